@@ -1,0 +1,1 @@
+"""The price of anarchy of disaggregated inference: deployments, load, traces, games and figures."""

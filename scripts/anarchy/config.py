@@ -1,0 +1,354 @@
+"""The study, as configuration: models, topologies, policies, workloads, experiments and their tiers.
+
+Everything under ``workflow/config`` travels unchanged between clusters. What a cluster differs in is not
+here. All durations are model seconds. An unknown key is an error.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from anarchy.errors import UserError
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.\-]*$")]
+"""A name that is also a wildcard and a folder: lower case letters, digits, dots and dashes."""
+
+PositiveInt = Annotated[int, Field(strict=True, ge=1)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Strict(BaseModel):
+    """Base of every block: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Cluster(Strict):
+    """The machine that the study is about (stated by the paper: 3 nodes of 8 B200)."""
+
+    nodes: PositiveInt = 3
+    gpus_per_node: PositiveInt = 8
+
+
+class Model(Strict):
+    """A served model and how one of its workers is laid out."""
+
+    name: Name
+    title: str
+    tensor_parallel: PositiveInt
+    """GPUs of one worker; a worker does not span nodes."""
+    quantization: str
+    profile: Name
+    """Timing table in data/profiles that the simulated engine follows."""
+    kv_bytes_per_token: PositiveInt
+    """KV cache bytes of one token, for the simulated transfer from prefill to decode."""
+    dilation: Annotated[float, Field(ge=1, le=100)] = 1.0
+    """Simulated engines only: wall seconds for one model second."""
+
+
+class Topology(Strict):
+    """How many prefill and decode workers."""
+
+    name: Name
+    title: str
+    prefill: PositiveInt
+    decode: PositiveInt
+
+
+class Policy(Strict):
+    """A routing policy: Dynamo's KV router with a temperature and an overlap weight."""
+
+    name: Name
+    title: str
+    kind: Literal["kv"] = "kv"
+    tau: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    omega: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Workload(Strict):
+    """What one request looks like."""
+
+    name: Name
+    title: str
+    input_tokens: PositiveInt
+    output_tokens: PositiveInt
+    """Mean output length."""
+    output_jitter: Annotated[float, Field(ge=0, lt=1)]
+    """Output lengths are uniform within this share of the mean, so that users do not march in step."""
+    templates: Annotated[int, Field(strict=True, ge=0)]
+    """Number of distinct prompts; 0 makes every prompt unique."""
+
+
+class Timing(Strict):
+    """How long a cell warms up and measures, model seconds and requests."""
+
+    warmup_s: Seconds
+    """Warm-up lasts at least this long and until every user has finished a request."""
+    measure_s: Seconds
+    min_windows: Annotated[int, Field(strict=True, ge=0)] = 30
+    """Measuring goes on until this many windows of the routing game are in, within measure_max_s."""
+    measure_max_s: Seconds
+    deadline_s: Annotated[float, Field(gt=0)] = 60.0
+    """A request that takes longer is ended and recorded as `timeout`."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Timing:
+        if self.measure_s <= 0:
+            raise ValueError("measure_s must be above 0")
+        if self.measure_max_s < self.measure_s:
+            raise ValueError("measure_max_s must not be below measure_s")
+        return self
+
+
+class Tier(Strict):
+    """One size of an experiment."""
+
+    concurrency: tuple[PositiveInt, ...]
+    launches: PositiveInt
+    workloads: tuple[Name, ...]
+    timing: Timing
+
+    @field_validator("concurrency")
+    @classmethod
+    def _grid(cls, grid: tuple[int, ...]) -> tuple[int, ...]:
+        if not grid:
+            raise ValueError("the concurrency grid is empty; name at least one C")
+        if list(grid) != sorted(set(grid)):
+            raise ValueError("the concurrency grid must be rising, each C once")
+        return grid
+
+    @field_validator("workloads")
+    @classmethod
+    def _some_workload(cls, workloads: tuple[str, ...]) -> tuple[str, ...]:
+        if not workloads:
+            raise ValueError("name at least one workload")
+        return workloads
+
+
+class System(Strict):
+    """A model on a topology."""
+
+    model: Name
+    topology: Name
+
+
+class Experiment(Strict):
+    """One experiment of the paper: which systems, under which routing, at which sizes."""
+
+    name: Name
+    id: str
+    title: str
+    systems: tuple[System, ...] = Field(min_length=1)
+    routing: tuple[Name, ...] = Field(min_length=1)
+    c_ref: PositiveInt = 64
+    """Concurrency up to which the affine latency curve is fitted: a point below the knee."""
+    seed: int = 0
+    attempts: PositiveInt = 2
+    """How often a cell is measured when a gate that speaks of the machine, not of the result, fails."""
+    tiers: dict[Name, Tier] = Field(min_length=1)
+
+
+class Run(Strict):
+    """What one call reproduces: the keys of ``workflow/config/run.yaml`` and of ``--config``."""
+
+    tier: Name = "quick"
+    engine: Literal["mocker"] = "mocker"
+    experiments: tuple[Name, ...] = ("equilibrium",)
+    models: tuple[Name, ...] = ()
+    """Only these models; empty = all."""
+    seed: Annotated[int, Field(strict=True, ge=0)] | None = None
+    """Replaces the experiments' own seeds."""
+    results: str = "results"
+
+    @field_validator("experiments", "models", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        """Accept ``a,b`` from a command line as well as a list."""
+        return (
+            [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        )
+
+
+class Study(Strict):
+    """The whole configuration, with every cross-reference resolved."""
+
+    cluster: Cluster
+    models: dict[str, Model]
+    topologies: dict[str, Topology]
+    policies: dict[str, Policy]
+    workloads: dict[str, Workload]
+    experiments: dict[str, Experiment]
+
+
+BLOCKS: dict[str, type[Strict]] = {
+    "run": Run,
+    "cluster": Cluster,
+    "model": Model,
+    "topology": Topology,
+    "policy": Policy,
+    "workload": Workload,
+    "experiment": Experiment,
+}
+"""One kind of configuration file each; their JSON Schemas are in workflow/schemas."""
+
+T = TypeVar("T", bound=Strict)
+
+
+def load_study(directory: Path) -> Study:
+    """Read and check every file under ``workflow/config``.
+
+    Raises UserError naming file and key for whatever does not hold, cross-references and the fit of
+    every topology on the cluster included.
+    """
+    study = Study(
+        cluster=load_block(directory / "cluster.yaml", Cluster),
+        models=_load_named(directory / "models", Model),
+        topologies=_load_named(directory / "topologies", Topology),
+        policies=_load_named(directory / "policies", Policy),
+        workloads=_load_named(directory / "workloads", Workload),
+        experiments=_load_named(directory / "experiments", Experiment),
+    )
+    for experiment in study.experiments.values():
+        _check_references(study, experiment, directory / "experiments" / f"{experiment.name}.yaml")
+    return study
+
+
+def _load_named(directory: Path, block: type[T]) -> dict[str, T]:
+    files = sorted(directory.glob("*.yaml"))
+    if not files:
+        raise UserError(
+            "holds no *.yaml file", where=directory, remedy="restore it: git checkout -- workflow/config"
+        )
+    loaded = {}
+    for file in files:
+        entry = load_block(file, block)
+        name = getattr(entry, "name", file.stem)
+        if name != file.stem:
+            raise UserError(
+                f"key name: is {name!r} but the file is called {file.stem!r}",
+                where=file,
+                remedy=f"rename the file to {name}.yaml or set name: {file.stem}",
+            )
+        loaded[name] = entry
+    return loaded
+
+
+def load_block(file: Path, block: type[T]) -> T:
+    """Read one YAML file into its model.
+
+    Raises UserError naming the file, the key and, for an unknown key, the nearest known one.
+    """
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            "does not exist", where=file, remedy="restore it: git checkout -- workflow/config"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"is not YAML: {error}", where=file, remedy="mend the syntax at that line") from None
+    if not isinstance(document, dict):
+        raise UserError("is not a mapping of keys to values", where=file, remedy="start it with `name: ...`")
+    return validate(document, block, where=file)
+
+
+def validate(document: dict[str, Any], block: type[T], *, where: str | Path) -> T:
+    """Turn a mapping into its model, or raise a UserError that says which key and what would be right."""
+    try:
+        return block.model_validate(document)
+    except ValidationError as error:
+        problems = [_describe(problem, block) for problem in error.errors()]
+        raise UserError(
+            "; ".join(what for what, _ in problems),
+            where=where,
+            remedy="; ".join(dict.fromkeys(remedy for _, remedy in problems)),
+        ) from None
+
+
+def _describe(problem: Any, block: type[Strict]) -> tuple[str, str]:
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location) or "(file)"
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(block, problem["loc"][:-1])
+        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
+        return f"unknown key {key!r}", hint
+    if problem["type"] == "missing":
+        return f"key {key!r} is missing", f"add {location[-1]}: to it"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"key {key!r}: {message} (got {_short(problem['input'])})", f"correct {key}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _known_keys(block: type[BaseModel], path: Iterable[Any]) -> list[str]:
+    """Keys of the model that a path of keys and indices leads to."""
+    current: type[BaseModel] = block
+    for part in path:
+        if not isinstance(part, str) or part not in current.model_fields:
+            continue
+        nested = _nested_model(current.model_fields[part].annotation)
+        if nested is not None:
+            current = nested
+    return list(current.model_fields)
+
+
+def _nested_model(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        found = _nested_model(argument)
+        if found is not None:
+            return found
+    return None
+
+
+def _check_references(study: Study, experiment: Experiment, file: Path) -> None:
+    for index, system in enumerate(experiment.systems):
+        _known(system.model, study.models, file, f"systems.{index}.model")
+        _known(system.topology, study.topologies, file, f"systems.{index}.topology")
+        check_fit(study.models[system.model], study.topologies[system.topology], study.cluster, where=file)
+    for policy in experiment.routing:
+        _known(policy, study.policies, file, "routing")
+    for tier_name, tier in experiment.tiers.items():
+        for workload in tier.workloads:
+            _known(workload, study.workloads, file, f"tiers.{tier_name}.workloads")
+
+
+def _known(name: str, among: dict[str, Any], file: Path, key: str) -> None:
+    if name not in among:
+        near = difflib.get_close_matches(name, among, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UserError(
+            f"key {key!r}: there is no {name!r}",
+            where=file,
+            remedy=f"{hint}known: {', '.join(sorted(among))}",
+        )
+
+
+def check_fit(model: Model, topology: Topology, cluster: Cluster, *, where: str | Path) -> None:
+    """Refuse a topology that the cluster cannot hold, and show the arithmetic.
+
+    A worker takes ``tensor_parallel`` GPUs of one node; raises UserError.
+    """
+    per_node = cluster.gpus_per_node // model.tensor_parallel
+    room = per_node * cluster.nodes
+    wanted = topology.prefill + topology.decode
+    if wanted > room:
+        raise UserError(
+            f"{model.name} on {topology.name} does not fit: "
+            f"{topology.prefill} prefill + {topology.decode} decode = {wanted} workers of "
+            f"{model.tensor_parallel} GPUs need {wanted * model.tensor_parallel} GPUs; "
+            f"{cluster.nodes} nodes x ({cluster.gpus_per_node} GPUs // {model.tensor_parallel}) = "
+            f"room for {room} workers",
+            where=where,
+            remedy="take a smaller topology, or raise nodes in cluster.yaml if the cluster really has them",
+        )

@@ -1,0 +1,191 @@
+"""Experiment and tier -> deployments -> cells: what will be measured, in which order, and what it costs.
+
+Pure: the same configuration gives the same plan, cell seeds and order included.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from anarchy import predict
+from anarchy.config import Experiment, Model, Policy, Run, Study, Timing, Topology, Workload
+from anarchy.errors import UserError
+from anarchy.predict import CellCost
+from anarchy.serving.profiles import Profile
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One concurrency of one workload on one deployment: the unit that is sealed and resumed."""
+
+    name: str
+    workload: Workload
+    concurrency: int
+    timing: Timing
+    seed: int
+    plan_hash: str
+    """Everything that decides the measurement; a sealed trace with another hash is not this cell."""
+    cost: CellCost
+
+
+@dataclass(frozen=True)
+class DeploymentPlan:
+    """One fresh launch of the serving stack and its ladder of cells, in the order of measuring."""
+
+    experiment: Experiment
+    tier: str
+    engine: str
+    model: Model
+    topology: Topology
+    policy: Policy
+    trial: int
+    cells: tuple[Cell, ...]
+
+    @property
+    def key(self) -> tuple[str, str, str, str, int]:
+        """The wildcards: experiment, model, topology, routing, trial."""
+        return self.experiment.name, self.model.name, self.topology.name, self.policy.name, self.trial
+
+    @property
+    def title(self) -> str:
+        """For people: model, topology, routing, launch."""
+        return f"{self.model.name}/{self.topology.name}/{self.policy.name}/{self.trial}"
+
+    @property
+    def pool(self) -> int:
+        """m, the number of workers of the decode pool, which the routing game is about."""
+        return self.topology.decode
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that the workers of this deployment take."""
+        return (self.topology.prefill + self.topology.decode) * self.model.tensor_parallel
+
+    @cached_property
+    def wall_s(self) -> float:
+        """Predicted wall seconds: start and self-test, every cell, stop."""
+        return predict.START_S + sum(cell.cost.wall_s for cell in self.cells)
+
+    @property
+    def plan_hash(self) -> str:
+        """Hash over all cells in any order; the parameter that tells Snakemake to measure again."""
+        return _digest(sorted(cell.plan_hash for cell in self.cells))
+
+
+def plan(study: Study, run: Run, profiles: Mapping[str, Profile]) -> tuple[DeploymentPlan, ...]:
+    """Every deployment of a run, ordered as configured.
+
+    Raises UserError for a model, experiment or tier that does not exist or an empty selection.
+    """
+    for name in run.models:
+        if name not in study.models:
+            raise UserError(
+                f"key 'models': there is no model {name!r}",
+                where="--config",
+                remedy=f"known models: {', '.join(sorted(study.models))}",
+            )
+    deployments: list[DeploymentPlan] = []
+    for name in run.experiments:
+        if name not in study.experiments:
+            raise UserError(
+                f"key 'experiments': there is no experiment {name!r}",
+                where="--config",
+                remedy=f"known experiments: {', '.join(sorted(study.experiments))}",
+            )
+        deployments += _plan_experiment(study, study.experiments[name], run, profiles)
+    if not deployments:
+        raise UserError(
+            "this selection holds no deployment",
+            where="--config",
+            remedy=f"no experiment of {', '.join(run.experiments)} uses models {', '.join(run.models)}",
+        )
+    return tuple(deployments)
+
+
+def _plan_experiment(
+    study: Study, experiment: Experiment, run: Run, profiles: Mapping[str, Profile]
+) -> list[DeploymentPlan]:
+    if run.tier not in experiment.tiers:
+        raise UserError(
+            f"key 'tier': experiment {experiment.name} has no tier {run.tier!r}",
+            where="--config",
+            remedy=f"known tiers: {', '.join(experiment.tiers)}",
+        )
+    launches = experiment.tiers[run.tier].launches
+    return [
+        _plan_deployment(study, experiment, run, system.model, system.topology, routing, trial, profiles)
+        for system in experiment.systems
+        if not run.models or system.model in run.models
+        for routing in experiment.routing
+        for trial in range(1, launches + 1)
+    ]
+
+
+def _plan_deployment(
+    study: Study,
+    experiment: Experiment,
+    run: Run,
+    model_name: str,
+    topology_name: str,
+    routing: str,
+    trial: int,
+    profiles: Mapping[str, Profile],
+) -> DeploymentPlan:
+    model, topology, policy = (
+        study.models[model_name],
+        study.topologies[topology_name],
+        study.policies[routing],
+    )
+    profile = profiles[model.profile]
+    tier = experiment.tiers[run.tier]
+    seed = experiment.seed if run.seed is None else run.seed
+    identity = (seed, experiment.name, run.tier, model.name, topology.name, policy.name, trial)
+    cells = []
+    for workload_name in tier.workloads:
+        workload = study.workloads[workload_name]
+        for concurrency in tier.concurrency:
+            name = cell_name(workload_name, concurrency)
+            decides = {
+                "engine": run.engine,
+                "model": model.model_dump(mode="json"),
+                "profile": profile.digest,
+                "topology": topology.model_dump(mode="json"),
+                "policy": policy.model_dump(mode="json"),
+                "workload": workload.model_dump(mode="json"),
+                "timing": tier.timing.model_dump(mode="json"),
+                "concurrency": concurrency,
+                "identity": list(identity),
+            }
+            cells.append(
+                Cell(
+                    name=name,
+                    workload=workload,
+                    concurrency=concurrency,
+                    timing=tier.timing,
+                    seed=derive_seed(*identity, name),
+                    plan_hash=_digest(decides),
+                    cost=predict.cell_cost(model, topology, workload, tier.timing, concurrency, profile),
+                )
+            )
+    random.Random(derive_seed(*identity, "order")).shuffle(cells)
+    return DeploymentPlan(experiment, run.tier, run.engine, model, topology, policy, trial, tuple(cells))
+
+
+def cell_name(workload: str, concurrency: int) -> str:
+    """Name of a cell within its deployment, sortable: ``unique-c0128``."""
+    return f"{workload}-c{concurrency:04d}"
+
+
+def derive_seed(*parts: object) -> int:
+    """A 63-bit seed that depends on every part and on nothing else."""
+    return int(_digest([str(part) for part in parts])[:16], 16) >> 1
+
+
+def _digest(document: object) -> str:
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

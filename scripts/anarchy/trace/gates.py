@@ -1,0 +1,148 @@
+"""The validity gates of a cell: pure functions with documented thresholds.
+
+A cell that fails one is kept and shown with the gate's name, and never counted. Gates that speak of the
+machine (``MACHINE_GATES``) allow another attempt; a gate that speaks of the measured values does not,
+because trying again until a value pleases would bias it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from anarchy.trace.reader import CellTrace
+from anarchy.trace.schema import GateResult
+
+MACHINE_GATES: Final = frozenset({"errors", "zero_tokens", "worker_silent", "client_bound", "short"})
+
+MAX_ERROR_SHARE: Final = 0.005
+"""`errors`: more than this share of the requests of the measure phase did not end ok."""
+SILENT_AFTER_PER_WORKER: Final = 30
+"""`worker_silent`: a worker had no request although the cell sent this many for each worker of its pool."""
+MAX_CLIENT_CPU: Final = 0.85
+"""`client_bound`: the client used more than this share of one core while measuring."""
+MAX_HOST_CPU: Final = 0.95
+"""`client_bound`: the host was busier than this on average while measuring (engines on the same host)."""
+MAX_DELAY_SHARE: Final = 0.10
+"""`client_bound`: the client's own delay (P99 of event-loop lag, P99 of send after intent) as a share of
+the cell's P99 TTFT ..."""
+MAX_DELAY_FLOOR_S: Final = 0.005
+"""... but delays below this many wall seconds are never blamed."""
+MIN_WINDOWS: Final = 2
+"""`short`: fewer windows of the routing game than this were measured ..."""
+MIN_MEASURE_SHARE: Final = 0.95
+"""... or the measure phase was shorter than this share of the plan."""
+MAX_DRIFT: Final = 1.5
+"""`not_steady`: mean TTFT of one half of the measure phase over the other ..."""
+DRIFT_MIN_REQUESTS: Final = 60
+"""... asked only of cells with at least this many measured requests."""
+
+
+def evaluate(trace: CellTrace, planned_measure_s: float) -> GateResult:
+    """Every gate on one cell; ``planned_measure_s`` in model seconds."""
+    manifest = trace.manifest
+    failed: list[str] = []
+    measures: dict[str, float | None] = {}
+    for name, (bad, numbers) in {
+        "errors": errors(trace),
+        "zero_tokens": zero_tokens(trace),
+        "worker_silent": worker_silent(trace),
+        "client_bound": client_bound(trace),
+        "short": short(trace, planned_measure_s),
+        "not_steady": not_steady(trace),
+        "override_inert": override_inert(manifest.routing_test),
+    }.items():
+        measures.update(numbers)
+        if bad:
+            failed.append(name)
+    return GateResult(valid=not failed, reasons=tuple(failed), measures=measures)
+
+
+Gate = tuple[bool, dict[str, float | None]]
+
+
+def errors(trace: CellTrace) -> Gate:
+    """Too many requests of the measure phase did not end ok."""
+    measuring = trace.column("phase") == "measure"
+    share = float(np.mean(trace.column("status")[measuring] != "ok")) if measuring.any() else 0.0
+    return share > MAX_ERROR_SHARE, {"error_share": share}
+
+
+def zero_tokens(trace: CellTrace) -> Gate:
+    """A request ended without a token, or nothing at all was measured: success with nothing behind it."""
+    measuring = trace.column("phase") == "measure"
+    empty = (trace.column("status") == "zero_tokens") | (
+        (trace.column("status") == "ok") & (trace.column("output_tokens") <= 0)
+    )
+    count = int(np.count_nonzero(empty & measuring))
+    return count > 0 or not trace.measured.any(), {"zero_token_requests": float(count)}
+
+
+def worker_silent(trace: CellTrace) -> Gate:
+    """A worker of either pool took no request of the cell although there were plenty."""
+    fewest: list[int] = []
+    silent = False
+    ok = trace.column("status") == "ok"
+    for role, size in (
+        ("prefill", trace.manifest.n_workers.prefill),
+        ("decode", trace.manifest.n_workers.decode),
+    ):
+        workers = trace.column(f"{role}_worker")[ok]
+        counts = np.bincount(workers[workers >= 0], minlength=size)
+        fewest.append(int(counts.min()))
+        silent |= bool(counts.min() == 0 and ok.sum() >= SILENT_AFTER_PER_WORKER * size)
+    return silent, {"fewest_requests_of_a_worker": float(min(fewest))}
+
+
+def client_bound(trace: CellTrace) -> Gate:
+    """The load client or its host could have coloured the latencies. All delays are wall seconds."""
+    client: Mapping[str, Any] = trace.manifest.client
+    measured = trace.measured
+    ttft = (trace.column("t_first_token") - trace.column("t_intended"))[measured] * trace.manifest.dilation
+    allowed = (
+        max(MAX_DELAY_FLOOR_S, MAX_DELAY_SHARE * float(np.quantile(ttft, 0.99))) if measured.any() else 0.0
+    )
+    numbers: dict[str, float | None] = {
+        "client_cpu_share": client.get("cpu_share"),
+        "host_cpu_share": client.get("host_cpu_share"),
+        "loop_lag_p99_s": client.get("loop_lag_p99_s"),
+        "schedule_delay_p99_s": client.get("schedule_delay_p99_s"),
+        "delay_allowed_s": allowed,
+    }
+    bad = (
+        (numbers["client_cpu_share"] or 0.0) > MAX_CLIENT_CPU
+        or (numbers["host_cpu_share"] or 0.0) > MAX_HOST_CPU
+        or (numbers["loop_lag_p99_s"] or 0.0) > allowed
+        or (numbers["schedule_delay_p99_s"] or 0.0) > allowed
+    )
+    return bad, numbers
+
+
+def short(trace: CellTrace, planned_measure_s: float) -> Gate:
+    """Too little was measured to speak of a cell at all."""
+    windows = int(np.count_nonzero(trace.measured)) // trace.manifest.n_workers.decode
+    measured_s = trace.manifest.client.get("measure_s")
+    cut = measured_s is not None and measured_s < MIN_MEASURE_SHARE * planned_measure_s
+    return windows < MIN_WINDOWS or cut, {"windows": float(windows), "measure_s": measured_s}
+
+
+def not_steady(trace: CellTrace) -> Gate:
+    """The latency drifted while measuring: the first and the second half disagree."""
+    measured = trace.measured
+    ttft = (trace.column("t_first_token") - trace.column("t_intended"))[measured]
+    if len(ttft) < DRIFT_MIN_REQUESTS:
+        return False, {"drift": None}
+    half = len(ttft) // 2
+    first, second = float(np.mean(ttft[:half])), float(np.mean(ttft[half:]))
+    drift = max(first, second) / max(min(first, second), 1e-9)
+    return drift > MAX_DRIFT, {"drift": drift}
+
+
+def override_inert(routing_test: Mapping[str, Any]) -> Gate:
+    """The deployment could not prove that its routing policy takes effect.
+
+    A trace without any proof (somebody else's) does not fail; a proof that failed does.
+    """
+    return routing_test.get("ok") is False, {"routing_p_value": routing_test.get("p_value")}
