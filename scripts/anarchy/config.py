@@ -7,12 +7,22 @@ here. All durations are model seconds. An unknown key is an error.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from anarchy.errors import UserError
 
@@ -20,13 +30,40 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.\-]*$")]
 """A name that is also a wildcard and a folder: lower case letters, digits, dots and dashes."""
 
 PositiveInt = Annotated[int, Field(strict=True, ge=1)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Seconds = NonNegative
+
+
+def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Refuse a list that names something twice: it would be measured twice under one name."""
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise ValueError(f"{value!s} stands there twice; name each once")
+    return values
+
+
+def _split(value: Any) -> Any:
+    """Accept ``a,b`` from a command line as well as a list."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[Name, ...], AfterValidator(_each_once)]
+"""A list of names, each once."""
+
+NameList = Annotated[
+    Names,
+    BeforeValidator(_split),
+    WithJsonSchema(
+        {"anyOf": [{"type": "array", "items": {"type": "string"}, "uniqueItems": True}, {"type": "string"}]}
+    ),
+]
+"""Names as a list, or as one text ``a,b``."""
 
 
 class Strict(BaseModel):
     """Base of every block: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Cluster(Strict):
@@ -48,7 +85,7 @@ class Model(Strict):
     """Timing table in data/profiles that the simulated engine follows."""
     kv_bytes_per_token: PositiveInt
     """KV cache bytes of one token, for the simulated transfer from prefill to decode."""
-    dilation: Annotated[float, Field(ge=1, le=100)] = 1.0
+    dilation: Annotated[float, Field(strict=True, ge=1, le=100)] = 1.0
     """Simulated engines only: wall seconds for one model second."""
 
 
@@ -67,8 +104,10 @@ class Policy(Strict):
     name: Name
     title: str
     kind: Literal["kv"] = "kv"
-    tau: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    omega: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    tau: NonNegative
+    """Router temperature: softmax over the workers' costs, 0 = always the cheapest."""
+    omega: NonNegative
+    """Overlap weight: what the prompt blocks that a worker lacks count in its cost."""
 
 
 class Workload(Strict):
@@ -79,7 +118,7 @@ class Workload(Strict):
     input_tokens: PositiveInt
     output_tokens: PositiveInt
     """Mean output length."""
-    output_jitter: Annotated[float, Field(ge=0, lt=1)]
+    output_jitter: Annotated[float, Field(strict=True, ge=0, lt=1)]
     """Output lengths are uniform within this share of the mean, so that users do not march in step."""
     templates: Annotated[int, Field(strict=True, ge=0)]
     """Number of distinct prompts; 0 makes every prompt unique."""
@@ -91,10 +130,12 @@ class Timing(Strict):
     warmup_s: Seconds
     """Warm-up lasts at least this long and until every user has finished a request."""
     measure_s: Seconds
+    """The measure phase lasts at least this long."""
     min_windows: Annotated[int, Field(strict=True, ge=0)] = 30
     """Measuring goes on until this many windows of the routing game are in, within measure_max_s."""
     measure_max_s: Seconds
-    deadline_s: Annotated[float, Field(gt=0)] = 60.0
+    """The measure phase lasts at most this long."""
+    deadline_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 60.0
     """A request that takes longer is ended and recorded as `timeout`."""
 
     @model_validator(mode="after")
@@ -109,9 +150,13 @@ class Timing(Strict):
 class Tier(Strict):
     """One size of an experiment."""
 
-    concurrency: tuple[PositiveInt, ...]
+    concurrency: Annotated[
+        tuple[PositiveInt, ...], Field(json_schema_extra={"minItems": 1, "uniqueItems": True})
+    ]
+    """The grid of C, rising."""
     launches: PositiveInt
-    workloads: tuple[Name, ...]
+    """Fresh launches of every deployment; three or more give intervals over launches."""
+    workloads: Names
     timing: Timing
 
     @field_validator("concurrency")
@@ -144,11 +189,12 @@ class Experiment(Strict):
     name: Name
     id: str
     title: str
-    systems: tuple[System, ...] = Field(min_length=1)
-    routing: tuple[Name, ...] = Field(min_length=1)
+    systems: Annotated[tuple[System, ...], Field(min_length=1), AfterValidator(_each_once)]
+    routing: Annotated[Names, Field(min_length=1)]
+    """Names of the policies."""
     c_ref: PositiveInt = 64
     """Concurrency up to which the affine latency curve is fitted: a point below the knee."""
-    seed: int = 0
+    seed: Annotated[int, Field(strict=True, ge=0)] = 0
     attempts: PositiveInt = 2
     """How often a cell is measured when a gate that speaks of the machine, not of the result, fails."""
     tiers: dict[Name, Tier] = Field(min_length=1)
@@ -159,20 +205,13 @@ class Run(Strict):
 
     tier: Name = "quick"
     engine: Literal["mocker"] = "mocker"
-    experiments: tuple[Name, ...] = ("equilibrium",)
-    models: tuple[Name, ...] = ()
+    experiments: NameList = ("equilibrium",)
+    models: NameList = ()
     """Only these models; empty = all."""
     seed: Annotated[int, Field(strict=True, ge=0)] | None = None
     """Replaces the experiments' own seeds."""
     results: str = "results"
-
-    @field_validator("experiments", "models", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        """Accept ``a,b`` from a command line as well as a list."""
-        return (
-            [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-        )
+    """Folder of the results, relative to the project unless absolute."""
 
 
 class Study(Strict):
@@ -200,6 +239,26 @@ BLOCKS: dict[str, type[Strict]] = {
 T = TypeVar("T", bound=Strict)
 
 
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """The safe YAML loader, but a key that stands twice is an error instead of a lost value."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build one mapping; raises a YAML error at the second occurrence of a key."""
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                continue  # the base class refuses it with its own message
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} stands there twice; keep one of them", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
 def load_study(directory: Path) -> Study:
     """Read and check every file under ``workflow/config``.
 
@@ -220,6 +279,13 @@ def load_study(directory: Path) -> Study:
 
 
 def _load_named(directory: Path, block: type[T]) -> dict[str, T]:
+    misnamed = sorted(directory.glob("*.yml"))
+    if misnamed:
+        raise UserError(
+            "would not be read: configuration files end in .yaml",
+            where=misnamed[0],
+            remedy=f"rename it to {misnamed[0].stem}.yaml",
+        )
     files = sorted(directory.glob("*.yaml"))
     if not files:
         raise UserError(
@@ -245,10 +311,14 @@ def load_block(file: Path, block: type[T]) -> T:
     Raises UserError naming the file, the key and, for an unknown key, the nearest known one.
     """
     try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        document = yaml.load(file.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 (is safe)
     except FileNotFoundError:
         raise UserError(
             "does not exist", where=file, remedy="restore it: git checkout -- workflow/config"
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"cannot be read: {error.strerror}", where=file, remedy="give this user read access to the file"
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"is not YAML: {error}", where=file, remedy="mend the syntax at that line") from None

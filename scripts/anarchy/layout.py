@@ -25,29 +25,42 @@ class Layout:
 
     root: Path
 
-    def deployment(self, experiment: str, model: str, topology: str, routing: str, trial: int) -> Path:
+    def deployment(self, experiment: str, model: str, topology: str, routing: str, trial: int | str) -> Path:
         """Folder of one deployment's raw data; never rewritten once sealed."""
         return self.root / "raw" / experiment / model / topology / routing / str(trial)
 
-    def summary(self, experiment: str, model: str, topology: str, routing: str, trial: int) -> Path:
+    def summary(self, experiment: str, model: str, topology: str, routing: str, trial: int | str) -> Path:
         """Written when the whole ladder of a deployment has been measured."""
         return self.deployment(experiment, model, topology, routing, trial) / "deployment.json"
 
-    def estimate(self, experiment: str, model: str, topology: str) -> Path:
-        """One row a cell: PoA-hat, its interval and what stands beside it."""
-        return self.root / "estimates" / experiment / f"{model}_{topology}.parquet"
+    def sweep_log(self, experiment: str, model: str, topology: str, routing: str, trial: int | str) -> Path:
+        """What the sweep of a deployment said; the processes' own logs lie beside it."""
+        return self.deployment(experiment, model, topology, routing, trial) / "logs" / "sweep.log"
 
-    def figure(self, experiment: str, name: str, suffix: str) -> Path:
-        """One figure in one format."""
-        return self.root / "figures" / experiment / f"{name}.{suffix}"
+    def estimates(self, experiment: str, model: str, topology: str) -> Path:
+        """Folder of one system's estimates: cells.parquet, attempts.parquet, system.json."""
+        return self.root / "estimates" / experiment / f"{model}_{topology}"
 
-    def table(self, experiment: str, name: str, suffix: str) -> Path:
-        """One table in one format."""
-        return self.root / "tables" / experiment / f"{name}.{suffix}"
+    def figures(self, experiment: str) -> Path:
+        """Folder of an experiment's figures."""
+        return self.root / "figures" / experiment
+
+    def tables(self, experiment: str) -> Path:
+        """Folder of an experiment's tables."""
+        return self.root / "tables" / experiment
 
     def notebook(self, experiment: str, model: str, topology: str) -> Path:
-        """The executed notebook, kept also when it fails."""
+        """Executed notebook, kept also when it fails."""
         return self.root / "notebooks" / f"{experiment}_{model}_{topology}.ipynb"
+
+    def log(self, name: str) -> Path:
+        """Log of one step of the analysis."""
+        return self.root / "logs" / f"{name}.log"
+
+    @property
+    def claims(self) -> Path:
+        """Stem of the verdicts: claims.csv, claims.json, claims.md."""
+        return self.root / "claims"
 
     @property
     def report(self) -> Path:

@@ -18,6 +18,9 @@ from anarchy.errors import UserError
 from anarchy.predict import CellCost
 from anarchy.serving.profiles import Profile
 
+_FOR_PEOPLE = {"title"}
+"""Keys that decide nothing: a better title must not cost a measurement."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -102,7 +105,8 @@ def plan(study: Study, run: Run, profiles: Mapping[str, Profile]) -> tuple[Deplo
         raise UserError(
             "this selection holds no deployment",
             where="--config",
-            remedy=f"no experiment of {', '.join(run.experiments)} uses models {', '.join(run.models)}",
+            remedy=f"experiments named: {', '.join(run.experiments) or 'none'}; "
+            f"models asked for: {', '.join(run.models) or 'all'}; choose a model that one of them uses",
         )
     return tuple(deployments)
 
@@ -141,6 +145,12 @@ def _plan_deployment(
         study.topologies[topology_name],
         study.policies[routing],
     )
+    if model.profile not in profiles:
+        raise UserError(
+            f"key 'profile': there is no timing table {model.profile!r}",
+            where=f"model {model.name}",
+            remedy=f"known timing tables: {', '.join(sorted(profiles)) or 'none'}; see data/README.md",
+        )
     profile = profiles[model.profile]
     tier = experiment.tiers[run.tier]
     seed = experiment.seed if run.seed is None else run.seed
@@ -152,11 +162,11 @@ def _plan_deployment(
             name = cell_name(workload_name, concurrency)
             decides = {
                 "engine": run.engine,
-                "model": model.model_dump(mode="json"),
+                "model": model.model_dump(mode="json", exclude=_FOR_PEOPLE),
                 "profile": profile.digest,
-                "topology": topology.model_dump(mode="json"),
-                "policy": policy.model_dump(mode="json"),
-                "workload": workload.model_dump(mode="json"),
+                "topology": topology.model_dump(mode="json", exclude=_FOR_PEOPLE),
+                "policy": policy.model_dump(mode="json", exclude=_FOR_PEOPLE),
+                "workload": workload.model_dump(mode="json", exclude=_FOR_PEOPLE),
                 "timing": tier.timing.model_dump(mode="json"),
                 "concurrency": concurrency,
                 "identity": list(identity),

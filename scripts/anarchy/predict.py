@@ -61,5 +61,5 @@ def cell_cost(
 
 def prefill_capacity(profile: Profile, input_tokens: int, max_batched_tokens: int = 8192) -> float:
     """Most requests a model second that one prefill worker can take, at the best batch."""
-    batch = np.arange(1, max(2, max_batched_tokens // input_tokens + 1))
-    return float(np.max(batch / profile.ttft_s(batch * input_tokens)))
+    largest = max(1, max_batched_tokens // input_tokens)
+    return max(batch / profile.ttft_s(batch * input_tokens) for batch in range(1, largest + 1))

@@ -1,0 +1,80 @@
+# The commands of this project; `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+TIER ?= quick
+MODELS ?=
+SEED ?=
+DRIVER := .envs/driver/bin
+PYTEST := $(DRIVER)/python -m pytest
+export PYTHON
+
+.PHONY: help setup reproduce plan doctor test test-unit test-live test-notebooks test-workflow test-setup \
+	lint format bench profiles schemas clean distclean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## build the two environments (.envs/driver, .envs/dynamo); does nothing when they are current
+	@envs/build driver dynamo
+
+reproduce: setup  ## measure, estimate, draw, report: make reproduce [TIER=quick|full] [MODELS=llama-3.1-70b] [SEED=1]
+	@$(DRIVER)/anarchy unlock
+	@$(DRIVER)/snakemake --config tier=$(TIER) $(if $(MODELS),models=$(MODELS)) $(if $(SEED),seed=$(SEED))
+
+plan: setup  ## what a run would measure and cost, without running it
+	@$(DRIVER)/anarchy plan --cost --tier $(TIER) $(if $(MODELS),--models $(MODELS))
+
+doctor: setup  ## check this machine and say what is missing and how to get it
+	@$(DRIVER)/anarchy doctor
+
+test-setup: setup
+	@envs/build test
+	@envs/apt-install chromium fonts-dejavu-core
+
+test: test-setup lint  ## everything below, in order of speed
+	@$(PYTEST) tests
+
+test-unit: test-setup  ## pure code: unit and property tests, seconds
+	@$(PYTEST) tests/unit tests/property
+
+test-live: test-setup  ## the real Dynamo frontend and router with mock engines
+	@$(PYTEST) tests/live
+
+test-notebooks: test-setup  ## execute every notebook on a small trace
+	@$(PYTEST) tests/notebooks
+
+test-workflow: test-setup  ## dry runs, bad input, resume, and the report in a real browser
+	@$(PYTEST) tests/workflow
+
+lint: test-setup  ## ruff, mypy, snakefmt, notebooks without outputs
+	@$(DRIVER)/ruff check scripts tests
+	@$(DRIVER)/ruff format --check scripts tests
+	@$(DRIVER)/mypy
+	@$(DRIVER)/snakefmt --check Snakefile workflow/rules
+	@$(DRIVER)/nbstripout --verify notebooks/*.ipynb
+
+format: test-setup  ## bring every file into the project's format
+	@$(DRIVER)/ruff check --fix-only scripts tests
+	@$(DRIVER)/ruff format scripts tests
+	@$(DRIVER)/snakefmt Snakefile workflow/rules
+	@$(DRIVER)/nbstripout notebooks/*.ipynb
+
+bench: test-setup  ## speed, as ratios against a peer in one run
+	@envs/build bench
+	@$(DRIVER)/python tests/bench/bench_client.py
+
+profiles:  ## remake the B200 timing tables in data/profiles (builds a third environment)
+	@envs/build profiles
+	@.envs/profiles/bin/python scripts/anarchy/serving/make_profiles.py --out data/profiles
+
+schemas: setup  ## regenerate workflow/schemas from the config models
+	@$(DRIVER)/python -m anarchy.schemas workflow/schemas
+
+clean:  ## remove the results of TIER (default quick); environments stay
+	@rm -rf results/$(TIER)
+
+distclean:  ## remove every result and every environment
+	@rm -rf results .envs .snakemake

@@ -1,0 +1,234 @@
+"""The command `anarchy`: every step of the workflow by hand. Snakemake calls the same commands.
+
+Exit status: 0 done, 1 a fault while running, 2 bad input or a machine that is not ready, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from anarchy.errors import EXIT_USER_ERROR, UserError
+
+PR_SET_PDEATHSIG = 1
+"""Linux: the signal that a process gets when its parent dies."""
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    options = build_parser().parse_args(arguments)
+    command: Command = options.command
+    try:
+        return command(options)
+    except UserError as error:
+        print(f"anarchy: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("anarchy: interrupted; sealed cells are kept, the next run goes on from there", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line, with help that teaches."""
+    parser = argparse.ArgumentParser(
+        prog="anarchy",
+        description="The price of anarchy of disaggregated inference: measure, estimate, judge, report.",
+        epilog="Most people want `make reproduce`; these are its steps. `anarchy COMMAND --help` explains one.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    run = _run_options()
+    _add(commands, "doctor", _doctor, "check this machine and say what is missing and how to get it")
+    planning = _add(commands, "plan", _plan, "print deployments, cells and what they will cost", run)
+    planning.add_argument(
+        "--cost", action="store_true", help="a row a cell: seconds, requests, disk, GPU-hours"
+    )
+    serving = _add(
+        commands, "serve", _serve, "start a deployment, prove it healthy, keep it until Ctrl-C", run
+    )
+    _deployment_arguments(serving)
+    sweeping = _add(commands, "sweep", _sweep, "measure one deployment's open cells and seal each", run)
+    _deployment_arguments(sweeping)
+    sweeping.add_argument("--log", type=Path, help="also append what is said to this file")
+    estimating = _add(commands, "estimate", _estimate, "estimate one system from its sealed cells", run)
+    _system_arguments(estimating)
+    estimating.add_argument(
+        "-B", "--replicates", type=int, default=10_000, help="bootstrap replicates (default: %(default)s)"
+    )
+    _add(commands, "claims", _claims, "judge each published claim against the estimates", run)
+    _add(commands, "report", _report, "write report.html from estimates, figures and tables", run)
+    _add(commands, "summary", _summary, "print every system's plateau, knee and deepest point", run)
+    _add(commands, "unlock", _unlock, "remove the lock that a killed Snakemake left, unless one still runs")
+    return parser
+
+
+def _add(
+    commands: Any, name: str, command: Command, help_text: str, *parents: argparse.ArgumentParser
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=help_text, description=help_text[0].upper() + help_text[1:] + ".", parents=list(parents)
+    )
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _run_options() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(add_help=False)
+    group = options.add_argument_group(
+        "the run", "defaults are in workflow/config/run.yaml; the same keys as `snakemake --config key=value`"
+    )
+    group.add_argument("--tier", help="size of the experiments: quick, full")
+    group.add_argument("--engine", help="mocker (simulated)")
+    group.add_argument("--experiments", help="comma-separated, e.g. equilibrium")
+    group.add_argument("--models", help="only these, comma-separated, e.g. llama-3.1-70b")
+    group.add_argument("--seed", type=int, help="replaces the experiments' own seeds")
+    group.add_argument("--results", help="folder of results, relative to the project")
+    return options
+
+
+def _system_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("experiment", help="e.g. equilibrium")
+    parser.add_argument("model", help="e.g. llama-3.1-70b")
+    parser.add_argument("topology", help="e.g. 1p2d")
+
+
+def _deployment_arguments(parser: argparse.ArgumentParser) -> None:
+    _system_arguments(parser)
+    parser.add_argument("routing", help="e.g. static")
+    parser.add_argument("trial", type=int, help="number of the launch, from 1")
+
+
+def _open(options: argparse.Namespace) -> Any:
+    from anarchy.study import open_run
+
+    keys = ("tier", "engine", "experiments", "models", "seed", "results")
+    return open_run({key: getattr(options, key) for key in keys if getattr(options, key) is not None})
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from anarchy import doctor
+
+    findings = doctor.diagnose()
+    print(doctor.render(findings))
+    return EXIT_USER_ERROR if any(doctor.is_blocking(finding) for finding in findings) else 0
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from anarchy import plan_table
+
+    bench = _open(options)
+    print(plan_table.render(bench.deployments, cells=options.cost))
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from anarchy.serving.stack import serve
+    from anarchy.sweep import specify
+
+    _end_with_parent()
+    bench = _open(options)
+    serve(specify(bench, _deployment(bench, options)), tell=lambda text: print(text, flush=True))
+    return 0
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from anarchy.serving.health import UnhealthyError
+    from anarchy.serving.stack import DeploymentFaultError
+    from anarchy.sweep import sweep
+
+    _end_with_parent()
+    bench = _open(options)
+    if options.log:
+        options.log.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        print(sweep(bench, _deployment(bench, options), log=options.log))
+    except (DeploymentFaultError, UnhealthyError) as error:
+        print(f"anarchy: the deployment failed: {error}", file=sys.stderr)
+        print("  remedy: read the log named above; run again: sealed cells are kept", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _deployment(bench: Any, options: argparse.Namespace) -> Any:
+    return bench.deployment(
+        options.experiment, options.model, options.topology, options.routing, options.trial
+    )
+
+
+def _estimate(options: argparse.Namespace) -> int:
+    from anarchy.system import estimate_system
+
+    bench = _open(options)
+    system = (options.experiment, options.model, options.topology)
+    folder = bench.layout.estimates(*system)
+    estimate_system(bench, *system, replicates=options.replicates).write(folder)
+    print(folder)
+    return 0
+
+
+def _claims(options: argparse.Namespace) -> int:
+    from anarchy import claims
+    from anarchy.report import load_systems
+
+    bench = _open(options)
+    verdicts = claims.judge(claims.load(), [system.system for system in load_systems(bench.layout)])
+    claims.write(verdicts, bench.layout.root)
+    for verdict in verdicts:
+        print(f"{verdict.id:4} {verdict.verdict:18} {verdict.claim}")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from anarchy import report
+
+    bench = _open(options)
+    verdicts = json.loads(bench.layout.claims.with_suffix(".json").read_text(encoding="utf-8"))
+    print(report.write(bench, verdicts))
+    return 0
+
+
+def _summary(options: argparse.Namespace) -> int:
+    from anarchy import report
+
+    bench = _open(options)
+    print(report.terminal_summary(report.load_systems(bench.layout), bench.layout.report))
+    return 0
+
+
+def _unlock(options: argparse.Namespace) -> int:
+    from anarchy.preflight import remove_stale_lock
+
+    removed = remove_stale_lock()
+    if removed:
+        print("removed the lock of a Snakemake that was killed")
+    return 0
+
+
+def _end_with_parent() -> None:
+    """End in good order when the process that called this one dies, or sends SIGTERM.
+
+    A Snakemake that is killed sends nothing; the kernel does. SIGTERM then takes the same way out as Ctrl-C.
+    """
+
+    def leave(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    parent = os.getppid()
+    signal.signal(signal.SIGTERM, leave)
+    if ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) != 0:
+        raise OSError("prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent:
+        raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

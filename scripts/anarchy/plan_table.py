@@ -1,0 +1,79 @@
+"""What a run will measure and cost, as text."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from anarchy.plan import DeploymentPlan
+from anarchy.progress import clock
+
+SIMULATED = "mocker"
+
+
+def render(deployments: Sequence[DeploymentPlan], *, cells: bool = False) -> str:
+    """A row a deployment, or with ``cells`` a row a cell in the order of measuring, and the totals."""
+    table = _cell_table(deployments) if cells else _deployment_table(deployments)
+    out = io.StringIO()
+    console = Console(file=out, width=120, highlight=False)
+    console.print(table)
+    console.print(totals(deployments))
+    return out.getvalue().rstrip()
+
+
+def totals(deployments: Sequence[DeploymentPlan]) -> str:
+    """One line: deployments, cells, wall time on one host, requests, disk, GPU-hours."""
+    cells = [cell for deployment in deployments for cell in deployment.cells]
+    wall = sum(deployment.wall_s for deployment in deployments)
+    return (
+        f"{len(deployments)} deployments, {len(cells)} cells, {clock(wall)} one after the other, "
+        f"{sum(cell.cost.requests for cell in cells):,} requests, "
+        f"{sum(cell.cost.disk_bytes for cell in cells) / 1e6:.0f} MB, {_gpu_hours(deployments)}"
+    )
+
+
+def _gpu_hours(deployments: Sequence[DeploymentPlan]) -> str:
+    if all(deployment.engine == SIMULATED for deployment in deployments):
+        return "no GPU (simulated engines)"
+    hours = sum(d.gpus * d.wall_s / 3600 for d in deployments if d.engine != SIMULATED)
+    return f"{hours:.1f} GPU-hours"
+
+
+def _deployment_table(deployments: Sequence[DeploymentPlan]) -> Table:
+    table = Table("experiment", "deployment", "engine", title=None)
+    for name in ("cells", "wall", "requests", "disk"):
+        table.add_column(name, justify="right")
+    for deployment in deployments:
+        table.add_row(
+            deployment.experiment.name,
+            deployment.title,
+            deployment.engine,
+            str(len(deployment.cells)),
+            clock(deployment.wall_s),
+            f"{sum(cell.cost.requests for cell in deployment.cells):,}",
+            f"{sum(cell.cost.disk_bytes for cell in deployment.cells) / 1e6:.1f} MB",
+        )
+    return table
+
+
+def _cell_table(deployments: Sequence[DeploymentPlan]) -> Table:
+    table = Table("deployment", "cell")
+    for name in ("C", "wall", "requests", "requests/s", "disk"):
+        table.add_column(name, justify="right")
+    for deployment in deployments:
+        for cell in deployment.cells:
+            cost = cell.cost
+            table.add_row(
+                deployment.title,
+                cell.name,
+                str(cell.concurrency),
+                clock(cost.wall_s),
+                f"{cost.requests:,}",
+                f"{cost.throughput:.0f}",
+                f"{cost.disk_bytes / 1e3:.0f} kB",
+            )
+        table.add_section()
+    return table

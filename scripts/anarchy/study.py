@@ -1,0 +1,71 @@
+"""One call's choices, resolved: the configuration, what was asked of it, the plan and where results go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from anarchy.config import Run, Study, load_block, load_study, validate
+from anarchy.errors import UserError
+from anarchy.layout import CONFIG, PROFILES, PROJECT, Layout
+from anarchy.plan import DeploymentPlan, plan
+from anarchy.serving.profiles import Profile, load_profile
+
+RUN_FILE = CONFIG / "run.yaml"
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """Everything that follows from the configuration and the choices of one call."""
+
+    study: Study
+    run: Run
+    profiles: Mapping[str, Profile]
+    deployments: tuple[DeploymentPlan, ...]
+    layout: Layout
+
+    def deployment(self, *key: str | int) -> DeploymentPlan:
+        """Find a deployment by its wildcards: experiment, model, topology, routing, trial."""
+        for candidate in self.deployments:
+            if candidate.key == key:
+                return candidate
+        known = "\n    ".join("/".join(map(str, candidate.key)) for candidate in self.deployments)
+        raise UserError(
+            f"this run holds no deployment {'/'.join(map(str, key))}",
+            where="command line",
+            remedy=f"take one of these:\n    {known}",
+        )
+
+    def folder(self, deployment: DeploymentPlan) -> Path:
+        """Folder of a deployment's raw data."""
+        return self.layout.deployment(*deployment.key)
+
+    def systems(self) -> tuple[tuple[str, str, str], ...]:
+        """Experiment, model and topology of every system planned, each once, in the order of the plan."""
+        return tuple(dict.fromkeys(deployment.key[:3] for deployment in self.deployments))
+
+
+def relative(path: Path) -> Path:
+    """Express a path from the current folder, as Snakemake and people want to read it."""
+    return Path(os.path.relpath(path))
+
+
+def open_run(overrides: Mapping[str, Any] | None = None) -> Workbench:
+    """Read and check the configuration and plan the run.
+
+    ``overrides`` replaces keys of ``run.yaml`` (as ``--config`` does). Raises UserError for whatever does
+    not hold.
+    """
+    study = load_study(CONFIG)
+    defaults = load_block(RUN_FILE, Run)
+    run = validate({**defaults.model_dump(), **(overrides or {})}, Run, where="--config")
+    profiles = {
+        name: load_profile(PROFILES / name)
+        for name in sorted({model.profile for model in study.models.values()})
+    }
+    return Workbench(
+        study, run, profiles, plan(study, run, profiles), Layout(relative(PROJECT / run.results / run.tier))
+    )

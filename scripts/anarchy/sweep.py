@@ -1,0 +1,348 @@
+"""Measure one deployment's ladder of cells: start, prove, measure and seal each cell, stop.
+
+Resumable by cell: a cell is done when its sealed trace matches its plan hash, so a run that was cut off
+loses the running cell and no more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import json
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from anarchy import preflight
+from anarchy.errors import UserError
+from anarchy.layout import ENVS, PROJECT, cell_directory
+from anarchy.load.cell import ClientConfig, Labels
+from anarchy.load.client import run_client
+from anarchy.load.payload import Endpoint
+from anarchy.load.phases import PhasePlan
+from anarchy.load.report import ClientReport
+from anarchy.load.workload import Workload, WorkloadSpec
+from anarchy.plan import Cell, DeploymentPlan
+from anarchy.progress import SweepProgress
+from anarchy.serving.profiles import write_npz
+from anarchy.serving.spec import DeploymentSpec, RoutingPolicy
+from anarchy.serving.stack import Deployment
+from anarchy.study import Workbench
+from anarchy.trace.gates import MACHINE_GATES, evaluate
+from anarchy.trace.reader import CellTrace, read_manifest
+from anarchy.trace.schema import Manifest, WorkerCount, WorkerEntry
+from anarchy.trace.state import CellState, cell_state, set_aside
+from anarchy.trace.writer import TraceWriter, disk_errors, read_rows, seal, write_json
+
+ENGINE_LABEL = {"mocker": "simulated", "vllm": "B200"}
+"""What figures and tables call the engine."""
+SITTINGS_FILE = "sittings.jsonl"
+"""One line for each start of a deployment's stack, however it ended; beside deployment.json."""
+
+
+@dataclass
+class Sitting:
+    """One start of the stack: wall seconds that were and were not spent measuring, and cells sealed."""
+
+    launched_at: str
+    start_s: float = 0.0
+    cells_s: float = 0.0
+    stop_s: float = 0.0
+    sealed: int = 0
+
+    @property
+    def wall_s(self) -> float:
+        """Wall seconds of the whole sitting."""
+        return self.start_s + self.cells_s + self.stop_s
+
+
+def sweep(bench: Workbench, plan: DeploymentPlan, *, log: Path | None = None) -> Path:
+    """Bring every cell of a deployment to a sealed trace and return the path of its summary.
+
+    What is said goes to stderr and, with ``log``, to that file as well.
+    Raises UserError for whatever can be known before the start, and for a deployment that cannot be
+    started, cannot prove itself or dies; cells sealed by then are kept.
+    """
+    folder = bench.folder(plan)
+    with _only_one(folder):
+        open_cells = [cell for cell in plan.cells if _state(folder, cell) is not CellState.DONE]
+        if open_cells:
+            _check_before_start(folder, open_cells)
+            _measure(bench, plan, folder, open_cells, log)
+        summary = bench.layout.summary(*plan.key)
+        write_json(summary, _summarise(plan, folder))
+        return summary
+
+
+def _state(folder: Path, cell: Cell) -> CellState:
+    return cell_state(cell_directory(folder, cell.name), cell.plan_hash)
+
+
+def _check_before_start(folder: Path, cells: list[Cell]) -> None:
+    preflight.check_environment(ENVS / "dynamo", PROJECT / "envs" / "dynamo.lock")
+    preflight.check_open_files(max(cell.concurrency for cell in cells))
+    # Raw JSON Lines are some five times the sealed size and stand beside it for a moment.
+    preflight.check_disk(folder, 6 * sum(cell.cost.disk_bytes for cell in cells) + 50_000_000)
+
+
+def _measure(
+    bench: Workbench, plan: DeploymentPlan, folder: Path, cells: list[Cell], log: Path | None
+) -> None:
+    """Start the deployment and measure ``cells``, each again when a gate that speaks of the machine fails."""
+    predicted = sum(cell.cost.wall_s for cell in cells)
+    largest = max(cell.concurrency for cell in cells)
+    done = len(plan.cells) - len(cells)
+    sitting = Sitting(_utc(time.time()))
+    started = time.monotonic()
+    elsewhere = _elsewhere_s(bench, plan)
+    with SweepProgress(plan.title, len(plan.cells), done, predicted, elsewhere, log) as progress:
+        progress.say(
+            f"starting {plan.topology.prefill} prefill and {plan.topology.decode} decode workers, "
+            f"{len(cells)} of {len(plan.cells)} cells to measure"
+        )
+        try:
+            with Deployment(specify(bench, plan), max_concurrency=largest) as deployment:
+                sitting.start_s = time.monotonic() - started
+                session = _Session(plan, folder, deployment, progress, sitting)
+                progress.say(f"healthy after {sitting.start_s:.1f} s, {session.proof}")
+                queue = deque((cell, 1) for cell in cells)
+                while queue:
+                    cell, attempt = queue.popleft()
+                    manifest = session.measure(cell, attempt)
+                    if _deserves_another(manifest, attempt, plan.experiment.attempts):
+                        progress.again(cell.cost.wall_s)
+                        queue.append((cell, attempt + 1))
+                    sitting.cells_s = time.monotonic() - started - sitting.start_s
+        finally:
+            sitting.stop_s = time.monotonic() - started - sitting.start_s - sitting.cells_s
+            _note_sitting(folder, sitting)
+
+
+def _elsewhere_s(bench: Workbench, plan: DeploymentPlan) -> float:
+    """Predicted wall seconds of every open cell of the run's other deployments."""
+    return sum(
+        cell.cost.wall_s
+        for other in bench.deployments
+        if other.key != plan.key
+        for cell in other.cells
+        if _state(bench.folder(other), cell) is not CellState.DONE
+    )
+
+
+def _note_sitting(folder: Path, sitting: Sitting) -> None:
+    with disk_errors(folder), (folder / SITTINGS_FILE).open("a", encoding="utf-8") as file:
+        file.write(json.dumps({**asdict(sitting), "wall_s": sitting.wall_s}) + "\n")
+
+
+def _deserves_another(manifest: Manifest, attempt: int, attempts: int) -> bool:
+    reasons = set(manifest.gates.reasons) if manifest.gates else set()
+    return attempt < attempts and bool(reasons) and reasons <= MACHINE_GATES
+
+
+def specify(bench: Workbench, plan: DeploymentPlan) -> DeploymentSpec:
+    """Translate a planned deployment into what the serving stack is told; writes the timing table for it."""
+    logs = bench.folder(plan) / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    timing = logs / "timing.npz"
+    write_npz(bench.profiles[plan.model.profile], timing)
+    largest = max(cell.concurrency for cell in plan.cells)
+    return DeploymentSpec(
+        model=plan.model.name,
+        prefill=plan.topology.prefill,
+        decode=plan.topology.decode,
+        profile=timing,
+        dilation=plan.model.dilation,
+        # Past this the engine answers 503 to everything that follows.
+        max_num_seqs=max(1024, 2 * largest),
+        kv_bytes_per_token=plan.model.kv_bytes_per_token,
+        policies=(RoutingPolicy(plan.policy.name, plan.policy.tau, plan.policy.omega),),
+        log_dir=logs,
+    )
+
+
+class _Session:
+    """A running deployment that cells are measured on."""
+
+    def __init__(
+        self,
+        plan: DeploymentPlan,
+        folder: Path,
+        deployment: Deployment,
+        progress: SweepProgress,
+        sitting: Sitting,
+    ) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.deployment = deployment
+        self.progress = progress
+        self.sitting = sitting
+
+    @property
+    def proof(self) -> str:
+        """Whether the routing policy takes effect, for people."""
+        test = self.deployment.self_test
+        if test is None or not test.tested:
+            return "routing not tested: " + (test.reason if test else "no self-test")
+        return "routing policy takes effect" if test.ok else "ROUTING POLICY DOES NOT TAKE EFFECT"
+
+    def routing_test(self) -> dict[str, Any]:
+        """The deployment's routing self-test as plain values."""
+        test = self.deployment.self_test
+        if test is None or not test.tested:
+            return {"reason": test.reason} if test else {}
+        checks = [{**asdict(check), "ok": check.ok} for check in (*test.checks, *test.contrasts)]
+        p_value = min(min(check["p_value"], check["p_value_dispatched"]) for check in checks)
+        return {"ok": test.ok, "p_value": p_value, "omega": test.omega, "checks": checks}
+
+    def measure(self, cell: Cell, attempt: int) -> Manifest:
+        """Measure one cell, seal it, and return its manifest with the verdict of the gates."""
+        directory = cell_directory(self.folder, cell.name)
+        set_aside(directory)
+        self.progress.start_cell(cell.name, cell.cost.wall_s)
+        with TraceWriter(directory) as writer:
+            report = run_client(
+                self._client_config(cell),
+                self._workload(cell),
+                writer.append,
+                on_progress=self.progress.update,
+                watch=self.deployment.raise_if_faulty,
+            )
+        table = read_rows(writer.path)
+        manifest = self._manifest(cell, attempt, report)
+        # Gates look at the cell as a reader will see it; the seal comes last.
+        gates = evaluate(CellTrace(directory, manifest, table), cell.timing.measure_s)
+        manifest = seal(directory, table, manifest.model_copy(update={"gates": gates}))
+        self.sitting.sealed += 1
+        verdict = "valid" if gates.valid else "NOT VALID: " + ", ".join(gates.reasons)
+        self.progress.end_cell(f"{verdict}, {table.num_rows} requests")
+        return manifest
+
+    def _client_config(self, cell: Cell) -> ClientConfig:
+        plan, timing = self.plan, cell.timing
+        host, port = self.deployment.endpoints[plan.policy.name]
+        return ClientConfig(
+            endpoint=Endpoint(host, port, plan.model.name),
+            concurrency=cell.concurrency,
+            phases=PhasePlan(
+                warmup_s=timing.warmup_s,
+                warmup_max_s=timing.warmup_s + timing.deadline_s,
+                measure_s=timing.measure_s,
+                measure_max_s=timing.measure_max_s,
+                min_requests=timing.min_windows * plan.pool,
+            ),
+            labels=Labels(plan.policy.name, plan.policy.tau, plan.policy.omega),
+            deadline_s=timing.deadline_s,
+            # Over one unloaded request, so that the opening burst is a steady arrival of users.
+            stagger_s=min(cell.cost.residence_s, max(timing.warmup_s, 0.1)),
+            dilation=plan.model.dilation,
+            prefill_workers=self._indices("prefill"),
+            decode_workers=self._indices("decode"),
+        )
+
+    def _indices(self, role: str) -> dict[str, int]:
+        return {str(w.instance_id): w.index for w in self.deployment.workers if w.role == role}
+
+    def _workload(self, cell: Cell) -> Workload:
+        workload = cell.workload
+        return Workload(
+            WorkloadSpec(
+                input_tokens=workload.input_tokens,
+                output_tokens=workload.output_tokens,
+                output_jitter=workload.output_jitter,
+                templates=workload.templates,
+            ),
+            seed=cell.seed,
+        )
+
+    def _manifest(self, cell: Cell, attempt: int, report: ClientReport) -> Manifest:
+        plan = self.plan
+        return Manifest(
+            cell=cell.name,
+            model=plan.model.name,
+            topology=plan.topology.name,
+            policy=plan.policy.name,
+            concurrency=cell.concurrency,
+            n_workers=WorkerCount(prefill=plan.topology.prefill, decode=plan.topology.decode),
+            launch=plan.trial,
+            experiment=plan.experiment.name,
+            tier=plan.tier,
+            workload=cell.workload.name,
+            engine=plan.engine,
+            dilation=plan.model.dilation,
+            plan_hash=cell.plan_hash,
+            seed=cell.seed,
+            started_at=_utc(report.started_at),
+            launched_at=self.sitting.launched_at,
+            duration_s=report.duration_s,
+            workers=tuple(
+                WorkerEntry(role=worker.role, index=worker.index, instance_id=str(worker.instance_id))
+                for worker in self.deployment.workers
+            ),
+            versions=dict(self.deployment.versions),
+            client=client_facts(report),
+            routing_test=self.routing_test(),
+            attempt=attempt,
+        )
+
+
+def client_facts(report: ClientReport) -> dict[str, Any]:
+    """What the client says of itself, for the manifest and its gates; delays in wall seconds."""
+
+    def wall(model_s: float | None) -> float | None:
+        return None if model_s is None else model_s * report.dilation
+
+    measured = (
+        None
+        if report.measure_start_s is None or report.measure_end_s is None
+        else report.measure_end_s - report.measure_start_s
+    )
+    return {
+        "measure_s": measured,
+        "cpu_share": report.cpu_share_measure,
+        "host_cpu_share": report.host_cpu_share_measure,
+        "loop_lag_p99_s": wall(report.loop_lag_measure.p99),
+        "schedule_delay_p99_s": wall(report.schedule_delay.p99),
+        "report": asdict(report),
+    }
+
+
+def _utc(wall_clock: float) -> str:
+    return datetime.datetime.fromtimestamp(wall_clock, datetime.UTC).isoformat(timespec="milliseconds")
+
+
+def _summarise(plan: DeploymentPlan, folder: Path) -> dict[str, Any]:
+    """What a finished deployment was; the cells speak for themselves in their manifests."""
+    manifests = [read_manifest(cell_directory(folder, cell.name)) for cell in plan.cells]
+    sittings = (folder / SITTINGS_FILE).read_text(encoding="utf-8").splitlines()
+    return {
+        "deployment": plan.title,
+        "plan_hash": plan.plan_hash,
+        "predicted_s": plan.wall_s,
+        "sittings": [json.loads(sitting) for sitting in sittings],
+        "routing_test": manifests[-1].routing_test,
+        "cells": {
+            manifest.cell: {"valid": manifest.gates.valid, "reasons": manifest.gates.reasons}
+            for manifest in manifests
+            if manifest.gates is not None
+        },
+    }
+
+
+@contextlib.contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Hold the deployment's folder against a second sweep; the kernel frees it however this one ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                "another sweep is measuring this deployment",
+                where=folder,
+                remedy="wait for it, or end it, and run again",
+            ) from None
+        yield

@@ -1,0 +1,228 @@
+"""One system's estimates: read every deployment of a model on a topology, estimate, write three files."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from anarchy.errors import UserError
+from anarchy.estimate import REPLICATES, Ladder, estimate_ladder
+from anarchy.layout import cell_directory
+from anarchy.plan import Cell, DeploymentPlan
+from anarchy.study import Workbench
+from anarchy.sweep import ENGINE_LABEL
+from anarchy.trace.reader import CellTrace, read_cell, read_manifest
+from anarchy.trace.schema import Manifest
+from anarchy.trace.writer import disk_errors, write_json
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SystemEstimate:
+    """What `anarchy estimate` writes for one system."""
+
+    cells: pd.DataFrame
+    attempts: pd.DataFrame
+    system: dict[str, Any]
+
+    def write(self, folder: Path) -> None:
+        """Write cells.parquet, attempts.parquet and, last, system.json."""
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self.cells.to_parquet(folder / "cells.parquet", index=False)
+            self.attempts.to_parquet(folder / "attempts.parquet", index=False)
+        write_json(folder / "system.json", self.system)
+
+
+def estimate_system(
+    bench: Workbench, experiment: str, model: str, topology: str, *, replicates: int = REPLICATES
+) -> SystemEstimate:
+    """Estimate one system from its sealed cells.
+
+    Raises UserError for a deployment that is not complete and for any trace that cannot be trusted.
+    """
+    plans = [plan for plan in bench.deployments if plan.key[:3] == (experiment, model, topology)]
+    if not plans:
+        raise UserError(
+            f"this run holds no system {experiment}/{model}/{topology}",
+            where="command line",
+            remedy="known: " + ", ".join("/".join(system) for system in bench.systems()),
+        )
+    summaries = [_read_summary(bench.layout.summary(*plan.key)) for plan in plans]
+    traces = [(plan, cell, _read(bench, plan, cell)) for plan in plans for cell in plan.cells]
+    head = _head(plans[0])
+    rows: list[Row] = []
+    workloads: dict[str, Any] = {}
+    for workload in dict.fromkeys(cell.workload.name for cell in plans[0].cells):
+        mine = [(plan, cell, trace) for plan, cell, trace in traces if cell.workload.name == workload]
+        ladder = _ladder(plans[0], mine, replicates)
+        estimate = estimate_ladder(ladder)
+        title = mine[0][1].workload.title
+        label = {**head, "workload": workload, "workload_title": title}
+        rows += [{**label, **row} for row in estimate.rows]
+        rows += [{**label, **row} for row in _uncounted(mine, ladder)]
+        workloads[workload] = {"title": title, **estimate.summary}
+    manifests = [trace.manifest for _, _, trace in traces]
+    system = {
+        **head,
+        "pool": plans[0].pool,
+        "workloads": workloads,
+        "versions": manifests[0].versions,
+        "deployments": [_describe(plan, summary) for plan, summary in zip(plans, summaries, strict=True)],
+        "deviations": deviations(manifests),
+    }
+    cells = pd.DataFrame(rows).sort_values(["workload", "concurrency"], ignore_index=True)
+    return SystemEstimate(cells, pd.DataFrame(_attempts(bench, plans)), _jsonable(system))
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
+    try:
+        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            "the deployment is not complete", where=path, remedy="run `snakemake`: open cells are measured"
+        ) from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"is not JSON: {error}", where=path, remedy="remove it and run again") from None
+    return summary
+
+
+def _read(bench: Workbench, plan: DeploymentPlan, cell: Cell) -> CellTrace:
+    directory = cell_directory(bench.folder(plan), cell.name)
+    trace = read_cell(directory)
+    if trace.manifest.plan_hash != cell.plan_hash:
+        raise UserError(
+            "was measured under another plan (model, timing table, workload, timing or seed changed since)",
+            where=directory,
+            remedy="run `snakemake`: it is set aside and measured again; or restore the configuration",
+        )
+    return trace
+
+
+def _head(plan: DeploymentPlan) -> Row:
+    return {
+        "experiment": plan.experiment.name,
+        "tier": plan.tier,
+        "model": plan.model.name,
+        "model_title": plan.model.title,
+        "topology": plan.topology.name,
+        "topology_title": plan.topology.title,
+        "policy": plan.policy.name,
+        "engine": ENGINE_LABEL[plan.engine],
+        "dilation": plan.model.dilation,
+    }
+
+
+def _ladder(
+    plan: DeploymentPlan, traces: Sequence[tuple[DeploymentPlan, Cell, CellTrace]], replicates: int
+) -> Ladder:
+    ladder = Ladder(
+        pool=plan.pool, c_ref=plan.experiment.c_ref, replicates=replicates, seed=plan.experiment.seed
+    )
+    for _, cell, trace in traces:
+        if trace.manifest.gates is not None and trace.manifest.gates.valid:
+            ladder.cells.setdefault(cell.concurrency, []).append(trace)
+    return ladder
+
+
+def _uncounted(traces: Sequence[tuple[DeploymentPlan, Cell, CellTrace]], ladder: Ladder) -> list[Row]:
+    """Rows without numbers for the concurrencies of which no launch is valid, with the reasons."""
+    reasons: dict[int, list[str]] = {}
+    for _, cell, trace in traces:
+        if cell.concurrency not in ladder.cells and trace.manifest.gates is not None:
+            reasons.setdefault(cell.concurrency, []).extend(trace.manifest.gates.reasons)
+    return [
+        {"concurrency": C, "valid": False, "reasons": ", ".join(dict.fromkeys(names)), "n_launches": 0}
+        for C, names in reasons.items()
+    ]
+
+
+def _describe(plan: DeploymentPlan, summary: dict[str, Any]) -> dict[str, Any]:
+    sittings = summary["sittings"]
+    return {
+        "trial": plan.trial,
+        "predicted_s": plan.wall_s,
+        "routing_test": summary["routing_test"],
+        "sittings": len(sittings),
+        **{
+            name: sum(sitting[name] for sitting in sittings)
+            for name in ("start_s", "cells_s", "stop_s", "wall_s")
+        },
+    }
+
+
+def deviations(manifests: Sequence[Manifest]) -> list[str]:
+    """What a reader must know before trusting a comparison inside this system."""
+    found = []
+    if any(manifest.engine == "mocker" for manifest in manifests):
+        found.append("simulated engines follow a predicted timing table; no GPU was used")
+    for name in sorted({key for manifest in manifests for key in manifest.versions}):
+        values = sorted({manifest.versions.get(name) or "unknown" for manifest in manifests})
+        if len(values) > 1:
+            found.append(f"{name} changed during the run: {' and '.join(values)}")
+    for trial in sorted({manifest.launch for manifest in manifests}):
+        launches = {manifest.launched_at for manifest in manifests if manifest.launch == trial}
+        if len(launches) > 1:
+            found.append(
+                f"launch {trial} was measured in {len(launches)} sittings, each a fresh start of the stack"
+            )
+    return found
+
+
+def _attempts(bench: Workbench, plans: Sequence[DeploymentPlan]) -> list[Row]:
+    """Every attempt at every cell, the ones set aside included, in the order of measuring."""
+    rows = []
+    for plan in plans:
+        folder = bench.folder(plan)
+        for directory in [*sorted(folder.glob("attempts/*")), *sorted(folder.glob("cells/*"))]:
+            manifest = read_manifest(directory)
+            gates = manifest.gates
+            measures = gates.measures if gates else {}
+            rows.append(
+                {
+                    "model": manifest.model,
+                    "topology": manifest.topology,
+                    "policy": manifest.policy,
+                    "trial": manifest.launch,
+                    "cell": manifest.cell,
+                    "workload": manifest.workload,
+                    "concurrency": manifest.concurrency,
+                    "attempt": manifest.attempt,
+                    "valid": gates is not None and gates.valid,
+                    "reasons": ", ".join(gates.reasons) if gates else "",
+                    "n_requests": manifest.seal.rows if manifest.seal else 0,
+                    "started_at": manifest.started_at,
+                    "duration_wall_s": (manifest.duration_s or math.nan) * manifest.dilation,
+                    "counted": directory.parent.name == "cells" and gates is not None and gates.valid,
+                    **{
+                        name: measures.get(name)
+                        for name in (
+                            "client_cpu_share",
+                            "host_cpu_share",
+                            "loop_lag_p99_s",
+                            "error_share",
+                            "drift",
+                            "windows",
+                        )
+                    },
+                }
+            )
+    return sorted(rows, key=lambda row: str(row["started_at"]))
+
+
+def _jsonable(value: Any) -> Any:
+    """Replace what JSON does not know: NaN and infinity become null."""
+    if isinstance(value, dict):
+        return {key: _jsonable(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

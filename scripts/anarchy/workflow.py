@@ -1,0 +1,159 @@
+"""What the Snakefile asks of the package: wildcards in, paths, parameters and command lines out."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from anarchy import report
+from anarchy.errors import EXIT_USER_ERROR, UserError
+from anarchy.layout import PROFILES, PROJECT, Layout
+from anarchy.plan import DeploymentPlan
+from anarchy.study import Workbench, open_run, relative
+
+DEPLOYMENT = ("{experiment}", "{model}", "{topology}", "{routing}", "{trial}")
+"""Wildcards of one deployment."""
+SYSTEM = ("{experiment}", "{model}", "{topology}")
+"""Wildcards of one system."""
+FIGURES = ("poa", "performance", "decomposition")
+"""Figures that the notebook of a system draws."""
+FIGURE_SUFFIXES = ("pdf", "svg", "png")
+TABLE_SUFFIXES = ("csv", "tex")
+ESTIMATE_FILES = ("cells.parquet", "attempts.parquet", "system.json")
+
+
+class Wildcards(Protocol):
+    """What Snakemake hands to an input function."""
+
+    experiment: str
+    model: str
+    topology: str
+    routing: str
+    trial: str
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """One run, as the rules see it."""
+
+    bench: Workbench
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The run's choices, every default filled in."""
+        return self.bench.run.model_dump(mode="json")
+
+    @property
+    def layout(self) -> Layout:
+        """Where everything lies."""
+        return self.bench.layout
+
+    @property
+    def deployments(self) -> tuple[DeploymentPlan, ...]:
+        """Every deployment of this run."""
+        return self.bench.deployments
+
+    @property
+    def anarchy(self) -> str:
+        """The command line of the package in this environment."""
+        return f"{shlex.quote(sys.executable)} -m anarchy.cli"
+
+    @property
+    def papermill(self) -> str:
+        """Execute a notebook with this environment's kernel."""
+        python = shlex.quote(sys.executable)
+        return f"{python} -m papermill --no-progress-bar --log-level WARNING --kernel python3"
+
+    @property
+    def arguments(self) -> str:
+        """The run's choices for the command line."""
+        run = self.bench.run
+        words = ["--tier", run.tier, "--engine", run.engine, "--results", run.results]
+        words += ["--experiments", ",".join(run.experiments)]
+        if run.models:
+            words += ["--models", ",".join(run.models)]
+        if run.seed is not None:
+            words += ["--seed", str(run.seed)]
+        return shlex.join(words)
+
+    def plan_hash(self, wildcards: Wildcards) -> str:
+        """Everything that decides the measurements of a deployment, as one word."""
+        return self.bench.deployment(
+            wildcards.experiment, wildcards.model, wildcards.topology, wildcards.routing, int(wildcards.trial)
+        ).plan_hash
+
+    def timing_tables(self, model: str) -> list[Path]:
+        """Files that a simulated engine of this model follows."""
+        folder = relative(PROFILES / self.bench.study.models[model].profile)
+        return [folder / "prefill.csv", folder / "decode.csv"]
+
+    def summaries(self, wildcards: Wildcards) -> list[Path]:
+        """Every launch of a system, under every routing."""
+        system = (wildcards.experiment, wildcards.model, wildcards.topology)
+        return [self.layout.summary(*d.key) for d in self.deployments if d.key[:3] == system]
+
+    @property
+    def estimator_sources(self) -> list[Path]:
+        """Code that decides an estimate: editing it redoes estimates, never measurements."""
+        package = relative(PROJECT / "scripts" / "anarchy")
+        return [
+            *sorted(package.glob("games/*.py")),
+            *sorted(package.glob("stats/*.py")),
+            package / "estimate.py",
+        ]
+
+    @property
+    def drawing_sources(self) -> list[Path]:
+        """Code that decides how figures, tables and the report look."""
+        package = relative(PROJECT / "scripts" / "anarchy")
+        names = ("figures.py", "tables.py", "style.py", "report.py", "report.html.j2")
+        return [package / name for name in names]
+
+    @property
+    def system_files(self) -> list[Path]:
+        """system.json of every system of this run."""
+        return [self.layout.estimates(*system) / "system.json" for system in self.bench.systems()]
+
+    @property
+    def rendered(self) -> list[Path]:
+        """Every figure and table of every system of this run."""
+        files: list[Path] = []
+        for experiment, model, topology in self.bench.systems():
+            files += self.figures(experiment, f"{model}_{topology}")
+            files += self.tables(experiment, f"{model}_{topology}")
+        return files
+
+    def figures(self, experiment: str, stem: str, names: tuple[str, ...] = FIGURES) -> list[Path]:
+        """Figures of one system in every format."""
+        folder = self.layout.figures(experiment)
+        return [folder / f"{stem}_{name}.{suffix}" for name in names for suffix in FIGURE_SUFFIXES]
+
+    def tables(self, experiment: str, stem: str) -> list[Path]:
+        """Table of one system in every format."""
+        return [self.layout.tables(experiment) / f"{stem}.{suffix}" for suffix in TABLE_SUFFIXES]
+
+    def print_summary(self) -> None:
+        """Tell what came out, and where it is."""
+        if self.layout.report.is_file():
+            print(report.terminal_summary(report.load_systems(self.layout), self.layout.report))
+
+    def print_failure(self, log: str) -> None:
+        """Tell what a failure means and what to do next."""
+        print(
+            f"\nThe run did not finish; the reason stands above, everything in {log}\n"
+            "  remedy: mend it and run the same command again: sealed cells are kept",
+            file=sys.stderr,
+        )
+
+
+def open_workflow(config: Mapping[str, Any]) -> Workflow:
+    """Resolve ``--config``; for bad input print one message and exit with status 2."""
+    try:
+        return Workflow(open_run(config))
+    except UserError as error:
+        print(f"anarchy: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_USER_ERROR) from None

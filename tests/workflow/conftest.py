@@ -1,0 +1,45 @@
+"""Commands as a user types them, in the project's own folder, with results in a folder of the test's own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def snakemake(tmp_path: Path) -> Run:
+    """Run Snakemake with ``--config key=value ...`` and further options after it."""
+
+    def run(*config: str, options: tuple[str, ...] = (), env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        command = snakemake_command(tmp_path / "results", *config, options=options)
+        return subprocess.run(
+            command, cwd=PROJECT, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=500
+        )
+
+    return run
+
+
+@pytest.fixture
+def anarchy() -> Run:
+    """Run the command `anarchy`."""
+
+    def run(*arguments: str, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "anarchy.cli", *arguments], cwd=cwd, capture_output=True, text=True, timeout=120
+        )
+
+    return run
+
+
+def snakemake_command(results: Path, *config: str, options: tuple[str, ...] = ()) -> list[str]:
+    """Command line of a run whose results lie in ``results``."""
+    return [sys.executable, "-m", "snakemake", *options, "--config", f"results={results}", *config]

@@ -1,0 +1,26 @@
+# From sealed traces to estimates: one job a system, all its launches together.
+
+
+rule estimate:
+    input:
+        summaries=lambda wildcards: RUN.summaries(wildcards),
+        code=RUN.estimator_sources,
+    output:
+        [RUN.layout.estimates(*SYSTEM) / file for file in ESTIMATE_FILES],
+    log:
+        RUN.layout.log("estimate_{experiment}_{model}_{topology}"),
+    shell:
+        "{RUN.anarchy} estimate {wildcards.experiment} {wildcards.model} {wildcards.topology}"
+        " {RUN.arguments} 2>&1 | tee {log}"
+
+
+rule claims:
+    input:
+        "data/paper/claims.yaml",
+        RUN.system_files,
+    output:
+        multiext(str(RUN.layout.claims), ".csv", ".json", ".md"),
+    log:
+        RUN.layout.log("claims"),
+    shell:
+        "{RUN.anarchy} claims {RUN.arguments} 2>&1 | tee {log}"

@@ -1,0 +1,21 @@
+# One job = one deployment = its whole ladder of cells.
+
+
+rule sweep:
+    input:
+        lambda wildcards: RUN.timing_tables(wildcards.model),
+    output:
+        RUN.layout.summary(*DEPLOYMENT),
+    log:
+        RUN.layout.sweep_log(*DEPLOYMENT),
+    threads: 2
+    resources:
+        # Two deployments on one host would measure each other.
+        host=1,
+    params:
+        # The only thing that makes a finished deployment be measured again; its cells resume one by one.
+        plan=lambda wildcards: RUN.plan_hash(wildcards),
+    shell:
+        # exec: the sweep becomes Snakemake's own child, so it notices when Snakemake dies.
+        "exec {RUN.anarchy} sweep {wildcards.experiment} {wildcards.model} {wildcards.topology}"
+        " {wildcards.routing} {wildcards.trial} {RUN.arguments} --log {log}"
