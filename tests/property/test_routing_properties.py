@@ -1,0 +1,164 @@
+"""What must hold of the routing game on every input: PoA-cal >= 1, the product, scale and labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anarchy.games.latency import AffineLatency, FullLatency, fit_affine, fit_full, summarise_cell
+from anarchy.games.requests import Requests, loads
+from anarchy.games.routing import (
+    curve_rows,
+    decomposition,
+    poa_cal,
+    poa_hat,
+    spread,
+    window_costs,
+    windows,
+)
+
+RELAXED = settings(max_examples=60, deadline=None)
+
+
+@st.composite
+def requests(draw, min_m=1, overlap=None):
+    m = draw(st.integers(min_m, 5))
+    n = draw(st.integers(m, 60))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    decimals = draw(st.sampled_from([0, 1, 6]))  # coarse times: many ties
+    known = draw(st.booleans()) if overlap is None else overlap
+    sent = np.round(rng.uniform(0.0, 5.0, n), decimals)
+    first = sent + rng.gamma(0.5, 1.0, n)
+    failed = rng.random(n) < draw(st.sampled_from([0.0, 0.3]))
+    return Requests(
+        request_id=rng.permutation(n),
+        t_intended=sent - rng.gamma(0.5, 0.1, n),
+        t_sent=sent,
+        t_first_token=np.where(failed, np.nan, first),
+        t_last_token=np.where(failed, np.nan, first + rng.gamma(0.5, 2.0, n)),
+        worker=np.where(failed, rng.integers(-1, m, n), rng.choice(m, n, p=rng.dirichlet(np.ones(m)))),
+        counted=~failed,
+        n_workers=m,
+        cell_end=20.0,
+        overlap=rng.uniform(0.0, 1.0, (n, m)).round(1) if known else None,
+        omega=rng.choice([0.0, 1.0, 5.0], n) if known else None,
+    )
+
+
+coefficient = st.floats(0.0, 10.0)
+
+
+@st.composite
+def curves(draw):
+    knots = tuple(sorted(draw(st.sets(st.integers(0, 30).map(float), max_size=4))))
+    slopes = tuple(draw(coefficient) for _ in knots)
+    affine = AffineLatency(draw(st.floats(0.01, 10.0)), draw(coefficient), draw(coefficient))
+    return affine, FullLatency(draw(st.floats(0.01, 10.0)), knots, slopes)
+
+
+@RELAXED
+@given(requests(), curves())
+def test_poa_cal_is_at_least_one_in_every_window(cell, fitted):
+    costs = window_costs(windows(cell), *fitted)
+    assert (costs.SCm >= costs.OPTc).all()
+    assert (costs.OPTc > 0).all()
+    assert (costs.OPTf > 0).all()
+    assert len(costs) == 0 or poa_cal(costs) >= 1.0
+
+
+@RELAXED
+@given(requests(), curves())
+def test_the_three_factors_make_poa_hat(cell, fitted):
+    costs = window_costs(windows(cell), *fitted)
+    factors = decomposition(costs)
+    assert factors.product == pytest.approx(poa_hat(costs), rel=1e-9, nan_ok=True)
+    assert factors.routing == pytest.approx(poa_cal(costs), rel=1e-12, nan_ok=True)
+
+
+@RELAXED
+@given(requests(), curves(), st.sampled_from([1e-3, 0.37, 60.0]))
+def test_a_common_scale_of_all_latencies_leaves_every_ratio(cell, fitted, scale):
+    affine, full = fitted
+    seen = windows(cell)
+    before = window_costs(seen, affine, full)
+    after = window_costs(
+        replace(seen, latency=scale * seen.latency),
+        AffineLatency(scale * affine.alpha, scale * affine.beta, scale * affine.kappa),
+        FullLatency(scale * full.c0, full.knots, tuple(scale * b for b in full.slopes)),
+    )
+    assert poa_hat(after) == pytest.approx(poa_hat(before), rel=1e-9, nan_ok=True)
+    assert poa_cal(after) == pytest.approx(poa_cal(before), rel=1e-9, nan_ok=True)
+    assert decomposition(after).freezing == pytest.approx(
+        decomposition(before).freezing, rel=1e-9, nan_ok=True
+    )
+    assert spread(after).p90_window == pytest.approx(spread(before).p90_window, rel=1e-9, nan_ok=True)
+
+
+@RELAXED
+@given(requests(min_m=2), st.randoms(use_true_random=False))
+def test_other_labels_of_the_workers_leave_every_ratio(cell, random):
+    label = list(range(cell.n_workers))
+    random.shuffle(label)
+    renamed = replace(cell, worker=np.array([*label, -1])[cell.worker])
+    if cell.overlap is not None:
+        renamed = replace(renamed, overlap=cell.overlap[:, np.argsort(label)])
+    fitted = AffineLatency(0.2, 0.1, 0.3), FullLatency(0.2, (1.0, 4.0), (0.1, 0.9))
+    before, after = (window_costs(windows(c), *fitted) for c in (cell, renamed))
+    for name in ("SC", "SCm", "OPTf", "OPTc"):
+        np.testing.assert_allclose(getattr(after, name), getattr(before, name), rtol=1e-12)
+
+
+@RELAXED
+@given(requests(min_m=2, overlap=False), st.sampled_from([1e-3, 7.0]))
+def test_whole_estimate_from_trace_to_ratio_has_no_unit(cell, scale):
+    """Fits and costs from traces whose latencies are scaled, the load on the workers being left as it is."""
+
+    def estimate(factor):
+        seen = windows(cell)
+        rows = curve_rows(cell, seen)
+        part = summarise_cell(rows.x, factor * rows.latency, omega_overlap=rows.omega_overlap, top=rows.top)
+        if np.unique(rows.x).size < 2:
+            return None
+        scaled = replace(seen, latency=factor * seen.latency)
+        return decomposition(window_costs(scaled, fit_affine([part]), fit_full([part])))
+
+    one, other = estimate(1.0), estimate(scale)
+    if one is not None:
+        for name in ("dynamics", "routing", "freezing"):
+            assert getattr(other, name) == pytest.approx(getattr(one, name), rel=1e-6, nan_ok=True)
+
+
+@RELAXED
+@given(requests(overlap=False), st.floats(0.01, 5.0), coefficient)
+def test_argmin_routing_on_affine_curves_is_within_five_halves(cell, alpha, beta):
+    seen = windows(cell)
+    load, worker = seen.load.copy(), np.empty_like(seen.worker)
+    for i in range(seen.n_workers):  # each request takes the least loaded worker, the load updated
+        worker[:, i] = load.argmin(axis=1)
+        load[np.arange(len(seen)), worker[:, i]] += 1
+    costs = window_costs(
+        replace(seen, worker=worker), AffineLatency(alpha, beta), FullLatency(alpha, (0.0,), (beta,))
+    )
+    if len(costs):
+        assert 1.0 <= poa_cal(costs) <= 2.5
+        assert poa_cal(costs) == pytest.approx(1.0)
+
+
+@RELAXED
+@given(requests(overlap=False), curves())
+def test_the_congested_optimum_is_never_below_the_cheapest_price_a_request_can_have(cell, fitted):
+    costs = window_costs(windows(cell), *fitted)
+    assert (costs.OPTc >= cell.n_workers * fitted[1](np.array(1)) * (1 - 1e-12)).all()
+
+
+@RELAXED
+@given(requests())
+def test_loads_never_fall_under_zero_and_empty_at_the_end(cell):
+    times = np.linspace(-1.0, 60.0, 50)
+    n = loads(cell, times)
+    assert (n >= 0).all()
+    assert n.sum(axis=1).max() <= len(cell)

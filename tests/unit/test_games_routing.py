@@ -1,0 +1,286 @@
+"""Windows, their four costs against brute force, the ratios, and the classical bounds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+
+from anarchy.games.latency import AffineLatency, FullLatency, price
+from anarchy.games.requests import Requests, loads
+from anarchy.games.routing import (
+    WindowCosts,
+    Windows,
+    cheapest_slots,
+    curve_rows,
+    decomposition,
+    marginal_costs,
+    places,
+    poa_cal,
+    poa_hat,
+    spread,
+    window_costs,
+    windows,
+)
+
+AFFINE = AffineLatency(0.3, 0.07, kappa=0.25)
+FULL = FullLatency(0.2, (1.0, 3.0, 6.0), (0.05, 0.2, 1.5))
+
+
+def cell(n=50, m=3, seed=0, overlap=False):
+    rng = np.random.default_rng(seed)
+    sent = np.round(rng.uniform(0.0, 10.0, n), 1)
+    return Requests(
+        request_id=np.array([f"r{i:03d}" for i in rng.permutation(n)]),
+        t_intended=sent - rng.uniform(0.0, 0.1, n),
+        t_sent=sent,
+        t_first_token=sent + rng.gamma(2.0, 0.3, n),
+        t_last_token=sent + 2.0 + rng.gamma(2.0, 0.5, n),
+        worker=rng.integers(0, m, n),
+        counted=rng.random(n) < 0.8,
+        n_workers=m,
+        cell_end=15.0,
+        overlap=np.where(rng.random((n, m)) < 0.5, rng.integers(0, 5, (n, m)) / 4, 0.0) if overlap else None,
+        omega=rng.choice([0.0, 1.0, 20.0], n) if overlap else None,
+    )
+
+
+def made_windows(load, worker, latency=None, omega_overlap=None):
+    load, worker = np.atleast_2d(load), np.atleast_2d(worker)
+    row = np.arange(worker.size).reshape(worker.shape)
+    latency = np.ones(worker.shape) if latency is None else np.atleast_2d(latency)
+    return Windows(row, np.zeros(len(worker)), worker, latency, load, omega_overlap)
+
+
+def brute_force(seen, affine, full):
+    """SC, SCm, OPTf, OPTc of every window, from their definitions and nothing else."""
+
+    def marginal(n, s):
+        a, b = full(np.array([n + s, n + s - 1]))
+        return (n + s) * a - (n + s - 1) * b
+
+    m, out = seen.n_workers, []
+    for w in range(len(seen)):
+        n, a = seen.load[w], seen.worker[w]
+        credit = np.zeros((m, m)) if seen.omega_overlap is None else affine.kappa * seen.omega_overlap[w]
+        taken, SCm = dict.fromkeys(range(m), 0), 0.0
+        for i in range(m):
+            taken[a[i]] += 1
+            SCm += price(marginal(n[a[i]], taken[a[i]]), credit[i, a[i]])
+        OPTf = min(
+            sum(price(affine(n[pi[i]] + 1), credit[i, pi[i]]) for i in range(m))
+            for pi in permutations(range(m))
+        )
+        slots = list(product(range(m), range(1, m + 1)))
+        cost = [[price(marginal(n[j], s), credit[i, j]) for j, s in slots] for i in range(m)]
+        OPTc = min(sum(cost[i][p] for i, p in enumerate(pi)) for pi in permutations(range(m * m), m))
+        out.append((seen.latency[w].sum(), SCm, OPTf, OPTc))
+    return np.array(out).T
+
+
+def assert_costs(seen, affine=AFFINE, full=FULL):
+    costs = window_costs(seen, affine, full)
+    expected = brute_force(seen, affine, full)
+    for got, want in zip((costs.SC, costs.SCm, costs.OPTf, costs.OPTc), expected, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+@pytest.mark.parametrize("m", [1, 2, 3])
+def test_costs_are_those_of_brute_force(m, overlap):
+    for seed in range(3):
+        assert_costs(windows(cell(n=24, m=m, seed=seed, overlap=overlap)), AFFINE, FULL)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_costs_are_those_of_brute_force_over_four_workers(overlap):
+    assert_costs(windows(cell(n=14, m=4, seed=8, overlap=overlap)))
+
+
+def test_costs_do_not_depend_on_the_chunks(monkeypatch):
+    seen = windows(cell(n=400, overlap=True))
+    whole = window_costs(seen, AFFINE, FULL)
+    monkeypatch.setattr("anarchy.games.routing._CHUNK", 70)
+    parts = window_costs(seen, AFFINE, FULL)
+    for name in ("SC", "SCm", "OPTf", "OPTc"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(parts, name))
+
+
+def test_without_kappa_the_overlap_is_worth_nothing():
+    bare = replace(AFFINE, kappa=0.0)
+    with_overlap = window_costs(windows(cell(overlap=True, seed=4)), bare, FULL)
+    requests = replace(cell(overlap=True, seed=4), overlap=None, omega=None)
+    without = window_costs(windows(requests), AFFINE, FULL)
+    np.testing.assert_array_equal(with_overlap.OPTc, without.OPTc)
+    np.testing.assert_array_equal(with_overlap.OPTf, without.OPTf)
+
+
+def test_windows_hold_consecutive_counted_requests_in_order():
+    requests = cell(n=50)
+    seen = windows(requests)
+    order = [i for i in np.lexsort((requests.request_id, requests.t_sent)) if requests.counted[i]]
+    assert seen.row.ravel().tolist() == order[: len(order) // 3 * 3]
+    np.testing.assert_array_equal(seen.t_start, requests.t_sent[seen.row[:, 0]])
+    np.testing.assert_array_equal(seen.load, loads(requests, seen.t_start))
+    np.testing.assert_array_equal(seen.worker, requests.worker[seen.row])
+
+
+def test_order_of_the_rows_is_of_no_matter():
+    requests = cell(n=80, overlap=True)
+    shuffle = np.random.default_rng(1).permutation(80)
+    columns = ("request_id", "t_intended", "t_sent", "t_first_token", "t_last_token", "worker", "counted")
+    columns += ("overlap", "omega")
+    shuffled = replace(requests, **{name: getattr(requests, name)[shuffle] for name in columns})
+    a, b = (window_costs(windows(r), AFFINE, FULL) for r in (requests, shuffled))
+    for name in ("SC", "SCm", "OPTf", "OPTc"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+
+
+def test_rows_of_the_fit_are_the_windows_requests_at_their_own_time():
+    requests = cell(n=60, overlap=True)
+    seen = windows(requests)
+    rows = curve_rows(requests, seen)
+    row = seen.row.ravel()
+    n = loads(requests, requests.t_sent[row])
+    assert rows.x.tolist() == [n[k, requests.worker[i]] + 1 for k, i in enumerate(row)]
+    assert rows.top == n.max() + 1
+    expected = [requests.omega[i] * requests.overlap[i, requests.worker[i]] for i in row]
+    np.testing.assert_array_equal(rows.omega_overlap, expected)
+    np.testing.assert_array_equal(rows.latency, seen.latency.ravel())
+
+
+def test_zero_windows_give_no_number():
+    for requests in (cell(n=2), cell(n=30)):
+        none = replace(requests, counted=np.zeros(len(requests), dtype=bool))
+        seen = windows(none)
+        costs = window_costs(seen, AFFINE, FULL)
+        assert len(seen) == len(costs) == 0
+        assert np.isnan([poa_hat(costs), poa_cal(costs), decomposition(costs).product]).all()
+        assert np.isnan(spread(costs).median_window)
+        rows = curve_rows(none, seen)
+        assert (rows.x.size, rows.top) == (0, 0)
+
+
+def test_all_requests_failed_with_no_time_but_that_of_sending():
+    requests = cell(n=30)
+    nan = np.full(30, np.nan)
+    failed = replace(requests, t_first_token=nan, t_last_token=nan, counted=np.zeros(30, dtype=bool))
+    assert len(windows(failed)) == 0
+    assert loads(failed, np.array([14.9])).sum() == 30
+    assert loads(failed, np.array([15.0])).sum() == 0
+
+
+def test_one_worker_has_nothing_to_route():
+    costs = window_costs(windows(cell(m=1)), AFFINE, FULL)
+    assert poa_cal(costs) == 1.0
+    assert decomposition(costs).routing == 1.0
+
+
+def test_least_loaded_routing_is_optimal_and_herding_is_not():
+    load = np.array([0, 2, 5])
+    spreads = window_costs(made_windows(load, [0, 0, 0]), AFFINE, FULL)
+    herds = window_costs(made_windows(load, [2, 2, 2]), AFFINE, FULL)
+    assert poa_cal(spreads) == 1.0
+    assert poa_cal(herds) > 2.0
+    assert spreads.OPTc == herds.OPTc
+
+
+def test_worked_example_of_one_window():
+    """Two workers with loads 0 and 3, both requests sent to the second, latencies 0.5 s and 0.9 s."""
+    affine, full = AffineLatency(0.1, 0.1), FullLatency(0.1, (0.0, 4.0), (0.1, 0.2))
+    seen = made_windows([0, 3], [1, 1], [0.5, 0.9])
+    costs = window_costs(seen, affine, full)
+    assert costs.SC[0] == pytest.approx(1.4)
+    assert costs.SCm[0] == pytest.approx(5 * 0.8 - 3 * 0.4)
+    assert costs.OPTf[0] == pytest.approx(0.2 + 0.5)
+    assert costs.OPTc[0] == pytest.approx(2 * 0.3 - 0 * 0.1)
+    assert poa_hat(costs) == pytest.approx(2.0)
+
+
+def test_ratios_are_ratios_of_sums():
+    costs = WindowCosts(*(np.array(c) for c in ([1.0, 9.0], [2.0, 4.0], [1.0, 1.0], [2.0, 3.0])))
+    assert poa_hat(costs) == 5.0
+    assert poa_cal(costs) == pytest.approx(6 / 5)
+    assert decomposition(costs).product == pytest.approx(poa_hat(costs), rel=1e-12)
+    assert spread(costs).median_window == 5.0
+    assert spread(costs).p90_window == pytest.approx(np.quantile([1.0, 9.0], 0.9))
+
+
+def test_a_free_optimum_gives_no_number():
+    zero = FullLatency(0.0, (50.0,), (1.0,))
+    costs = window_costs(made_windows([0, 0], [1, 1]), AffineLatency(0.0, 0.0), zero)
+    assert np.isnan([poa_hat(costs), poa_cal(costs), spread(costs).p90_window]).all()
+
+
+def test_places_count_up_on_each_worker():
+    assert places(np.array([[2, 0, 2, 2], [1, 1, 0, 1]])).tolist() == [[1, 1, 2, 3], [1, 2, 1, 3]]
+
+
+def test_marginal_costs_add_up_to_the_social_cost():
+    x = np.arange(40)
+    np.testing.assert_allclose(np.cumsum(marginal_costs(FULL, 39)), x * FULL(x), rtol=1e-12)
+    assert (np.diff(marginal_costs(FullLatency(0.7), 300)[1:]) == 0.0).all()
+
+
+def test_a_curve_whose_marginal_cost_falls_is_refused():
+    with pytest.raises(ValueError, match="must be convex"):
+        marginal_costs(lambda x: 1.0 / (1.0 + np.asarray(x) ** 2), 5)
+
+
+def test_too_few_slots_are_refused():
+    with pytest.raises(ValueError, match="do not fit"):
+        cheapest_slots(np.ones((1, 2)), 3)
+
+
+def test_negative_overlap_is_refused():
+    requests = cell(overlap=True)
+    with pytest.raises(ValueError, match="must not be negative"):
+        windows(replace(requests, overlap=-np.ones((50, 3))))
+
+
+def test_unknown_overlap_earns_nothing():
+    requests = cell(overlap=True)
+    unknown = windows(replace(requests, overlap=np.full((50, 3), np.nan)))
+    assert not unknown.omega_overlap.any()
+
+
+def test_pigou_gives_four_thirds():
+    """Pigou's network as the limit of N players of weight 1/N: one road costs 1, the other its share x.
+
+    Selfish players all take the second road, at cost 1; the optimum splits them and costs 3/4.
+    """
+    N = 20_000
+    constant = marginal_costs(AffineLatency(1.0, 0.0), N)[1:] / N
+    congested = marginal_costs(AffineLatency(0.0, 1.0 / N), N)[1:] / N
+    optimum = cheapest_slots(np.concatenate([constant, congested])[None, :], N)[0]
+    equilibrium = AffineLatency(0.0, 1.0 / N)(N)
+    assert equilibrium / optimum == pytest.approx(4 / 3, rel=1e-4)
+
+
+def test_affine_equilibria_never_pass_five_halves():
+    """Pure equilibria of random atomic games on links of affine latency, one weight a player."""
+    rng = np.random.default_rng(0)
+    worst = 1.0
+    for _ in range(150):
+        players, links = int(rng.integers(2, 9)), int(rng.integers(2, 6))
+        curves = [
+            AffineLatency(a, b)
+            for a, b in zip(rng.gamma(0.3, 5.0, links), rng.gamma(0.3, 2.0, links), strict=True)
+        ]
+        table = np.array([c(np.arange(players + 2)) for c in curves])
+        at = rng.integers(0, links, players)
+        moved = True
+        while moved:  # best responses end: the game has Rosenthal's potential
+            moved = False
+            for i in range(players):
+                others = np.bincount(np.delete(at, i), minlength=links)
+                cost = table[np.arange(links), others + 1]
+                if cost.min() < cost[at[i]] - 1e-12:
+                    at[i], moved = int(cost.argmin()), True
+        load = np.bincount(at, minlength=links)
+        social = (load * table[np.arange(links), load]).sum()
+        slots = np.concatenate([marginal_costs(c, players)[1:] for c in curves])
+        worst = max(worst, social / cheapest_slots(slots[None, :], players)[0])
+    assert 1.0 < worst <= 2.5

@@ -1,0 +1,260 @@
+"""The bootstrap's mechanics: blocks, seeds, launches, degenerate input. Coverage is a property test."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from arch.bootstrap import StationaryBootstrap, optimal_block_length
+
+from anarchy.stats import bootstrap
+from anarchy.stats.bootstrap import (
+    block_length,
+    bootstrap_mean,
+    bootstrap_quantile,
+    bootstrap_ratio,
+    bootstrap_ratios,
+    resampled_sums,
+)
+from anarchy.stats.intervals import Resampled, quotient
+
+
+def ar1(rng, n, rho=0.6):
+    series = rng.normal(size=n)
+    for t in range(1, n):
+        series[t] = rho * series[t - 1] + np.sqrt(1 - rho**2) * series[t]
+    return series
+
+
+def costs(n=400, seed=0, shift=0.0):
+    rng = np.random.default_rng(seed)
+    z = ar1(rng, n)
+    return 20.0 + shift + 3.0 * z + rng.normal(size=n), 5.0 + 0.5 * z
+
+
+def test_blocks_hold_n_elements_of_geometric_length():
+    rng = np.random.default_rng(0)
+    n, mean = 1000, 12.5
+    starts, ends = bootstrap._blocks(rng, n, mean, 500)
+    lengths = ends - starts
+    assert (lengths.sum(axis=1) == n).all()
+    assert starts.min() >= 0
+    assert starts.max() < n
+    assert lengths.min() >= 0
+    count = (lengths > 0).sum(axis=1)  # 1 + Binomial(n - 1, 1/mean)
+    assert count.mean() == pytest.approx(1 + (n - 1) / mean, rel=0.02)
+    assert count.std() == pytest.approx(((n - 1) / mean * (1 - 1 / mean)) ** 0.5, rel=0.15)
+
+
+def test_blocks_are_topped_up_when_the_first_draw_was_too_short(monkeypatch):
+    monkeypatch.setattr(bootstrap, "_enough_blocks", lambda n, mean: 2)
+    starts, ends = bootstrap._blocks(np.random.default_rng(0), 300, 10.0, 20)
+    assert ((ends - starts).sum(axis=1) == 300).all()
+
+
+def test_sums_are_those_of_the_blocks_on_the_circle():
+    rng = np.random.default_rng(1)
+    launch = rng.random((2, 50))
+    draws = bootstrap._launch_sums(launch, 7.0, 30, (3, 4, 5))
+    starts, ends = bootstrap._blocks(bootstrap._generator(3, 4, 5, 0), 50, 7.0, 30)
+    for r in range(30):
+        at = np.concatenate([np.arange(a, b) % 50 for a, b in zip(starts[r], ends[r], strict=True)])
+        np.testing.assert_allclose(draws[:, r], launch[:, at].sum(axis=1))
+
+
+def test_counts_are_those_of_the_blocks_on_the_circle():
+    counts = bootstrap._resampled_counts(bootstrap._generator(0, 0, 0, 0), 40, 5.0, np.array([1, 0, 3]))
+    assert counts.sum(axis=1).tolist() == [40, 0, 120]
+    starts, ends = bootstrap._blocks(bootstrap._generator(0, 0, 0, 0), 40, 5.0, 4)
+    first = np.concatenate([np.arange(a, b) % 40 for a, b in zip(starts[0], ends[0], strict=True)])
+    assert counts[0].tolist() == np.bincount(first, minlength=40).tolist()
+
+
+def test_interval_agrees_with_arch():
+    over, under = costs(1500)
+    ours = bootstrap_ratio([over], [under], replicates=4000).interval()
+    theirs = StationaryBootstrap(ours.block_length, over, under, seed=0)
+    lo, hi = theirs.conf_int(lambda a, b: a.sum() / b.sum(), reps=2000, method="percentile").ravel()
+    width = hi - lo
+    assert abs(ours.lo - lo) < 0.12 * width
+    assert abs(ours.hi - hi) < 0.12 * width
+
+
+def test_value_is_the_ratio_of_sums():
+    (a, b), (c, d) = costs(100), costs(300, seed=1)
+    result = bootstrap_ratio([a, c], [b, d], replicates=50).interval(0.9)
+    assert result.value == pytest.approx((a.sum() + c.sum()) / (b.sum() + d.sum()))
+    assert result.lo < result.value < result.hi
+    assert (result.kind, result.n_launches, result.n_windows) == ("within-run", 2, 400)
+    assert (result.level, result.replicates) == (0.9, 50)
+    assert result.block_length == pytest.approx((block_length(a) + block_length(c)) / 2)
+
+
+def test_the_seed_makes_the_draws_and_the_chunks_do_not_reorder_them():
+    over, under = costs()
+    first = bootstrap_ratio([over], [under], replicates=300, seed=5).draws
+    np.testing.assert_array_equal(first, bootstrap_ratio([over], [under], replicates=300, seed=5).draws)
+    assert not np.array_equal(first, bootstrap_ratio([over], [under], replicates=300, seed=6).draws)
+    assert not np.array_equal(first, bootstrap_ratio([over], [under], replicates=300, seed=5, stream=1).draws)
+
+
+def test_small_chunks_give_the_same_distribution(monkeypatch):
+    over, under = costs()
+    whole = bootstrap_ratio([over], [under], replicates=2000)
+    monkeypatch.setattr(bootstrap, "_CHUNK", 500)
+    monkeypatch.setattr(bootstrap, "_COUNT_CHUNK", 5000)
+    parts = bootstrap_ratio([over], [under], replicates=2000)
+    assert parts.draws.std() == pytest.approx(whole.draws.std(), rel=0.1)
+    assert len(np.unique(parts.draws)) == 2000
+    assert len(np.unique(bootstrap_quantile([over], 0.5, replicates=50).draws)) > 20
+
+
+def test_three_launches_are_resampled_and_two_are_not():
+    levels = [costs(200, seed=s, shift=shift) for s, shift in enumerate((0.0, 40.0, 80.0))]
+    three = bootstrap_ratio([a for a, _ in levels], [b for _, b in levels], replicates=2000)
+    two = bootstrap_ratio([a for a, _ in levels[:2]], [b for _, b in levels[:2]], replicates=2000)
+    assert (three.kind, two.kind) == ("across-launches", "within-run")
+    assert three.draws.std() > 5 * two.draws.std()
+    # 1 in 27 replicates takes the first launch three times, 1 in 27 the last.
+    assert (three.draws < 5.0).mean() == pytest.approx(1 / 27, abs=0.02)
+    assert (three.draws > 19.0).mean() == pytest.approx(1 / 27, abs=0.02)
+
+
+def test_cells_of_one_ladder_share_launches_but_not_blocks():
+    same = [np.full(100, level) for level in (1.0, 2.0, 4.0)]  # no spread inside: only launches move
+    ones = [np.ones(100)] * 3
+    a = bootstrap_ratio(same, ones, replicates=200, seed=9, stream=0).draws
+    b = bootstrap_ratio(same, ones, replicates=200, seed=9, stream=7).draws
+    np.testing.assert_allclose(a, b)
+    assert len(np.unique(a.round(9))) > 5
+
+
+def test_ratios_of_one_call_share_their_draws():
+    rng = np.random.default_rng(0)
+    columns = {name: [rng.gamma(5.0, 1.0, 200) for _ in range(3)] for name in ("SC", "SCm", "OPTf", "OPTc")}
+    pairs = {"hat": ("SC", "OPTf"), "a": ("SC", "SCm"), "b": ("SCm", "OPTc"), "c": ("OPTc", "OPTf")}
+    out = bootstrap_ratios(columns, pairs, series="SC", replicates=100)
+    np.testing.assert_allclose(out["hat"].draws, out["a"].draws * out["b"].draws * out["c"].draws)
+    alone = bootstrap_ratio(columns["SCm"], columns["OPTc"], series=columns["SC"], replicates=100)
+    np.testing.assert_array_equal(alone.draws, out["b"].draws)
+
+
+def test_block_length_is_archs_and_survives_what_arch_does_not():
+    series = ar1(np.random.default_rng(0), 500)
+    assert block_length(series) == optimal_block_length(series)["stationary"].iloc[0] > 3
+    for plain in (np.empty(0), np.array([1.0]), np.arange(5.0), np.full(200, 3.7), np.full(200, 0.0)):
+        assert block_length(plain) == 1.0
+    assert 1.0 <= block_length(np.tile([1.0, -1.0], 200)) <= 400
+    assert 1.0 <= block_length(np.linspace(0.0, 1.0, 30)) <= 30
+    with pytest.raises(ValueError, match="finite"):
+        block_length(np.array([1.0, np.nan]))
+
+
+def test_nothing_to_resample_gives_no_number():
+    for launches in ([], [np.empty(0)], [np.empty(0)] * 4):
+        for result in (
+            bootstrap_ratio(launches, launches, replicates=10),
+            bootstrap_quantile(launches, 0.5, replicates=10),
+            bootstrap_mean(launches, replicates=10),
+        ):
+            interval = result.interval()
+            assert np.isnan([interval.value, interval.lo, interval.hi, interval.block_length]).all()
+            assert (interval.n_launches, interval.n_windows) == (0, 0)
+
+
+def test_one_window_has_a_value_and_no_interval():
+    result = bootstrap_ratio([np.array([6.0])], [np.array([2.0])], replicates=10).interval()
+    assert result.value == 3.0
+    assert np.isnan([result.lo, result.hi]).all()
+    # Three launches of one window do tell something: how launches differ.
+    three = bootstrap_ratio(
+        [np.array([x]) for x in (6.0, 7.0, 8.0)], [np.ones(1)] * 3, replicates=500
+    ).interval()
+    assert three.lo < 7.0 < three.hi
+
+
+def test_empty_launches_do_not_count_as_launches():
+    over, under = costs(100)
+    none = np.empty(0)
+    result = bootstrap_ratio([over, none, none], [under, none, none], replicates=10)
+    assert (result.kind, result.n_launches) == ("within-run", 1)
+
+
+def test_a_denominator_of_zero_gives_no_number():
+    result = bootstrap_ratio([np.ones(50)], [np.zeros(50)], replicates=10)
+    assert np.isnan(result.value)
+    assert np.isnan(result.draws).all()
+
+
+@pytest.mark.parametrize(
+    ("over", "under", "message"),
+    [
+        ([np.ones(5)], [np.ones(6)], "same launches"),
+        ([np.ones(5)], [np.ones(5), np.ones(5)], "same launches"),
+        ([np.ones(5)], [np.full(5, np.nan)], "finite"),
+    ],
+)
+def test_columns_that_do_not_pair_up_are_refused(over, under, message):
+    with pytest.raises(ValueError, match=message):
+        bootstrap_ratio(over, under, replicates=10)
+
+
+def test_quotient_of_two_sides_breaks_the_pairing_of_equal_seeds():
+    over, under = costs()
+    side = bootstrap_ratio([over], [under], replicates=2000)
+    result = quotient(side, side)
+    assert result.value == 1.0
+    # Paired draws of the same data would all be 1; independent sides have sqrt(2) of one side's spread.
+    assert np.log(result.draws).std() == pytest.approx(2**0.5 * np.log(side.draws).std(), rel=0.1)
+    assert (result.kind, result.n_windows) == ("within-run", 400)
+
+
+def test_quotient_is_across_launches_only_where_both_sides_are():
+    across = Resampled(2.0, np.full(10, 2.0), "across-launches", 3, 90, 5.0)
+    within = Resampled(4.0, np.full(10, 4.0), "within-run", 1, 40, 9.0)
+    mixed = quotient(across, within)
+    assert (mixed.kind, mixed.n_launches, mixed.n_windows, mixed.block_length) == ("within-run", 1, 40, 9.0)
+    assert (mixed.value, mixed.draws.tolist()) == (0.5, [0.5] * 10)
+    assert quotient(across, across).kind == "across-launches"
+    with pytest.raises(ValueError, match="replicates"):
+        quotient(across, Resampled(1.0, np.ones(9), "within-run", 1, 1, 1.0))
+    assert np.isnan(quotient(across, Resampled(np.nan, np.full(10, np.nan), "within-run", 0, 0, 1.0)).value)
+
+
+@pytest.mark.parametrize("q", [0.0, 0.5, 0.99, 1.0])
+def test_quantile_draws_are_quantiles_of_the_resamples(q):
+    values = np.random.default_rng(3).gamma(2.0, 1.0, 300)
+    length = block_length(values)
+    result = bootstrap_quantile([values], q, replicates=20, seed=8)
+    assert result.value == np.quantile(values, q)
+    starts, ends = bootstrap._blocks(bootstrap._generator(8, 0, 0, 0), 300, length, 20)
+    for r in range(20):
+        at = np.concatenate([np.arange(a, b) % 300 for a, b in zip(starts[r], ends[r], strict=True)])
+        assert result.draws[r] == pytest.approx(np.quantile(values[at], q), rel=1e-12)
+
+
+def test_quantile_over_launches_pools_what_was_drawn():
+    launches = [np.full(n, level) for n, level in ((100, 1.0), (200, 2.0), (50, 9.0))]
+    result = bootstrap_quantile(launches, 0.5, replicates=500)
+    assert (result.kind, result.n_launches, result.n_windows) == ("across-launches", 3, 350)
+    assert result.value == 2.0
+    # Halves where a replicate's middle falls between two launches.
+    assert {1.0, 2.0, 9.0} <= set(result.draws) <= {1.0, 1.5, 2.0, 5.0, 5.5, 9.0}
+
+
+def test_mean_is_that_of_all_requests():
+    launches = [np.array([1.0, 2.0, 3.0]), np.array([10.0])]
+    assert bootstrap_mean(launches, replicates=20).value == 4.0
+
+
+def test_bad_arguments_are_refused():
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        bootstrap_quantile([np.ones(5)], 1.5)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        bootstrap_mean([np.arange(50.0)], replicates=5).interval(95.0)
+
+
+def test_sums_need_only_the_chunks_memory():
+    launch = np.random.default_rng(0).random((1, 20_000))
+    draws = resampled_sums([launch], [50.0], replicates=3000)
+    assert draws.shape == (1, 3000)
+    assert draws.mean() == pytest.approx(launch.sum(), rel=1e-3)
