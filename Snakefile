@@ -5,7 +5,7 @@
 #   snakemake --config models=llama-3.1-70b          one model; the other's results stay as they are
 #   snakemake -n                                     what would run
 #
-# Profile with the defaults: workflow/profiles/default.
+# Profile with the defaults: profiles/default.
 
 from snakemake.utils import min_version, validate
 

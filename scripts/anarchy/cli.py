@@ -43,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="anarchy",
         description="The price of anarchy of disaggregated inference: measure, estimate, judge, report.",
-        epilog="Most people want `make reproduce`; these are its steps. `anarchy COMMAND --help` explains one.",
+        epilog="Most people want `make reproduce`; these are its steps. `anarchy COMMAND -h` explains one.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     run = _run_options()
@@ -114,7 +114,7 @@ def _open(options: argparse.Namespace) -> Any:
     return open_run({key: getattr(options, key) for key in keys if getattr(options, key) is not None})
 
 
-def _doctor(options: argparse.Namespace) -> int:
+def _doctor(_: argparse.Namespace) -> int:
     from anarchy import doctor
 
     findings = doctor.diagnose()
@@ -180,7 +180,7 @@ def _claims(options: argparse.Namespace) -> int:
     from anarchy.report import load_systems
 
     bench = _open(options)
-    verdicts = claims.judge(claims.load(), [system.system for system in load_systems(bench.layout)])
+    verdicts = claims.judge(claims.load(), [dict(system.info) for system in load_systems(bench.layout)])
     claims.write(verdicts, bench.layout.root)
     for verdict in verdicts:
         print(f"{verdict.id:4} {verdict.verdict:18} {verdict.claim}")
@@ -189,10 +189,13 @@ def _claims(options: argparse.Namespace) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     from anarchy import report
+    from anarchy.run_info import run_info
 
     bench = _open(options)
     verdicts = json.loads(bench.layout.claims.with_suffix(".json").read_text(encoding="utf-8"))
-    print(report.write(bench, verdicts))
+    report.write_summary(bench.layout)
+    facts = run_info(bench, report.load_systems(bench.layout))
+    print(report.write(bench.layout, report.render(bench.layout, facts, verdicts)))
     return 0
 
 
@@ -204,7 +207,7 @@ def _summary(options: argparse.Namespace) -> int:
     return 0
 
 
-def _unlock(options: argparse.Namespace) -> int:
+def _unlock(_: argparse.Namespace) -> int:
     from anarchy.preflight import remove_stale_lock
 
     removed = remove_stale_lock()
@@ -219,7 +222,7 @@ def _end_with_parent() -> None:
     A Snakemake that is killed sends nothing; the kernel does. SIGTERM then takes the same way out as Ctrl-C.
     """
 
-    def leave(signum: int, frame: FrameType | None) -> None:
+    def leave(_signum: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     parent = os.getppid()

@@ -321,10 +321,19 @@ def load_block(file: Path, block: type[T]) -> T:
             f"cannot be read: {error.strerror}", where=file, remedy="give this user read access to the file"
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"is not YAML: {error}", where=file, remedy="mend the syntax at that line") from None
+        raise UserError(
+            f"is not YAML: {_where_in_yaml(error)}", where=file, remedy="mend the syntax at that line"
+        ) from None
     if not isinstance(document, dict):
         raise UserError("is not a mapping of keys to values", where=file, remedy="start it with `name: ...`")
     return validate(document, block, where=file)
+
+
+def _where_in_yaml(error: Exception) -> str:
+    """Line and problem, without the parser's own excerpt."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    return str(error)
 
 
 def validate(document: dict[str, Any], block: type[T], *, where: str | Path) -> T:
@@ -389,8 +398,23 @@ def _check_references(study: Study, experiment: Experiment, file: Path) -> None:
     for policy in experiment.routing:
         _known(policy, study.policies, file, "routing")
     for tier_name, tier in experiment.tiers.items():
+        _check_reference_range(study, experiment, tier_name, file)
         for workload in tier.workloads:
             _known(workload, study.workloads, file, f"tiers.{tier_name}.workloads")
+
+
+def _check_reference_range(study: Study, experiment: Experiment, tier_name: str, file: Path) -> None:
+    """Refuse a grid that leaves the affine curve of some system without a cell to be fitted to."""
+    grid = experiment.tiers[tier_name].concurrency
+    for system in experiment.systems:
+        lowest = max(8, study.topologies[system.topology].decode)
+        if not any(lowest <= C <= experiment.c_ref for C in grid):
+            raise UserError(
+                f"key 'tiers.{tier_name}.concurrency': no C between {lowest} and c_ref = {experiment.c_ref}: "
+                f"{system.model} on {system.topology} has no cell to fit its affine latency curve to",
+                where=file,
+                remedy="add such a C to the grid, or raise c_ref to a C below the knee",
+            )
 
 
 def _known(name: str, among: dict[str, Any], file: Path, key: str) -> None:

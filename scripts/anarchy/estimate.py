@@ -248,9 +248,10 @@ def inter_token_latency(trace: CellTrace) -> FloatArray:
 
 
 def completion_rates(trace: CellTrace) -> tuple[FloatArray, float]:
-    """Requests ended well a second in each of THROUGHPUT_BINS spans of the measure phase, and tokens a second.
+    """Requests a second that ended well in each of THROUGHPUT_BINS spans of the measure phase, and tokens.
 
-    The span runs from the first to the last sending of a measured request, so it needs no client's report.
+    Shapes: (THROUGHPUT_BINS,) requests a second, and output tokens a second as one number. The phase is taken
+    from the first to the last sending of a measured request, so it needs no client's report.
     """
     sent = trace.column("t_sent")[trace.column("phase") == "measure"]
     span = float(np.ptp(sent)) if sent.size > 1 else 0.0

@@ -13,6 +13,7 @@ SCHEMAS = PROJECT / "workflow" / "schemas"
 PROFILES = PROJECT / "data" / "profiles"
 ENVS = PROJECT / ".envs"
 DYNAMO_PYTHON = ENVS / "dynamo" / "bin" / "python"
+DYNAMO_LOCK = PROJECT / "envs" / "dynamo.lock"
 
 TRACE_FILE = "trace.parquet"
 MANIFEST_FILE = "manifest.json"

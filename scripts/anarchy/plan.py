@@ -9,7 +9,7 @@ import hashlib
 import json
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from anarchy import predict
@@ -80,9 +80,12 @@ class DeploymentPlan:
         return _digest(sorted(cell.plan_hash for cell in self.cells))
 
 
-def plan(study: Study, run: Run, profiles: Mapping[str, Profile]) -> tuple[DeploymentPlan, ...]:
+def plan(
+    study: Study, run: Run, profiles: Mapping[str, Profile], stack: str = ""
+) -> tuple[DeploymentPlan, ...]:
     """Every deployment of a run, ordered as configured.
 
+    ``stack`` names the version of the serving stack: another one makes other cells.
     Raises UserError for a model, experiment or tier that does not exist or an empty selection.
     """
     for name in run.models:
@@ -100,7 +103,7 @@ def plan(study: Study, run: Run, profiles: Mapping[str, Profile]) -> tuple[Deplo
                 where="--config",
                 remedy=f"known experiments: {', '.join(sorted(study.experiments))}",
             )
-        deployments += _plan_experiment(study, study.experiments[name], run, profiles)
+        deployments += _plan_experiment(study, study.experiments[name], run, profiles, stack)
     if not deployments:
         raise UserError(
             "this selection holds no deployment",
@@ -112,7 +115,7 @@ def plan(study: Study, run: Run, profiles: Mapping[str, Profile]) -> tuple[Deplo
 
 
 def _plan_experiment(
-    study: Study, experiment: Experiment, run: Run, profiles: Mapping[str, Profile]
+    study: Study, experiment: Experiment, run: Run, profiles: Mapping[str, Profile], stack: str
 ) -> list[DeploymentPlan]:
     if run.tier not in experiment.tiers:
         raise UserError(
@@ -120,70 +123,78 @@ def _plan_experiment(
             where="--config",
             remedy=f"known tiers: {', '.join(experiment.tiers)}",
         )
-    launches = experiment.tiers[run.tier].launches
-    return [
-        _plan_deployment(study, experiment, run, system.model, system.topology, routing, trial, profiles)
+    tier = experiment.tiers[run.tier]
+    bases = [
+        DeploymentPlan(
+            experiment,
+            run.tier,
+            run.engine,
+            study.models[system.model],
+            study.topologies[system.topology],
+            study.policies[routing],
+            trial,
+            cells=(),
+        )
         for system in experiment.systems
         if not run.models or system.model in run.models
         for routing in experiment.routing
-        for trial in range(1, launches + 1)
+        for trial in range(1, tier.launches + 1)
     ]
+    seed = experiment.seed if run.seed is None else run.seed
+    return [_with_cells(base, study, seed, profiles, stack) for base in bases]
 
 
-def _plan_deployment(
-    study: Study,
-    experiment: Experiment,
-    run: Run,
-    model_name: str,
-    topology_name: str,
-    routing: str,
-    trial: int,
-    profiles: Mapping[str, Profile],
+def _with_cells(
+    base: DeploymentPlan, study: Study, seed: int, profiles: Mapping[str, Profile], stack: str
 ) -> DeploymentPlan:
-    model, topology, policy = (
-        study.models[model_name],
-        study.topologies[topology_name],
-        study.policies[routing],
-    )
-    if model.profile not in profiles:
+    """Give a deployment its ladder: every workload at every C of its tier, in a seeded, shuffled order."""
+    profile = profiles.get(base.model.profile)
+    if profile is None:
         raise UserError(
-            f"key 'profile': there is no timing table {model.profile!r}",
-            where=f"model {model.name}",
+            f"key 'profile': there is no timing table {base.model.profile!r}",
+            where=f"model {base.model.name}",
             remedy=f"known timing tables: {', '.join(sorted(profiles)) or 'none'}; see data/README.md",
         )
-    profile = profiles[model.profile]
-    tier = experiment.tiers[run.tier]
-    seed = experiment.seed if run.seed is None else run.seed
-    identity = (seed, experiment.name, run.tier, model.name, topology.name, policy.name, trial)
-    cells = []
-    for workload_name in tier.workloads:
-        workload = study.workloads[workload_name]
-        for concurrency in tier.concurrency:
-            name = cell_name(workload_name, concurrency)
-            decides = {
-                "engine": run.engine,
-                "model": model.model_dump(mode="json", exclude=_FOR_PEOPLE),
-                "profile": profile.digest,
-                "topology": topology.model_dump(mode="json", exclude=_FOR_PEOPLE),
-                "policy": policy.model_dump(mode="json", exclude=_FOR_PEOPLE),
-                "workload": workload.model_dump(mode="json", exclude=_FOR_PEOPLE),
-                "timing": tier.timing.model_dump(mode="json"),
-                "concurrency": concurrency,
-                "identity": list(identity),
-            }
-            cells.append(
-                Cell(
-                    name=name,
-                    workload=workload,
-                    concurrency=concurrency,
-                    timing=tier.timing,
-                    seed=derive_seed(*identity, name),
-                    plan_hash=_digest(decides),
-                    cost=predict.cell_cost(model, topology, workload, tier.timing, concurrency, profile),
-                )
-            )
+    tier = base.experiment.tiers[base.tier]
+    identity = (seed, base.experiment.name, base.tier, *base.key[1:])
+    cells = [
+        _plan_cell(base, study.workloads[workload], concurrency, identity, profile, stack)
+        for workload in tier.workloads
+        for concurrency in tier.concurrency
+    ]
     random.Random(derive_seed(*identity, "order")).shuffle(cells)
-    return DeploymentPlan(experiment, run.tier, run.engine, model, topology, policy, trial, tuple(cells))
+    return replace(base, cells=tuple(cells))
+
+
+def _plan_cell(
+    base: DeploymentPlan,
+    workload: Workload,
+    concurrency: int,
+    identity: tuple[object, ...],
+    profile: Profile,
+    stack: str,
+) -> Cell:
+    timing = base.experiment.tiers[base.tier].timing
+    name = cell_name(workload.name, concurrency)
+    blocks = {"model": base.model, "topology": base.topology, "policy": base.policy, "workload": workload}
+    decides = {
+        "engine": base.engine,
+        "stack": stack,
+        "profile": profile.digest,
+        **{key: block.model_dump(mode="json", exclude=_FOR_PEOPLE) for key, block in blocks.items()},
+        "timing": timing.model_dump(mode="json"),
+        "concurrency": concurrency,
+        "identity": list(identity),
+    }
+    return Cell(
+        name=name,
+        workload=workload,
+        concurrency=concurrency,
+        timing=timing,
+        seed=derive_seed(*identity, name),
+        plan_hash=_digest(decides),
+        cost=predict.cell_cost(base.model, base.topology, workload, timing, concurrency, profile),
+    )
 
 
 def cell_name(workload: str, concurrency: int) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 
 from anarchy.config import Run, Study, load_block, load_study, validate
 from anarchy.errors import UserError
-from anarchy.layout import CONFIG, PROFILES, PROJECT, Layout
+from anarchy.layout import CONFIG, DYNAMO_LOCK, PROFILES, PROJECT, Layout
 from anarchy.plan import DeploymentPlan, plan
+from anarchy.preflight import pinned_version
 from anarchy.serving.profiles import Profile, load_profile
 
 RUN_FILE = CONFIG / "run.yaml"
@@ -66,6 +67,6 @@ def open_run(overrides: Mapping[str, Any] | None = None) -> Workbench:
         name: load_profile(PROFILES / name)
         for name in sorted({model.profile for model in study.models.values()})
     }
-    return Workbench(
-        study, run, profiles, plan(study, run, profiles), Layout(relative(PROJECT / run.results / run.tier))
-    )
+    stack = f"ai-dynamo {pinned_version(DYNAMO_LOCK, 'ai-dynamo')}"
+    layout = Layout(relative(PROJECT / run.results / run.tier))
+    return Workbench(study, run, profiles, plan(study, run, profiles, stack), layout)

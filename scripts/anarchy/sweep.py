@@ -19,7 +19,7 @@ from typing import Any
 
 from anarchy import preflight
 from anarchy.errors import UserError
-from anarchy.layout import ENVS, PROJECT, cell_directory
+from anarchy.layout import DYNAMO_LOCK, ENVS, cell_directory
 from anarchy.load.cell import ClientConfig, Labels
 from anarchy.load.client import run_client
 from anarchy.load.payload import Endpoint
@@ -69,7 +69,7 @@ def sweep(bench: Workbench, plan: DeploymentPlan, *, log: Path | None = None) ->
     """
     folder = bench.folder(plan)
     with _only_one(folder):
-        open_cells = [cell for cell in plan.cells if _state(folder, cell) is not CellState.DONE]
+        open_cells = [cell for cell in plan.cells if is_open(folder, cell)]
         if open_cells:
             _check_before_start(folder, open_cells)
             _measure(bench, plan, folder, open_cells, log)
@@ -78,12 +78,22 @@ def sweep(bench: Workbench, plan: DeploymentPlan, *, log: Path | None = None) ->
         return summary
 
 
-def _state(folder: Path, cell: Cell) -> CellState:
-    return cell_state(cell_directory(folder, cell.name), cell.plan_hash)
+def is_open(folder: Path, cell: Cell) -> bool:
+    """Whether a cell is still to be measured.
+
+    A cell that failed only because of the machine is; one that failed because of what it showed is not:
+    measuring until the values please would bias them.
+    """
+    directory = cell_directory(folder, cell.name)
+    state = cell_state(directory, cell.plan_hash)
+    if state is CellState.INVALID:
+        gates = read_manifest(directory).gates
+        return gates is not None and set(gates.reasons) <= MACHINE_GATES
+    return state is not CellState.DONE
 
 
 def _check_before_start(folder: Path, cells: list[Cell]) -> None:
-    preflight.check_environment(ENVS / "dynamo", PROJECT / "envs" / "dynamo.lock")
+    preflight.check_environment(ENVS / "dynamo", DYNAMO_LOCK)
     preflight.check_open_files(max(cell.concurrency for cell in cells))
     # Raw JSON Lines are some five times the sealed size and stand beside it for a moment.
     preflight.check_disk(folder, 6 * sum(cell.cost.disk_bytes for cell in cells) + 50_000_000)
@@ -129,7 +139,7 @@ def _elsewhere_s(bench: Workbench, plan: DeploymentPlan) -> float:
         for other in bench.deployments
         if other.key != plan.key
         for cell in other.cells
-        if _state(bench.folder(other), cell) is not CellState.DONE
+        if is_open(bench.folder(other), cell)
     )
 
 

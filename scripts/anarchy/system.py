@@ -79,7 +79,7 @@ def estimate_system(
         "deviations": deviations(manifests),
     }
     cells = pd.DataFrame(rows).sort_values(["workload", "concurrency"], ignore_index=True)
-    return SystemEstimate(cells, pd.DataFrame(_attempts(bench, plans)), _jsonable(system))
+    return SystemEstimate(cells, pd.DataFrame(_attempts(bench, plans)), system)
 
 
 def _read_summary(path: Path) -> dict[str, Any]:
@@ -215,14 +215,3 @@ def _attempts(bench: Workbench, plans: Sequence[DeploymentPlan]) -> list[Row]:
                 }
             )
     return sorted(rows, key=lambda row: str(row["started_at"]))
-
-
-def _jsonable(value: Any) -> Any:
-    """Replace what JSON does not know: NaN and infinity become null."""
-    if isinstance(value, dict):
-        return {key: _jsonable(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,11 +18,9 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def snakemake(tmp_path: Path) -> Run:
     """Run Snakemake with ``--config key=value ...`` and further options after it."""
 
-    def run(*config: str, options: tuple[str, ...] = (), env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def run(*config: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
         command = snakemake_command(tmp_path / "results", *config, options=options)
-        return subprocess.run(
-            command, cwd=PROJECT, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=500
-        )
+        return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=500)
 
     return run
 
@@ -34,7 +31,11 @@ def anarchy() -> Run:
 
     def run(*arguments: str, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "anarchy.cli", *arguments], cwd=cwd, capture_output=True, text=True, timeout=120
+            [sys.executable, "-m", "anarchy.cli", *arguments],
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
 
     return run

@@ -8,7 +8,7 @@ from conftest import Run
 
 @pytest.mark.parametrize(("tier", "sweeps"), [("smoke", 3), ("quick", 3), ("full", 9)])
 def test_every_tier_plans_one_job_a_launch(snakemake: Run, tier: str, sweeps: int) -> None:
-    done = snakemake(f"tier={tier}", options=("-n", "--quiet", "none"))
+    done = snakemake(f"tier={tier}", options=("-n",))
     assert done.returncode == 0, done.stderr
     counts = dict(line.split() for line in (done.stdout + done.stderr).splitlines() if len(line.split()) == 2)
     assert counts["sweep"] == str(sweeps)
@@ -17,7 +17,7 @@ def test_every_tier_plans_one_job_a_launch(snakemake: Run, tier: str, sweeps: in
 
 
 def test_one_model_plans_nothing_of_the_other(snakemake: Run) -> None:
-    done = snakemake("tier=full", "models=llama-3.1-70b", options=("-n", "--quiet", "none"))
+    done = snakemake("tier=full", "models=llama-3.1-70b", options=("-n",))
     assert done.returncode == 0, done.stderr
     text = done.stdout + done.stderr
     assert "llama-3.1-70b/1p5d/static/3" in text
@@ -35,7 +35,9 @@ def test_one_model_plans_nothing_of_the_other(snakemake: Run) -> None:
         ("seed=-1", "'seed'", "seed"),
     ],
 )
-def test_a_wrong_choice_is_one_message_and_status_2(snakemake: Run, config: str, what: str, remedy: str) -> None:
+def test_a_wrong_choice_is_one_message_and_status_2(
+    snakemake: Run, config: str, what: str, remedy: str
+) -> None:
     done = snakemake(config, options=("-n",))
     assert done.returncode == 2
     assert what in done.stderr
@@ -51,7 +53,9 @@ def test_the_command_line_refuses_in_the_same_words(anarchy: Run) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["", "plan", "sweep", "serve", "estimate", "claims", "report", "doctor", "unlock"])
+@pytest.mark.parametrize(
+    "command", ["", "plan", "sweep", "serve", "estimate", "claims", "report", "doctor", "unlock"]
+)
 def test_help_teaches(anarchy: Run, command: str) -> None:
     done = anarchy(*command.split(), "--help")
     assert done.returncode == 0

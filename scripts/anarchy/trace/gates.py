@@ -64,9 +64,16 @@ Gate = tuple[bool, dict[str, float | None]]
 
 
 def errors(trace: CellTrace) -> Gate:
-    """Too many requests of the measure phase did not end ok."""
+    """Too many requests of the measure phase did not end ok, or ended ok outside their pools.
+
+    A frontend that has lost its prefill workers answers all the same, from a decode worker: not an error to
+    the client, but not a disaggregated request either.
+    """
     measuring = trace.column("phase") == "measure"
-    share = float(np.mean(trace.column("status")[measuring] != "ok")) if measuring.any() else 0.0
+    bad = trace.column("status") != "ok"
+    if trace.manifest.workers:
+        bad = bad | (trace.column("prefill_worker") < 0) | (trace.column("decode_worker") < 0)
+    share = float(np.mean(bad[measuring])) if measuring.any() else 0.0
     return share > MAX_ERROR_SHARE, {"error_share": share}
 
 
@@ -101,9 +108,8 @@ def client_bound(trace: CellTrace) -> Gate:
     client: Mapping[str, Any] = trace.manifest.client
     measured = trace.measured
     ttft = (trace.column("t_first_token") - trace.column("t_intended"))[measured] * trace.manifest.dilation
-    allowed = (
-        max(MAX_DELAY_FLOOR_S, MAX_DELAY_SHARE * float(np.quantile(ttft, 0.99))) if measured.any() else 0.0
-    )
+    p99 = float(np.quantile(ttft, 0.99)) if measured.any() else 0.0
+    allowed = max(MAX_DELAY_FLOOR_S, MAX_DELAY_SHARE * p99)
     numbers: dict[str, float | None] = {
         "client_cpu_share": client.get("cpu_share"),
         "host_cpu_share": client.get("host_cpu_share"),
@@ -145,4 +151,5 @@ def override_inert(routing_test: Mapping[str, Any]) -> Gate:
 
     A trace without any proof (somebody else's) does not fail; a proof that failed does.
     """
-    return routing_test.get("ok") is False, {"routing_p_value": routing_test.get("p_value")}
+    proven = routing_test.get("ok")
+    return proven is not None and not proven, {"routing_p_value": routing_test.get("p_value")}

@@ -16,11 +16,11 @@ from pydantic import ValidationError
 
 from anarchy.errors import UserError
 from anarchy.layout import MANIFEST_FILE, TRACE_FILE
-from anarchy.trace.schema import SCHEMA_VERSION, TRACE_SCHEMA, Manifest
+from anarchy.trace.schema import PHASES, SCHEMA_VERSION, TRACE_SCHEMA, Manifest
 from anarchy.trace.writer import sha256_of
 
 MEASURE_AGAIN = (
-    "remove the cell's folder and the deployment.json above it, then run again: only this cell is measured"
+    "remove the deployment.json above it and run again: only this cell is measured, the old one set aside"
 )
 
 
@@ -56,6 +56,10 @@ def read_manifest(cell_directory: Path) -> Manifest:
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"is not JSON: {error}", where=path, remedy=MEASURE_AGAIN) from None
+    except OSError as error:
+        raise UserError(
+            f"cannot be read: {error.strerror}", where=path, remedy="give this user read access to results"
+        ) from None
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != SCHEMA_VERSION:
         raise UserError(
@@ -97,7 +101,8 @@ def read_cell(cell_directory: Path) -> CellTrace:
             f"{table.num_rows} rows, sealed {manifest.seal.rows}", where=path, remedy=MEASURE_AGAIN
         )
     check_rows(table, manifest, where=path)
-    return CellTrace(cell_directory, manifest, table)
+    in_order = table.sort_by([("t_sent", "ascending"), ("request_id", "ascending")])
+    return CellTrace(cell_directory, manifest, in_order)
 
 
 def _read_table(path: Path) -> pa.Table:
@@ -111,19 +116,18 @@ def _read_table(path: Path) -> pa.Table:
             f"lacks the columns {', '.join(missing)}", where=path, remedy="see data/README.md for the format"
         )
     try:
-        table = table.select(TRACE_SCHEMA.names).cast(TRACE_SCHEMA)
+        return table.select(TRACE_SCHEMA.names).cast(TRACE_SCHEMA)
     except (pa.ArrowInvalid, ValueError) as error:
         raise UserError(
             f"a column has the wrong type: {error}", where=path, remedy="see data/README.md"
         ) from None
-    return table.sort_by([("t_sent", "ascending"), ("request_id", "ascending")])
 
 
 def check_rows(table: pa.Table, manifest: Manifest, *, where: Path) -> None:
     """Refuse rows that no clock or cluster can have made, naming the first of them.
 
-    Duplicate ids, times out of order, a finished request without its times, workers that are not in
-    the manifest. Raises UserError.
+    Duplicate ids, times out of order, a finished request without its times, unknown phases, workers that
+    are not in the manifest. Rows count from 0 in the order of the file. Raises UserError.
     """
     columns = {name: table.column(name).to_numpy(zero_copy_only=False) for name in TRACE_SCHEMA.names}
     intended, sent = columns["t_intended"], columns["t_sent"]
@@ -134,13 +138,20 @@ def check_rows(table: pa.Table, manifest: Manifest, *, where: Path) -> None:
         ("was sent before it was intended", sent < intended),
         ("has its first token before it was sent", first < sent),
         ("has its last token before its first", last < first),
+        ("has a time without end", np.isinf(first) | np.isinf(last)),
         (
             "has status ok but no time of its first or last token",
             ok & ~(np.isfinite(first) & np.isfinite(last)),
         ),
         ("names an unknown prefill worker", columns["prefill_worker"] >= manifest.n_workers.prefill),
         ("names an unknown decode worker", columns["decode_worker"] >= manifest.n_workers.decode),
+        ("has an unknown phase", ~np.isin(columns["phase"].astype(str), PHASES)),
+        (
+            "has a negative number of tokens",
+            (columns["input_tokens"] < 0) | (columns["output_tokens"] < 0),
+        ),
         ("names a worker below -1", (columns["prefill_worker"] < -1) | (columns["decode_worker"] < -1)),
+        ("has the request_id of an earlier row", _repeated(columns["request_id"])),
     ]
     for what, bad in tests:
         if bad.any():
@@ -148,10 +159,11 @@ def check_rows(table: pa.Table, manifest: Manifest, *, where: Path) -> None:
             raise UserError(
                 f"row {row} ({columns['request_id'][row]}) {what}", where=where, remedy=MEASURE_AGAIN
             )
-    unique, counts = np.unique(columns["request_id"], return_counts=True)
-    if (counts > 1).any():
-        raise UserError(
-            f"request_id {unique[np.argmax(counts > 1)]!r} stands in more than one row",
-            where=where,
-            remedy=MEASURE_AGAIN,
-        )
+
+
+def _repeated(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which entries equal an earlier one, shape (rows,)."""
+    _, first = np.unique(values.astype(str), return_index=True)
+    repeated = np.ones(len(values), dtype=np.bool_)
+    repeated[first] = False
+    return repeated

@@ -79,7 +79,7 @@ TRACE_SCHEMA: Final = pa.schema(
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class WorkerCount(_Strict):
@@ -117,7 +117,7 @@ class GateResult(_Strict):
 class Manifest(BaseModel):
     """What one sealed cell measured. The first block is enough for an estimate of anybody's trace."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
 
     schema_version: int = SCHEMA_VERSION
     cell: str
@@ -138,10 +138,12 @@ class Manifest(BaseModel):
     seed: int | None = None
     started_at: str = ""
     """Wall clock at the cell's zero, ISO 8601, UTC."""
+    launched_at: str = ""
+    """When the serving stack of this cell was started: cells of one start share placement and clocks."""
     duration_s: float | None = None
     """Length of the cell, model seconds: the time to which an unfinished request counts."""
     workers: tuple[WorkerEntry, ...] = ()
-    versions: dict[str, str] = Field(default_factory=dict)
+    versions: dict[str, str | None] = Field(default_factory=dict)
     client: dict[str, Any] = Field(default_factory=dict)
     """What the load client measured of itself."""
     routing_test: dict[str, Any] = Field(default_factory=dict)

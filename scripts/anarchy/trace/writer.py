@@ -10,6 +10,7 @@ import dataclasses
 import errno
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from anarchy.layout import MANIFEST_FILE, REQUESTS_FILE, TRACE_FILE
 from anarchy.trace.schema import TRACE_SCHEMA, Manifest, RequestRecord, Seal
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(RequestRecord))
+_CUT_OFF = "the cell was cut off or its rows were edited; run again and it is measured again"
 
 
 class TraceWriter:
@@ -47,9 +49,11 @@ class TraceWriter:
         """Bring every row to the disk."""
         if not self._file.closed:
             with disk_errors(self.path):
-                self._file.flush()
-                os.fsync(self._file.fileno())
-                self._file.close()
+                try:
+                    self._file.flush()
+                    os.fsync(self._file.fileno())
+                finally:
+                    self._file.close()
 
     def __enter__(self) -> TraceWriter:
         return self
@@ -66,26 +70,42 @@ def read_rows(path: Path) -> pa.Table:
     Raises UserError with the line number for a line that is not a whole row.
     """
     rows: list[dict[str, Any]] = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                raise UserError(
-                    "is not a whole JSON row",
-                    where=f"{path}:{number}",
-                    remedy="the cell was cut off; measure it again",
-                ) from None
-    table = pa.Table.from_pylist(rows, schema=TRACE_SCHEMA)
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                rows.append(_whole_row(line, where=f"{path}:{number}"))
+    except FileNotFoundError:
+        raise UserError("there are no rows", where=path, remedy=_CUT_OFF) from None
+    try:
+        table = pa.Table.from_pylist(rows, schema=TRACE_SCHEMA)
+    except pa.ArrowException as error:
+        raise UserError(f"a value has the wrong type: {error}", where=path, remedy=_CUT_OFF) from None
     return table.sort_by([("t_sent", "ascending"), ("request_id", "ascending")])
+
+
+def _whole_row(line: bytes, *, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        raise UserError("is not a whole JSON row", where=where, remedy=_CUT_OFF) from None
+    if not isinstance(row, dict) or row.keys() != set(_FIELDS):
+        raise UserError("does not hold just the fields of a request", where=where, remedy=_CUT_OFF)
+    return row
 
 
 def seal(cell_directory: Path, table: pa.Table, manifest: Manifest) -> Manifest:
     """Turn a finished cell into data: Parquet, checksum, manifest, in that order.
 
-    Returns the sealed manifest.
+    Returns the sealed manifest. Raises UserError when the cell is sealed already: raw data are never
+    rewritten (``state.set_aside`` makes room).
     """
     trace = cell_directory / TRACE_FILE
+    if (cell_directory / MANIFEST_FILE).exists():
+        raise UserError(
+            "is sealed already, and raw data are never rewritten",
+            where=cell_directory,
+            remedy="move the folder away and run again",
+        )
     with disk_errors(cell_directory):
         scratch = trace.with_suffix(".partial")
         pq.write_table(table, scratch, compression="zstd")
@@ -101,13 +121,23 @@ def seal(cell_directory: Path, table: pa.Table, manifest: Manifest) -> Manifest:
 
 
 def write_json(path: Path, document: object) -> None:
-    """Write a JSON file so that it is either whole or not there."""
+    """Write a JSON file so that it is either whole or not there; NaN and infinity become null."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = path.with_suffix(".partial")
-        scratch.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        scratch.write_text(
+            json.dumps(_finite_or_null(document), indent=2, allow_nan=False) + "\n", encoding="utf-8"
+        )
         _sync(scratch)
         os.replace(scratch, path)
+
+
+def _finite_or_null(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _finite_or_null(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite_or_null(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def sha256_of(path: Path) -> str:
@@ -128,7 +158,13 @@ def disk_errors(where: Path) -> Iterator[None]:
                 where=where,
                 remedy="free space and run again: sealed cells are kept, the interrupted one is repeated",
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS):
+        if error.errno == errno.EFBIG:
+            raise UserError(
+                "the file may not grow further",
+                where=where,
+                remedy="raise the limit of this shell (ulimit -f unlimited) and run again",
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise UserError(
                 "may not be written",
                 where=where,

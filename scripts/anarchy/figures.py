@@ -1,0 +1,384 @@
+"""One function a figure: tidy rows of one or more systems in, a labelled figure out; no reading, no writing.
+
+Every function takes the width in print, one column or two. A cell that was not counted is drawn at the
+bottom of its figure and named with its reason.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from anarchy import style
+from anarchy.errors import UserError
+from anarchy.layout import Layout
+from anarchy.style import BLACK, DOUBLE, GREY, SERIES, SINGLE, styled
+from anarchy.tables import interval, is_missing, number, spaced
+
+NAMES: Final = ("poa", "performance", "decomposition")
+"""Figures that `draw` makes of every workload."""
+
+FACTORS: Final = (
+    ("routing", "routing (PoA-cal)", style.ORANGE, ""),
+    ("freezing", "freezing", style.SKY, "////"),
+    ("dynamics", "dynamics", "#d4d4d4", ""),
+)
+"""The three factors of PoA-hat in the order in which they are stacked."""
+
+Info = Mapping[str, Any]
+"""system.json of one system."""
+
+
+def draw(cells: pd.DataFrame, system: Info, width: float | None = None) -> dict[str, Figure]:
+    """Every figure of one system, by name.
+
+    ``poa``, ``performance`` and ``decomposition`` show its first workload, ``poa_<workload>``, ... each
+    further one. ``width`` replaces the width that each figure has of its own.
+    """
+    drawn: dict[str, Figure] = {}
+    for place, workload in enumerate(system["workloads"]):
+        tail = "" if place == 0 else f"_{workload}"
+        drawn[f"poa{tail}"] = poa_against_concurrency(cells, system, workload, width or SINGLE)
+        drawn[f"performance{tail}"] = performance_against_concurrency(
+            cells, system, workload, width or DOUBLE
+        )
+        drawn[f"decomposition{tail}"] = decomposition_against_concurrency(
+            cells, system, workload, width or SINGLE
+        )
+    return drawn
+
+
+def further(drawn: Mapping[str, Figure]) -> list[Figure]:
+    """Those figures of `draw` that show workloads other than the first."""
+    return [figure for name, figure in drawn.items() if name not in NAMES]
+
+
+def save_all(drawn: Mapping[str, Figure], layout: Layout, cells: pd.DataFrame, system: Info) -> list[Path]:
+    """Write what `draw` made as ``<model>_<topology>_<name>.{pdf,svg,png}`` of the system's experiment."""
+    folder = layout.figures(str(system["experiment"]))
+    return [
+        path
+        for name, figure in drawn.items()
+        for path in style.save(figure, folder / f"{system['model']}_{system['topology']}_{name}", cells)
+    ]
+
+
+@styled
+def poa_against_concurrency(
+    cells: pd.DataFrame, system: Info, workload: str, width: float = SINGLE
+) -> Figure:
+    """PoA-hat against C, both logarithmic: points with intervals, regimes, plateau, knee and its interval.
+
+    ``cells``: rows as in cells.parquet; ``system``: the document beside them.
+    """
+    rows, good = _rows(cells, workload)
+    found = system["workloads"][workload]
+    figure = style.new_figure(width, 2.5 if width < DOUBLE else 2.9)
+    axes = figure.add_subplot()
+    style.log_concurrency(axes, rows)
+    _shade_regimes(axes, rows, found, width)
+    axes.axhline(1, color=GREY, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=1, label="PoA-hat = 1")
+    plateau = found.get("plateau")
+    if plateau and not is_missing(plateau.get("poa_hat")):
+        span = np.array([plateau["c_from"], plateau["c_to"]], dtype=float)
+        if not is_missing(plateau.get("lo")) and not is_missing(plateau.get("hi")):
+            axes.fill_between(
+                span, plateau["lo"], plateau["hi"], color=style.GREEN, alpha=0.35, linewidth=0, zorder=2
+            )
+        words = interval(plateau["poa_hat"], plateau.get("lo"), plateau.get("hi"))
+        axes.plot(
+            span, [plateau["poa_hat"]] * 2, color=style.GREEN, linestyle="-.", zorder=4.5,
+            label=f"plateau {words}",
+        )  # fmt: skip
+    _knee(axes, found, label=True)
+    _curve(axes, good, "poa_hat", SERIES[0], "PoA-hat, 95 % interval")
+    _first_post_knee(axes, good, found)
+    style.log_values(axes, good, ["poa_hat", "poa_hat_lo", "poa_hat_hi"], include=1.0)
+    _not_counted(axes, rows, legend_width=width)
+    axes.set_ylabel("PoA-hat")
+    _title(figure, system, rows)
+    style.legend(figure, [axes])
+    return style.stamp(figure, rows)
+
+
+@styled
+def performance_against_concurrency(
+    cells: pd.DataFrame, system: Info, workload: str, width: float = DOUBLE
+) -> Figure:
+    """TTFT P50 and P99, inter-token latency and throughput against C, a panel each, with intervals."""
+    rows, good = _rows(cells, workload)
+    found = system["workloads"][workload]
+    wide = width >= DOUBLE
+    figure = style.new_figure(width, 2.1 if wide else 5.0)
+    panels = figure.subplots(1, 3) if wide else figure.subplots(3, 1, sharex=True)
+    content = (
+        ("TTFT, ms", 1e3, (("ttft_p50", "TTFT P50"), ("ttft_p99", "TTFT P99"))),
+        ("inter-token latency, ms", 1e3, (("itl_mean", "ITL, mean"),)),
+        ("throughput, requests/s", 1.0, (("throughput_rps", "throughput"),)),
+    )
+    place = 0
+    for axes, (ylabel, factor, series) in zip(panels, content, strict=True):
+        style.log_concurrency(axes, rows, sparse=wide)
+        _shade_regimes(axes, rows, found)
+        _knee(axes, found, label=axes is panels[0])
+        for column, label in series:
+            _curve(axes, good, column, SERIES[place], label, factor)
+            place += 1
+        axes.set_ylabel(ylabel)
+        if axes is panels[0]:
+            names = [name + bound for name, _ in series for bound in ("", "_lo", "_hi")]
+            style.log_values(axes, good, names, factor=factor)
+        else:
+            tops = (good[[column, f"{column}_hi"]] * factor).max(axis=None)
+            axes.set_ylim(0, 1 if is_missing(tops) else 1.12 * tops)
+        _not_counted(axes, rows, legend_width=width if axes is panels[0] else None)
+        if not wide and axes is not panels[-1]:
+            axes.set_xlabel("")
+    _title(figure, system, rows)
+    style.legend(figure, list(panels), columns=4 if wide else 1)
+    return style.stamp(figure, rows)
+
+
+@styled
+def decomposition_against_concurrency(
+    cells: pd.DataFrame, system: Info, workload: str, width: float = SINGLE
+) -> Figure:
+    """The factors of PoA-hat at each measured C, stacked on a logarithmic axis, with PoA-hat and PoA-cal.
+
+    A factor above 1 stands on top of those below it, one below 1 hangs under the line at 1; the
+    logarithms of the three add up to that of PoA-hat.
+    """
+    rows, good = _rows(cells, workload)
+    found = system["workloads"][workload]
+    figure = style.new_figure(width, 2.5 if width < DOUBLE else 2.9)
+    axes = figure.add_subplot()
+    axes.set_yscale("log")
+    grid = rows["concurrency"].to_numpy(dtype=float)
+    slots = pd.Series(np.arange(len(grid), dtype=float), index=rows.index)
+    up, down = np.ones(len(good)), np.ones(len(good))
+    for column, label, colour, hatch in FACTORS:
+        factor = good[column].to_numpy(dtype=float)
+        rising = factor >= 1
+        start = np.where(rising, up, down)
+        end = start * np.nan_to_num(factor, nan=1.0)
+        axes.bar(
+            slots[good.index], end - start, bottom=start, width=0.72, color=colour, hatch=hatch, label=label,
+            edgecolor="white", linewidth=0.4, zorder=2,
+        )  # fmt: skip
+        up, down = np.where(rising, end, up), np.where(rising, down, end)
+    axes.axhline(1, color=BLACK, linewidth=0.8, zorder=3)
+    on_slots = good.assign(concurrency=slots[good.index])
+    on_slots.attrs["grid"] = slots.tolist()
+    _curve(axes, on_slots, "poa_hat", (BLACK, "o", "-"), "PoA-hat, 95 % interval")
+    _curve(axes, on_slots, "poa_cal", (style.VERMILLION, "D", "--"), "PoA-cal, 95 % interval")
+    shown = on_slots.assign(stack_up=up, stack_down=down)
+    bounds = ["stack_up", "stack_down", "poa_hat", "poa_hat_hi", "poa_hat_lo", "poa_cal_lo", "poa_cal_hi"]
+    style.log_values(axes, shown, bounds, include=1.0, headroom=0.04)
+    knee = found.get("knee") or {}
+    if knee.get("exists") and len(grid) > 1:
+        at = np.interp(math.log(knee["knee"]), np.log(grid), slots)
+        axes.axvline(
+            at, color=style.PURPLE, linewidth=1.2, zorder=1.5, label=f"knee C = {number(knee['knee'])}"
+        )
+    axes.set_xlim(-0.6, len(grid) - 0.4)
+    crowded = len(grid) * style.text_width("000 ") > 0.8 * width
+    axes.set_xticks(slots, [f"{int(C)}" for C in grid], rotation=90 if crowded else 0)
+    axes.set_xlabel("measured concurrency C, evenly spaced")
+    axes.set_ylabel("PoA-hat and its factors")
+    _not_counted(axes, rows, legend_width=width, at=slots)
+    _title(figure, system, rows)
+    style.legend(figure, [axes], columns=2 if width < DOUBLE else 3)
+    return style.stamp(figure, rows)
+
+
+@styled
+def overview(cells: pd.DataFrame, systems: Sequence[Info], width: float = DOUBLE) -> Figure:
+    """PoA-hat of every system against C in one figure, a panel a workload; dotted lines are the knees.
+
+    ``cells``: the rows of all systems together; ``systems``: their documents.
+    """
+    if not systems:
+        raise UserError("there is no system to draw", remedy="run `make reproduce` first")
+    workloads = list(dict.fromkeys(name for system in systems for name in system["workloads"]))
+    rows = cells[cells["workload"].isin(workloads)]
+    wide = width >= DOUBLE and len(workloads) > 1
+    shape = (1, len(workloads)) if wide else (len(workloads), 1)
+    figure = style.new_figure(width, 2.7 if wide else 2.6 * len(workloads))
+    panels = np.ravel(figure.subplots(*shape, sharex=True, sharey=True))
+    panels[0].set_ylabel("PoA-hat")
+    for axes, workload in zip(panels, workloads, strict=True):
+        there = rows[rows["workload"] == workload]
+        style.log_concurrency(axes, there)
+        axes.axhline(1, color=GREY, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=1)
+        for place, system in enumerate(systems):
+            colour, marker, line = SERIES[place % len(SERIES)]
+            chosen = (there["model"] == system["model"]) & (there["topology"] == system["topology"])
+            mine, good = _rows(there[chosen], workload, may_be_empty=True)
+            label = f"{system['model_title']} {system['topology_title']}"
+            _curve(axes, good, "poa_hat", (colour, marker, line), label)
+            knee = (system["workloads"].get(workload) or {}).get("knee") or {}
+            if knee.get("exists"):
+                axes.axvline(knee["knee"], color=colour, linewidth=1.0, linestyle=(0, (1, 2)), zorder=1.2)
+            _not_counted(axes, mine, legend_width=None, colour=colour)
+        if not wide:
+            axes.set_ylabel("PoA-hat")
+        axes.set_title(str(there["workload_title"].iloc[0]), loc="left")
+        bounds = ["poa_hat", "poa_hat_lo", "poa_hat_hi"]
+        style.log_values(axes, rows[rows["valid"].astype(bool)], bounds, include=1.0, headroom=0.06)
+    if any((info.get("knee") or {}).get("exists") for s in systems for info in s["workloads"].values()):
+        panels[0].plot(
+            [],
+            [],
+            color=GREY,
+            linewidth=1.0,
+            linestyle=(0, (1, 2)),
+            label="knee, in the colour of its system",
+        )
+    if not rows["valid"].all():
+        panels[0].plot([], [], color=GREY, marker="x", linestyle="", label="cell not counted")
+    style.legend(figure, list(panels), columns=3 if width >= DOUBLE else 1)
+    return style.stamp(figure, rows)
+
+
+def _rows(
+    cells: pd.DataFrame, workload: str, may_be_empty: bool = False
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The cells of a workload by rising C, and those of them that count; keeps the grid for gaps in lines."""
+    rows = (
+        cells[cells["workload"] == workload].sort_values("concurrency", kind="stable").reset_index(drop=True)
+    )
+    if rows.empty and not may_be_empty:
+        known = ", ".join(sorted(set(cells["workload"].astype(str)))) or "none"
+        raise UserError(f"there is no cell of workload {workload!r}", remedy=f"workloads with cells: {known}")
+    good = rows[rows["valid"].astype(bool)].copy()
+    good.attrs["grid"] = rows["concurrency"].tolist()
+    return rows, good
+
+
+def _curve(
+    axes: Axes, good: pd.DataFrame, column: str, look: tuple[str, str, str], label: str, factor: float = 1.0
+) -> None:
+    """Points with interval bars, joined where neighbours on the grid both count."""
+    colour, marker, line = look
+    shown = good.set_index("concurrency").reindex(good.attrs["grid"])
+    x = shown.index.to_numpy(dtype=float)
+    y, lo, hi = (
+        pd.to_numeric(shown[name], errors="coerce").to_numpy(dtype=float) * factor
+        for name in (column, f"{column}_lo", f"{column}_hi")
+    )
+    bars = np.nan_to_num(np.clip(np.vstack([y - lo, hi - y]), 0, None))
+    axes.errorbar(
+        x, y, yerr=bars, color=colour, marker=marker, linestyle=line, label=label, elinewidth=1.0, zorder=4,
+        markeredgecolor="white", markeredgewidth=0.4,
+    )  # fmt: skip
+
+
+def _regime_spans(rows: pd.DataFrame, found: Info) -> list[tuple[str, float, float]]:
+    """Name, start and end in C of each stretch of one regime; the knee divides where it lies between."""
+    known = rows[rows["regime"].notna() & (rows["regime"] != "")]
+    knee = (found.get("knee") or {}).get("knee") if (found.get("knee") or {}).get("exists") else None
+    spans: list[tuple[str, float, float]] = []
+    last_c = 0.0
+    for concurrency, regime in zip(
+        known["concurrency"].astype(float), known["regime"].astype(str), strict=True
+    ):
+        if not spans:
+            spans.append((regime, 0.5 * concurrency, concurrency))
+        elif spans[-1][0] != regime:
+            middle = math.sqrt(last_c * concurrency)
+            border = float(knee) if knee and last_c <= knee <= concurrency else middle
+            spans[-1] = (*spans[-1][:2], border)
+            spans.append((regime, border, concurrency))
+        last_c = concurrency
+    if spans:
+        spans[-1] = (*spans[-1][:2], 2 * last_c)
+    return spans
+
+
+def _shade_regimes(axes: Axes, rows: pd.DataFrame, found: Info, width: float | None = None) -> None:
+    """Tint each regime's stretch and name it at its top, or in the legend where there is no room.
+
+    ``width``: of the panel, inches; None names all of them in the legend.
+    """
+    low, high = axes.get_xlim()
+    inches = ((width or 0.65) - 0.65) / math.log(high / low)
+    for regime, start, end in _regime_spans(rows, found):
+        start, end = max(start, low), min(end, high)
+        fits = inches * math.log(end / start) > style.text_width(regime) + 0.06
+        tint = style.REGIME_TINT.get(regime, "#f2f2f2")
+        axes.axvspan(start, end, color=tint, linewidth=0, zorder=0, label=None if fits else regime)
+        if fits:
+            axes.text(
+                math.sqrt(start * end), 0.975, regime, transform=axes.get_xaxis_transform(), ha="center",
+                va="top", color="#333333", zorder=6,
+            )  # fmt: skip
+
+
+def _knee(axes: Axes, found: Info, label: bool) -> None:
+    knee = found.get("knee") or {}
+    if not knee.get("exists"):
+        if label:
+            axes.plot([], [], linestyle="", label="no knee found on this grid")
+        return
+    if not is_missing(knee.get("lo")) and not is_missing(knee.get("hi")):
+        axes.axvspan(knee["lo"], knee["hi"], color=style.PURPLE, alpha=0.28, linewidth=0, zorder=0.5)
+    words = interval(knee["knee"], knee.get("lo"), knee.get("hi"))
+    axes.axvline(
+        knee["knee"],
+        color=style.PURPLE,
+        linewidth=1.2,
+        zorder=2,
+        label=f"knee C = {words}" if label else None,
+    )
+
+
+def _first_post_knee(axes: Axes, good: pd.DataFrame, found: Info) -> None:
+    knee = found.get("knee") or {}
+    at = good[good["concurrency"] == knee.get("first_post_knee")] if knee.get("exists") else good.iloc[:0]
+    if not at.empty:
+        axes.plot(
+            at["concurrency"], at["poa_hat"], marker="o", markersize=9, markerfacecolor="none", linestyle="",
+            markeredgecolor=style.VERMILLION, markeredgewidth=1.4, zorder=6,
+            label=f"first post-knee point, C = {int(knee['first_post_knee'])}",
+        )  # fmt: skip
+
+
+def _not_counted(
+    axes: Axes,
+    rows: pd.DataFrame,
+    legend_width: float | None,
+    at: pd.Series[Any] | None = None,
+    colour: str = BLACK,
+) -> None:
+    """A cross on the axis at each cell that does not count; its reason goes to the legend."""
+    bad = rows[~rows["valid"].astype(bool)]
+    if bad.empty:
+        return
+    x = bad["concurrency"] if at is None else at[bad.index]
+    axes.plot(
+        x, np.full(len(bad), 0.035), marker="x", markersize=5, markeredgewidth=1.4, color=colour,
+        linestyle="", transform=axes.get_xaxis_transform(), zorder=7, clip_on=False,
+    )  # fmt: skip
+    if legend_width is not None:
+        for reasons, group in bad.groupby(bad["reasons"].fillna("").astype(str).map(spaced), sort=False):
+            points = ", ".join(str(int(C)) for C in group["concurrency"])
+            words = f"not counted, C = {points}: {reasons}".split(" ")
+            label = style.wrap(words, legend_width - 0.6, " ")
+            axes.plot([], [], marker="x", markeredgewidth=1.4, color=colour, linestyle="", label=label)
+
+
+def _title(figure: Figure, system: Info, rows: pd.DataFrame) -> None:
+    parts = [
+        f"{system['model_title']} {system['topology_title']}",
+        str(rows["workload_title"].iloc[0]),
+        f"routing {system['policy']}",
+    ]
+    size = style.TEXT + 0.5
+    figure.suptitle(style.wrap(parts, figure.get_figwidth() - 0.2, size=size), fontsize=size)

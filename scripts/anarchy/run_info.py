@@ -1,0 +1,58 @@
+"""What a report says of the run itself: what was asked, on which machine, predicted against measured."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from typing import Any
+
+import psutil
+
+from anarchy.layout import PROJECT
+from anarchy.study import Workbench
+from anarchy.tables import System
+
+
+def run_info(bench: Workbench, systems: Sequence[System]) -> dict[str, Any]:
+    """Facts of a run for ``report.render``; wall times in seconds, over the systems of this run."""
+    run = bench.run
+    planned = bench.systems()
+    measured = [
+        float(deployment["wall_s"])
+        for system in systems
+        if (system.info["experiment"], *system.key) in planned
+        for deployment in system.info["deployments"]
+    ]
+    choices = f" MODELS={','.join(run.models)}" if run.models else ""
+    choices += f" SEED={run.seed}" if run.seed is not None else ""
+    return {
+        "tier": run.tier,
+        "systems": [list(system) for system in planned],
+        "predicted_s": sum(deployment.wall_s for deployment in bench.deployments),
+        "measured_s": sum(measured),
+        "deployments": {deployment.title: deployment.wall_s for deployment in bench.deployments},
+        "command": f"make reproduce TIER={run.tier}{choices}",
+        "commit": commit(),
+        "machine": {
+            "cores": str(os.cpu_count()),
+            "memory": f"{psutil.virtual_memory().total / 1e9:.0f} GB",
+            "operating system": platform.platform(),
+        },
+    }
+
+
+def commit() -> str | None:
+    """Commit of this checkout, with ``-dirty`` where files differ; None outside a checkout or without git."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None

@@ -1,0 +1,266 @@
+"""Does a routing policy take effect? Known loads on the workers, the router's choices against theory.
+
+Dynamo's KV router draws the worker of a request from a softmax over costs that are first scaled to [0, 1]
+(lower is better): `p_j ~ exp(-(c_j - min c) / ((max c - min c) tau))`; equal costs give equal chances and
+tau = 0 the cheapest worker, ties at random (lib/kv-router/src/scheduling/selector of ai-dynamo/dynamo). The
+decode cost is the number of KV blocks in use on the worker, the request's own included. omega does not
+enter it: after the prefill stage the built-in router sets the overlap weight of the decode choice to zero,
+so omega is recorded here and not tested.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from anarchy.serving.frontend_api import Address, Connection, HeldRequest, active_decode_blocks
+from anarchy.serving.health import UnhealthyError, random_prompt, wait_until
+from anarchy.serving.spec import RoutingPolicy, Worker
+
+ALPHA = 1e-4
+"""A policy fails when its choices are less likely than this under the predicted distribution."""
+DRAWS = 400
+"""Choices asked of the router without sending the request (about 1 ms each)."""
+DISPATCHED = 32
+"""Requests really sent, unpinned."""
+IN_FLIGHT = 8
+LOAD_STEP_BLOCKS = 16
+"""Load between one decode worker and the next, in KV blocks: twice what the requests in flight can add."""
+HOLD_TOKENS = 20_000
+MIN_EXPECTED = 5.0
+"""Smallest expected count for which the chi-squared approximation is used."""
+SYNC_TIMEOUT_S = 5.0
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PolicyCheck:
+    """What one policy's frontend chose, against the prediction; workers in the order of the decode workers.
+
+    `costs` are in KV blocks. `drawn` counts choices asked of the router, `dispatched` requests really sent;
+    `p_value` and `p_value_dispatched` are theirs under `predicted`; `p_value_contrast` is that of `drawn`
+    under the contrast's tau and has to be small too, or the test could not have failed.
+    """
+
+    policy: str
+    tau: float
+    omega: float
+    contrast_tau: float
+    costs: tuple[float, ...]
+    predicted: tuple[float, ...]
+    drawn: tuple[int, ...]
+    dispatched: tuple[int, ...]
+    p_value: float
+    p_value_dispatched: float
+    p_value_contrast: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the policy takes effect."""
+        return min(self.p_value, self.p_value_dispatched) >= ALPHA and self.p_value_contrast < ALPHA
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """The self-test of one deployment. Contrast frontends are checked like policies, and listed apart.
+
+    `tested` is False with one decode worker, where there is nothing to choose; `reason` then says so.
+    """
+
+    checks: tuple[PolicyCheck, ...]
+    contrasts: tuple[PolicyCheck, ...]
+    tested: bool
+    reason: str
+    omega: str
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether every policy takes effect (True where nothing can be tested)."""
+        return all(check.ok for check in (*self.checks, *self.contrasts))
+
+
+OMEGA_NOTE = "recorded, not tested: inert on the decode choice of the built-in router"
+
+
+def choice_probabilities(costs: Sequence[float], tau: float) -> Array:
+    """Chance of each worker to be chosen, given the workers' costs and the router's temperature.
+
+    tau = 0 shares the chance among the cheapest workers; equal costs give equal chances.
+    """
+    cost = np.asarray(costs, dtype=np.float64)
+    if cost.ndim != 1 or cost.size == 0 or not np.all(np.isfinite(cost)):
+        raise ValueError(f"costs must be a non-empty row of finite numbers, not {costs!r}")
+    if not tau >= 0:
+        raise ValueError(f"tau must not be negative, not {tau}")
+    low, high = float(cost.min()), float(cost.max())
+    if low == high:
+        return np.full(cost.size, 1.0 / cost.size)
+    weight = (cost == low).astype(np.float64) if tau == 0 else np.exp(-(cost - low) / ((high - low) * tau))
+    return np.asarray(weight / weight.sum(), dtype=np.float64)
+
+
+def fit_p_value(observed: Sequence[int], probabilities: Sequence[float]) -> float:
+    """Chance of counts at least as odd as `observed` under `probabilities`: chi-squared, exact tails.
+
+    Workers with an expected count under 5 are pooled and tested with the binomial upper tail, so that a
+    worker with no chance at all must have no count at all; the others by chi-squared among themselves; the
+    smaller of the two p-values is doubled (Bonferroni).
+    """
+    counts = np.asarray(observed, dtype=np.float64)
+    chance = np.asarray(probabilities, dtype=np.float64)
+    total = float(counts.sum())
+    rare = chance * total < MIN_EXPECTED
+    p_values = []
+    if rare.any() and not rare.all():
+        # The chance of the pool may exceed 1 by rounding.
+        pool = min(1.0, float(chance[rare].sum()))
+        p_values.append(float(stats.binom.sf(counts[rare].sum() - 1, total, pool)))
+    common = ~rare
+    seen = float(counts[common].sum())
+    if common.sum() > 1 and seen > 0:
+        expected = chance[common] / chance[common].sum() * seen
+        p_values.append(float(stats.chisquare(counts[common], expected).pvalue))
+    return min(1.0, len(p_values) * min(p_values)) if p_values else 1.0
+
+
+def contrast_tau(tau: float) -> float:
+    """Temperature that a policy is told apart from: 1 for argmin policies, 0 for all others."""
+    return 1.0 if tau == 0 else 0.0
+
+
+def contrast_policies(policies: Sequence[RoutingPolicy]) -> tuple[RoutingPolicy, ...]:
+    """The short-lived frontends that the self-test needs beside the policies' own: one a tau at most."""
+    served = {policy.tau for policy in policies}
+    wanted = dict.fromkeys(contrast_tau(policy.tau) for policy in policies)
+    return tuple(RoutingPolicy(f"contrast-tau-{tau:g}", tau, 1.0) for tau in wanted if tau not in served)
+
+
+def routing_self_test(
+    frontends: Mapping[str, Address],
+    model: str,
+    workers: Sequence[Worker],
+    policies: Sequence[RoutingPolicy],
+    contrasts: Sequence[RoutingPolicy],
+    *,
+    block_size: int,
+    seed: int,
+    check: Callable[[], None],
+    expected_tau: Mapping[str, float] | None = None,
+) -> SelfTest:
+    """Load the decode workers unequally, then compare every frontend's choices with the softmax.
+
+    `frontends` holds policies and contrasts by name; `expected_tau` replaces the tau that a policy is
+    tested against (to see the test fail). Leaves no request behind. Raises `UnhealthyError` when the
+    frontends do not agree on the loads within 5 s.
+    """
+    started = time.monotonic()
+    decode = [worker for worker in workers if worker.role == "decode"]
+    if len(decode) < 2:
+        return SelfTest((), (), False, "one decode worker: nothing to choose", OMEGA_NOTE, 0.0)
+    rng = random.Random(seed)
+    ranks = rng.sample(range(len(decode)), len(decode))
+    loads = [rank * LOAD_STEP_BLOCKS for rank in ranks]
+    entry = frontends[policies[0].name]
+    checks: list[PolicyCheck] = []
+    with ExitStack() as held:
+        for worker, load in zip(decode, loads, strict=True):
+            if load:
+                prompt = random_prompt(rng, load * block_size)
+                held.enter_context(HeldRequest(entry, model, prompt, HOLD_TOKENS, worker.instance_id))
+        believed = {worker.instance_id: float(load) for worker, load in zip(decode, loads, strict=True)}
+        for name, address in frontends.items():
+            _await_loads(name, address, believed, check)
+        for policy in (*policies, *contrasts):
+            tau = (expected_tau or {}).get(policy.name, policy.tau)
+            # The request's own block is part of every worker's cost.
+            costs = tuple(load + 1.0 for load in loads)
+            address = frontends[policy.name]
+            drawn = _draw(address, model, decode, block_size, rng)
+            dispatched = _dispatch(address, model, decode, block_size, rng)
+            check()
+            checks.append(_judge(policy, tau, costs, drawn, dispatched))
+    for name, address in frontends.items():
+        _await_loads(name, address, {worker.instance_id: 0.0 for worker in decode}, check)
+    own = len(policies)
+    seconds = time.monotonic() - started
+    return SelfTest(tuple(checks[:own]), tuple(checks[own:]), True, "", OMEGA_NOTE, seconds)
+
+
+def _judge(
+    policy: RoutingPolicy,
+    tau: float,
+    costs: tuple[float, ...],
+    drawn: tuple[int, ...],
+    dispatched: tuple[int, ...],
+) -> PolicyCheck:
+    predicted = choice_probabilities(costs, tau)
+    other = contrast_tau(tau)
+    return PolicyCheck(
+        policy=policy.name,
+        tau=tau,
+        omega=policy.omega,
+        contrast_tau=other,
+        costs=costs,
+        predicted=tuple(predicted.tolist()),
+        drawn=drawn,
+        dispatched=dispatched,
+        p_value=fit_p_value(drawn, predicted.tolist()),
+        p_value_dispatched=fit_p_value(dispatched, predicted.tolist()),
+        p_value_contrast=fit_p_value(drawn, choice_probabilities(costs, other).tolist()),
+    )
+
+
+def _draw(
+    address: Address, model: str, decode: Sequence[Worker], block_size: int, rng: random.Random
+) -> tuple[int, ...]:
+    with Connection(address) as connection:
+        chosen = Counter(connection.choose(model, random_prompt(rng, block_size)) for _ in range(DRAWS))
+    return _in_order(chosen, decode)
+
+
+def _dispatch(
+    address: Address, model: str, decode: Sequence[Worker], block_size: int, rng: random.Random
+) -> tuple[int, ...]:
+    prompts = [random_prompt(rng, block_size) for _ in range(DISPATCHED)]
+
+    def send(share: Sequence[list[int]]) -> list[int]:
+        with Connection(address) as connection:
+            return [connection.complete(model, prompt, 1).decode_worker for prompt in share]
+
+    with ThreadPoolExecutor(IN_FLIGHT) as pool:
+        shares = pool.map(send, [prompts[first::IN_FLIGHT] for first in range(IN_FLIGHT)])
+        return _in_order(Counter(worker for share in shares for worker in share), decode)
+
+
+def _in_order(chosen: Counter[int], decode: Sequence[Worker]) -> tuple[int, ...]:
+    unknown = chosen.keys() - {worker.instance_id for worker in decode}
+    if unknown:
+        raise UnhealthyError(
+            f"a frontend chose workers that this deployment does not have: {sorted(unknown)}"
+        )
+    return tuple(chosen[worker.instance_id] for worker in decode)
+
+
+def _await_loads(
+    name: str, address: Address, believed: Mapping[int, float], check: Callable[[], None]
+) -> None:
+    """Wait until a frontend's router believes these loads: own bookings, and its peers' by replica sync."""
+
+    def poll() -> bool | None:
+        with Connection(address) as connection:
+            seen = active_decode_blocks(connection.metrics())
+        return True if all(seen.get(worker, 0.0) == load for worker, load in believed.items()) else None
+
+    what = f"waiting for the frontend of {name} to learn the workers' loads (replica sync)"
+    wait_until(what, poll, time.monotonic() + SYNC_TIMEOUT_S, check)

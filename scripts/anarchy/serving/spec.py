@@ -1,0 +1,131 @@
+"""What a deployment is made of: the words that its caller decides, checked before anything starts."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from anarchy.errors import UserError
+
+Role = Literal["prefill", "decode"]
+
+LOOPBACK = "127.0.0.1"
+DYNAMO_PYTHON_VARIABLE = "ANARCHY_DYNAMO_PYTHON"
+"""Environment variable that names the serving environment's Python where it is not `.envs/dynamo`."""
+
+
+def default_dynamo_python() -> Path:
+    """Python of the serving environment: the variable's, else the one that `make setup` builds."""
+    named = os.environ.get(DYNAMO_PYTHON_VARIABLE)
+    if named:
+        return Path(named)
+    return Path(__file__).resolve().parents[3] / ".envs" / "dynamo" / "bin" / "python"
+
+
+@dataclass(frozen=True)
+class RoutingPolicy:
+    """A policy of Dynamo's built-in KV router: softmax temperature tau, overlap score weight omega.
+
+    tau and omega are finite and not negative. omega is inert on the decode choice of the built-in router.
+    """
+
+    name: str
+    tau: float
+    omega: float
+
+    def __post_init__(self) -> None:
+        for symbol, value in (("tau", self.tau), ("omega", self.omega)):
+            if not (math.isfinite(value) and value >= 0):
+                raise UserError(
+                    f"{symbol} is {value}",
+                    where=f"policy {self.name!r}",
+                    remedy=f"give {symbol} a finite number that is not negative",
+                )
+
+
+@dataclass(frozen=True)
+class DeploymentSpec:
+    """One disaggregated deployment: its worker pools, engine, timing, and one frontend a routing policy.
+
+    `profile` is the timing table (NPZ). `dilation` slows all model time by that factor (>= 1).
+    `kv_transfer_bandwidth` is in GB/s and `kv_bytes_per_token` in bytes, both in model time; 0 GB/s means
+    no delay. `block_size` is the KV block in tokens (16 is vLLM's default, and so the paper's);
+    `num_gpu_blocks` is the KV capacity of a worker in blocks. `http_ports` are taken in the order of the
+    policies; empty means any free ones.
+    """
+
+    model: str
+    prefill: int
+    decode: int
+    profile: Path
+    policies: tuple[RoutingPolicy, ...]
+    log_dir: Path
+    engine: Literal["mocker"] = "mocker"
+    dilation: float = 1.0
+    max_num_seqs: int = 1024
+    max_num_batched_tokens: int = 8192
+    block_size: int = 16
+    num_gpu_blocks: int = 65_536
+    kv_transfer_bandwidth: float = 64.0
+    kv_bytes_per_token: int = 163_840
+    seed: int = 0
+    host: str = LOOPBACK
+    http_ports: tuple[int, ...] = ()
+    start_timeout_s: float = 60.0
+    dynamo_python: Path = field(default_factory=default_dynamo_python)
+
+    def __post_init__(self) -> None:
+        where = f"deployment of {self.model!r}"
+        for what, value in (("prefill", self.prefill), ("decode", self.decode)):
+            if value < 1:
+                raise UserError(f"{value} {what} workers", where=where, remedy="ask for at least one of each")
+        if not (math.isfinite(self.dilation) and self.dilation >= 1):
+            raise UserError(f"dilation is {self.dilation}", where=where, remedy="give a number of at least 1")
+        for what, number in (
+            ("max_num_seqs", self.max_num_seqs),
+            ("max_num_batched_tokens", self.max_num_batched_tokens),
+            ("block_size", self.block_size),
+            ("num_gpu_blocks", self.num_gpu_blocks),
+            ("kv_bytes_per_token", self.kv_bytes_per_token),
+        ):
+            if number < 1:
+                raise UserError(f"{what} is {number}", where=where, remedy="give a positive whole number")
+        if not (math.isfinite(self.kv_transfer_bandwidth) and self.kv_transfer_bandwidth >= 0):
+            raise UserError(
+                f"kv_transfer_bandwidth is {self.kv_transfer_bandwidth}",
+                where=where,
+                remedy="give GB/s, or 0 for no delay",
+            )
+        names = [policy.name for policy in self.policies]
+        if not names or len(set(names)) != len(names):
+            raise UserError(
+                f"routing policies are {names}",
+                where=where,
+                remedy="give at least one, each with its own name",
+            )
+        if self.http_ports and len(self.http_ports) != len(self.policies):
+            raise UserError(
+                f"{len(self.http_ports)} ports for {len(self.policies)} policies",
+                where=where,
+                remedy="give one port a policy, or none",
+            )
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One running worker; `index` counts from 0 within its role, `instance_id` is Dynamo's 64-bit name."""
+
+    index: int
+    role: Role
+    instance_id: int
+    pid: int
+    system_port: int
+    log_path: Path
+
+    @property
+    def name(self) -> str:
+        """Name of its process and of its log."""
+        return f"{self.role}-{self.index}"

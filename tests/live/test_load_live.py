@@ -1,0 +1,103 @@
+"""The load client against the real serving stack with mock engines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from anarchy.load.cell import ClientConfig, Labels
+from anarchy.load.client import run_client
+from anarchy.load.payload import Endpoint
+from anarchy.load.phases import PhasePlan
+from anarchy.load.report import ClientReport
+from anarchy.load.workload import Workload, WorkloadSpec
+from anarchy.serving.profiles import load_profile, write_npz
+from anarchy.serving.spec import DeploymentSpec, RoutingPolicy
+from anarchy.serving.stack import Deployment
+from anarchy.trace.schema import RequestRecord
+
+PROFILE = Path(__file__).parents[2] / "data" / "profiles" / "llama-3.1-70b-tp4"
+DILATION = 2.0
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    folder = tmp_path_factory.mktemp("load")
+    write_npz(load_profile(PROFILE), folder / "profile.npz")
+    spec = DeploymentSpec(
+        model="llama-3.1-70b",
+        prefill=1,
+        decode=2,
+        profile=folder / "profile.npz",
+        policies=(RoutingPolicy("static", 0.0, 1.0),),
+        log_dir=folder / "logs",
+        dilation=DILATION,
+    )
+    with Deployment(spec) as running:
+        yield running
+
+
+def run_cell(
+    deployment: Deployment, workload: Workload, concurrency: int, *, min_requests: int = 0
+) -> tuple[ClientReport, list[RequestRecord]]:
+    host, port = deployment.endpoints["static"]
+    records: list[RequestRecord] = []
+    config = ClientConfig(
+        Endpoint(host, port, deployment.spec.model),
+        concurrency,
+        PhasePlan(warmup_s=0.5, measure_s=1.5, measure_max_s=10.0, min_requests=min_requests),
+        Labels("static", 0.0, 1.0),
+        deadline_s=20.0,
+        stagger_s=0.4,
+        dilation=DILATION,
+        prefill_workers=index_of(deployment, "prefill"),
+        decode_workers=index_of(deployment, "decode"),
+    )
+    report = run_client(config, workload, records.append, watch=deployment.raise_if_faulty)
+    return report, records
+
+
+def index_of(deployment: Deployment, role: str) -> dict[str, int]:
+    return {str(worker.instance_id): worker.index for worker in deployment.workers if worker.role == role}
+
+
+def test_unique_prompts_get_exactly_what_they_asked_for(deployment: Deployment) -> None:
+    workload = Workload(WorkloadSpec(), seed=11)
+    report, records = run_cell(deployment, workload, 16, min_requests=60)
+    assert report.status_counts == {"ok": len(records)}, report.error_samples
+    assert report.measured >= 60
+    for record in records:
+        request = workload.request(record.user, int(record.request_id.split("-")[1]))
+        assert record.output_tokens == request.output_tokens
+        assert record.cached_tokens == 0, "unique prompts share no prefix"
+        assert record.t_first_token is not None
+        assert record.t_last_token is not None
+        assert record.t_intended <= record.t_sent < record.t_first_token < record.t_last_token
+    assert {record.prefill_worker for record in records} == {0}
+    by_worker = Counter(record.decode_worker for record in records)
+    assert set(by_worker) == {0, 1}
+    assert min(by_worker.values()) > len(records) / 4
+
+
+def test_templates_are_found_in_the_prefix_cache(deployment: Deployment) -> None:
+    workload = Workload(WorkloadSpec(templates=3), seed=12)
+    report, records = run_cell(deployment, workload, 8)
+    assert report.status_counts == {"ok": len(records)}, report.error_samples
+    assert {record.template for record in records} == {0, 1, 2}
+    cached = Counter(record.cached_tokens for record in records if record.phase == "measure")
+    assert cached.keys() == {128}, "the prefill worker's, not the decode worker's, which usage tells"
+
+
+def test_the_client_costs_little_and_is_on_time(deployment: Deployment) -> None:
+    report, _ = run_cell(deployment, Workload(WorkloadSpec(output_jitter=0.0), seed=13), 64, min_requests=200)
+    assert report.cpu_per_request_s is not None
+    assert report.cpu_per_request_s < 0.004, "target 2 ms; twice that on a busy test machine"
+    assert report.cpu_share_measure is not None
+    assert report.cpu_share_measure < 0.5
+    assert report.schedule_delay.p50 is not None
+    assert report.schedule_delay.p50 < 0.005

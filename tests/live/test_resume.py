@@ -1,0 +1,111 @@
+"""A run that is killed in the middle loses the running cell and no more, and leaves no process behind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+MODEL = "nemotron-4-340b"
+CELLS = 4  # tier smoke
+
+pytestmark = pytest.mark.live
+
+
+def command(results: Path) -> list[str]:
+    choices = ["tier=smoke", f"models={MODEL}", f"results={results}"]
+    return [sys.executable, "-m", "snakemake", "--config", *choices]
+
+
+def sealed(results: Path) -> dict[str, str]:
+    """Digest of every sealed cell's manifest, by the cell's name."""
+    manifests = results.glob("smoke/raw/equilibrium/*/*/*/*/cells/*/manifest.json")
+    return {path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in manifests}
+
+
+def mine(results: Path) -> list[psutil.Process]:
+    """Every process that works for this run: its command line or its log folder names the results."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if process.pid != os.getpid() and any(str(results) in word for word in process.info["cmdline"] or ()):
+            found.append(process)
+    return found
+
+
+def wait_for(condition: object, what: str, seconds: float = 120.0) -> None:
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        if callable(condition) and condition():
+            return
+        time.sleep(0.1)
+    pytest.fail(f"waited {seconds} s for {what}")
+
+
+def interrupted(results: Path) -> list[Path]:
+    """Cells with rows and no manifest: running now, or cut off."""
+    rows = results.glob("smoke/raw/equilibrium/*/*/*/*/cells/*/requests.jsonl")
+    return [path.parent for path in rows if not (path.parent / "manifest.json").exists()]
+
+
+def test_kill_9_in_the_middle_then_run_again(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    with (tmp_path / "first.log").open("w") as log:
+        first = subprocess.Popen(
+            command(results), cwd=PROJECT, stdout=log, stderr=log, start_new_session=True
+        )
+    children: list[psutil.Process] = []
+
+    def running_past_the_first_cell() -> bool:
+        assert first.poll() is None, (tmp_path / "first.log").read_text()
+        return bool(sealed(results)) and bool(interrupted(results))
+
+    try:
+        wait_for(running_past_the_first_cell, "a sealed cell and a running one")
+        children = psutil.Process(first.pid).children(recursive=True)
+        before = sealed(results)
+        cut_off = interrupted(results)
+    finally:
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+    assert len(children) > 4, "the sweep and its deployment were running"
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not alive
+    assert not mine(results)
+    assert not [
+        name for name in sealed(results) if sealed(results)[name] != before.get(name, sealed(results)[name])
+    ]
+    assert 0 < len(before) < CELLS
+    assert len(cut_off) == 1
+
+    unlocked = subprocess.run(
+        [sys.executable, "-m", "anarchy.cli", "unlock"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "removed the lock" in unlocked.stdout, unlocked.stderr
+    again = subprocess.run(command(results), cwd=PROJECT, capture_output=True, text=True, timeout=500)
+    assert again.returncode == 0, again.stderr
+    after = sealed(results)
+    assert len(after) == CELLS
+    assert {name: after[name] for name in before} == before, "sealed cells are not measured again"
+    assert cut_off[0].name in after
+    system = json.loads((results / f"smoke/estimates/equilibrium/{MODEL}_1p2d/system.json").read_text())
+    assert any("2 sittings" in deviation for deviation in system["deviations"])
+    assert (results / "smoke/report.html").is_file()
+    assert str(results / "smoke/report.html") in again.stdout + again.stderr
+
+    third = subprocess.run(command(results), cwd=PROJECT, capture_output=True, text=True, timeout=120)
+    assert third.returncode == 0
+    assert "Nothing to be done" in third.stdout + third.stderr
+    assert sealed(results) == after

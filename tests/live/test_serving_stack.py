@@ -1,0 +1,251 @@
+"""A real Dynamo deployment with mock engines: it proves itself, keeps model time, and leaves nothing."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from anarchy.errors import UserError
+from anarchy.serving.frontend_api import Address, Connection
+from anarchy.serving.profiles import load_profile, write_npz
+from anarchy.serving.selftest import routing_self_test
+from anarchy.serving.spec import DeploymentSpec, RoutingPolicy, default_dynamo_python
+from anarchy.serving.stack import Deployment, DeploymentFaultError, serve
+
+pytestmark = pytest.mark.live
+if not default_dynamo_python().is_file():
+    pytest.skip("the serving environment is not built (make setup)", allow_module_level=True)
+
+PROFILE = Path(__file__).parents[2] / "data" / "profiles" / "llama-3.1-70b-tp4"
+DILATION = 4.0
+
+
+def make_spec(folder: Path, **changes: object) -> DeploymentSpec:
+    npz = folder / "profile.npz"
+    write_npz(load_profile(PROFILE), npz)
+    spec = DeploymentSpec(
+        model="llama-3.1-70b",
+        prefill=1,
+        decode=2,
+        profile=npz,
+        policies=(RoutingPolicy("argmin", 0.0, 1.0), RoutingPolicy("soft", 0.7, 1.0)),
+        log_dir=folder / "logs",
+        dilation=DILATION,
+    )
+    return replace(spec, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    with Deployment(make_spec(tmp_path_factory.mktemp("stack"))) as running:
+        yield running
+
+
+def test_workers_are_listed_in_order(deployment: Deployment) -> None:
+    assert [(worker.role, worker.index) for worker in deployment.workers] == [
+        ("prefill", 0),
+        ("decode", 0),
+        ("decode", 1),
+    ]
+    assert len({worker.instance_id for worker in deployment.workers}) == 3
+    assert list(deployment.endpoints) == ["argmin", "soft"]
+    assert deployment.check() == ()
+
+
+def test_every_worker_answered_at_every_frontend(deployment: Deployment) -> None:
+    proven = {(probe.policy, probe.decode) for probe in deployment.probes}
+    assert proven >= {(policy, f"decode-{index}") for policy in ("argmin", "soft") for index in (0, 1)}
+    assert {probe.prefill for probe in deployment.probes} == {"prefill-0"}
+
+
+def test_routing_takes_effect(deployment: Deployment) -> None:
+    report = deployment.self_test
+    assert report is not None
+    assert report.tested
+    assert report.ok, report
+    assert [check.policy for check in (*report.checks, *report.contrasts)] == [
+        "argmin",
+        "soft",
+        "contrast-tau-1",
+    ]
+    argmin = report.checks[0]
+    assert argmin.drawn[argmin.costs.index(max(argmin.costs))] == 0
+    assert report.seconds < 8
+    assert "contrast" not in " ".join(deployment.pids)
+
+
+def test_a_wrong_expectation_fails_the_self_test(deployment: Deployment) -> None:
+    report = routing_self_test(
+        deployment.endpoints,
+        deployment.spec.model,
+        deployment.workers,
+        deployment.spec.policies,
+        (),
+        block_size=deployment.spec.block_size,
+        seed=1,
+        check=deployment.raise_if_faulty,
+        expected_tau={"argmin": 0.7, "soft": 0.0},
+    )
+    assert not report.ok
+    assert not any(check.ok for check in report.checks)
+
+
+def test_everything_listens_on_the_loopback(deployment: Deployment) -> None:
+    for pid in deployment.pids.values():
+        for socket in psutil.Process(pid).net_connections("inet"):
+            if socket.status == psutil.CONN_LISTEN:
+                assert socket.laddr.ip in {"127.0.0.1", "::1"}, (pid, socket)
+
+
+def test_cpu_memory_and_versions_are_recorded(deployment: Deployment) -> None:
+    cpu = deployment.cpu_seconds()
+    assert cpu.keys() == {
+        "event-broker",
+        "prefill-0",
+        "decode-0",
+        "decode-1",
+        "frontend-argmin",
+        "frontend-soft",
+        "guardian",
+    }
+    assert cpu["decode-0"] > 0
+    assert all(0 < resident < 1e9 for resident in deployment.memory_bytes().values())
+    assert {"ai-dynamo", "ai-dynamo-runtime", "python", "kernel", "cpu"} <= deployment.versions.keys()
+
+
+def token_times(address: Address, model: str, prompt: list[int], tokens: int) -> list[float]:
+    connection = http.client.HTTPConnection(*address)
+    body = {
+        "model": model,
+        "prompt": prompt,
+        "max_tokens": tokens,
+        "min_tokens": tokens,
+        "ignore_eos": True,
+        "stream": True,
+    }
+    connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
+    times: list[float] = []
+    for line in connection.getresponse():
+        if line.startswith(b"data: {") and b'"finish_reason"' not in line:
+            times.append(time.monotonic())
+    connection.close()
+    assert len(times) == tokens
+    return times
+
+
+@pytest.mark.parametrize("length", [128, 1024])
+def test_itl_follows_the_table_when_dilation_is_divided_out(deployment: Deployment, length: int) -> None:
+    rng = random.Random(length)
+    prompts = [[rng.randrange(10, 30_000) for _ in range(length)] for _ in range(3)]
+    gaps: list[float] = []
+    for prompt in prompts:
+        times = token_times(deployment.endpoints["argmin"], deployment.spec.model, prompt, 32)
+        gaps += [later - earlier for earlier, later in itertools.pairwise(times)]
+    expected = load_profile(PROFILE).itl_s(length + 16, length + 16)
+    assert statistics.median(gaps) / DILATION == pytest.approx(expected, rel=0.10)
+
+
+def test_too_few_sequences_for_the_load_are_told_before_anything_starts(tmp_path: Path) -> None:
+    spec = make_spec(tmp_path, max_num_seqs=64)
+    with pytest.raises(UserError, match="max_num_seqs"), Deployment(spec, max_concurrency=128):
+        pass
+
+
+def test_a_port_in_use_is_told_before_anything_starts(deployment: Deployment, tmp_path: Path) -> None:
+    taken = deployment.endpoints["argmin"][1]
+    spec = make_spec(tmp_path, http_ports=(taken, taken + 1))
+    with pytest.raises(UserError, match="in use"), Deployment(spec):
+        pass
+    assert not spec.log_dir.exists()
+
+
+def test_a_dead_worker_is_noticed_at_once(tmp_path: Path) -> None:
+    spec = make_spec(tmp_path, policies=(RoutingPolicy("argmin", 0.0, 1.0),), decode=1)
+    with Deployment(spec) as running:
+        assert running.self_test is not None
+        assert not running.self_test.tested
+        os.kill(running.workers[1].pid, signal.SIGKILL)
+        time.sleep(0.3)
+        (fault,) = running.check()
+        assert (fault.kind, fault.process) == ("process_died", "decode-0")
+        with pytest.raises(DeploymentFaultError, match=r"decode-0.*SIGKILL"):
+            running.raise_if_faulty()
+        pids = list(running.pids.values())
+    assert not any(map(psutil.pid_exists, pids))
+
+
+def test_serve_tells_where_and_ends(tmp_path: Path) -> None:
+    said: list[str] = []
+    spec = make_spec(tmp_path, policies=(RoutingPolicy("argmin", 0.0, 1.0),), decode=1)
+    serve(spec, tell=said.append, stop_after_s=0.3)
+    assert any(line.startswith("argmin (tau 0, omega 1): http://127.0.0.1:") for line in said)
+
+
+PARENT = """
+import json, sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+from test_serving_stack import make_spec
+from anarchy.serving.spec import RoutingPolicy
+from anarchy.serving.stack import Deployment
+spec = make_spec(Path(sys.argv[1]), policies=(RoutingPolicy("argmin", 0.0, 1.0),))
+with Deployment(spec) as running:
+    told = {"guardian": running.guardian_pid, "pids": list(running.pids.values())}
+    print(json.dumps(told), flush=True)
+    if sys.argv[2] == "exception":
+        raise RuntimeError("on purpose")
+    while sys.argv[2] != "normal":
+        running.raise_if_faulty()
+        time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("way", ["normal", "exception", "SIGINT", "SIGTERM", "SIGKILL", "guardian"])
+def test_no_process_survives(way: str, tmp_path: Path) -> None:
+    here = str(Path(__file__).parent)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path), way, here],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    with parent:
+        assert parent.stdout is not None
+        told = json.loads(parent.stdout.readline())
+        assert len(told["pids"]) == 5
+        if way == "guardian":
+            os.kill(told["guardian"], signal.SIGKILL)
+        elif way.startswith("SIG"):
+            parent.send_signal(signal.Signals[way])
+        status = parent.wait(timeout=20)
+    pids = [told["guardian"], *told["pids"]]
+    deadline = time.monotonic() + 8
+    while any(map(psutil.pid_exists, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert [pid for pid in pids if psutil.pid_exists(pid)] == []
+    assert (status == 0) == (way == "normal")
+    while list(tmp_path.glob("anarchy-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert list(tmp_path.glob("anarchy-*")) == []
+
+
+def test_a_second_connection_is_reused(deployment: Deployment) -> None:
+    with Connection(deployment.endpoints["soft"]) as connection:
+        first = connection.complete(deployment.spec.model, [7, 8, 9], 2)
+        second = connection.complete(deployment.spec.model, [7, 8, 9], 3)
+    assert (first.output_tokens, second.output_tokens) == (2, 3)

@@ -1,0 +1,27 @@
+"""Estimates to draw from, written once a session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from synthetic_estimates import write_results
+
+from anarchy.layout import Layout
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with tiers quick (one launch) and full (three launches, two workloads)."""
+    root = tmp_path_factory.mktemp("results")
+    write_results(root)
+    write_results(
+        root, tier="full", grid=(2, 16, 64, 128, 256), workloads=("unique", "templates"), launches=3
+    )
+    return root
+
+
+@pytest.fixture(scope="session")
+def quick(results: Path) -> Layout:
+    """Layout of tier quick."""
+    return Layout(results / "quick")

@@ -1,0 +1,457 @@
+"""Claims: the file is whole, and every verdict is reached from both sides."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from anarchy import claims as module
+from anarchy.claim_rules import Claim, Published, against_range
+from anarchy.claims import CLAIMS_FILE, Verdict, judge, load, write
+from anarchy.errors import UserError
+
+CLAIMS = load()
+System = dict[str, Any]
+
+
+def system(model: str = "llama-3.1-70b", topology: str = "1p2d", **changes: Any) -> System:
+    """A system that shows just what the paper says."""
+    titles = {"llama-3.1-70b": "Llama-3.1-70B", "nemotron-4-340b": "Nemotron-4-340B"}
+    level = 18.7 if model.startswith("nemotron") else 12.0
+    found = {
+        "title": "unique prompts",
+        "knee": {
+            "exists": True,
+            "knee": 110.0,
+            "lo": 100.0,
+            "hi": 126.0,
+            "first_post_knee": 128,
+            "slope_before": 0.0,
+            "slope_after": 2.0,
+            "kneedle": 112.0,
+            "slo_crossing": 128,
+            "note": "",
+        },
+        "plateau": {
+            "poa_hat": level,
+            "lo": level - 0.5,
+            "hi": level + 0.5,
+            "c_from": 8,
+            "c_to": 96,
+            "n_cells": 5,
+        },
+        "deepest": {"concurrency": 512, "poa_hat": 250.0, "lo": 240.0, "hi": 260.0},
+        "regimes": [[1, "artifact"], [64, "plateau"], [128, "growth"], [512, "growth"]],
+        "growth": {
+            "ttft": {"value": 60.0, "lo": 50.0, "hi": 70.0},
+            "itl": {"value": 1.2, "lo": 1.1, "hi": 1.3},
+        },
+    }
+    return {
+        "experiment": "equilibrium",
+        "tier": "full",
+        "model": model,
+        "model_title": titles[model],
+        "topology": topology,
+        "topology_title": topology.upper(),
+        "policy": "static",
+        "engine": "simulated",
+        "dilation": 3.0,
+        "pool": 2,
+        "workloads": {"unique": found},
+        **changes,
+    }
+
+
+def all_systems() -> list[System]:
+    return [
+        system("nemotron-4-340b", "1p2d"),
+        system("llama-3.1-70b", "1p2d"),
+        system("llama-3.1-70b", "1p5d"),
+    ]
+
+
+def verdict_on(claim: str, systems: list[System]) -> Verdict:
+    found = [verdict for verdict in judge(CLAIMS, systems) if verdict.id == claim]
+    assert len(found) == 1
+    return found[0]
+
+
+def spoiled(
+    *path: str, value: Any, systems: list[System] | None = None, only: int | None = None
+) -> list[System]:
+    """All systems, or one of them, with one value of its workload changed."""
+    systems = copy.deepcopy(systems or all_systems())
+    for index, each in enumerate(systems):
+        if only is None or index == only:
+            inner = each["workloads"]["unique"]
+            for part in path[:-1]:
+                inner = inner[part]
+            inner[path[-1]] = value
+    return systems
+
+
+# --- the file ---
+
+
+def test_every_claim_is_there_in_order():
+    assert [claim.id for claim in CLAIMS.claims] == [f"C{n}" for n in range(1, 14)]
+
+
+@pytest.mark.parametrize("claim", CLAIMS.claims, ids=lambda claim: claim.id)
+def test_every_claim_says_how_it_is_judged(claim: Claim):
+    assert claim.claim
+    assert claim.published.text
+    assert claim.judged
+    assert (claim.tolerance > 0) == bool(claim.tolerance_reason)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda d: d["claims"][0].update(tolerence=1), "did you mean 'tolerance'?"),
+        (lambda d: d["claims"][0].update(rule="guess"), "claims.0.rule"),
+        (lambda d: d["claims"][3].pop("not_testable"), "not_testable why"),
+        (lambda d: d["claims"][2]["published"].pop("hi"), "lo and hi belong together"),
+        (lambda d: d["claims"][2]["published"].update(lo=20), "lo not above hi"),
+        (lambda d: d["claims"][1].update(id="C1"), "id stands there twice"),
+        (lambda d: d.update(claims=[]), "'claims'"),
+    ],
+)
+def test_a_spoiled_file_is_refused(tmp_path: Path, change: Callable[[Any], None], word: str):
+    document = yaml.safe_load(CLAIMS_FILE.read_text())
+    change(document)
+    file = tmp_path / "claims.yaml"
+    file.write_text(yaml.safe_dump(document))
+    with pytest.raises(UserError) as caught:
+        load(file)
+    assert word in str(caught.value)
+    assert caught.value.where == file
+
+
+# --- an interval against a range ---
+
+
+def published(lo: float, hi: float, *, lo_open: bool = False, tolerance: float = 0.0) -> Claim:
+    return Claim(
+        id="C99",
+        claim="a",
+        experiment="e",
+        published=Published(text="p", lo=lo, hi=hi, lo_open=lo_open),
+        tolerance=tolerance,
+        judged="so",
+        rule="deep_saturation",
+    )
+
+
+@pytest.mark.parametrize(
+    ("lo", "hi", "outcome"),
+    [
+        (7, 19, "reproduced"),
+        (8, 8, "reproduced"),
+        (6.99, 8, "inconclusive"),
+        (18, 19.01, "inconclusive"),
+        (1, 30, "inconclusive"),
+        (5, 7, "inconclusive"),
+        (5, 6.99, "not reproduced"),
+        (19.01, 25, "not reproduced"),
+        (None, 8, "inconclusive"),
+        (8, None, "inconclusive"),
+    ],
+)
+def test_interval_against_range(lo: float | None, hi: float | None, outcome: str):
+    assert against_range(published(7, 19), lo, hi)[0] == outcome
+
+
+@pytest.mark.parametrize(
+    ("lo", "hi", "outcome"),
+    [
+        (96, 120, "inconclusive"),
+        (96.01, 128, "reproduced"),
+        (90, 96, "not reproduced"),
+        (90, 96.01, "inconclusive"),
+    ],
+)
+def test_an_open_end_lies_outside(lo: float, hi: float, outcome: str):
+    assert against_range(published(96, 128, lo_open=True), lo, hi)[0] == outcome
+
+
+def test_tolerance_widens_both_ends_and_is_said():
+    claim = published(200, 300, tolerance=0.1)
+    assert against_range(claim, 180, 330)[0] == "reproduced"
+    assert against_range(claim, 179, 330)[0] == "inconclusive"
+    assert against_range(claim, 331, 340)[0] == "not reproduced"
+    assert "widened by 10%" in against_range(claim, 180, 330)[1]
+
+
+def test_a_point_of_its_own_replaces_the_range():
+    claim = published(7, 19, tolerance=0.1)
+    assert against_range(claim, 8, 9, 18.7)[0] == "not reproduced"
+    assert against_range(claim, 17, 20, 18.7)[0] == "reproduced"
+
+
+# --- claim by claim ---
+
+
+def test_nothing_measured_is_not_testable():
+    verdicts = judge(CLAIMS, [])
+    assert [verdict.id for verdict in verdicts] == [claim.id for claim in CLAIMS.claims]
+    assert {verdict.verdict for verdict in verdicts} == {"not testable here"}
+    assert all(verdict.reason for verdict in verdicts)
+    assert "equilibrium has not run" in verdicts[0].reason
+
+
+def test_the_papers_own_values_reproduce_what_the_first_experiment_can_show():
+    outcomes = {verdict.id: verdict.verdict for verdict in judge(CLAIMS, all_systems())}
+    shown = {"C1", "C2", "C3", "C7", "C12"}
+    assert {claim for claim, outcome in outcomes.items() if outcome == "reproduced"} == shown
+    assert {outcomes[claim] for claim in outcomes.keys() - shown} == {"not testable here"}
+
+
+def test_another_experiments_systems_do_not_count():
+    other = [{**each, "experiment": "adaptive"} for each in all_systems()]
+    assert verdict_on("C1", other).verdict == "not testable here"
+
+
+C1_CASES: list[tuple[list[System], str, str]] = [
+    (spoiled("knee", "exists", value=False), "inconclusive", "do not agree"),
+    (
+        spoiled(
+            "deepest",
+            value={"concurrency": 512, "poa_hat": 12.0, "lo": 11.0, "hi": 19.0},
+            systems=spoiled("knee", "exists", value=False),
+        ),
+        "not reproduced",
+        "no growth up to the deepest C",
+    ),
+    (spoiled("deepest", "lo", value=19.0), "inconclusive", "do not agree"),
+    (spoiled("plateau", value=None), "inconclusive", "no plateau"),
+    (spoiled("deepest", value=None), "inconclusive", "no plateau could be told"),
+    (spoiled("plateau", "lo", value=None), "inconclusive", "without intervals"),
+    (spoiled("deepest", "hi", value=None), "inconclusive", "without intervals"),
+    (spoiled("regimes", value=[[8, "plateau"], [128, "growth"]]), "inconclusive", "regime artifact"),
+    (spoiled("regimes", value=[]), "inconclusive", "artifact, plateau, growth"),
+]
+
+
+@pytest.mark.parametrize(("systems", "outcome", "word"), C1_CASES)
+def test_three_regimes(systems: list[System], outcome: str, word: str):
+    verdict = verdict_on("C1", systems)
+    assert verdict.verdict == outcome
+    assert any(word in part.reason for part in verdict.parts), verdict
+
+
+def test_regimes_may_stand_at_the_system():
+    systems = spoiled("regimes", value=None)
+    labels = all_systems()[0]["workloads"]["unique"]["regimes"]
+    assert (
+        verdict_on("C1", [{**each, "regimes": {"unique": labels}} for each in systems]).verdict
+        == "reproduced"
+    )
+
+
+def test_one_system_against_the_claim_settles_it():
+    flat = {"concurrency": 512, "poa_hat": 12.0, "lo": 11.0, "hi": 12.4}
+    systems = spoiled("deepest", value=flat, only=2)
+    systems[2]["workloads"]["unique"]["knee"]["exists"] = False
+    verdict = verdict_on("C1", systems)
+    assert verdict.verdict == "not reproduced"
+    assert [part.verdict for part in verdict.parts] == ["reproduced", "reproduced", "not reproduced"]
+    assert "of 3 systems: 2 reproduced, 1 not reproduced" in verdict.reason
+
+
+def test_knee_in_the_same_place():
+    verdict = verdict_on("C2", all_systems())
+    assert verdict.verdict == "reproduced"
+    assert "same for both models, C = 128" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("lo", "hi", "outcome"),
+    [(140.0, 180.0, "not reproduced"), (90.0, 120.0, "inconclusive"), (None, None, "inconclusive")],
+)
+def test_knee_elsewhere(lo: float | None, hi: float | None, outcome: str):
+    systems = spoiled("knee", "hi", value=hi, systems=spoiled("knee", "lo", value=lo))
+    assert verdict_on("C2", systems).verdict == outcome
+
+
+def test_a_knee_elsewhere_but_shared_is_said():
+    systems = all_systems()
+    for each in systems:
+        each["workloads"]["unique"]["knee"] |= {
+            "knee": 200.0,
+            "lo": 190.0,
+            "hi": 220.0,
+            "first_post_knee": 256,
+        }
+    verdict = verdict_on("C2", systems)
+    assert verdict.verdict == "not reproduced"
+    assert "same for both models, C = 256" in verdict.reason
+
+
+def test_a_finer_grid_does_not_part_two_knees_of_the_same_interval():
+    verdict = verdict_on("C2", spoiled("knee", "first_post_knee", value=112, only=0))
+    assert verdict.verdict == "reproduced"
+    assert "C = 112, C = 128" in verdict.reason
+
+
+def test_one_model_alone_cannot_agree_with_another():
+    verdict = verdict_on("C2", all_systems()[1:])
+    assert verdict.verdict == "inconclusive"
+    assert "only Llama-3.1-70B was measured" in verdict.reason
+
+
+@pytest.mark.parametrize(("deepest", "outcome"), [(512, "not reproduced"), (128, "inconclusive")])
+def test_no_knee_speaks_against_it_only_if_the_grid_went_past_it(deepest: int, outcome: str):
+    systems = spoiled("deepest", "concurrency", value=deepest, systems=spoiled("knee", "exists", value=False))
+    assert verdict_on("C2", systems).verdict == outcome
+
+
+@pytest.mark.parametrize(
+    ("value", "outcome"),
+    [((10.0, 11.0), "reproduced"), ((20.0, 22.0), "inconclusive"), ((1.5, 1.7), "not reproduced")],
+)
+def test_plateau_level(value: tuple[float, float], outcome: str):
+    systems = [system("llama-3.1-70b", "1p5d")]
+    systems[0]["workloads"]["unique"]["plateau"] |= {"lo": value[0], "hi": value[1]}
+    assert verdict_on("C3", systems).verdict == outcome
+
+
+def test_the_plateau_of_the_340b_has_a_value_of_its_own():
+    systems = spoiled("plateau", "hi", value=12.5, systems=spoiled("plateau", "lo", value=11.5))
+    parts = verdict_on("C3", systems).parts
+    assert [part.verdict for part in parts] == ["not reproduced", "reproduced", "reproduced"]
+
+
+def test_no_plateau_leaves_the_level_open():
+    assert verdict_on("C3", spoiled("plateau", value=None)).verdict == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("deepest", "outcome"),
+    [
+        ({"concurrency": 512, "poa_hat": 40.0, "lo": 38.0, "hi": 43.0}, "not reproduced"),
+        ({"concurrency": 512, "poa_hat": 140.0, "lo": 130.0, "hi": 150.0}, "inconclusive"),
+        ({"concurrency": 512, "poa_hat": 390.0, "lo": 380.0, "hi": 398.0}, "reproduced"),
+        ({"concurrency": 512, "poa_hat": 900.0, "lo": 890.0, "hi": 910.0}, "not reproduced"),
+        ({"concurrency": 128, "poa_hat": 40.0, "lo": 38.0, "hi": 43.0}, "inconclusive"),
+        (None, "inconclusive"),
+    ],
+)
+def test_deep_saturation(deepest: dict[str, Any] | None, outcome: str):
+    assert verdict_on("C7", spoiled("deepest", value=deepest)).verdict == outcome
+
+
+def test_without_a_knee_nothing_is_deep():
+    assert verdict_on("C7", spoiled("knee", "exists", value=False)).verdict == "inconclusive"
+
+
+def test_a_knee_past_the_grid_leaves_it_open():
+    assert verdict_on("C7", spoiled("knee", "first_post_knee", value=None)).verdict == "inconclusive"
+
+
+def growth(ttft: tuple[float | None, float | None], itl: tuple[float | None, float | None]) -> dict[str, Any]:
+    return {name: {"value": 5.0, "lo": lo, "hi": hi} for name, (lo, hi) in {"ttft": ttft, "itl": itl}.items()}
+
+
+@pytest.mark.parametrize(
+    ("found", "outcome"),
+    [
+        (growth((4, 6), (1, 2)), "reproduced"),
+        (growth((1, 2), (4, 6)), "not reproduced"),
+        (growth((1, 5), (4, 6)), "inconclusive"),
+        (growth((None, None), (1, 2)), "inconclusive"),
+        (None, "not testable here"),
+    ],
+)
+def test_prefill_first(found: dict[str, Any] | None, outcome: str):
+    verdict = verdict_on("C12", spoiled("growth", value=found))
+    assert verdict.verdict == outcome
+    assert verdict.reason
+
+
+def test_a_system_file_without_growth_is_not_testable():
+    systems = all_systems()
+    for each in systems:
+        del each["workloads"]["unique"]["growth"]
+    assert verdict_on("C12", systems).verdict == "not testable here"
+
+
+# --- engines and workloads ---
+
+
+def test_a_simulated_engine_is_said_and_a_real_one_is_not():
+    assert "simulated engines" in verdict_on("C1", all_systems()).reason
+    real = [{**each, "engine": "B200"} for each in all_systems()]
+    verdict = verdict_on("C1", real)
+    assert "simulated" not in verdict.reason
+    assert verdict.engine == "B200"
+
+
+def test_engines_and_workloads_are_judged_apart():
+    systems = all_systems()
+    other = spoiled("plateau", "hi", value=2.0, systems=spoiled("plateau", "lo", value=1.0))
+    for each, different in zip(systems, other, strict=True):
+        each["workloads"]["templates"] = {**different["workloads"]["unique"], "title": "5 templates"}
+    systems += [{**each, "engine": "B200"} for each in all_systems()]
+    found = [
+        (verdict.workload, verdict.engine, verdict.verdict)
+        for verdict in judge(CLAIMS, systems)
+        if verdict.id == "C3"
+    ]
+    assert found == [
+        ("unique", "simulated", "reproduced"),
+        ("templates", "simulated", "not reproduced"),
+        ("unique", "B200", "reproduced"),
+    ]
+
+
+def test_judging_changes_nothing():
+    systems = all_systems()
+    before = copy.deepcopy(systems)
+    assert judge(CLAIMS, systems) == judge(CLAIMS, systems)
+    assert systems == before
+
+
+# --- files ---
+
+
+def test_files(tmp_path: Path):
+    verdicts = judge(CLAIMS, all_systems())
+    files = write(verdicts, tmp_path / "results")
+    assert [file.name for file in files] == ["claims.csv", "claims.json", "claims.md"]
+    rows = list(csv.DictReader(files[0].open()))
+    assert tuple(rows[0]) == module.COLUMNS
+    assert len(rows) == sum(1 + len(verdict.parts) for verdict in verdicts)
+    first = [row for row in rows if row["id"] == "C3"]
+    assert [row["scope"] for row in first] == [
+        "all systems",
+        "Nemotron-4-340B 1P2D",
+        "Llama-3.1-70B 1P2D",
+        "Llama-3.1-70B 1P5D",
+    ]
+    assert (first[1]["measured"], first[1]["lo"], first[1]["hi"]) == ("18.7", "18.2", "19.2")
+    assert "18.7 [18.2, 19.2]" in first[0]["measured"]
+    documents = json.loads(files[1].read_text())
+    assert [document["id"] for document in documents] == [verdict.id for verdict in verdicts]
+    assert documents[2]["parts"][0]["hi"] == 19.2
+    text = files[2].read_text()
+    assert text.count("\n| C") == len(rows)
+    assert "(96, 128]" in text
+
+
+def test_a_bar_in_a_text_does_not_break_the_table():
+    verdict = Verdict("C1", "a|b", "p", "inconclusive", "r")
+    assert "a\\|b" in module.render_markdown([verdict])
+
+
+def test_empty_verdicts_are_written_as_such(tmp_path: Path):
+    write([], tmp_path)
+    assert json.loads((tmp_path / "claims.json").read_text()) == []

@@ -1,0 +1,252 @@
+"""Figures carry the engine's label, stay inside themselves, are told apart, and are the same file twice."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "notebooks"))
+from synthetic_estimates import FULL, write_results
+
+from anarchy import figures, style
+from anarchy.errors import UserError
+from anarchy.layout import Layout
+from anarchy.tables import System, load_systems
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> list[System]:
+    return load_systems(write_results(tmp_path_factory.mktemp("results")))
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> list[System]:
+    return load_systems(
+        write_results(
+            tmp_path_factory.mktemp("results"),
+            tier="full",
+            grid=FULL,
+            workloads=("unique", "templates"),
+            launches=3,
+        )
+    )
+
+
+def words(figure: Figure) -> str:
+    return "\n".join(text.get_text() for text in figure.findobj(Text) if isinstance(text, Text))
+
+
+def system_with_uncounted_cell(systems: list[System]) -> System:
+    return next(system for system in systems if not system.cells["valid"].all())
+
+
+def test_every_figure_says_engine_dilation_tier_and_interval(quick: list[System]) -> None:
+    for system in quick:
+        for figure in figures.draw(system.cells, system.info).values():
+            said = words(figure).replace("\n", " ")
+            dilation = f"{system.info['dilation']:g}x"
+            for part in (
+                "simulated engine", f"model time dilated {dilation}", "predicted B200 timing table",
+                "tier quick", "intervals: 95 % within-run",
+            ):  # fmt: skip
+                assert part in said
+
+
+@pytest.mark.parametrize("width", [style.SINGLE, style.DOUBLE])
+@pytest.mark.parametrize("tier", ["quick", "full"])
+def test_all_text_is_legible_inside_and_apart(
+    quick: list[System], full: list[System], tier: str, width: float
+) -> None:
+    systems = {"quick": quick, "full": full}[tier]
+    cells = pd.concat([system.cells for system in systems])
+    drawn = [figures.overview(cells, [system.info for system in systems], width)]
+    for system in systems:
+        drawn += figures.draw(system.cells, system.info, width).values()
+    for figure in drawn:
+        figure.draw_without_rendering()
+        assert figure.get_figwidth() == width
+        ticks = [label for axes in figure.axes for label in shown_ticks(axes)]
+        hidden = {
+            label for axes in figure.axes for label in (*axes.get_xticklabels(), *axes.get_yticklabels())
+        } - set(ticks)
+        texts = [text for text in figure.findobj(Text) if isinstance(text, Text) and text not in hidden]
+        for text in texts:
+            if text.get_text().strip() and text.get_visible():
+                box = text.get_window_extent()
+                assert text.get_fontsize() >= style.TEXT
+                inside = figure.bbox.padded(1)
+                assert inside.x0 <= box.x0 < box.x1 <= inside.x1, text.get_text()
+                assert inside.y0 <= box.y0 < box.y1 <= inside.y1, text.get_text()
+        label = next(text for text in figure.texts if text.get_gid() == style.STAMP_ID)
+        legends = [entry.get_window_extent() for entry in figure.legends]
+        assert not overlap([label.get_window_extent(), *legends])
+        for axes in figure.axes:
+            assert not overlap([axes.get_tightbbox(), *legends])
+            assert not overlap([text.get_window_extent() for text in axes.texts])
+            assert not overlap([tick.get_window_extent() for tick in shown_ticks(axes)])
+
+
+def shown_ticks(axes: Axes) -> list[Text]:
+    """Tick labels within the limits: the others exist and are not drawn."""
+    return [
+        tick.label1
+        for axis in (axes.xaxis, axes.yaxis)
+        for tick in axis.get_major_ticks()
+        if tick.label1.get_text()
+        and tick.label1.get_visible()
+        and min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
+    ]
+
+
+def overlap(boxes: list[Any]) -> bool:
+    return any(
+        a.padded(-0.5).overlaps(b.padded(-0.5)) for place, a in enumerate(boxes) for b in boxes[:place]
+    )
+
+
+def test_uncounted_cell_is_marked_with_its_reason_and_never_drawn_as_a_value(quick: list[System]) -> None:
+    system = system_with_uncounted_cell(quick)
+    for figure in figures.draw(system.cells, system.info).values():
+        assert "C = 192: client_bound" in words(figure).replace("\n", " ")
+    poa = figures.poa_against_concurrency(system.cells, system.info, "unique")
+    curve = poa.axes[0].containers[0].lines[0]
+    x, y = (np.asarray(values, dtype=float) for values in curve.get_data())
+    assert np.isnan(y[x == 192]).all()
+    assert np.isfinite(y[x != 192]).all()
+
+
+def test_knee_and_first_post_knee_point_are_named_or_said_to_be_absent(quick: list[System]) -> None:
+    for system in quick:
+        said = words(figures.poa_against_concurrency(system.cells, system.info, "unique"))
+        knee = system.info["workloads"]["unique"]["knee"]
+        if knee["exists"]:
+            assert f"knee C = {knee['knee']:.0f} [" in said
+            assert f"first post-knee point, C = {knee['first_post_knee']}" in said
+        else:
+            assert "no knee found on this grid" in said
+
+
+def test_stack_of_factors_ends_at_poa_hat_also_where_a_factor_is_below_one(quick: list[System]) -> None:
+    system = quick[0]
+    cells = system.cells.copy()
+    cells["dynamics"] = 0.4
+    cells["poa_hat"] = cells["dynamics"] * cells["routing"] * cells["freezing"]
+    axes = figures.decomposition_against_concurrency(cells, system.info, "unique").axes[0]
+    heights = [[bar.get_y() + bar.get_height() for bar in group.patches] for group in axes.containers[:3]]
+    top, bottom = np.max(heights, axis=0), np.min(heights, axis=0)
+    valid = cells["valid"].to_numpy(dtype=bool)
+    assert top * np.minimum(bottom, 1) == pytest.approx(cells["poa_hat"].to_numpy()[valid])
+
+
+def test_every_cell_uncounted_still_draws_and_says_so(quick: list[System]) -> None:
+    system = quick[0]
+    cells = system.cells.copy()
+    numbers = cells.select_dtypes("number").columns.difference(["concurrency", "dilation", "n_launches"])
+    cells[numbers] = np.nan
+    cells = cells.assign(valid=False, reasons="errors,short", regime=None, interval_kind=None)
+    nothing = {
+        "knee": {"exists": False, "knee": None},
+        "plateau": None,
+        "deepest": None,
+        "title": "unique prompts",
+    }
+    info = {**system.info, "workloads": {"unique": nothing}}
+    for figure in figures.draw(cells, info).values():
+        assert "errors, short" in words(figure).replace("\n", " ")
+        assert len(style.render(figure, "png", cells)) > 5000
+    style.render(figures.overview(cells, [info]), "png", cells)
+
+
+def test_unknown_workload_and_missing_engine_are_refused(quick: list[System]) -> None:
+    system = quick[0]
+    with pytest.raises(UserError, match=r"no cell of workload 'chat'\n.*unique"):
+        figures.poa_against_concurrency(system.cells, {**system.info, "workloads": {"chat": {}}}, "chat")
+    with pytest.raises(UserError, match="which engine"):
+        figures.poa_against_concurrency(system.cells.assign(engine=None), system.info, "unique")
+    with pytest.raises(UserError, match="no system"):
+        figures.overview(system.cells, [])
+
+
+def test_label_tells_real_engines_several_dilations_and_launches(full: list[System]) -> None:
+    cells = pd.concat([system.cells for system in full])
+    assert "dilated 2x to 3x" in style.engine_label(cells)
+    assert style.engine_label(cells).endswith("intervals: 95 % across 3 launches")
+    real = style.engine_label(cells.assign(engine="B200", dilation=1.0))
+    assert real.startswith("B200 engine, tier full")
+    assert "dilated" not in real
+    assert "predicted" not in real
+
+
+def test_save_labels_a_bare_figure_embeds_fonts_and_repeats_itself(
+    quick: list[System], tmp_path: Path
+) -> None:
+    cells = quick[0].cells
+    first = [path.read_bytes() for path in _save_bare(cells, tmp_path / "a")]
+    again = [path.read_bytes() for path in _save_bare(cells, tmp_path / "b")]
+    assert first == again
+    pdf, svg, png = first
+    assert b"/FontFile2" in pdf
+    assert b"/Type3" not in pdf
+    assert b"CreationDate" not in pdf
+    assert b"<dc:date>" not in svg
+    assert b"engine-label" in svg
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    assert sorted(path.name for path in (tmp_path / "a").parent.iterdir()) == [
+        f"{name}.{suffix}" for name in ("a", "b") for suffix in ("pdf", "png", "svg")
+    ]
+
+
+def _save_bare(cells: pd.DataFrame, stem: Path) -> list[Path]:
+    figure = style.new_figure(style.SINGLE, 2)
+    figure.add_subplot().plot([1, 2], [1, 2])
+    return style.save(figure, stem, cells)
+
+
+def test_a_folder_in_the_way_is_a_user_error_or_os_error_and_leaves_no_half_file(
+    quick: list[System], tmp_path: Path
+) -> None:
+    (tmp_path / "figure.pdf").mkdir()
+    with pytest.raises((UserError, OSError)):
+        _save_bare(quick[0].cells, tmp_path / "figure")
+    assert not [path for path in tmp_path.iterdir() if path.suffix in (".svg", ".png")]
+
+
+def test_drawing_leaves_the_callers_settings_alone(quick: list[System]) -> None:
+    import matplotlib as mpl
+
+    with mpl.rc_context({"font.size": 17.0}):
+        figures.poa_against_concurrency(quick[0].cells, quick[0].info, "unique")
+        assert mpl.rcParams["font.size"] == 17.0
+
+
+def test_colours_are_apart_for_colour_blind_readers() -> None:
+    """Simulated deuteranopia and protanopia (Vienot 1999): neighbours in a figure stay apart."""
+    for matrix in (
+        np.array([[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]]),
+        np.array([[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]]),
+    ):
+        seen = [matrix @ _linear(colour) for colour, _, _ in style.SERIES[:3]]
+        assert min(np.abs(a - b).max() for k, a in enumerate(seen) for b in seen[:k]) > 0.1
+    looks = [(marker, line) for _, marker, line in style.SERIES]
+    assert len(set(looks)) == len(looks)
+
+
+def _linear(colour: str) -> np.ndarray[Any, Any]:
+    assert re.fullmatch("#[0-9A-Fa-f]{6}", colour)
+    return np.array([(int(colour[k : k + 2], 16) / 255) ** 2.2 for k in (1, 3, 5)])
+
+
+def test_names_written_are_those_of_the_system(quick: list[System], tmp_path: Path) -> None:
+    system = quick[0]
+    drawn = {"poa": figures.poa_against_concurrency(system.cells, system.info, "unique")}
+    paths = figures.save_all(drawn, Layout(tmp_path), system.cells, system.info)
+    assert [path.name for path in paths] == [f"{'_'.join(system.key)}_poa.{s}" for s in ("pdf", "svg", "png")]

@@ -1,0 +1,455 @@
+"""The closed loop against a small server that streams as Dynamo does, well-behaved and not."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from load_fault_server import DECODE_IDS, PREFILL_IDS, FaultServer, Reply
+
+from anarchy.errors import UserError
+from anarchy.load.cell import BACKOFF_MAX_S, ClientConfig, Labels, backoff_s
+from anarchy.load.client import run_client
+from anarchy.load.payload import Endpoint
+from anarchy.load.phases import PhasePlan
+from anarchy.load.report import ClientProgress, ClientReport
+from anarchy.load.workload import Workload, WorkloadSpec
+from anarchy.serving.limits import files_needed
+from anarchy.trace.schema import RequestRecord
+
+WORKLOAD = Workload(WorkloadSpec(input_tokens=16, output_tokens=10), seed=3)
+SLOW = Reply(delay=0.002)
+
+
+def config(port: int, concurrency: int = 4, **changes: Any) -> ClientConfig:
+    phases = {"warmup_s": 0.2, "measure_s": 0.4, "measure_max_s": 2.0} | changes.pop("phases", {})
+    fields: dict[str, Any] = {
+        "deadline_s": 5.0,
+        "stagger_s": 0.1,
+        "prefill_workers": {str(PREFILL_IDS[0]): 0},
+        "decode_workers": {str(worker): index for index, worker in enumerate(DECODE_IDS)},
+    }
+    return ClientConfig(
+        Endpoint("127.0.0.1", port, "m"),
+        concurrency,
+        PhasePlan(**phases),
+        Labels("kv", 0.7, 1.0),
+        **(fields | changes),
+    )
+
+
+def run_cell(server: FaultServer, *args: Any, **kwargs: Any) -> tuple[ClientReport, list[RequestRecord]]:
+    records: list[RequestRecord] = []
+    report = run_client(config(server.port, *args, **kwargs), WORKLOAD, records.append)
+    return report, records
+
+
+def faulty(bad: Reply) -> Callable[[int, dict[str, Any]], Reply]:
+    """Answer every third request badly."""
+    return lambda n, body: bad if n % 3 == 2 else SLOW
+
+
+def test_a_quiet_cell() -> None:
+    with FaultServer(lambda n, body: SLOW) as server:
+        report, records = run_cell(server)
+        requests = server.requests
+    assert len(records) == len(requests) == report.sent == sum(report.status_counts.values())
+    assert report.status_counts == {"ok": len(records)}
+    assert report.measured == sum(record.phase == "measure" for record in records) > 10
+    assert report.measure_status_counts == {"ok": report.measured}
+    assert report.error_samples == {}
+    assert report.reconnects == 0
+    assert len({record.request_id for record in records}) == len(records)
+    for record in records:
+        assert record.t_first_token is not None
+        assert record.t_last_token is not None
+        assert 0 <= record.t_intended <= record.t_sent < record.t_first_token < record.t_last_token
+        assert record.input_tokens == 16
+        assert record.cached_tokens == 14, "the router's 0.875 of 16, not usage's 0"
+        assert (record.prefill_worker, record.template) == (0, -1)
+        assert record.decode_worker in (0, 1)
+        assert (record.policy, record.tau, record.omega, record.regime) == ("kv", 0.7, 1.0, "")
+    assert {record.decode_worker for record in records} == {0, 1}
+
+
+def test_content_follows_user_and_number_and_tokens_come_as_asked() -> None:
+    with FaultServer(lambda n, body: SLOW) as server:
+        _, records = run_cell(server)
+        by_prompt = {tuple(body["prompt"]): body for body in server.requests}
+    assert len(by_prompt) == len(records)
+    for record in records:
+        user, k = (int(part) for part in record.request_id.split("-"))
+        request = WORKLOAD.request(user, k)
+        assert user == record.user
+        assert by_prompt[request.prompt]["max_tokens"] == request.output_tokens == record.output_tokens
+
+
+def test_closed_loop_keeps_one_request_a_user_and_one_connection() -> None:
+    with FaultServer(lambda n, body: SLOW) as server:
+        _, records = run_cell(server, 3)
+        assert server.connections == 3
+    for user in range(3):
+        mine = sorted((r for r in records if r.user == user), key=lambda r: r.t_sent)
+        assert [int(r.request_id[-6:]) for r in mine] == list(range(len(mine)))
+        for before, after in itertools.pairwise(mine):
+            assert before.t_last_token is not None
+            assert before.t_last_token <= after.t_intended <= after.t_sent
+            assert after.t_intended - before.t_last_token < 0.1, "no think time"
+
+
+def test_phases_in_the_records() -> None:
+    with FaultServer(lambda n, body: SLOW) as server:
+        report, records = run_cell(server)
+    assert report.measure_start_s is not None
+    assert report.measure_end_s is not None
+    assert 0.2 <= report.measure_start_s < 0.3
+    assert 0.4 <= report.measure_end_s - report.measure_start_s < 0.5
+    assert report.duration_s >= report.measure_end_s
+    for record in records:
+        if record.phase == "warmup":
+            assert record.t_sent < report.measure_start_s
+        elif record.phase == "measure":
+            assert report.measure_start_s <= record.t_sent < report.measure_end_s
+        else:
+            assert record.phase == "cooldown"
+            assert record.t_sent >= report.measure_end_s
+    last_measured = max(r.t_last_token or 0 for r in records if r.phase == "measure")
+    assert all(r.t_sent <= last_measured + 0.05 for r in records), "nothing sent once the cell drains"
+    assert set(report.phase_wall_s) == {"warmup", "measure", "cooldown", "drain"}
+    assert sum(report.phase_wall_s.values()) == pytest.approx(report.duration_s, abs=0.05)
+    assert report.bounds_hit == ()
+
+
+def test_measuring_goes_on_until_enough_requests_are_sent_or_the_bound_is_hit() -> None:
+    with FaultServer(lambda n, body: SLOW) as server:
+        report, _ = run_cell(server, phases={"measure_s": 0.1, "min_requests": 60, "measure_max_s": 9.0})
+        assert report.measured >= 60
+        assert report.bounds_hit == ()
+        report, _ = run_cell(server, phases={"measure_s": 0.1, "min_requests": 10**6, "measure_max_s": 0.3})
+        assert report.bounds_hit == ("measure_max_s",)
+
+
+def test_warm_up_waits_for_every_user_unless_bounded() -> None:
+    slow = Reply(delay=0.05)
+    with FaultServer(lambda n, body: slow) as server:
+        report, records = run_cell(server, 3, phases={"warmup_s": 0.0})
+        first_ends = [min(r.t_last_token or 0 for r in records if r.user == user) for user in range(3)]
+        assert report.measure_start_s is not None
+        assert report.measure_start_s >= max(first_ends)
+        report, _ = run_cell(server, 3, phases={"warmup_s": 0.0, "warmup_max_s": 0.1})
+        assert report.measure_start_s is not None
+        assert report.measure_start_s < 0.2
+        assert report.bounds_hit == ("warmup_max_s",)
+
+
+def test_starts_are_staggered() -> None:
+    with FaultServer(lambda n, body: SLOW) as server:
+        _, records = run_cell(server, 8, stagger_s=0.4, phases={"warmup_s": 0.5})
+    first = {r.user: r.t_sent for r in records if r.request_id.endswith("-000000")}
+    for user, t_sent in first.items():
+        assert t_sent == pytest.approx(0.4 * user / 8, abs=0.04)
+
+
+def test_dilation_is_divided_out() -> None:
+    """Wall times four times as long leave model times as they were, and the plan is in model seconds."""
+    with FaultServer(lambda n, body: Reply(delay=0.008)) as server:
+        started = time.monotonic()
+        report, records = run_cell(server, dilation=4.0)
+        wall = time.monotonic() - started
+    assert report.dilation == 4.0
+    assert report.measure_start_s is not None
+    assert 0.2 <= report.measure_start_s < 0.25
+    assert wall == pytest.approx(4 * report.duration_s, rel=0.2)
+    assert sum(report.phase_wall_s.values()) == pytest.approx(4 * report.duration_s, rel=0.05)
+    gaps = [
+        (r.t_last_token - r.t_first_token) / (r.output_tokens - 1)
+        for r in records
+        if r.t_first_token is not None and r.t_last_token is not None
+    ]
+    median = sorted(gaps)[len(gaps) // 2]
+    assert 0.002 <= median < 0.0035, "8 ms on the wall are 2 ms of the model"
+
+
+@pytest.mark.parametrize("kind", ["fragment", "close"])
+def test_other_manners_of_a_healthy_server(kind: str) -> None:
+    reply = Reply("close") if kind == "close" else Reply(fragment=37)
+    with FaultServer(lambda n, body: reply) as server:
+        report, records = run_cell(server, 2)
+        assert report.status_counts == {"ok": len(records)}
+        if kind == "close":
+            # Each user may open one more as the cell comes to drain.
+            assert len(records) - 2 <= report.reconnects <= len(records)
+
+
+@pytest.mark.parametrize(
+    ("bad", "status", "tokens", "reused"),
+    [
+        (Reply("http", status=503), "http_503", 0, True),
+        (Reply("http", status=500), "http_500", 0, True),
+        (Reply("zero"), "zero_tokens", 0, True),
+        (Reply("short", tokens=2), "truncated", 2, True),
+        (Reply("cut", tokens=2), "disconnect", 2, False),
+        (Reply("hang_up"), "disconnect", 0, False),
+        (Reply("garbage"), "disconnect", 0, False),
+        (Reply("stall", tokens=2), "timeout", 2, False),
+        (Reply("silent"), "timeout", 0, False),
+    ],
+)
+def test_every_failure_has_its_name(bad: Reply, status: str, tokens: int, reused: bool) -> None:
+    with FaultServer(faulty(bad)) as server:
+        report, records = run_cell(server, deadline_s=0.3)
+        connections = server.connections
+    assert set(report.status_counts) == {"ok", status}
+    assert Counter(r.status for r in records) == report.status_counts
+    assert set(report.error_samples) == {status}
+    for record in records:
+        if record.status == "ok":
+            continue
+        assert record.output_tokens == tokens
+        assert (record.t_first_token is None) == (record.t_last_token is None) == (tokens == 0)
+        if tokens:
+            assert record.decode_worker in (0, 1)
+        else:
+            assert status == "zero_tokens" or record.decode_worker == -1
+    bad_requests = sum(r.status != "ok" for r in records)
+    assert report.reconnects == connections - 4
+    assert connections == 4 if reused else connections >= 4 + bad_requests - 4
+    if status == "timeout":
+        assert all(r.t_sent <= report.duration_s - 0.0 for r in records)
+        assert "deadline" in report.error_samples["timeout"]
+
+
+def test_the_deadline_bounds_the_whole_cell() -> None:
+    with FaultServer(lambda n, body: Reply("silent")) as server:
+        started = time.monotonic()
+        report, records = run_cell(server, 2, deadline_s=0.3, phases={"measure_s": 0.3})
+        assert time.monotonic() - started < 0.1 + 0.3 + 2.5 + 0.3 + 0.6
+    assert set(report.status_counts) == {"timeout"}
+    assert all(record.t_first_token is None for record in records)
+
+
+def test_errors_never_become_a_hot_loop() -> None:
+    with FaultServer(lambda n, body: Reply("http", status=503)) as server:
+        report, records = run_cell(server, 8, phases={"warmup_s": 0.5, "measure_s": 2.0})
+    assert report.status_counts == {"http_503": len(records)}
+    assert len(records) < 8 * 7, "about 0.25 + 0.5 + 1 + 2 s between a user's attempts"
+    assert report.requests_per_s == 0
+    assert report.error_samples["http_503"].startswith('{"message": "no room"')
+    assert report.cpu_s < 0.5
+    by_user = sorted((r for r in records if r.user == 0), key=lambda r: r.t_sent)
+    waits = [after.t_sent - before.t_sent for before, after in itertools.pairwise(by_user)]
+    assert all(wait >= 0.12 for wait in waits)
+    assert all(r.t_sent - r.t_intended < 0.05 for r in records), "the pause is no schedule delay"
+
+
+def test_backoff_grows_spreads_and_is_bounded() -> None:
+    assert 0.125 <= backoff_s(1, 0, 0) <= 0.375
+    assert backoff_s(50, 0, 0) <= 1.5 * BACKOFF_MAX_S
+    pauses = {backoff_s(3, user, 0) for user in range(100)}
+    assert len(pauses) > 50
+    assert min(pauses) >= 0.5
+    assert max(pauses) <= 1.5
+
+
+def test_a_server_that_dies_and_stays_dead() -> None:
+    with FaultServer(lambda n, body: SLOW) as server:
+        stopper = threading.Timer(0.5, server.stop)
+        stopper.start()
+        report, records = run_cell(server, 4, phases={"measure_s": 1.0})
+        stopper.join()
+    assert set(report.status_counts) == {"ok", "disconnect"}
+    assert report.status_counts["disconnect"] < 30
+    assert all(0 <= r.t_intended <= r.t_sent for r in records)
+
+
+def test_one_user() -> None:
+    with FaultServer(lambda n, body: SLOW) as server:
+        report, records = run_cell(server, 1)
+        assert server.connections == 1
+    assert report.status_counts == {"ok": len(records)}
+    assert {r.user for r in records} == {0}
+
+
+def test_six_hundred_users() -> None:
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < files_needed(600):
+        pytest.skip(f"needs ulimit -n {files_needed(600)}")
+    with FaultServer() as server:
+        report, records = run_cell(
+            server, 600, stagger_s=1.0, deadline_s=30.0, phases={"warmup_s": 1.0, "measure_s": 0.5}
+        )
+        assert server.connections == 600
+    assert report.status_counts == {"ok": len(records)}
+    assert {r.user for r in records} == set(range(600))
+
+
+def test_self_observation() -> None:
+    with FaultServer(lambda n, body: SLOW) as server:
+        report, records = run_cell(server, 4, phases={"measure_s": 1.0})
+    assert report.schedule_delay.n == report.measured
+    delays = [r.t_sent - r.t_intended for r in records if r.phase == "measure"]
+    assert report.schedule_delay.max == pytest.approx(max(delays))
+    assert report.loop_lag_measure.n > 20
+    assert report.loop_lag.n > report.loop_lag_measure.n
+    for quantiles in (report.loop_lag, report.schedule_delay):
+        assert quantiles.p50 is not None
+        assert quantiles.p99 is not None
+        assert quantiles.max is not None
+        assert 0 <= quantiles.p50 <= quantiles.p99 <= quantiles.max
+    assert report.cpu_measure_s is not None
+    assert 0 < report.cpu_measure_s < report.cpu_s
+    assert report.cpu_share_measure is not None
+    assert 0 < report.cpu_share_measure < 2
+    assert report.host_cpu_share_measure is not None
+    assert 0 <= report.host_cpu_share_measure <= 1
+    assert report.requests_per_s == pytest.approx(report.measured, rel=0.2)
+    assert report.output_tokens_per_s is not None
+    assert report.output_tokens_per_s == pytest.approx(10 * report.measured, rel=0.25)
+    assert abs(report.started_at - time.time()) < 10
+    assert report.to_dict()["schedule_delay"]["n"] == report.measured
+
+
+def test_a_blocked_loop_shows_in_the_lag() -> None:
+    def sink(record: RequestRecord) -> None:
+        if record.phase == "measure" and record.request_id.endswith("9"):
+            time.sleep(0.1)
+
+    with FaultServer(lambda n, body: SLOW) as server:
+        report = run_client(config(server.port), WORKLOAD, sink)
+    assert report.loop_lag_measure.max is not None
+    assert report.loop_lag_measure.max > 0.05
+    assert report.schedule_delay.max is not None
+    assert report.schedule_delay.max > 0.05
+
+
+def test_progress() -> None:
+    seen: list[ClientProgress] = []
+    with FaultServer(lambda n, body: SLOW) as server:
+        report = run_client(
+            config(server.port, phases={"measure_s": 1.5}),
+            WORKLOAD,
+            lambda record: None,
+            on_progress=seen.append,
+        )
+    assert 3 <= len(seen) <= 8
+    assert seen[0].phase == "warmup"
+    assert seen[-1].phase == "drain"
+    assert seen[-1].finished == report.sent
+    assert seen[-1].remaining_s == 0
+    assert seen[-1].in_flight == 0
+    assert all(p.sent == p.finished + p.in_flight for p in seen)
+    assert all(p.errors == 0 for p in seen)
+    assert sorted(p.elapsed_s for p in seen) == [p.elapsed_s for p in seen]
+    measuring = next(p for p in seen if p.phase == "measure")
+    assert measuring.elapsed_s + measuring.remaining_s == pytest.approx(report.duration_s, abs=0.3)
+
+
+class DeploymentDiedError(Exception):
+    pass
+
+
+def test_watch_ends_the_cell() -> None:
+    records: list[RequestRecord] = []
+    calls = 0
+
+    def watch() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise DeploymentDiedError
+
+    with FaultServer(lambda n, body: SLOW) as server:
+        started = time.monotonic()
+        with pytest.raises(DeploymentDiedError):
+            run_client(
+                config(server.port, phases={"measure_s": 9, "measure_max_s": 9}),
+                WORKLOAD,
+                records.append,
+                watch=watch,
+            )
+        assert time.monotonic() - started < 2
+        assert_all_closed(server)
+    assert len(records) > 10
+
+
+def test_a_sink_that_fails_ends_the_cell() -> None:
+    def sink(record: RequestRecord) -> None:
+        raise OSError(28, "No space left on device")
+
+    with FaultServer(lambda n, body: SLOW) as server:
+        with pytest.raises(OSError, match="No space left"):
+            run_client(config(server.port), WORKLOAD, sink)
+        assert_all_closed(server)
+
+
+def assert_all_closed(server: FaultServer) -> None:
+    until = time.monotonic() + 2
+    while server.open_connections and time.monotonic() < until:
+        time.sleep(0.01)
+    assert server.open_connections == 0
+
+
+INTERRUPTED = """
+import sys
+sys.path[:0] = [{here!r}]
+from test_load_client import *
+def sink(record):
+    print(record.request_id, flush=True)
+try:
+    run_client(config({port}, phases=dict(measure_s=30, measure_max_s=30)), WORKLOAD, sink)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+def test_interrupt_closes_everything_and_keeps_the_records() -> None:
+    with FaultServer(lambda n, body: SLOW) as server:
+        code = INTERRUPTED.format(here=str(Path(__file__).parent), port=server.port)
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as client:
+            assert client.stdout is not None
+            lines = [client.stdout.readline() for _ in range(40)]
+            os.kill(client.pid, signal.SIGINT)
+            rest = client.stdout.read().split()
+            assert client.wait(10) == 0
+        assert rest[-1] == "interrupted"
+        assert_all_closed(server)
+        answered = len(lines) + len(rest) - 1
+        assert len(server.requests) - 4 <= answered <= len(server.requests)
+
+
+def test_nobody_listening_is_a_user_error() -> None:
+    with FaultServer() as server:
+        port = server.port
+    with pytest.raises(UserError, match=f"127.0.0.1:{port}: no connection"):
+        run_client(config(port), WORKLOAD, lambda record: None)
+
+
+def test_too_few_open_files_is_a_user_error() -> None:
+    with FaultServer() as server:
+        code = (
+            "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300));"
+            f"import sys; sys.path[:0] = [{str(Path(__file__).parent)!r}];"
+            f"from test_load_client import *; run_client(config({server.port}, 100), WORKLOAD, print)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert server.connections == 0
+    assert done.returncode == 1
+    assert "UserError: ulimit -n: only 300 open files are allowed" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "changes", [{"concurrency": 0}, {"deadline_s": 0.0}, {"stagger_s": -1.0}, {"dilation": 0.0}]
+)
+def test_a_cell_without_sense_is_a_user_error(changes: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=next(iter(changes))):
+        config(1, **changes)

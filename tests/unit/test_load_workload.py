@@ -1,0 +1,113 @@
+"""The workload is a pure function of seed, user and request number, and has the shape it promises."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anarchy.errors import UserError
+from anarchy.load.workload import UNIQUE_PROMPT, Workload, WorkloadSpec
+
+PINNED_UNIQUE = ((29824, 24043, 29782, 5322), 64, -1)
+PINNED_TEMPLATE = ((20889, 24888, 1587, 28010), 64, 0)
+
+
+def test_content_does_not_depend_on_the_order_of_asking() -> None:
+    coordinates = [(user, k) for user in range(5) for k in range(20)]
+    first = {at: Workload(WorkloadSpec(), seed=7).request(*at) for at in coordinates}
+    workload = Workload(WorkloadSpec(), seed=7)
+    shuffled = random.Random(0).sample(coordinates, len(coordinates))
+    assert {at: workload.request(*at) for at in shuffled} == first
+
+
+def test_content_is_the_same_in_another_process() -> None:
+    code = "from anarchy.load.workload import *; print(Workload(WorkloadSpec(), 7).request(3, 4))"
+    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert there.strip() == str(Workload(WorkloadSpec(), 7).request(3, 4))
+
+
+def test_content_is_pinned() -> None:
+    """A change of the stream would silently change every recorded experiment."""
+    request = Workload(WorkloadSpec(), 7).request(3, 4)
+    assert (request.prompt[:4], request.output_tokens, request.template) == PINNED_UNIQUE
+    request = Workload(WorkloadSpec(templates=5), 7).request(3, 4)
+    assert (request.prompt[:4], request.output_tokens, request.template) == PINNED_TEMPLATE
+
+
+@settings(max_examples=50)
+@given(
+    seed=st.integers(0, 2**63),
+    user=st.integers(0, 10**4),
+    k=st.integers(0, 10**6),
+    templates=st.integers(0, 9),
+)
+def test_every_request_keeps_to_its_spec(seed: int, user: int, k: int, templates: int) -> None:
+    spec = WorkloadSpec(templates=templates)
+    request = Workload(spec, seed).request(user, k)
+    assert len(request.prompt) == spec.input_tokens
+    assert all(spec.token_low <= token < spec.token_high for token in request.prompt)
+    assert 45 <= request.output_tokens <= 83
+    assert request.template == UNIQUE_PROMPT if templates == 0 else 0 <= request.template < templates
+
+
+def test_unique_prompts_differ_in_their_first_block_also_across_seeds() -> None:
+    blocks = [
+        Workload(WorkloadSpec(), seed).request(user, k).prompt[:16]
+        for seed in range(3)
+        for user in range(40)
+        for k in range(40)
+    ]
+    assert len(set(blocks)) == len(blocks)
+    starts = {block[0] for block in blocks}
+    assert len(starts) > 0.9 * len(blocks), "no shared beginning"
+
+
+def test_templates_are_k_prompts_equally_likely() -> None:
+    workload = Workload(WorkloadSpec(templates=5), 1)
+    requests = [workload.request(user, k) for user in range(50) for k in range(40)]
+    assert len({request.prompt for request in requests}) == 5
+    assert len({(request.template, request.prompt) for request in requests}) == 5
+    counts = np.bincount([request.template for request in requests])
+    assert counts.min() > 330
+    assert counts.max() < 470
+
+
+def test_output_lengths_are_uniform_and_cover_the_range() -> None:
+    workload = Workload(WorkloadSpec(), 1)
+    lengths = np.array([workload.request(user, k).output_tokens for user in range(100) for k in range(50)])
+    assert (lengths.min(), lengths.max()) == (45, 83)
+    assert abs(lengths.mean() - 64) < 0.6
+    counts = np.bincount(lengths)[45:]
+    expected = 5000 / 39
+    assert ((counts - expected) ** 2 / expected).sum() < 70, "chi-squared, 38 degrees: 99.9 % is 70"
+
+
+@pytest.mark.parametrize(
+    ("mean", "jitter", "expected"),
+    [(64, 0.3, (45, 83)), (10, 0.3, (7, 13)), (64, 0.0, (64, 64)), (1, 0.9, (1, 1)), (100, 0.29, (71, 129))],
+)
+def test_output_range(mean: int, jitter: float, expected: tuple[int, int]) -> None:
+    assert WorkloadSpec(output_tokens=mean, output_jitter=jitter).output_range == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "key"),
+    [
+        ({"input_tokens": 0}, "input_tokens"),
+        ({"output_tokens": 0}, "output_tokens"),
+        ({"templates": -1}, "templates"),
+        ({"output_jitter": 1.0}, "output_jitter"),
+        ({"token_low": 5, "token_high": 5}, "token_high"),
+        ({"input_tokens": 2}, "first block"),
+        ({"token_low": 0, "token_high": 4}, "first block"),
+    ],
+)
+def test_a_spec_without_sense_is_a_user_error(fields: dict[str, float], key: str) -> None:
+    with pytest.raises(UserError, match=key):
+        WorkloadSpec(**fields)  # type: ignore[arg-type]

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from anarchy.errors import UserError
+from anarchy.serving.limits import check_disk_space, check_open_files, files_needed
+from anarchy.serving.model_folder import VOCABULARY, write_model_folder
+from anarchy.serving.ports import MODEL_EXPRESS_PORT, check_ports, ephemeral_floor, free_ports
+from anarchy.serving.versions import machine_versions, serving_versions
+
+HOST = "127.0.0.1"
+
+
+def test_free_ports_differ_and_keep_off_the_reserved_one() -> None:
+    ports = free_ports(HOST, 40, avoid=(20_000,))
+    assert len(set(ports)) == 40
+    assert MODEL_EXPRESS_PORT not in ports
+    assert 20_000 not in ports
+    if ephemeral_floor() > 21_000:
+        assert max(ports) < ephemeral_floor()
+    check_ports(HOST, ports)
+
+
+def test_a_port_in_use_is_refused() -> None:
+    with socket.socket() as server:
+        server.bind((HOST, 0))
+        server.listen()
+        port = server.getsockname()[1]
+        with pytest.raises(UserError, match="in use") as refused:
+            check_ports(HOST, (port,))
+    assert str(port) in str(refused.value)
+
+
+@pytest.mark.parametrize("ports", [(MODEL_EXPRESS_PORT,), (80,), (70_000,), (20_123, 20_123)])
+def test_unusable_ports_are_refused(ports: tuple[int, ...]) -> None:
+    with pytest.raises(UserError):
+        check_ports(HOST, ports)
+
+
+def test_open_files() -> None:
+    check_open_files(512, limit=files_needed(512))
+    with pytest.raises(UserError, match="ulimit -n"):
+        check_open_files(512, limit=1024)
+
+
+def test_disk_space(tmp_path: Path) -> None:
+    check_disk_space(tmp_path / "not" / "yet", 1)
+    with pytest.raises(UserError, match="GB needed"):
+        check_disk_space(tmp_path / "not" / "yet", 10**18)
+
+
+def test_model_folder(tmp_path: Path) -> None:
+    folder = write_model_folder(tmp_path / "model")
+    assert sorted(entry.name for entry in folder.iterdir()) == [
+        "config.json",
+        "generation_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
+    vocabulary = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
+    assert sorted(vocabulary.values()) == list(range(VOCABULARY))
+    assert "chat_template" in json.loads((folder / "tokenizer_config.json").read_text())
+
+
+def test_a_missing_or_half_built_serving_environment_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="make setup"):
+        serving_versions(tmp_path / "python")
+    with pytest.raises(UserError, match="lacks ai-dynamo"):
+        serving_versions(Path(sys.executable))
+    assert machine_versions()["python"]
