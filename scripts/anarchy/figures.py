@@ -136,8 +136,8 @@ def performance_against_concurrency(
             names = [name + bound for name, _ in series for bound in ("", "_lo", "_hi")]
             style.log_values(axes, good, names, factor=factor)
         else:
-            tops = (good[[column, f"{column}_hi"]] * factor).max(axis=None)
-            axes.set_ylim(0, 1 if is_missing(tops) else 1.12 * tops)
+            top = float(good[[column, f"{column}_hi"]].max().max()) * factor
+            axes.set_ylim(0, 1.12 * top if top > 0 else 1)
         _not_counted(axes, rows, legend_width=width if axes is panels[0] else None)
         if not wide and axes is not panels[-1]:
             axes.set_xlabel("")

@@ -206,6 +206,16 @@ def test_page_is_accessible(opened: tuple[Any, list[str]]) -> None:
     assert page.evaluate("[...document.querySelectorAll('.scroll')].every(s => s.tabIndex === 0)")
 
 
+@pytest.mark.browser
+@pytest.mark.parametrize("opened", [(703, "light")], indirect=True)
+def test_printed_page_is_not_cut(opened: tuple[Any, list[str]]) -> None:
+    """703 px is the width of A4 within margins of 12 mm."""
+    page, _ = opened
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 703
+    assert not page.is_visible("#filter")
+
+
 def test_report_holds_everything_and_names_no_network(layout: Layout) -> None:
     html = layout.report.read_text(encoding="utf-8")
     assert len(html) < 5_000_000

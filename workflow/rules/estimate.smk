@@ -9,6 +9,8 @@ rule estimate:
         [RUN.layout.estimates(*SYSTEM) / file for file in ESTIMATE_FILES],
     log:
         RUN.layout.log("estimate_{experiment}_{model}_{topology}"),
+    message:
+        "estimating {wildcards.model}/{wildcards.topology}"
     shell:
         "{RUN.anarchy} estimate {wildcards.experiment} {wildcards.model} {wildcards.topology}"
         " {RUN.arguments} 2>&1 | tee {log}"
@@ -22,5 +24,7 @@ rule claims:
         multiext(str(RUN.layout.claims), ".csv", ".json", ".md"),
     log:
         RUN.layout.log("claims"),
+    message:
+        "judging the published claims"
     shell:
         "{RUN.anarchy} claims {RUN.arguments} 2>&1 | tee {log}"

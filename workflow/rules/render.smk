@@ -12,9 +12,13 @@ rule notebook:
     log:
         # The executed notebook: kept also when it fails.
         notebook=RUN.layout.notebook(*SYSTEM),
+        said=RUN.layout.log("notebook_{experiment}_{model}_{topology}"),
+    message:
+        "drawing {wildcards.model}/{wildcards.topology}"
     shell:
         "{RUN.papermill} {input[0]} {log.notebook} -p model {wildcards.model} -p topology {wildcards.topology}"
-        " -p tier {config[tier]} -p results {config[results]}"
+        " -p tier {config[tier]} -p results {config[results]} > {log.said} 2>&1"
+        " || {{ cat {log.said} >&2; exit 1; }}"
 
 
 rule report:
@@ -28,5 +32,7 @@ rule report:
         multiext(str(RUN.layout.root / "tables" / "summary"), ".csv", ".tex"),
     log:
         RUN.layout.log("report"),
+    message:
+        "writing the report"
     shell:
         "{RUN.anarchy} report {RUN.arguments} 2>&1 | tee {log}"

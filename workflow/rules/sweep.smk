@@ -15,6 +15,8 @@ rule sweep:
     params:
         # The only thing that makes a finished deployment be measured again; its cells resume one by one.
         plan=lambda wildcards: RUN.plan_hash(wildcards),
+    message:
+        "measuring {wildcards.model}/{wildcards.topology}/{wildcards.routing}, launch {wildcards.trial}"
     shell:
         # exec: the sweep becomes Snakemake's own child, so it notices when Snakemake dies.
         "exec {RUN.anarchy} sweep {wildcards.experiment} {wildcards.model} {wildcards.topology}"
