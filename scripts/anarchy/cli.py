@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import dataclasses
 import json
 import os
 import signal
@@ -56,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
         commands, "serve", _serve, "start a deployment, prove it healthy, keep it until Ctrl-C", run
     )
     _deployment_arguments(serving)
+    serving.add_argument("--port", type=int, help="port of the frontend (default: any free one)")
     sweeping = _add(commands, "sweep", _sweep, "measure one deployment's open cells and seal each", run)
     _deployment_arguments(sweeping)
     sweeping.add_argument("--log", type=Path, help="also append what is said to this file")
@@ -136,7 +138,10 @@ def _serve(options: argparse.Namespace) -> int:
 
     _end_with_parent()
     bench = _open(options)
-    serve(specify(bench, _deployment(bench, options)), tell=lambda text: print(text, flush=True))
+    spec = specify(bench, _deployment(bench, options))
+    if options.port is not None:
+        spec = dataclasses.replace(spec, http_ports=(options.port,))
+    serve(spec, tell=lambda text: print(text, flush=True))
     return 0
 
 

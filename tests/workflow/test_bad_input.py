@@ -1,0 +1,173 @@
+"""What a user can get wrong is one message (what, where, remedy), status 2, no traceback, nothing lost."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+PARTS = ("Snakefile", "data", "envs", "notebooks", "profiles", "scripts", "workflow")
+SWEEP = ("sweep", "equilibrium", "nemotron-4-340b", "1p2d", "static", "1", "--tier", "smoke")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the project to spoil; its environments are the real ones."""
+    copy = tmp_path / "project"
+    for part in PARTS:
+        source = PROJECT / part
+        if source.is_dir():
+            shutil.copytree(source, copy / part, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        else:
+            copy.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, copy / part)
+    (copy / ".envs").symlink_to(PROJECT / ".envs")
+    return copy
+
+
+@pytest.fixture
+def run(project: Path) -> Command:
+    """Run a Python module of the copy, in the copy."""
+
+    def call(
+        *words: str, limit: Callable[[], None] | None = None, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", *words],
+            cwd=project,
+            env={**os.environ, "PYTHONPATH": str(project / "scripts"), **env},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            preexec_fn=limit,
+        )
+
+    return call
+
+
+def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """The message names what, where and a remedy; nothing else is said."""
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "remedy:" in done.stderr
+    for word in words:
+        assert word in done.stderr, done.stderr
+
+
+EXPERIMENT = "workflow/config/experiments/equilibrium.yaml"
+
+
+@pytest.mark.parametrize("command", [("anarchy.cli", "plan"), ("snakemake", "-n")], ids=["anarchy", "snakemake"])
+@pytest.mark.parametrize(
+    ("file", "old", "new", "words"),
+    [
+        (EXPERIMENT, "c_ref:", "c_reff:", ("equilibrium.yaml", "unknown key 'c_reff'", "'c_ref'")),
+        (EXPERIMENT, "warmup_s: 2.0", "warm_s: 2.0", ("unknown key", "warm_s", "'warmup_s'")),
+        (EXPERIMENT, "concurrency: [2, 8, 16, 32]", "concurrency: [0, 8]", ("tiers.smoke.concurrency.0",)),
+        (EXPERIMENT, "concurrency: [2, 8, 16, 32]", "concurrency: [8, 16.5]", ("tiers.smoke.concurrency.1",)),
+        (EXPERIMENT, "concurrency: [2, 8, 16, 32]", "concurrency: []", ("tiers.smoke.concurrency", "empty")),
+        (EXPERIMENT, "concurrency: [2, 8, 16, 32]", "concurrency: [96]", ("no C between 8 and c_ref",)),
+        (
+            "workflow/config/topologies/1p5d.yaml",
+            "decode: 5",
+            "decode: 6",
+            ("1 prefill + 6 decode = 7 workers of 4 GPUs need 28 GPUs", "room for 6 workers"),
+        ),
+        ("data/profiles/llama-3.1-70b-tp4/decode.csv", "1", "7", ("decode.csv",)),
+    ],
+)
+def test_a_wrong_file(
+    project: Path, run: Command, command: tuple[str, ...], file: str, old: str, new: str, words: tuple[str, ...]
+) -> None:
+    path = project / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    refused(run(*command), *words)
+
+
+def test_a_missing_timing_table(project: Path, run: Command) -> None:
+    (project / "data/profiles/nemotron-4-340b-tp8/prefill.csv").unlink()
+    refused(run("anarchy.cli", "plan"), "prefill.csv")
+
+
+@pytest.mark.parametrize("stamp", [None, "0" * 64], ids=["missing", "half-built"])
+def test_an_environment_that_is_not_whole(project: Path, run: Command, stamp: str | None) -> None:
+    (project / ".envs").unlink()
+    if stamp is not None:
+        (project / ".envs/dynamo").mkdir(parents=True)
+        (project / ".envs/dynamo/.stamp").write_text(stamp)
+    refused(run("anarchy.cli", *SWEEP), ".envs/dynamo", "make setup")
+
+
+def test_too_few_open_files(run: Command) -> None:
+    def few() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (80, 80))
+
+    refused(run("anarchy.cli", *SWEEP, limit=few), "open files", "ulimit -n")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=True)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_no_disk_space(run: Command, small_disk: Path) -> None:
+    refused(run("anarchy.cli", *SWEEP, "--results", str(small_disk)), str(small_disk), "free")
+
+
+def test_a_port_in_use(run: Command) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        refused(run("anarchy.cli", "serve", *SWEEP[1:], "--port", str(port)), str(port), "in use")
+
+
+def test_a_python_that_is_too_old(project: Path) -> None:
+    old = project / "python3.9"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2 && exit 0\nexit 1\n')
+    old.chmod(0o755)
+    done = subprocess.run(
+        ["envs/build", "driver"],
+        cwd=project,
+        env={**os.environ, "PYTHON": str(old)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    refused(done, "Python 3.9.2 is too old", "3.11 or newer")
+
+
+def test_a_build_that_was_cut_off_starts_again(project: Path) -> None:
+    """No stamp, no environment: what lies there is removed before the build."""
+    (project / ".envs").unlink()
+    half = project / ".envs/driver"
+    half.mkdir(parents=True)
+    (half / "leftover").touch()
+    (project / "envs/driver.lock").write_text("no-such-package-for-this-test==1.0 --hash=sha256:" + "0" * 64)
+    done = subprocess.run(
+        ["envs/build", "driver"],
+        cwd=project,
+        env={**os.environ, "PYTHON": sys.executable, "PIP_NO_INDEX": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    refused(done, "envs/driver.lock")
+    assert not (half / "leftover").exists()
+    assert not (half / ".stamp").exists()
