@@ -32,7 +32,7 @@ from anarchy.games.routing import (
     windows,
 )
 from anarchy.stats.bootstrap import bootstrap_mean, bootstrap_quantile, bootstrap_ratios
-from anarchy.stats.intervals import Resampled
+from anarchy.stats.intervals import Resampled, quotient
 from anarchy.stats.knee import Knee, find_knee, kneedle, regime, ttft_crossing
 from anarchy.trace.reader import CellTrace
 
@@ -112,6 +112,7 @@ def estimate_ladder(ladder: Ladder) -> LadderEstimate:
         "knee": describe_knee(knee, rows, ladder.c_ref),
         "plateau": _plateau(rows, means),
         "deepest": _deepest(rows),
+        "growth": _growth(rows, games, ladder),
         "regimes": [[row["concurrency"], row["regime"]] for row in rows],
         "curves": {str(launch): _describe_curves(*curves[launch]) for launch in curves},
         "notes": notes,
@@ -214,12 +215,10 @@ def performance(traces: Sequence[CellTrace], seed: int = 0, stream: int = 0) -> 
 
     TTFT counts from the moment the user was free. Over the requests that were measured and ended well.
     """
-    ttft, itl, rates, tokens = [], [], [], 0.0
+    rates, tokens = [], 0.0
     wrong, asked = 0, 0
     for trace in traces:
         ok = trace.measured
-        ttft.append((trace.column("t_first_token") - trace.column("t_intended"))[ok])
-        itl.append(inter_token_latency(trace)[ok])
         rate, token_rate = completion_rates(trace)
         rates.append(rate)
         tokens += token_rate / len(traces)
@@ -229,14 +228,25 @@ def performance(traces: Sequence[CellTrace], seed: int = 0, stream: int = 0) -> 
     options: dict[str, int] = {"replicates": QUANTILE_REPLICATES, "seed": seed, "stream": stream}
     row: Row = {"throughput_tps": tokens, "error_share": wrong / asked if asked else None}
     for name, resampled in {
-        "ttft_p50": bootstrap_quantile(ttft, 0.5, **options),
-        "ttft_p99": bootstrap_quantile(ttft, 0.99, **options),
-        "itl_mean": bootstrap_mean([x[np.isfinite(x)] for x in itl], **options),
+        "ttft_p50": bootstrap_quantile(_ttft(traces), 0.5, **options),
+        "ttft_p99": bootstrap_quantile(_ttft(traces), 0.99, **options),
+        "itl_mean": bootstrap_mean(_itl(traces), **options),
         "throughput_rps": bootstrap_mean(rates, **options),
     }.items():
         interval = resampled.interval()
         row[name], row[f"{name}_lo"], row[f"{name}_hi"] = interval.value, interval.lo, interval.hi
     return row
+
+
+def _ttft(traces: Sequence[CellTrace]) -> list[FloatArray]:
+    """Time to first token of the measured requests of each launch, s, from the moment the user was free."""
+    return [(trace.column("t_first_token") - trace.column("t_intended"))[trace.measured] for trace in traces]
+
+
+def _itl(traces: Sequence[CellTrace]) -> list[FloatArray]:
+    """Inter-token latency of the measured requests of each launch, s, where they have one."""
+    each = [inter_token_latency(trace)[trace.measured] for trace in traces]
+    return [itl[np.isfinite(itl)] for itl in each]
 
 
 def inter_token_latency(trace: CellTrace) -> FloatArray:
@@ -315,6 +325,32 @@ def _deepest(rows: Sequence[Row]) -> dict[str, Any] | None:
         "lo": deepest["poa_hat_lo"],
         "hi": deepest["poa_hat_hi"],
     }
+
+
+def _growth(rows: Sequence[Row], games: dict[int, list[_Game]], ladder: Ladder) -> dict[str, Any] | None:
+    """How median TTFT and mean ITL grow from the plateau's last cell up to c_ref to the deepest cell."""
+    plateau = [
+        r["concurrency"] for r in rows if r["regime"] == "plateau" and r["concurrency"] <= ladder.c_ref
+    ]
+    deepest = rows[-1]["concurrency"] if rows else 0
+    if not plateau or deepest <= ladder.c_ref:
+        return None
+    deep, reference = ([game.trace for game in games[C]] for C in (deepest, plateau[-1]))
+    options: dict[str, int] = {"replicates": QUANTILE_REPLICATES, "seed": ladder.seed}
+    found: dict[str, Any] = {"from": plateau[-1], "to": deepest}
+    for name, grown in {
+        "ttft": quotient(
+            bootstrap_quantile(_ttft(deep), 0.5, stream=1, **options),
+            bootstrap_quantile(_ttft(reference), 0.5, stream=0, **options),
+        ),
+        "itl": quotient(
+            bootstrap_mean(_itl(deep), stream=1, **options),
+            bootstrap_mean(_itl(reference), stream=0, **options),
+        ),
+    }.items():
+        interval = grown.interval()
+        found[name] = {"value": interval.value, "lo": interval.lo, "hi": interval.hi}
+    return found
 
 
 def _describe_curves(affine: AffineLatency, full: FullLatency) -> dict[str, Any]:

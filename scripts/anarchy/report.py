@@ -33,8 +33,9 @@ READING: Final = {
     "the knee with its interval, the ring the first measured point at or after it.",
     "performance": "Time to first token, inter-token latency and throughput against concurrency.",
     "decomposition": "PoA-hat as a product: bars stacked on a logarithmic axis multiply up to it. "
-    "Routing alone is PoA-cal; freezing is congestion the index leaves out of its optimum; dynamics is what "
-    "the latency curve does not hold.",
+    "Routing alone is PoA-cal; freezing is congestion the index leaves out of its optimum; dynamics is "
+    "measured latency over what the fitted curve charges, below 1 where a request costs others more than "
+    "itself.",
 }
 """How to read each figure."""
 

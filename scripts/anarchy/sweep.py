@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import datetime
 import fcntl
+import gzip
 import json
+import shutil
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -40,6 +42,11 @@ from anarchy.trace.writer import TraceWriter, disk_errors, read_rows, seal, writ
 
 ENGINE_LABEL = {"mocker": "simulated", "vllm": "B200"}
 """What figures and tables call the engine."""
+RUNNING_BYTES_PER_REQUEST = 1_600
+"""Disk of one request while its deployment runs: its JSON row, and two lines in the frontend's log, which
+Dynamo writes whatever the log level; sealed and compressed they take a tenth (measured)."""
+COMPRESS_ABOVE = 1_000_000
+"""Logs above so many bytes are compressed when their deployment has ended."""
 SITTINGS_FILE = "sittings.jsonl"
 """One line for each start of a deployment's stack, however it ended; beside deployment.json."""
 
@@ -95,8 +102,8 @@ def is_open(folder: Path, cell: Cell) -> bool:
 def _check_before_start(folder: Path, cells: list[Cell]) -> None:
     preflight.check_environment(ENVS / "dynamo", DYNAMO_LOCK)
     preflight.check_open_files(max(cell.concurrency for cell in cells))
-    # Raw JSON Lines are some five times the sealed size and stand beside it for a moment.
-    preflight.check_disk(folder, 6 * sum(cell.cost.disk_bytes for cell in cells) + 50_000_000)
+    requests = sum(cell.cost.requests for cell in cells)
+    preflight.check_disk(folder, requests * RUNNING_BYTES_PER_REQUEST + 50_000_000)
 
 
 def _measure(
@@ -130,6 +137,7 @@ def _measure(
         finally:
             sitting.stop_s = time.monotonic() - started - sitting.start_s - sitting.cells_s
             _note_sitting(folder, sitting)
+            _compress_logs(folder / "logs")
 
 
 def _elsewhere_s(bench: Workbench, plan: DeploymentPlan) -> float:
@@ -141,6 +149,14 @@ def _elsewhere_s(bench: Workbench, plan: DeploymentPlan) -> float:
         for cell in other.cells
         if is_open(bench.folder(other), cell)
     )
+
+
+def _compress_logs(logs: Path) -> None:
+    for log in logs.glob("*.log"):
+        if log.stat().st_size > COMPRESS_ABOVE:
+            with disk_errors(logs), log.open("rb") as plain, gzip.open(f"{log}.gz", "wb") as packed:
+                shutil.copyfileobj(plain, packed)
+            log.unlink()
 
 
 def _note_sitting(folder: Path, sitting: Sitting) -> None:

@@ -110,7 +110,7 @@ class Workflow:
     def drawing_sources(self) -> list[Path]:
         """Code that decides how figures, tables and the report look."""
         package = relative(PROJECT / "scripts" / "anarchy")
-        names = ("figures.py", "tables.py", "style.py", "report.py", "report.html.j2")
+        names = ("figures.py", "tables.py", "style.py", "report.py", "report.html.j2", "run_info.py")
         return [package / name for name in names]
 
     @property

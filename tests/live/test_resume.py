@@ -105,7 +105,42 @@ def test_kill_9_in_the_middle_then_run_again(tmp_path: Path) -> None:
     assert (results / "smoke/report.html").is_file()
     assert str(results / "smoke/report.html") in again.stdout + again.stderr
 
+    nothing_more_to_do(results, after)
+    refuses_damaged_traces(results)
+
+
+def nothing_more_to_do(results: Path, after: dict[str, str]) -> None:
+    """A third call measures and draws nothing."""
     third = subprocess.run(command(results), cwd=PROJECT, capture_output=True, text=True, timeout=120)
     assert third.returncode == 0
     assert "Nothing to be done" in third.stdout + third.stderr
     assert sealed(results) == after
+
+
+def refuses_damaged_traces(results: Path) -> None:
+    """An edited, a truncated and a deleted trace: each named, status 2, and the others are not touched."""
+    traces = sorted(results.glob("smoke/raw/equilibrium/*/*/*/*/cells/*/trace.parquet"))
+    whole = traces[0].read_bytes()
+    middle = len(whole) // 2
+    damages = {
+        "truncated or edited": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+        "does not match its seal": whole[:middle],
+        "the trace is gone": None,
+    }
+    system = results / f"smoke/estimates/equilibrium/{MODEL}_1p2d/system.json"
+    before = system.read_bytes()
+    for what, content in damages.items():
+        if content is None:
+            traces[0].unlink()
+        else:
+            traces[0].write_bytes(content)
+        estimate = [sys.executable, "-m", "anarchy.cli", "estimate", "equilibrium", MODEL, "1p2d"]
+        options = ["--tier", "smoke", "--results", str(results)]
+        done = subprocess.run([*estimate, *options], cwd=PROJECT, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 2, done.stderr
+        assert what in done.stderr
+        assert str(traces[0].relative_to(results)) in done.stderr
+        assert "remedy:" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert system.read_bytes() == before, "an estimate is not rewritten from bad data"
+    traces[0].write_bytes(whole)

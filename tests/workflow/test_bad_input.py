@@ -66,7 +66,9 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
 EXPERIMENT = "workflow/config/experiments/equilibrium.yaml"
 
 
-@pytest.mark.parametrize("command", [("anarchy.cli", "plan"), ("snakemake", "-n")], ids=["anarchy", "snakemake"])
+@pytest.mark.parametrize(
+    "command", [("anarchy.cli", "plan"), ("snakemake", "-n")], ids=["anarchy", "snakemake"]
+)
 @pytest.mark.parametrize(
     ("file", "old", "new", "words"),
     [
@@ -86,7 +88,13 @@ EXPERIMENT = "workflow/config/experiments/equilibrium.yaml"
     ],
 )
 def test_a_wrong_file(
-    project: Path, run: Command, command: tuple[str, ...], file: str, old: str, new: str, words: tuple[str, ...]
+    project: Path,
+    run: Command,
+    command: tuple[str, ...],
+    file: str,
+    old: str,
+    new: str,
+    words: tuple[str, ...],
 ) -> None:
     path = project / file
     text = path.read_text()
@@ -129,7 +137,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_no_disk_space(run: Command, small_disk: Path) -> None:
-    refused(run("anarchy.cli", *SWEEP, "--results", str(small_disk)), str(small_disk), "free")
+    refused(
+        run("anarchy.cli", *SWEEP, "--results", str(small_disk)), "small/smoke/raw", "are free", "are needed"
+    )
 
 
 def test_a_port_in_use(run: Command) -> None:

@@ -20,7 +20,7 @@ def test_one_model_plans_nothing_of_the_other(snakemake: Run) -> None:
     done = snakemake("tier=full", "models=llama-3.1-70b", options=("-n",))
     assert done.returncode == 0, done.stderr
     text = done.stdout + done.stderr
-    assert "llama-3.1-70b/1p5d/static/3" in text
+    assert "measuring llama-3.1-70b/1p5d/static, launch 3" in text
     assert "nemotron" not in text
 
 

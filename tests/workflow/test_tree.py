@@ -10,8 +10,12 @@ from conftest import PROJECT
 
 FORBIDDEN = {
     "a path of somebody's machine": re.compile(r"(?<![\w./-])/(?:root|home|work|Users)/\w"),
-    "the address of a package registry": re.compile(r"--(?:extra-)?index-url|--find-links|pypi\.org|registry\.npmjs"),
-    "an address of a private network": re.compile(r"\b(?:10|192\.168|172\.(?:1[6-9]|2\d|3[01]))\.\d+\.\d+\b"),
+    "the address of a package registry": re.compile(
+        r"--(?:extra-)?index-url|--find-links|pypi\.org|registry\.npmjs"
+    ),
+    "an address of a private network": re.compile(
+        r"\b(?:10\.\d+|192\.168|172\.(?:1[6-9]|2\d|3[01]))\.\d+\.\d+\b"
+    ),
     "a folder outside the project": re.compile(r"\.\./shared"),
 }
 HERE = "tests/workflow/test_tree.py"
@@ -19,7 +23,9 @@ HERE = "tests/workflow/test_tree.py"
 
 def tracked() -> list[str]:
     done = subprocess.run(["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=True)
-    return [name for name in done.stdout.splitlines() if name != HERE and not name.endswith((".png", ".parquet"))]
+    return [
+        name for name in done.stdout.splitlines() if name != HERE and not name.endswith((".png", ".parquet"))
+    ]
 
 
 @pytest.mark.parametrize("what", FORBIDDEN)

@@ -18,7 +18,7 @@ rule estimate:
 
 rule claims:
     input:
-        "data/paper/claims.yaml",
+        RUN.judging_sources,
         RUN.system_files,
     output:
         multiext(str(RUN.layout.claims), ".csv", ".json", ".md"),
