@@ -100,11 +100,15 @@ class Workflow:
     def estimator_sources(self) -> list[Path]:
         """Code that decides an estimate: editing it redoes estimates, never measurements."""
         package = relative(PROJECT / "scripts" / "anarchy")
-        return [
-            *sorted(package.glob("games/*.py")),
-            *sorted(package.glob("stats/*.py")),
-            package / "estimate.py",
-        ]
+        theory = [*sorted(package.glob("games/*.py")), *sorted(package.glob("stats/*.py"))]
+        return [*theory, package / "estimate.py", package / "system.py"]
+
+    @property
+    def judging_sources(self) -> list[Path]:
+        """What decides a verdict: the published values and the rules."""
+        package = relative(PROJECT / "scripts" / "anarchy")
+        claims = relative(PROJECT / "data" / "paper" / "claims.yaml")
+        return [claims, package / "claims.py", package / "claim_rules.py"]
 
     @property
     def drawing_sources(self) -> list[Path]:
