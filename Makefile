@@ -11,7 +11,7 @@ DRIVER := .envs/driver/bin
 PYTEST := $(DRIVER)/python -m pytest
 export PYTHON
 
-.PHONY: help setup reproduce plan doctor test test-unit test-live test-notebooks test-workflow test-setup \
+.PHONY: help setup reproduce plan doctor test test-unit test-live test-notebooks test-workflow test-setup test-browser \
 	lint format bench profiles schemas clean distclean
 
 help:  ## this list
@@ -32,21 +32,23 @@ doctor: setup  ## check this machine and say what is missing and how to get it
 
 test-setup: setup
 	@envs/build test
-	@envs/apt-install chromium fonts-dejavu-core
 
-test: test-setup lint  ## everything below, in order of speed
+test-browser: test-setup  # without a browser the report's tests are skipped, except in CI
+	@command -v chromium google-chrome >/dev/null || envs/apt-install chromium fonts-dejavu-core || [ -z "$${CI:-}" ]
+
+test: test-browser lint  ## everything below, in order of speed
 	@$(PYTEST) tests
 
 test-unit: test-setup  ## pure code: unit and property tests, seconds
 	@$(PYTEST) tests/unit tests/property
 
-test-live: test-setup  ## the real Dynamo frontend and router with mock engines
+test-live: test-setup  ## the real Dynamo frontend and router with mock engines; kill -9 and resume
 	@$(PYTEST) tests/live
 
 test-notebooks: test-setup  ## execute every notebook on a small trace
 	@$(PYTEST) tests/notebooks
 
-test-workflow: test-setup  ## dry runs, bad input, resume, and the report in a real browser
+test-workflow: test-browser  ## dry runs, bad input, and the report in a real browser
 	@$(PYTEST) tests/workflow
 
 lint: test-setup  ## ruff, mypy, snakefmt, notebooks without outputs

@@ -20,6 +20,8 @@ configfile: "workflow/config/run.yaml"
 RUN = open_workflow(config)
 config = RUN.config
 validate(config, "workflow/schemas/run.schema.json")
+for block, schema in RUN.study_blocks():
+    validate(block, schema)
 
 
 wildcard_constraints:

@@ -395,6 +395,12 @@ def _check_references(study: Study, experiment: Experiment, file: Path) -> None:
         _known(system.model, study.models, file, f"systems.{index}.model")
         _known(system.topology, study.topologies, file, f"systems.{index}.topology")
         check_fit(study.models[system.model], study.topologies[system.topology], study.cluster, where=file)
+    if len(experiment.routing) > 1:
+        raise UserError(
+            f"key 'routing': {len(experiment.routing)} policies, but estimates are made for one",
+            where=file,
+            remedy="make an experiment of each, or name one policy",
+        )
     for policy in experiment.routing:
         _known(policy, study.policies, file, "routing")
     for tier_name, tier in experiment.tiers.items():

@@ -97,20 +97,20 @@ def estimate_ladder(ladder: Ladder) -> LadderEstimate:
             curves[launch] = fit_curves(mine, ladder)
         except ValueError as error:
             notes.append(f"launch {launch}: {error}")
-    rows, resampled, means = [], {}, {}
+    rows, resampled = [], {}
     for stream, C in enumerate(grid):
         usable = [game for game in games[C] if game.launch in curves]
         costs = [window_costs(game.windows, *curves[game.launch]) for game in usable]
         ratios = bootstrap_costs(costs, ladder, stream)
         resampled[C] = ratios["poa_hat"]
-        means[C] = (ratios["SC"], ratios["OPTf"])
         rows.append(_row(C, usable, costs, ratios, ladder, stream))
     knee = _find_knee(grid, rows, resampled)
     for row in rows:
         row["regime"] = regime(row["n_windows"], row["concurrency"], ladder.pool, knee.knee)
     summary = {
         "knee": describe_knee(knee, rows, ladder.c_ref),
-        "plateau": _plateau(rows, means),
+        "plateau": _plateau(rows, resampled),
+        "rise": _rise(rows, resampled),
         "deepest": _deepest(rows),
         "growth": _growth(rows, games, ladder),
         "regimes": [[row["concurrency"], row["regime"]] for row in rows],
@@ -159,15 +159,9 @@ def fit_curves(games: dict[int, list[_Game]], ladder: Ladder) -> tuple[AffineLat
 
 
 def bootstrap_costs(costs: Sequence[WindowCosts], ladder: Ladder, stream: int) -> dict[str, Resampled]:
-    """PoA-hat and PoA-cal with their draws, and the mean SC and OPTf of a window from the same draws."""
-    columns = {name: [getattr(c, name) for c in costs] for name in ("SC", "SCm", "OPTf", "OPTc")}
-    columns["one"] = [np.ones(len(c)) for c in costs]
-    ratios = {
-        "poa_hat": ("SC", "OPTf"),
-        "poa_cal": ("SCm", "OPTc"),
-        "SC": ("SC", "one"),
-        "OPTf": ("OPTf", "one"),
-    }
+    """PoA-hat and PoA-cal of one concurrency with their draws, over the windows of all its launches."""
+    columns = {name: [getattr(c, name) for c in costs] for name in WINDOW_COLUMNS}
+    ratios = {"poa_hat": ("SC", "OPTf"), "poa_cal": ("SCm", "OPTc")}
     return bootstrap_ratios(
         columns, ratios, series="SC", replicates=ladder.replicates, seed=ladder.seed, stream=stream
     )
@@ -200,7 +194,7 @@ def _row(
         **asdict(spread(pooled)),
         "interval_kind": hat.kind,
         "block_length": hat.block_length,
-        "valid": True,
+        "valid": bool(games),
         "reasons": "",
     }
     row.update(performance([game.trace for game in games], ladder.seed, stream))
@@ -215,7 +209,7 @@ def performance(traces: Sequence[CellTrace], seed: int = 0, stream: int = 0) -> 
 
     TTFT counts from the moment the user was free. Over the requests that were measured and ended well.
     """
-    rates, tokens = [], 0.0
+    rates, tokens = [], 0.0 if traces else float("nan")
     wrong, asked = 0, 0
     for trace in traces:
         ok = trace.measured
@@ -292,26 +286,52 @@ def describe_knee(knee: Knee, rows: Sequence[Row], c_ref: int) -> dict[str, Any]
     return described
 
 
-def _plateau(rows: Sequence[Row], means: dict[int, tuple[Resampled, Resampled]]) -> dict[str, Any] | None:
-    """PoA-hat over all windows of the plateau's cells: a ratio of sums, with its interval."""
-    inside = [row for row in rows if row["regime"] == "plateau" and np.isfinite(row["poa_hat"])]
+def _plateau(rows: Sequence[Row], resampled: dict[int, Resampled]) -> dict[str, Any] | None:
+    """PoA-hat of the plateau: the geometric mean of its cells, each weighing the same, with its interval.
+
+    A sum over all windows would be the value of the cells with the most windows, the ones next to the knee.
+    """
+    inside = _plateau_cells(rows)
     if not inside:
         return None
-    weights = {row["concurrency"]: row["n_windows"] for row in inside}
-    sc = sum(n * means[C][0].draws for C, n in weights.items())
-    opt = sum(n * means[C][1].draws for C, n in weights.items())
-    value = sum(n * means[C][0].value for C, n in weights.items()) / sum(
-        n * means[C][1].value for C, n in weights.items()
-    )
-    lo, hi = np.quantile(sc / opt, [0.025, 0.975])
+    value, lo, hi = _value_and_interval(*_geometric_mean([resampled[C] for C in inside]))
+    cells = [resampled[C].value for C in inside]
     return {
-        "poa_hat": float(value),
-        "lo": float(lo),
-        "hi": float(hi),
-        "c_from": min(weights),
-        "c_to": max(weights),
+        "poa_hat": value,
+        "lo": lo,
+        "hi": hi,
+        "cells_lo": min(cells),
+        "cells_hi": max(cells),
+        "c_from": min(inside),
+        "c_to": max(inside),
         "n_cells": len(inside),
     }
+
+
+def _rise(rows: Sequence[Row], resampled: dict[int, Resampled]) -> dict[str, Any] | None:
+    """PoA-hat of the deepest cell over the plateau's: a ratio, so free of the cost model's scale."""
+    inside, deepest = _plateau_cells(rows), _deepest(rows)
+    if not inside or deepest is None:
+        return None
+    value, draws = _geometric_mean([resampled[C] for C in inside])
+    deep = resampled[deepest["concurrency"]]
+    value, lo, hi = _value_and_interval(deep.value / value, deep.draws / draws)
+    return {"value": value, "lo": lo, "hi": hi}
+
+
+def _plateau_cells(rows: Sequence[Row]) -> list[int]:
+    return [r["concurrency"] for r in rows if r["regime"] == "plateau" and np.isfinite(r["poa_hat"])]
+
+
+def _geometric_mean(cells: Sequence[Resampled]) -> tuple[float, FloatArray]:
+    value = float(np.exp(np.mean([np.log(cell.value) for cell in cells])))
+    draws: FloatArray = np.exp(np.mean([np.log(cell.draws) for cell in cells], axis=0))
+    return value, draws
+
+
+def _value_and_interval(value: float, draws: FloatArray) -> tuple[float, float, float]:
+    lo, hi = np.quantile(draws, [0.025, 0.975])
+    return value, float(lo), float(hi)
 
 
 def _deepest(rows: Sequence[Row]) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from anarchy.load.report import ClientProgress
+from anarchy.trace.writer import disk_errors
 
 LINE_EVERY_S: Final = 30.0
 """Without a terminal, a running cell says this often how far it is."""
@@ -71,7 +72,7 @@ class SweepProgress:
         """Print one lasting line."""
         line = f"[{time.strftime('%H:%M:%S')}] {self._title}  {text}"
         if self._log:
-            with self._log.open("a", encoding="utf-8") as log:
+            with disk_errors(self._log), self._log.open("a", encoding="utf-8") as log:
                 log.write(line + "\n")
         if self._bar:
             self._bar.console.print(line, highlight=False, markup=False)
@@ -106,10 +107,11 @@ class SweepProgress:
             self._pace += 0.3 * (took / self._cell_predicted_s - self._pace)
         self._pending_s = max(0.0, self._pending_s - self._cell_predicted_s)
         self._done += 1
+        cell, self._cell, self._cell_predicted_s = self._cell, "", 0.0
         if self._bar:
             self._bar.update(self._task, completed=self._done)
         self.say(
-            f"{self._cell}: {verdict} ({took:.0f} s); {self._done}/{self._cells} cells, "
+            f"{cell}: {verdict} ({took:.0f} s); {self._done}/{self._cells} cells, "
             f"about {clock(self._rest_s())} left in all"
         )
 
@@ -121,8 +123,7 @@ class SweepProgress:
             self._bar.update(self._task, total=self._cells)
 
     def _rest_s(self) -> float:
-        running = self._cell_predicted_s if self._cell else 0.0
-        return (max(0.0, self._pending_s - running) + self._elsewhere_s) * self._pace
+        return (max(0.0, self._pending_s - self._cell_predicted_s) + self._elsewhere_s) * self._pace
 
 
 def clock(seconds: float) -> str:

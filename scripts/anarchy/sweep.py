@@ -19,17 +19,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from anarchy import preflight
+from anarchy import predict, preflight
 from anarchy.errors import UserError
-from anarchy.layout import DYNAMO_LOCK, ENVS, cell_directory
+from anarchy.layout import DYNAMO_LOCK, ENVS, MANIFEST_FILE, cell_directory
 from anarchy.load.cell import ClientConfig, Labels
 from anarchy.load.client import run_client
 from anarchy.load.payload import Endpoint
 from anarchy.load.phases import PhasePlan
 from anarchy.load.report import ClientReport
 from anarchy.load.workload import Workload, WorkloadSpec
-from anarchy.plan import Cell, DeploymentPlan
+from anarchy.plan import Cell, DeploymentPlan, derive_seed
 from anarchy.progress import SweepProgress
+from anarchy.serving.health import UnhealthyError
 from anarchy.serving.profiles import write_npz
 from anarchy.serving.spec import DeploymentSpec, RoutingPolicy
 from anarchy.serving.stack import Deployment
@@ -48,7 +49,7 @@ Dynamo writes whatever the log level; sealed and compressed they take a tenth (m
 COMPRESS_ABOVE = 1_000_000
 """Logs above so many bytes are compressed when their deployment has ended."""
 SITTINGS_FILE = "sittings.jsonl"
-"""One line for each start of a deployment's stack, however it ended; beside deployment.json."""
+"""What each start of a deployment's stack took, a line after each cell; beside deployment.json."""
 
 
 @dataclass
@@ -56,6 +57,7 @@ class Sitting:
     """One start of the stack: wall seconds that were and were not spent measuring, and cells sealed."""
 
     launched_at: str
+    plan_hash: str
     start_s: float = 0.0
     cells_s: float = 0.0
     stop_s: float = 0.0
@@ -89,7 +91,8 @@ def is_open(folder: Path, cell: Cell) -> bool:
     """Whether a cell is still to be measured.
 
     A cell that failed only because of the machine is; one that failed because of what it showed is not:
-    measuring until the values please would bias them.
+    measuring until the values please would bias them. Attempts made by earlier calls do not count against it:
+    calling again is the user's word that the machine is free now.
     """
     directory = cell_directory(folder, cell.name)
     state = cell_state(directory, cell.plan_hash)
@@ -113,42 +116,42 @@ def _measure(
     predicted = sum(cell.cost.wall_s for cell in cells)
     largest = max(cell.concurrency for cell in cells)
     done = len(plan.cells) - len(cells)
-    sitting = Sitting(_utc(time.time()))
-    started = time.monotonic()
     elsewhere = _elsewhere_s(bench, plan)
+    sitting = Sitting(_utc(time.time()), plan.plan_hash)
+    started = time.monotonic()
     with SweepProgress(plan.title, len(plan.cells), done, predicted, elsewhere, log) as progress:
         progress.say(
             f"starting {plan.topology.prefill} prefill and {plan.topology.decode} decode workers, "
             f"{len(cells)} of {len(plan.cells)} cells to measure"
         )
-        try:
-            with Deployment(specify(bench, plan), max_concurrency=largest) as deployment:
-                sitting.start_s = time.monotonic() - started
-                session = _Session(plan, folder, deployment, progress, sitting)
-                progress.say(f"healthy after {sitting.start_s:.1f} s, {session.proof}")
-                queue = deque((cell, 1) for cell in cells)
-                while queue:
-                    cell, attempt = queue.popleft()
-                    manifest = session.measure(cell, attempt)
-                    if _deserves_another(manifest, attempt, plan.experiment.attempts):
-                        progress.again(cell.cost.wall_s)
-                        queue.append((cell, attempt + 1))
-                    sitting.cells_s = time.monotonic() - started - sitting.start_s
-        finally:
-            sitting.stop_s = time.monotonic() - started - sitting.start_s - sitting.cells_s
-            _note_sitting(folder, sitting)
-            _compress_logs(folder / "logs")
+        _note_sitting(folder, sitting)
+        with Deployment(specify(bench, plan), max_concurrency=largest) as deployment:
+            sitting.start_s = time.monotonic() - started
+            session = _Session(plan, folder, deployment, progress, sitting)
+            progress.say(f"healthy after {sitting.start_s:.1f} s, {session.prove()}")
+            queue = deque((cell, attempts_at(folder, cell) + 1) for cell in cells)
+            while queue:
+                cell, attempt = queue.popleft()
+                manifest = session.measure(cell, attempt)
+                sitting.cells_s = time.monotonic() - started - sitting.start_s
+                _note_sitting(folder, sitting)
+                if _deserves_another(manifest, attempt, plan.experiment.attempts):
+                    progress.again(cell.cost.wall_s)
+                    queue.append((cell, attempt + 1))
+        sitting.stop_s = time.monotonic() - started - sitting.start_s - sitting.cells_s
+        _note_sitting(folder, sitting)
+    _compress_logs(folder / "logs")
 
 
 def _elsewhere_s(bench: Workbench, plan: DeploymentPlan) -> float:
-    """Predicted wall seconds of every open cell of the run's other deployments."""
-    return sum(
-        cell.cost.wall_s
-        for other in bench.deployments
-        if other.key != plan.key
-        for cell in other.cells
-        if is_open(bench.folder(other), cell)
-    )
+    """Predicted wall seconds of the run's other deployments that are not complete."""
+    seconds = 0.0
+    for other in bench.deployments:
+        if other.key == plan.key or bench.layout.summary(*other.key).exists():
+            continue
+        open_cells = [cell for cell in other.cells if is_open(bench.folder(other), cell)]
+        seconds += predict.START_S + sum(cell.cost.wall_s for cell in open_cells)
+    return seconds
 
 
 def _compress_logs(logs: Path) -> None:
@@ -160,8 +163,30 @@ def _compress_logs(logs: Path) -> None:
 
 
 def _note_sitting(folder: Path, sitting: Sitting) -> None:
+    """Append where a sitting stands; the last line of each start counts, so a kill loses one cell's time."""
     with disk_errors(folder), (folder / SITTINGS_FILE).open("a", encoding="utf-8") as file:
         file.write(json.dumps({**asdict(sitting), "wall_s": sitting.wall_s}) + "\n")
+
+
+def read_sittings(folder: Path, plan_hash: str) -> list[dict[str, Any]]:
+    """Every start of a deployment under this plan, in order; a line that was cut off is left out."""
+    path = folder / SITTINGS_FILE
+    latest: dict[str, dict[str, Any]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            sitting = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if sitting.get("plan_hash") == plan_hash:
+            latest[sitting["launched_at"]] = sitting
+    return list(latest.values())
+
+
+def attempts_at(folder: Path, cell: Cell) -> int:
+    """How often a cell has been measured to its end under this plan."""
+    kept = [*folder.glob(f"attempts/{cell.name}.*"), cell_directory(folder, cell.name)]
+    sealed = [directory for directory in kept if (directory / MANIFEST_FILE).is_file()]
+    return sum(read_manifest(directory).plan_hash == cell.plan_hash for directory in sealed)
 
 
 def _deserves_another(manifest: Manifest, attempt: int, attempts: int) -> bool:
@@ -172,7 +197,8 @@ def _deserves_another(manifest: Manifest, attempt: int, attempts: int) -> bool:
 def specify(bench: Workbench, plan: DeploymentPlan) -> DeploymentSpec:
     """Translate a planned deployment into what the serving stack is told; writes the timing table for it."""
     logs = bench.folder(plan) / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
+    with disk_errors(logs):
+        logs.mkdir(parents=True, exist_ok=True)
     timing = logs / "timing.npz"
     write_npz(bench.profiles[plan.model.profile], timing)
     largest = max(cell.concurrency for cell in plan.cells)
@@ -187,6 +213,7 @@ def specify(bench: Workbench, plan: DeploymentPlan) -> DeploymentSpec:
         kv_bytes_per_token=plan.model.kv_bytes_per_token,
         policies=(RoutingPolicy(plan.policy.name, plan.policy.tau, plan.policy.omega),),
         log_dir=logs,
+        seed=derive_seed(plan.plan_hash, "self-test"),
     )
 
 
@@ -207,13 +234,19 @@ class _Session:
         self.progress = progress
         self.sitting = sitting
 
-    @property
-    def proof(self) -> str:
-        """Whether the routing policy takes effect, for people."""
+    def prove(self) -> str:
+        """What the routing self-test found, for people; raises UnhealthyError when the policy has no effect.
+
+        Nothing is measured on such a deployment: every cell would end as `override_inert`.
+        """
         test = self.deployment.self_test
         if test is None or not test.tested:
             return "routing not tested: " + (test.reason if test else "no self-test")
-        return "routing policy takes effect" if test.ok else "ROUTING POLICY DOES NOT TAKE EFFECT"
+        if not test.ok:
+            raise UnhealthyError(
+                f"routing policy {self.plan.policy.name} does not take effect (override_inert): {test.checks}"
+            )
+        return "routing policy takes effect"
 
     def routing_test(self) -> dict[str, Any]:
         """The deployment's routing self-test as plain values."""
@@ -343,12 +376,11 @@ def _utc(wall_clock: float) -> str:
 def _summarise(plan: DeploymentPlan, folder: Path) -> dict[str, Any]:
     """What a finished deployment was; the cells speak for themselves in their manifests."""
     manifests = [read_manifest(cell_directory(folder, cell.name)) for cell in plan.cells]
-    sittings = (folder / SITTINGS_FILE).read_text(encoding="utf-8").splitlines()
     return {
         "deployment": plan.title,
         "plan_hash": plan.plan_hash,
         "predicted_s": plan.wall_s,
-        "sittings": [json.loads(sitting) for sitting in sittings],
+        "sittings": read_sittings(folder, plan.plan_hash),
         "routing_test": manifests[-1].routing_test,
         "cells": {
             manifest.cell: {"valid": manifest.gates.valid, "reasons": manifest.gates.reasons}
@@ -361,8 +393,10 @@ def _summarise(plan: DeploymentPlan, folder: Path) -> dict[str, Any]:
 @contextlib.contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
     """Hold the deployment's folder against a second sweep; the kernel frees it however this one ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock_file = (folder / ".lock").open("w")
+    with lock_file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

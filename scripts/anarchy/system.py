@@ -15,13 +15,18 @@ from anarchy.errors import UserError
 from anarchy.estimate import REPLICATES, Ladder, estimate_ladder
 from anarchy.layout import cell_directory
 from anarchy.plan import Cell, DeploymentPlan
+from anarchy.serving.spec import DeploymentSpec
 from anarchy.study import Workbench
 from anarchy.sweep import ENGINE_LABEL
+from anarchy.tables import CELL_COLUMNS
 from anarchy.trace.reader import CellTrace, read_cell, read_manifest
 from anarchy.trace.schema import Manifest
 from anarchy.trace.writer import disk_errors, write_json
 
 Row = dict[str, Any]
+
+BUSY_HOST = 0.60
+"""Share of the host's cores above which the dilation was chosen too small; shown, not gated."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,8 @@ def estimate_system(
     workloads: dict[str, Any] = {}
     for workload in dict.fromkeys(cell.workload.name for cell in plans[0].cells):
         mine = [(plan, cell, trace) for plan, cell, trace in traces if cell.workload.name == workload]
-        ladder = _ladder(plans[0], mine, replicates)
+        seed = plans[0].experiment.seed if bench.run.seed is None else bench.run.seed
+        ladder = _ladder(plans[0], mine, replicates, seed)
         estimate = estimate_ladder(ladder)
         title = mine[0][1].workload.title
         label = {**head, "workload": workload, "workload_title": title}
@@ -76,9 +82,11 @@ def estimate_system(
         "workloads": workloads,
         "versions": manifests[0].versions,
         "deployments": [_describe(plan, summary) for plan, summary in zip(plans, summaries, strict=True)],
-        "deviations": deviations(manifests),
+        "deviations": deviations(plans, manifests),
     }
     cells = pd.DataFrame(rows).sort_values(["workload", "concurrency"], ignore_index=True)
+    # A system of which no cell is valid has no estimate of any kind, and still every column.
+    cells = cells.reindex(columns=list(dict.fromkeys([*cells.columns, *CELL_COLUMNS])))
     return SystemEstimate(cells, pd.DataFrame(_attempts(bench, plans)), system)
 
 
@@ -101,7 +109,8 @@ def _read(bench: Workbench, plan: DeploymentPlan, cell: Cell) -> CellTrace:
         raise UserError(
             "was measured under another plan (model, timing table, workload, timing or seed changed since)",
             where=directory,
-            remedy="run `snakemake`: it is set aside and measured again; or restore the configuration",
+            remedy=f"remove {bench.layout.summary(*plan.key)} and run again: it is set aside and measured "
+            "again; or restore the configuration",
         )
     return trace
 
@@ -121,11 +130,12 @@ def _head(plan: DeploymentPlan) -> Row:
 
 
 def _ladder(
-    plan: DeploymentPlan, traces: Sequence[tuple[DeploymentPlan, Cell, CellTrace]], replicates: int
+    plan: DeploymentPlan,
+    traces: Sequence[tuple[DeploymentPlan, Cell, CellTrace]],
+    replicates: int,
+    seed: int,
 ) -> Ladder:
-    ladder = Ladder(
-        pool=plan.pool, c_ref=plan.experiment.c_ref, replicates=replicates, seed=plan.experiment.seed
-    )
+    ladder = Ladder(pool=plan.pool, c_ref=plan.experiment.c_ref, replicates=replicates, seed=seed)
     for _, cell, trace in traces:
         if trace.manifest.gates is not None and trace.manifest.gates.valid:
             ladder.cells.setdefault(cell.concurrency, []).append(trace)
@@ -158,11 +168,27 @@ def _describe(plan: DeploymentPlan, summary: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def deviations(manifests: Sequence[Manifest]) -> list[str]:
-    """What a reader must know before trusting a comparison inside this system."""
+def deviations(plans: Sequence[DeploymentPlan], manifests: Sequence[Manifest]) -> list[str]:
+    """What a reader must know before comparing: departures from the paper, and from a quiet run."""
     found = []
     if any(manifest.engine == "mocker" for manifest in manifests):
-        found.append("simulated engines follow a predicted timing table; no GPU was used")
+        stack = sorted({str(manifest.versions.get("ai-dynamo")) for manifest in manifests})
+        found += [
+            "simulated engines follow a predicted timing table; no GPU was used",
+            f"Dynamo {', '.join(stack)}, mock engine, file discovery, ZMQ (the paper: 0.9.0, vLLM, etcd, NATS)",
+            f"KV transfer modelled at {DeploymentSpec.kv_transfer_bandwidth:g} GB/s, ours",
+        ]
+    for workload in {cell.workload.name: cell.workload for plan in plans for cell in plan.cells}.values():
+        prompts = f"{workload.templates} prompt templates" if workload.templates else "unique prompts"
+        found.append(
+            f"workload {workload.name}: {prompts} of {workload.input_tokens} tokens (the paper: 5 templates "
+            f"of 128), {workload.output_tokens} output tokens +-{workload.output_jitter:.0%} (the paper's "
+            "length is not known to us)"
+        )
+    busy = [m for m in manifests if m.gates and (m.gates.measures.get("host_cpu_share") or 0) > BUSY_HOST]
+    if busy:
+        cells = ", ".join(f"{manifest.cell} of launch {manifest.launch}" for manifest in busy)
+        found.append(f"the host was more than {BUSY_HOST:.0%} busy while measuring {cells}: dilate time more")
     for name in sorted({key for manifest in manifests for key in manifest.versions}):
         values = sorted({manifest.versions.get(name) or "unknown" for manifest in manifests})
         if len(values) > 1:
@@ -181,7 +207,9 @@ def _attempts(bench: Workbench, plans: Sequence[DeploymentPlan]) -> list[Row]:
     rows = []
     for plan in plans:
         folder = bench.folder(plan)
-        for directory in [*sorted(folder.glob("attempts/*")), *sorted(folder.glob("cells/*"))]:
+        planned = {cell.name: cell.plan_hash for cell in plan.cells}
+        for path in sorted([*folder.glob("attempts/*/manifest.json"), *folder.glob("cells/*/manifest.json")]):
+            directory = path.parent
             manifest = read_manifest(directory)
             gates = manifest.gates
             measures = gates.measures if gates else {}
@@ -200,7 +228,11 @@ def _attempts(bench: Workbench, plans: Sequence[DeploymentPlan]) -> list[Row]:
                     "n_requests": manifest.seal.rows if manifest.seal else 0,
                     "started_at": manifest.started_at,
                     "duration_wall_s": (manifest.duration_s or math.nan) * manifest.dilation,
-                    "counted": directory.parent.name == "cells" and gates is not None and gates.valid,
+                    # An attempt under another plan (seed, timing, table) may be valid and still not count.
+                    "counted": directory.parent.name == "cells"
+                    and planned.get(manifest.cell) == manifest.plan_hash
+                    and gates is not None
+                    and gates.valid,
                     **{
                         name: measures.get(name)
                         for name in (

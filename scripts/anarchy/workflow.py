@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from anarchy import report
+from anarchy.config import Strict
 from anarchy.errors import EXIT_USER_ERROR, UserError
 from anarchy.layout import PROFILES, PROJECT, Layout
 from anarchy.plan import DeploymentPlan
@@ -46,6 +47,22 @@ class Workflow:
     def config(self) -> dict[str, Any]:
         """The run's choices, every default filled in."""
         return self.bench.run.model_dump(mode="json")
+
+    def study_blocks(self) -> list[tuple[dict[str, Any], str]]:
+        """Every block of the study as plain values, with the JSON Schema that it must follow."""
+        study = self.bench.study
+        blocks: list[tuple[str, Strict]] = [("cluster", study.cluster)]
+        for kind, named in (
+            ("model", study.models),
+            ("topology", study.topologies),
+            ("policy", study.policies),
+            ("workload", study.workloads),
+            ("experiment", study.experiments),
+        ):
+            blocks += [(kind, block) for block in named.values()]
+        return [
+            (block.model_dump(mode="json"), f"workflow/schemas/{kind}.schema.json") for kind, block in blocks
+        ]
 
     @property
     def layout(self) -> Layout:
@@ -96,12 +113,19 @@ class Workflow:
         system = (wildcards.experiment, wildcards.model, wildcards.topology)
         return [self.layout.summary(*d.key) for d in self.deployments if d.key[:3] == system]
 
+    def estimate_settings(self, wildcards: Wildcards) -> list[str]:
+        """What decides an estimate besides the traces and the code."""
+        study = self.bench.study
+        experiment, model = study.experiments[wildcards.experiment], study.models[wildcards.model]
+        titles = [model.title, study.topologies[wildcards.topology].title]
+        return [str(experiment.c_ref), str(experiment.seed), str(self.bench.run.seed), *titles]
+
     @property
     def estimator_sources(self) -> list[Path]:
         """Code that decides an estimate: editing it redoes estimates, never measurements."""
         package = relative(PROJECT / "scripts" / "anarchy")
         theory = [*sorted(package.glob("games/*.py")), *sorted(package.glob("stats/*.py"))]
-        return [*theory, package / "estimate.py", package / "system.py"]
+        return [*theory, package / "estimate.py", package / "system.py", package / "trace/reader.py"]
 
     @property
     def judging_sources(self) -> list[Path]:

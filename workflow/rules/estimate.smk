@@ -9,6 +9,11 @@ rule estimate:
         [RUN.layout.estimates(*SYSTEM) / file for file in ESTIMATE_FILES],
     log:
         RUN.layout.log("estimate_{experiment}_{model}_{topology}"),
+    resources:
+        # Not beside a measurement on the same host.
+        host=1,
+    params:
+        settings=lambda wildcards: RUN.estimate_settings(wildcards),
     message:
         "estimating {wildcards.model}/{wildcards.topology}"
     shell:

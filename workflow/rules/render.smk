@@ -13,6 +13,9 @@ rule notebook:
         # The executed notebook: kept also when it fails.
         notebook=RUN.layout.notebook(*SYSTEM),
         said=RUN.layout.log("notebook_{experiment}_{model}_{topology}"),
+    resources:
+        # Not beside a measurement on the same host.
+        host=1,
     message:
         "drawing {wildcards.model}/{wildcards.topology}"
     shell:
