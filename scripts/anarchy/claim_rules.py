@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
 from anarchy.config import Name, Strict
+from anarchy.tables import interval, number
 
 Outcome = Literal["reproduced", "not reproduced", "inconclusive", "not testable here"]
 REPRODUCED: Outcome = "reproduced"
@@ -20,6 +21,20 @@ NOT_REPRODUCED: Outcome = "not reproduced"
 INCONCLUSIVE: Outcome = "inconclusive"
 NOT_TESTABLE: Outcome = "not testable here"
 OUTCOMES = (REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE, NOT_TESTABLE)
+
+STABLE_SLOPE: Final = 0.15
+"""Largest exponent of C, up or down, at which a plateau counts as stable: under 11 % a doubling. Ours."""
+
+NOTES: Final = {
+    "three_regimes": '"artifact" means fewer than 30 windows or C < m, our definition; a plateau is stable '
+    f"where the exponent of C is at most {STABLE_SLOPE} up or down (under 11 % a doubling), ours",
+    "plateau_level": "our frozen curve is fitted to the measured latencies of the plateau's own cells, so "
+    "the plateau is near 1 by construction, while the paper's cost model is uncalibrated",
+    "deep_saturation": "how deep the paper went is not known to us, and our frozen curve is fitted to the "
+    "plateau's own cells, which puts the plateau near 1, while the paper's cost model is uncalibrated",
+    "prefill_first": "in a closed loop decode cannot saturate once prefill has",
+}
+"""What has to be known with every verdict of a rule, whichever it is."""
 
 System = Mapping[str, Any]
 """One system.json: what was estimated of a model on a topology."""
@@ -111,30 +126,52 @@ class Part:
 
 
 def three_regimes(claim: Claim, system: System, workload: str) -> Part:
-    """C1: artifact, plateau and growth were all seen, and growth leaves the plateau's interval."""
+    """C1: artifact, a stable plateau and growth were all seen, and growth leaves the plateau's interval."""
     del claim
     found = system["workloads"][workload]
     plateau, deepest, knee = found["plateau"], found["deepest"], found["knee"]
 
-    def part(verdict: Outcome, reason: str, growth: float | None = None) -> Part:
-        return Part(_title(system), verdict, reason, "PoA-hat at the deepest C over its plateau", growth)
+    def part(verdict: Outcome, reason: str, *values: float | None) -> Part:
+        return Part(_title(system), verdict, reason, "PoA-hat at the deepest C over its plateau", *values)
 
     if plateau is None or deepest is None:
         return part(INCONCLUSIVE, "no plateau could be told: too few valid cells below the knee")
-    growth = float(deepest["poa_hat"] / plateau["poa_hat"]) if plateau["poa_hat"] else None
-    rise = f"PoA-hat {_show_value(plateau['poa_hat'])} on the plateau, {_at(deepest)}"
+    values = _rise(found)
+    rise = f"PoA-hat {number(plateau['poa_hat'])} on the plateau{_cells(plateau)}, {_at(deepest)}"
     if not _has_interval(plateau) or not _has_interval(deepest):
-        return part(INCONCLUSIVE, f"{rise}; without intervals", growth)
+        return part(INCONCLUSIVE, f"{rise}; without intervals", *values)
     grows = deepest["lo"] > plateau["hi"]
     if not grows and not knee["exists"]:
-        return part(NOT_REPRODUCED, f"{rise}: no knee and no growth up to the deepest C", growth)
+        return part(NOT_REPRODUCED, f"{rise}: no knee and no growth up to the deepest C", *values)
     if not grows or not knee["exists"]:
-        return part(INCONCLUSIVE, f"{rise}: the knee and the growth do not agree", growth)
+        return part(INCONCLUSIVE, f"{rise}: the knee and the growth do not agree", *values)
     regimes = {regime for _, regime in found.get("regimes") or system.get("regimes", {}).get(workload, [])}
     missing = [name for name in ("artifact", "plateau", "growth") if name not in regimes]
     if missing:
-        return part(INCONCLUSIVE, f"{rise}; no grid point in the regime {', '.join(missing)}", growth)
-    return part(REPRODUCED, f"{rise}; knee at C = {_show_value(knee['knee'])}", growth)
+        return part(INCONCLUSIVE, f"{rise}; no grid point in the regime {', '.join(missing)}", *values)
+    slope = knee.get("slope_before")
+    if slope is None:
+        return part(INCONCLUSIVE, f"{rise}; how steep the plateau is was not told", *values)
+    steepness = f"exponent of C {slope:.2f} before the knee"
+    if abs(slope) > STABLE_SLOPE:
+        return part(INCONCLUSIVE, f"{rise}; the plateau is not stable: {steepness}", *values)
+    return part(REPRODUCED, f"{rise}; {steepness}; knee at C = {number(knee['knee'])}", *values)
+
+
+def _rise(found: Mapping[str, Any]) -> tuple[float | None, ...]:
+    """PoA-hat at the deepest C over the plateau's: with its interval where that was estimated."""
+    rise = found.get("rise")
+    if rise:
+        return rise["value"], rise.get("lo"), rise.get("hi")
+    level = found["plateau"]["poa_hat"]
+    return (float(found["deepest"]["poa_hat"] / level) if level else None,)
+
+
+def _cells(plateau: Mapping[str, Any]) -> str:
+    lowest, highest = plateau.get("cells_lo"), plateau.get("cells_hi")
+    if lowest is None or highest is None:
+        return ""
+    return f" (its cells {number(lowest)} to {number(highest)})"
 
 
 def knee_position(claim: Claim, system: System, workload: str) -> Part:
@@ -151,9 +188,7 @@ def knee_position(claim: Claim, system: System, workload: str) -> Part:
         reason = f"knee {why}; first grid point past it: C = {knee['first_post_knee']}"
         return part(outcome, reason, knee["knee"], knee["lo"], knee["hi"])
     if deepest is None or deepest["concurrency"] <= claim.published.hi:
-        return part(
-            INCONCLUSIVE, f"no knee, and the grid goes no deeper than C = {_show_value(claim.published.hi)}"
-        )
+        return part(INCONCLUSIVE, f"no knee, and the grid goes no deeper than C = {_end(claim.published.hi)}")
     return part(NOT_REPRODUCED, f"no knee up to C = {deepest['concurrency']}")
 
 
@@ -169,12 +204,16 @@ def plateau_level(claim: Claim, system: System, workload: str) -> Part:
     here = (system["model"], system["topology"])
     own = [entry.value for entry in claim.published.systems if (entry.model, entry.topology) == here]
     outcome, why = against_range(claim, plateau["lo"], plateau["hi"], own[0] if own else None)
-    reason = f"plateau {why} (C = {plateau['c_from']} to {plateau['c_to']}, {plateau['n_cells']} cells)"
+    where = f"C = {plateau['c_from']} to {plateau['c_to']}, {plateau['n_cells']} cells"
+    reason = f"plateau{_cells(plateau)} {why} ({where})"
     return part(outcome, reason, plateau["poa_hat"], plateau["lo"], plateau["hi"])
 
 
 def deep_saturation(claim: Claim, system: System, workload: str) -> Part:
-    """C7: PoA-hat at the deepest C, if that lies past the knee."""
+    """C7: PoA-hat at the deepest C, if that lies past the knee.
+
+    Below the published range leaves it open: deeper it might have been reached. Above speaks against it.
+    """
     found = system["workloads"][workload]
     deepest, knee = found["deepest"], found["knee"]
 
@@ -189,6 +228,10 @@ def deep_saturation(claim: Claim, system: System, workload: str) -> Part:
         reason = f"C = {deepest['concurrency']}, the deepest measured, is not deep past a knee"
         return part(INCONCLUSIVE, reason, *values)
     outcome, why = against_range(claim, deepest["lo"], deepest["hi"])
+    if outcome == NOT_REPRODUCED:
+        assert claim.published.lo is not None
+        below = deepest["hi"] < claim.published.lo
+        outcome, why = (INCONCLUSIVE, f"{why}, below it") if below else (outcome, f"{why}, above it")
     return part(outcome, f"at C = {deepest['concurrency']} {why}", *values)
 
 
@@ -203,7 +246,7 @@ def prefill_first(claim: Claim, system: System, workload: str) -> Part:
         return part(NOT_TESTABLE, claim.not_testable)
     ttft, itl = growth["ttft"], growth["itl"]
     values = (ttft["value"], ttft["lo"], ttft["hi"])
-    reason = f"TTFT grows {_show_value(ttft['value'])} times, ITL {_show_value(itl['value'])} times"
+    reason = f"TTFT grows {interval(*values)} times, ITL {interval(itl['value'], itl['lo'], itl['hi'])} times"
     if not _has_interval(ttft) or not _has_interval(itl):
         return part(INCONCLUSIVE, f"{reason}; without intervals", *values)
     if ttft["lo"] > itl["hi"]:
@@ -238,7 +281,7 @@ def against_range(
         low = high = point
     low, high = low * (1 - claim.tolerance), high * (1 + claim.tolerance)
     open_low = published.lo_open and point is None
-    shown = f"{'(' if open_low else '['}{_show_value(low)}, {_show_value(high)}]"
+    shown = f"{'(' if open_low else '['}{_end(low)}, {_end(high)}]"
     if claim.tolerance:
         shown += f" (published, widened by {claim.tolerance:.0%})"
     if lo is None or hi is None:
@@ -259,16 +302,14 @@ def _has_interval(value: Mapping[str, Any]) -> bool:
 
 
 def _at(deepest: Mapping[str, Any]) -> str:
-    return f"{_show_value(deepest['poa_hat'])} at C = {deepest['concurrency']}"
+    return f"{number(deepest['poa_hat'])} at C = {deepest['concurrency']}"
 
 
-def _show_value(value: float) -> str:
+def _end(value: float) -> str:
+    """An end of a published range, as short as it is published."""
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def show(part: Part) -> str:
-    """The measured value with its interval, three digits."""
-    assert part.measured is not None
-    if part.lo is None or part.hi is None:
-        return _show_value(part.measured)
-    return f"{_show_value(part.measured)} [{_show_value(part.lo)}, {_show_value(part.hi)}]"
+    """The measured value with its interval, as in the tables."""
+    return interval(part.measured, part.lo, part.hi)

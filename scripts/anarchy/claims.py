@@ -16,6 +16,7 @@ from anarchy.claim_rules import (
     INCONCLUSIVE,
     NOT_REPRODUCED,
     NOT_TESTABLE,
+    NOTES,
     OUTCOMES,
     REPRODUCED,
     RULES,
@@ -28,6 +29,7 @@ from anarchy.claim_rules import (
 )
 from anarchy.config import load_block
 from anarchy.layout import PROJECT
+from anarchy.tables import engine_words
 from anarchy.trace.writer import disk_errors, write_json
 
 CLAIMS_FILE = PROJECT / "data" / "paper" / "claims.yaml"
@@ -45,10 +47,15 @@ class Verdict:
     verdict: Outcome
     reason: str
     measured: str = ""
-    """The systems' values with their intervals, for people."""
+    """What was measured, and the systems' values of it with their intervals, for people."""
     workload: str = ""
     workload_title: str = ""
     engine: str = ""
+    tier: str = ""
+    dilation: str = ""
+    """Factors of the time dilation, of every system once."""
+    label: str = ""
+    """Where the values come from, in words: engine, dilation, timing table, tier and kind of interval."""
     parts: tuple[Part, ...] = ()
 
 
@@ -61,8 +68,8 @@ def judge(claims: Claims, systems: Sequence[System]) -> list[Verdict]:
     """Judge every claim, in order: one verdict for each workload and engine that its experiment measured.
 
     ``systems`` are documents as in ``system.json``. Besides the keys that every one of them has, a claim may
-    look at ``regimes`` ({workload: [[C, regime], ...]}) and at ``growth`` of a workload ({"ttft": {"value",
-    "lo", "hi"}, "itl": {...}}: ratios of the deepest C to the plateau).
+    look at ``regimes`` ({workload: [[C, regime], ...]}) and, of a workload, at ``growth`` ({"ttft": {"value",
+    "lo", "hi"}, "itl": {...}}: ratios of the deepest C to the plateau) and ``rise`` (that ratio of PoA-hat).
     """
     verdicts: list[Verdict] = []
     for claim in claims.claims:
@@ -90,6 +97,8 @@ def _judge_group(claim: Claim, systems: Sequence[System], workload: str, engine:
     outcome, reason = _combine(parts)
     if claim.rule == "knee_position":
         outcome, reason = _both_models(members, workload, outcome, reason)
+    if outcome != NOT_TESTABLE and claim.rule in NOTES:
+        reason += f"; {NOTES[claim.rule]}"
     if engine == SIMULATED and outcome != NOT_TESTABLE:
         reason += "; by simulated engines, which follow predicted times: no measurement of the hardware"
     return Verdict(
@@ -98,12 +107,32 @@ def _judge_group(claim: Claim, systems: Sequence[System], workload: str, engine:
         published=claim.published.text,
         verdict=outcome,
         reason=reason,
-        measured=", ".join(f"{part.system}: {show(part)}" for part in parts if part.measured is not None),
+        measured=_measured(parts),
         workload=workload,
         workload_title=members[0]["workloads"][workload]["title"],
         engine=engine,
+        tier=", ".join(dict.fromkeys(str(system["tier"]) for system in members)),
+        dilation=", ".join(f"{factor:g}x" for factor in sorted({float(s["dilation"]) for s in members})),
+        label=engine_words(
+            [engine],
+            [float(system["dilation"]) for system in members],
+            [str(system["tier"]) for system in members],
+            _interval_kinds(members),
+        ),
         parts=parts,
     )
+
+
+def _measured(parts: Sequence[Part]) -> str:
+    shown = "; ".join(f"{part.system}: {show(part)}" for part in parts if part.measured is not None)
+    return f"{parts[0].quantity}. {shown}" if shown else ""
+
+
+def _interval_kinds(systems: Sequence[System]) -> list[str]:
+    """How the intervals came about: across launches from three of them on, as `anarchy estimate` does it."""
+    launches = {len(system.get("deployments") or ()) for system in systems} - {0}
+    words = ["within-run"] if min(launches, default=3) < 3 else []
+    return words + [f"across {count} launches" for count in sorted(launches) if count >= 3]
 
 
 def _combine(parts: Sequence[Part]) -> tuple[Outcome, str]:
@@ -146,7 +175,7 @@ def _both_models(
 
 
 COLUMNS = (
-    *("id", "scope", "workload", "engine", "verdict", "published"),
+    *("id", "scope", "workload", "engine", "tier", "dilation", "verdict", "published"),
     *("quantity", "measured", "lo", "hi", "reason", "claim"),
 )
 
@@ -171,12 +200,14 @@ def render_csv(verdicts: Sequence[Verdict]) -> str:
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="")
     writer.writeheader()
     for verdict in verdicts:
-        shared = {name: getattr(verdict, name) for name in ("id", "workload", "engine", "published", "claim")}
+        names = ("id", "workload", "engine", "tier", "dilation", "published", "claim")
+        shared = {name: getattr(verdict, name) for name in names}
         writer.writerow(
             {
                 **shared,
                 "scope": "all systems",
                 "verdict": verdict.verdict,
+                "quantity": verdict.parts[0].quantity if verdict.parts else "",
                 "measured": verdict.measured,
                 "reason": verdict.reason,
             }
@@ -188,8 +219,10 @@ def render_csv(verdicts: Sequence[Verdict]) -> str:
 
 
 def render_markdown(verdicts: Sequence[Verdict]) -> str:
-    """One table of verdicts, then one of the systems behind them."""
+    """Where the values come from, one table of verdicts, then one of the systems behind them."""
     lines = ["# Claims of the paper against what was measured", ""]
+    for label in dict.fromkeys(verdict.label for verdict in verdicts if verdict.label):
+        lines += [f"Engine: {label}. Brackets hold the intervals.", ""]
     head = ("claim", "", "published", "measured", "workload", "engine", "verdict", "reason")
     lines += _table(
         head,
@@ -200,13 +233,14 @@ def render_markdown(verdicts: Sequence[Verdict]) -> str:
     )
     lines += ["", "## By system", ""]
     lines += _table(
-        ("claim", "system", "workload", "engine", "measured", "verdict", "reason"),
+        ("claim", "system", "workload", "engine", "quantity", "measured", "verdict", "reason"),
         (
             (
                 v.id,
                 p.system,
                 v.workload_title,
                 v.engine,
+                p.quantity,
                 "" if p.measured is None else show(p),
                 p.verdict,
                 p.reason,

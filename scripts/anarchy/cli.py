@@ -1,6 +1,7 @@
 """The command `anarchy`: every step of the workflow by hand. Snakemake calls the same commands.
 
-Exit status: 0 done, 1 a fault while running, 2 bad input or a machine that is not ready, 130 interrupted.
+Exit status: 0 done, 1 a fault while running, 2 bad input or a machine that is not ready, 130 interrupted, 141
+nobody reads what is printed.
 """
 
 from __future__ import annotations
@@ -30,13 +31,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     command: Command = options.command
     try:
-        return command(options)
+        status = command(options)
+        sys.stdout.flush()
     except UserError as error:
         print(f"anarchy: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         print("anarchy: interrupted; sealed cells are kept, the next run goes on from there", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # `anarchy plan | head`; what is still buffered must not fail again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except _deployment_errors() as error:
+        told = "\n  ".join((str(error), *getattr(error, "__notes__", ())))
+        print(f"anarchy: the deployment failed: {told}", file=sys.stderr)
+        print("  remedy: read the logs named above; run again: sealed cells are kept", file=sys.stderr)
+        return 1
+    return status
+
+
+def _deployment_errors() -> tuple[type[Exception], ...]:
+    """What a deployment raises when it fails; imported late, so that `anarchy -h` is quick."""
+    from anarchy.serving.stack import DEPLOYMENT_ERRORS
+
+    return DEPLOYMENT_ERRORS
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -64,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     estimating = _add(commands, "estimate", _estimate, "estimate one system from its sealed cells", run)
     _system_arguments(estimating)
     estimating.add_argument(
-        "-B", "--replicates", type=int, default=10_000, help="bootstrap replicates (default: %(default)s)"
+        "-B", "--replicates", type=int, help="bootstrap replicates (default: as many as are published)"
     )
     _add(commands, "claims", _claims, "judge each published claim against the estimates", run)
     _add(commands, "report", _report, "write report.html from estimates, figures and tables", run)
@@ -121,7 +140,7 @@ def _doctor(_: argparse.Namespace) -> int:
 
     findings = doctor.diagnose()
     print(doctor.render(findings))
-    return EXIT_USER_ERROR if any(doctor.is_blocking(finding) for finding in findings) else 0
+    return doctor.exit_status(findings)
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -138,29 +157,30 @@ def _serve(options: argparse.Namespace) -> int:
 
     _end_with_parent()
     bench = _open(options)
-    spec = specify(bench, _deployment(bench, options))
-    if options.port is not None:
-        spec = dataclasses.replace(spec, http_ports=(options.port,))
+    plan = _deployment(bench, options)
+    ports = () if options.port is None else (options.port,)
+    # A folder of its own: the sweep's logs are part of what was measured, and may be in use right now.
+    spec = dataclasses.replace(specify(bench, plan, bench.folder(plan) / "serve"), http_ports=ports)
     serve(spec, tell=lambda text: print(text, flush=True))
     return 0
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    from anarchy.serving.health import UnhealthyError
-    from anarchy.serving.stack import DeploymentFaultError
     from anarchy.sweep import sweep
 
     _end_with_parent()
     bench = _open(options)
     if options.log:
-        options.log.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        print(sweep(bench, _deployment(bench, options), log=options.log))
-    except (DeploymentFaultError, UnhealthyError) as error:
-        print(f"anarchy: the deployment failed: {error}", file=sys.stderr)
-        print("  remedy: read the log named above; run again: sealed cells are kept", file=sys.stderr)
-        return 1
+        _make_folder(options.log.parent)
+    print(sweep(bench, _deployment(bench, options), log=options.log))
     return 0
+
+
+def _make_folder(folder: Path) -> None:
+    from anarchy.trace.writer import disk_errors
+
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def _deployment(bench: Any, options: argparse.Namespace) -> Any:
@@ -170,12 +190,14 @@ def _deployment(bench: Any, options: argparse.Namespace) -> Any:
 
 
 def _estimate(options: argparse.Namespace) -> int:
+    from anarchy.estimate import REPLICATES
     from anarchy.system import estimate_system
 
     bench = _open(options)
     system = (options.experiment, options.model, options.topology)
     folder = bench.layout.estimates(*system)
-    estimate_system(bench, *system, replicates=options.replicates).write(folder)
+    replicates = REPLICATES if options.replicates is None else options.replicates
+    estimate_system(bench, *system, replicates=replicates).write(folder)
     print(folder)
     return 0
 
@@ -197,9 +219,10 @@ def _report(options: argparse.Namespace) -> int:
     from anarchy.run_info import run_info
 
     bench = _open(options)
-    verdicts = json.loads(bench.layout.claims.with_suffix(".json").read_text(encoding="utf-8"))
+    systems = _systems(bench)
+    verdicts = _verdicts(bench.layout.claims.with_suffix(".json"))
     report.write_summary(bench.layout)
-    facts = run_info(bench, report.load_systems(bench.layout))
+    facts = run_info(bench, systems)
     print(report.write(bench.layout, report.render(bench.layout, facts, verdicts)))
     return 0
 
@@ -208,8 +231,33 @@ def _summary(options: argparse.Namespace) -> int:
     from anarchy import report
 
     bench = _open(options)
-    print(report.terminal_summary(report.load_systems(bench.layout), bench.layout.report))
+    print(report.terminal_summary(_systems(bench), bench.layout.report))
     return 0
+
+
+def _systems(bench: Any) -> Any:
+    """Every system with estimates; raises UserError when there is none."""
+    from anarchy.report import load_systems
+
+    systems = load_systems(bench.layout)
+    if not systems:
+        raise UserError(
+            "holds no estimates, so there is nothing to report",
+            where=bench.layout.root,
+            remedy="run `make reproduce`",
+        )
+    return systems
+
+
+def _verdicts(path: Path) -> Any:
+    """What `anarchy claims` wrote; raises UserError when it is missing or not whole."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        found = "does not exist"
+    except json.JSONDecodeError as error:
+        found = f"is not JSON: {error}"
+    raise UserError(found, where=path, remedy="run `anarchy claims`, with the same options")
 
 
 def _unlock(_: argparse.Namespace) -> int:

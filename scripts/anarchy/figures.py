@@ -20,7 +20,7 @@ from anarchy import style
 from anarchy.errors import UserError
 from anarchy.layout import Layout
 from anarchy.style import BLACK, DOUBLE, GREY, SERIES, SINGLE, styled
-from anarchy.tables import interval, is_missing, number, spaced
+from anarchy.tables import interval, is_missing, spaced
 
 NAMES: Final = ("poa", "performance", "decomposition")
 """Figures that `draw` makes of every workload."""
@@ -95,7 +95,7 @@ def poa_against_concurrency(
         words = interval(plateau["poa_hat"], plateau.get("lo"), plateau.get("hi"))
         axes.plot(
             span, [plateau["poa_hat"]] * 2, color=style.GREEN, linestyle="-.", zorder=4.5,
-            label=f"plateau {words}",
+            label=f"plateau, mean of its cells {words}",
         )  # fmt: skip
     _knee(axes, found, label=True)
     _curve(axes, good, "poa_hat", SERIES[0], "PoA-hat, 95 % interval")
@@ -123,14 +123,13 @@ def performance_against_concurrency(
         ("inter-token latency, ms", 1e3, (("itl_mean", "ITL, mean"),)),
         ("throughput, requests/s", 1.0, (("throughput_rps", "throughput"),)),
     )
-    place = 0
+    looks = iter((*SERIES[:3], (BLACK, "D", "-")))
     for axes, (ylabel, factor, series) in zip(panels, content, strict=True):
         style.log_concurrency(axes, rows, sparse=wide)
         _shade_regimes(axes, rows, found)
         _knee(axes, found, label=axes is panels[0])
         for column, label in series:
-            _curve(axes, good, column, SERIES[place], label, factor)
-            place += 1
+            _curve(axes, good, column, next(looks), label, factor)
         axes.set_ylabel(ylabel)
         if axes is panels[0]:
             names = [name + bound for name, _ in series for bound in ("", "_lo", "_hi")]
@@ -184,9 +183,8 @@ def decomposition_against_concurrency(
     knee = found.get("knee") or {}
     if knee.get("exists") and len(grid) > 1:
         at = np.interp(math.log(knee["knee"]), np.log(grid), slots)
-        axes.axvline(
-            at, color=style.PURPLE, linewidth=1.2, zorder=1.5, label=f"knee C = {number(knee['knee'])}"
-        )
+        words = interval(knee["knee"], knee.get("lo"), knee.get("hi"))
+        axes.axvline(at, color=style.PURPLE, linewidth=1.2, zorder=1.5, label=f"knee C = {words}")
     axes.set_xlim(-0.6, len(grid) - 0.4)
     crowded = len(grid) * style.text_width("000 ") > 0.8 * width
     axes.set_xticks(slots, [f"{int(C)}" for C in grid], rotation=90 if crowded else 0)
@@ -231,7 +229,9 @@ def overview(cells: pd.DataFrame, systems: Sequence[Info], width: float = DOUBLE
             axes.set_ylabel("PoA-hat")
         axes.set_title(str(there["workload_title"].iloc[0]), loc="left")
         bounds = ["poa_hat", "poa_hat_lo", "poa_hat_hi"]
-        style.log_values(axes, rows[rows["valid"].astype(bool)], bounds, include=1.0, headroom=0.06)
+        style.log_values(
+            axes, rows[rows["valid"].astype(bool)], bounds, include=1.0, headroom=0.06, to_tick=True
+        )
     if any((info.get("knee") or {}).get("exists") for s in systems for info in s["workloads"].values()):
         panels[0].plot(
             [],

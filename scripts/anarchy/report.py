@@ -30,7 +30,8 @@ TEMPLATE: Final = Path(__file__).with_name("report.html.j2")
 
 READING: Final = {
     "poa": "PoA-hat against concurrency, both logarithmic. Shading names the regimes; the vertical line is "
-    "the knee with its interval, the ring the first measured point at or after it.",
+    "the knee with its interval, the ring the first measured point at or after it. The plateau's line is the "
+    "geometric mean of its cells, each weighing the same.",
     "performance": "Time to first token, inter-token latency and throughput against concurrency.",
     "decomposition": "PoA-hat as a product: bars stacked on a logarithmic axis multiply up to it. "
     "Routing alone is PoA-cal; freezing is congestion the index leaves out of its optimum; dynamics is "
@@ -112,7 +113,8 @@ def write_summary(layout: Layout) -> list[Path]:
     cells = pd.concat([system.cells for system in systems])
     summary = tables.summary_table(systems)
     folder = layout.root / "tables"
-    words = tables.caption("Plateau, knee and deepest point of every system.", style.engine_label(cells))
+    what = f"Plateau, knee and deepest point of every system, {tables.workload_titles(systems)}."
+    words = tables.caption(what, style.engine_label(cells))
     return [
         *style.save(
             figures.overview(cells, [s.info for s in systems]),
@@ -125,12 +127,12 @@ def write_summary(layout: Layout) -> list[Path]:
 
 
 def terminal_summary(systems: Sequence[System], report: Path | None = None) -> str:
-    """The run's result in a few lines: plateau, first post-knee point, PoA-hat at the deepest point.
+    """The run's result in a few lines: plateau, knee, first post-knee point, PoA-hat at the deepest point.
 
     Plain text without colours, as wide as it needs to be; ends with where the report is.
     """
     summary = tables.summary_table(systems)
-    words = tables.summary_words(summary).drop(columns=["knee at C", "valid cells"])
+    words = tables.summary_words(summary).drop(columns=["valid cells"])
     words = words.rename(
         columns={"first post-knee C": "first\npost-knee C", "PoA-hat at deepest C": "PoA-hat at\ndeepest C"}
     )
@@ -147,7 +149,8 @@ def terminal_summary(systems: Sequence[System], report: Path | None = None) -> s
         lines.append(
             f"{uncounted} of {int(summary['cells'].sum())} cells are not counted; the report says why."
         )
-    lines.append(f"{_label(systems)}.")
+    workloads = ", ".join(dict.fromkeys(summary["workload"]))
+    lines.append(f"{_label(systems)}; {workloads}.")
     if report is not None:
         lines.append(f"report: {report}")
     return "\n".join(lines)
@@ -203,7 +206,12 @@ def _section(layout: Layout, system: System, run_info: Mapping[str, Any]) -> dic
         "title": system.title,
         "label": style.engine_label(system.cells),
         "part_of_run": listed is None or [EXPERIMENT, model, topology] in [list(entry) for entry in listed],
-        "findings": [describe(system, workload) for workload in system.info["workloads"]],
+        "findings": [
+            words
+            for workload in system.info["workloads"]
+            for words in (describe(system, workload), _fits(system, workload))
+            if words
+        ],
         "deviations": list(system.info.get("deviations") or []),
         "pictures": pictures,
         "table": _plain(tables.equilibrium_words(tables.equilibrium_table(system.cells))),
@@ -247,13 +255,13 @@ def describe(system: System, workload: str) -> str:
         if not is_missing(knee.get("first_post_knee")):
             parts.append(f"first post-knee point C = {knee['first_post_knee']}")
         others = [
-            f"{name} {MISSING if is_missing(knee.get(key)) else knee[key]}"
-            for key, name in (
-                ("kneedle", "Kneedle C ="),
-                ("slo_crossing", "TTFT P99 over twice its plateau at C ="),
+            none if is_missing(knee.get(key)) else f"{some} C = {tables.whole(knee[key])}"
+            for key, some, none in (
+                ("kneedle", "Kneedle says", "Kneedle finds none"),
+                ("slo_crossing", "TTFT P99 > 2x its plateau from", "TTFT P99 nowhere > 2x its plateau"),
             )
         ]
-        parts.append(f"for comparison: {', '.join(others)}")
+        parts.append(f"for comparison, without intervals: {', '.join(others)}")
     else:
         parts.append("no knee found on this grid")
     if knee.get("note"):
@@ -267,17 +275,32 @@ def describe(system: System, workload: str) -> str:
     return f"{system.title}, {found.get('title', workload)}: {'; '.join(parts)}."
 
 
+def _fits(system: System, workload: str) -> str:
+    """How well the affine latency curve fits, by launch; empty where the estimates do not say."""
+    found = system.info["workloads"][workload]
+    shares = [
+        f"launch {launch} {number(fit['affine']['quality']['r2'])}"
+        for launch, fit in (found.get("curves") or {}).items()
+        if not is_missing(((fit.get("affine") or {}).get("quality") or {}).get("r2"))
+    ]
+    if not shares:
+        return ""
+    return f"R² of the affine latency curve, {found.get('title', workload)}: {', '.join(shares)}."
+
+
 def _attempts(systems: Sequence[System]) -> list[dict[str, Any]]:
     """Every attempt as text, ordered as measured within its system."""
     rows = []
     for system in systems:
         for row in system.attempts.sort_values(["trial", "started_at", "attempt"]).to_dict("records"):
             valid = bool(row["valid"])
+            uncounted = not is_missing(row.get("counted")) and not row["counted"]
+            passed = "valid, not counted" if uncounted else "valid"
             rows.append(
                 {
                     "system": system.title,
                     "valid": valid,
-                    "verdict": "valid" if valid else spaced(str(row.get("reasons") or "")),
+                    "verdict": passed if valid else spaced(str(row.get("reasons") or "")),
                     "words": [
                         str(row["workload"]),
                         str(row["policy"]),
@@ -347,15 +370,19 @@ def _versions(systems: Sequence[System], run_info: Mapping[str, Any]) -> list[tu
         *(system.info.get("versions") or {} for system in systems),
     ):
         for name, version in source.items():
-            versions.setdefault(str(name), set()).add(str(version))
+            if version is not None:
+                versions.setdefault(str(name), set()).add(str(version))
     rows = [(name, ", ".join(sorted(found))) for name, found in sorted(versions.items())]
-    rows += [(str(name), str(value)) for name, value in (run_info.get("machine") or {}).items()]
+    machine = run_info.get("machine") or {}
+    rows += [(str(name), str(value)) for name, value in machine.items() if value is not None]
     return rows + ([("commit of this project", str(run_info["commit"]))] if run_info.get("commit") else [])
 
 
 def _regenerate(tier: str, systems: Sequence[System], run_info: Mapping[str, Any]) -> list[tuple[str, str]]:
-    commands = [("this report as it was made", str(run_info["command"]))] if run_info.get("command") else []
-    commands.append(("everything", f"make reproduce TIER={tier}"))
+    everything = f"make reproduce TIER={tier}"
+    made = str(run_info.get("command") or everything).strip()
+    commands = [("this report as it was made", made)] if made != everything else []
+    commands.append(("everything", everything))
     models = list(dict.fromkeys(system.key[0] for system in systems))
     return commands + [(f"{model} alone", f"make reproduce TIER={tier} MODELS={model}") for model in models]
 

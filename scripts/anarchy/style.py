@@ -28,7 +28,7 @@ from matplotlib.textpath import TextPath
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from anarchy.errors import UserError
-from anarchy.tables import write_whole
+from anarchy.tables import engine_words, write_whole
 
 SINGLE: Final = 3.35
 """Width of one column in print, inches."""
@@ -131,16 +131,8 @@ def engine_label(cells: pd.DataFrame) -> str:
             where="column engine",
             remedy="fill the column `engine` (`simulated` or the GPU's name), or make the estimates again",
         )
-    parts = ["simulated engine" if engine == "simulated" else f"{engine} engine" for engine in engines]
-    dilation = sorted({float(factor) for factor in cells["dilation"].dropna()})
-    if dilation and dilation[-1] > 1:
-        span = f"{dilation[0]:g}x" if len(dilation) == 1 else f"{dilation[0]:g}x to {dilation[-1]:g}x"
-        parts.append(f"model time dilated {span}")
-    if "simulated" in engines:
-        parts.append("predicted B200 timing table")
-    parts += [f"tier {tier}" for tier in sorted(set(cells["tier"].dropna()))]
-    parts += [f"intervals: 95 % {kind}" for kind in interval_kinds(cells)]
-    return ", ".join(parts)
+    dilations = [float(factor) for factor in cells["dilation"].dropna()]
+    return engine_words(engines, dilations, list(cells["tier"].dropna()), interval_kinds(cells))
 
 
 def interval_kinds(cells: pd.DataFrame) -> list[str]:
@@ -235,14 +227,16 @@ def save(figure: Figure, stem: Path, cells: pd.DataFrame) -> list[Path]:
 
 
 def log_concurrency(axes: Axes, rows: pd.DataFrame, sparse: bool = False) -> None:
-    """Logarithmic C with ticks at powers of two (of four where there is little room)."""
+    """Logarithmic C with ticks at powers of two (of four where there is little room) and at the deepest C."""
     axes.set_xscale("log")
     if not rows.empty:
         low, high = float(rows["concurrency"].min()), float(rows["concurrency"].max())
         axes.set_xlim(low / 1.25, high * 1.25)
         step = 2 if sparse and high / low > 32 else 1
         powers = range(math.ceil(math.log2(low)), math.floor(math.log2(high)) + 1)
-        axes.xaxis.set_major_locator(FixedLocator([2.0**power for power in powers][::step]))
+        apart = high / (2.6 if sparse else 1.6)
+        ticks = [2.0**power for power in list(powers)[::step] if 2.0**power < apart]
+        axes.xaxis.set_major_locator(FixedLocator([*ticks, high]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlabel("concurrency C" if sparse else "concurrency C (requests in flight)")
@@ -255,8 +249,12 @@ def log_values(
     include: float | None = None,
     factor: float = 1.0,
     headroom: float = 0.14,
+    to_tick: bool = False,
 ) -> None:
-    """Logarithmic values with room above for words and below for marks, ticks written out."""
+    """Logarithmic values with room above for words and below for marks, ticks written out.
+
+    ``to_tick``: the axis goes on to the first tick above all values.
+    """
     values = good[list(columns)].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float).ravel() * factor
     values = values[np.isfinite(values) & (values > 0)]
     if include is not None:
@@ -264,8 +262,12 @@ def log_values(
     axes.set_yscale("log")
     low, high = (float(values.min()), float(values.max())) if len(values) else (1.0, 10.0)
     decades = max(math.log10(high / low), 0.3)
-    axes.set_ylim(low / 10 ** (0.14 * decades), high * 10 ** (headroom * decades))
     steps = (1.0, 2.0, 5.0) if decades < 2.6 else (1.0,)
+    top = high * 10 ** (headroom * decades)
+    if to_tick:
+        decade = 10.0 ** math.floor(math.log10(high))
+        top = max(top, 1.02 * min(step * decade for step in (*steps, 10.0) if step * decade >= high))
+    axes.set_ylim(low / 10 ** (0.14 * decades), top)
     axes.yaxis.set_major_locator(LogLocator(subs=steps))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())

@@ -48,6 +48,7 @@ RUNNING_BYTES_PER_REQUEST = 1_600
 Dynamo writes whatever the log level; sealed and compressed they take a tenth (measured)."""
 COMPRESS_ABOVE = 1_000_000
 """Logs above so many bytes are compressed when their deployment has ended."""
+LOGS_FOLDER = "logs"
 SITTINGS_FILE = "sittings.jsonl"
 """What each start of a deployment's stack took, a line after each cell; beside deployment.json."""
 
@@ -125,7 +126,7 @@ def _measure(
             f"{len(cells)} of {len(plan.cells)} cells to measure"
         )
         _note_sitting(folder, sitting)
-        with Deployment(specify(bench, plan), max_concurrency=largest) as deployment:
+        with Deployment(specify(bench, plan, folder / LOGS_FOLDER), max_concurrency=largest) as deployment:
             sitting.start_s = time.monotonic() - started
             session = _Session(plan, folder, deployment, progress, sitting)
             progress.say(f"healthy after {sitting.start_s:.1f} s, {session.prove()}")
@@ -140,7 +141,7 @@ def _measure(
                     queue.append((cell, attempt + 1))
         sitting.stop_s = time.monotonic() - started - sitting.start_s - sitting.cells_s
         _note_sitting(folder, sitting)
-    _compress_logs(folder / "logs")
+    _compress_logs(folder / LOGS_FOLDER)
 
 
 def _elsewhere_s(bench: Workbench, plan: DeploymentPlan) -> float:
@@ -194,13 +195,15 @@ def _deserves_another(manifest: Manifest, attempt: int, attempts: int) -> bool:
     return attempt < attempts and bool(reasons) and reasons <= MACHINE_GATES
 
 
-def specify(bench: Workbench, plan: DeploymentPlan) -> DeploymentSpec:
-    """Translate a planned deployment into what the serving stack is told; writes the timing table for it."""
-    logs = bench.folder(plan) / "logs"
+def specify(bench: Workbench, plan: DeploymentPlan, logs: Path) -> DeploymentSpec:
+    """Translate a planned deployment into what the serving stack is told.
+
+    Writes the timing table for it into ``logs``, where every process's log goes as well.
+    """
     with disk_errors(logs):
         logs.mkdir(parents=True, exist_ok=True)
-    timing = logs / "timing.npz"
-    write_npz(bench.profiles[plan.model.profile], timing)
+        timing = logs / "timing.npz"
+        write_npz(bench.profiles[plan.model.profile], timing)
     largest = max(cell.concurrency for cell in plan.cells)
     return DeploymentSpec(
         model=plan.model.name,

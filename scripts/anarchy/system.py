@@ -175,7 +175,7 @@ def deviations(plans: Sequence[DeploymentPlan], manifests: Sequence[Manifest]) -
         stack = sorted({str(manifest.versions.get("ai-dynamo")) for manifest in manifests})
         found += [
             "simulated engines follow a predicted timing table; no GPU was used",
-            f"Dynamo {', '.join(stack)}, mock engine, file discovery, ZMQ (the paper: 0.9.0, vLLM, etcd, NATS)",
+            f"Dynamo {', '.join(stack)}, mock engine, files, ZMQ (the paper: 0.9.0, vLLM, etcd, NATS)",
             f"KV transfer modelled at {DeploymentSpec.kv_transfer_bandwidth:g} GB/s, ours",
         ]
     for workload in {cell.workload.name: cell.workload for plan in plans for cell in plan.cells}.values():

@@ -35,6 +35,14 @@ CELL_COLUMNS: Final = (
 )
 """Columns of cells.parquet that figures and tables need."""
 
+NUMBER_COLUMNS: Final = ("n_requests", "n_windows", *CELL_COLUMNS[CELL_COLUMNS.index("dynamics") :])
+"""Those of them that hold numbers which a cell that does not count lacks."""
+
+LABEL_COLUMNS: Final = tuple(
+    name for name in CELL_COLUMNS if name not in (*NUMBER_COLUMNS, "interval_kind", "regime")
+)
+"""Those of them that every cell has, counted or not."""
+
 
 @dataclass(frozen=True)
 class System:
@@ -81,11 +89,16 @@ def _load(folder: Path) -> System:
         raise UserError("does not exist", where=str(error.filename or folder), remedy=remedy) from None
     except (OSError, ValueError) as error:
         raise UserError(f"cannot be read: {error}", where=folder, remedy=remedy) from None
-    missing = [column for column in CELL_COLUMNS if column not in cells]
+    missing = [name for name in CELL_COLUMNS if name not in cells]
+    if "valid" in cells and not cells["valid"].any():
+        cells = cells.assign(**{name: None for name in missing if name not in LABEL_COLUMNS})
+        missing = [name for name in missing if name in LABEL_COLUMNS]
     if missing:
         raise UserError(
             f"lacks the columns {', '.join(missing)}", where=folder / "cells.parquet", remedy=remedy
         )
+    numbers = {name: pd.to_numeric(cells[name], errors="coerce") for name in NUMBER_COLUMNS}
+    cells = cells.assign(**{name: values.astype(float) for name, values in numbers.items()})
     return System(info, _ordered(cells, list(info["workloads"])), attempts, folder)
 
 
@@ -254,7 +267,7 @@ def summary_words(table: pd.DataFrame) -> pd.DataFrame:
     ]  # fmt: skip
     words["first post-knee C"] = list(map(whole, table["first_post_knee"]))
     words["PoA-hat at deepest C"] = [
-        f"{text} at {depth}"
+        MISSING if depth == MISSING else f"{text} at {depth}"
         for text, depth in zip(
             _intervals(table, "deepest"), list(map(whole, table["deepest_concurrency"])), strict=True
         )
@@ -263,6 +276,31 @@ def summary_words(table: pd.DataFrame) -> pd.DataFrame:
         f"{valid} of {total}" for valid, total in zip(table["cells_valid"], table["cells"], strict=True)
     ]
     return pd.DataFrame(words)
+
+
+def workload_titles(systems: Sequence[System]) -> str:
+    """The workloads of systems, for people and once each: ``unique prompts, 5 prompt templates``."""
+    titles = (
+        str(found.get("title", name))
+        for system in systems
+        for name, found in system.info["workloads"].items()
+    )
+    return ", ".join(dict.fromkeys(titles))
+
+
+def engine_words(
+    engines: Sequence[str], dilations: Sequence[float], tiers: Sequence[str], kinds: Sequence[str]
+) -> str:
+    """What numbers come from, in one line: engines, time dilation, timing table, tiers, kinds of interval."""
+    engines, dilations = sorted(set(engines)), sorted(set(dilations))
+    parts = ["simulated engine" if engine == "simulated" else f"{engine} engine" for engine in engines]
+    if dilations and dilations[-1] > 1:
+        span = f"{dilations[0]:g}x" if len(dilations) == 1 else f"{dilations[0]:g}x to {dilations[-1]:g}x"
+        parts.append(f"model time dilated {span}")
+    if "simulated" in engines:
+        parts.append("predicted B200 timing table")
+    parts += [f"tier {tier}" for tier in sorted(set(tiers))]
+    return ", ".join(parts + [f"intervals: 95 % {kind}" for kind in kinds])
 
 
 def caption(what: str, label: str) -> str:

@@ -132,7 +132,7 @@ class Workflow:
         """What decides a verdict: the published values and the rules."""
         package = relative(PROJECT / "scripts" / "anarchy")
         claims = relative(PROJECT / "data" / "paper" / "claims.yaml")
-        return [claims, package / "claims.py", package / "claim_rules.py"]
+        return [claims, package / "claims.py", package / "claim_rules.py", package / "tables.py"]
 
     @property
     def drawing_sources(self) -> list[Path]:

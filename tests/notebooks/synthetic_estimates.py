@@ -66,6 +66,24 @@ def write_results(
     return layout
 
 
+def spoil(layout: Layout, model: str, topology: str, experiment: str = "equilibrium") -> None:
+    """Make a system one of which no cell counts: rows and document without any number, as estimated then."""
+    folder = layout.estimates(experiment, model, topology)
+    cells = pd.read_parquet(folder / "cells.parquet")
+    labels = [
+        *("experiment", "tier", "model", "model_title", "topology", "topology_title", "policy", "engine"),
+        *("dilation", "workload", "workload_title", "concurrency"),
+    ]
+    cells = cells[labels].assign(valid=False, reasons="errors, short", n_launches=0)
+    cells.to_parquet(folder / "cells.parquet", index=False)
+    attempts = pd.read_parquet(folder / "attempts.parquet").assign(valid=False, reasons="errors,short")
+    attempts.to_parquet(folder / "attempts.parquet", index=False)
+    info = json.loads((folder / "system.json").read_text(encoding="utf-8"))
+    for found in info["workloads"].values():
+        found |= {"plateau": None, "deepest": None, "rise": None, "curves": {}, "knee": {"exists": False}}
+    (folder / "system.json").write_text(json.dumps(info), encoding="utf-8")
+
+
 def _cell(
     shape: dict[str, Any], workload: str, C: int, launches: int, reasons: str, rng: np.random.Generator
 ) -> dict[str, Any]:
@@ -141,9 +159,10 @@ def _info(
         **common,
         "pool": shape["pool"],
         "workloads": {
-            name: _workload(shape, cells[cells["workload"] == name], name, grid) for name in workloads
+            name: _workload(shape, cells[cells["workload"] == name], name, grid, launches)
+            for name in workloads
         },
-        "versions": {"dynamo": "1.5.1", "anarchy": "0.1.0", "python": "3.11.2"},
+        "versions": {"dynamo": "1.5.1", "anarchy": "0.1.0", "python": "3.11.2", "vllm": None},
         "deployments": [
             {"trial": trial, "start_s": 6.1, "cells_s": 221.0, "stop_s": 1.2, "wall_s": 228.3,
              "routing_test": {"ok": True, "p_value": 0.41}}
@@ -153,27 +172,37 @@ def _info(
     }  # fmt: skip
 
 
-def _workload(shape: dict[str, Any], cells: pd.DataFrame, name: str, grid: tuple[int, ...]) -> dict[str, Any]:
+def _workload(
+    shape: dict[str, Any], cells: pd.DataFrame, name: str, grid: tuple[int, ...], launches: int
+) -> dict[str, Any]:
     knee = shape["knee"]
     level = cells[(cells["regime"] == "plateau") & cells["valid"]]
     deepest = cells[cells["valid"]].iloc[-1]
-    mean = float(level["poa_hat"].mean())
+    mean = float(np.exp(np.log(level["poa_hat"].astype(float)).mean()))
+    rise = float(deepest["poa_hat"]) / mean
     first = next((C for C in grid if knee and knee <= C), None)
     return {
         "title": WORKLOADS[name],
         "knee": {
             "exists": knee is not None, "knee": knee, "lo": knee and knee * 0.9, "hi": knee and knee * 1.12,
-            "first_post_knee": first, "slope_before": 0.03, "slope_after": shape["growth"], "kneedle": first,
+            "first_post_knee": first, "slope_before": 0.03, "slope_after": shape["growth"],
+            "kneedle": first and float(first),
             "slo_crossing": first,
             "note": "" if knee else "one straight line fits as well as two",
         },
         "plateau": {
             "poa_hat": mean, "lo": mean * 0.96, "hi": mean * 1.05, "c_from": int(level["concurrency"].min()),
             "c_to": int(level["concurrency"].max()), "n_cells": len(level),
+            "cells_lo": float(level["poa_hat"].min()), "cells_hi": float(level["poa_hat"].max()),
         },
         "deepest": {
             "concurrency": int(deepest["concurrency"]), "poa_hat": float(deepest["poa_hat"]),
             "lo": float(deepest["poa_hat_lo"]), "hi": float(deepest["poa_hat_hi"]),
         },
-        "curves": {"affine": {"alpha": 0.02, "beta": 0.001, "r2": 0.8}, "full_r2": 0.9},
+        "rise": {"value": rise, "lo": rise * 0.93, "hi": rise * 1.08},
+        "curves": {
+            str(launch): {"affine": {"alpha": 0.02, "beta": 0.001, "quality": {"r2": 0.345}},
+                          "full": {"quality": {"r2": 0.967}}}
+            for launch in range(1, launches + 1)
+        },
     }  # fmt: skip

@@ -238,6 +238,15 @@ C1_CASES: list[tuple[list[System], str, str]] = [
     (spoiled("deepest", "hi", value=None), "inconclusive", "without intervals"),
     (spoiled("regimes", value=[[8, "plateau"], [128, "growth"]]), "inconclusive", "regime artifact"),
     (spoiled("regimes", value=[]), "inconclusive", "artifact, plateau, growth"),
+    (spoiled("knee", "slope_before", value=0.15), "reproduced", "exponent of C 0.15"),
+    (spoiled("knee", "slope_before", value=0.16), "inconclusive", "not stable"),
+    (spoiled("knee", "slope_before", value=-0.16), "inconclusive", "not stable"),
+    (spoiled("knee", "slope_before", value=None), "inconclusive", "was not told"),
+    (
+        spoiled("plateau", "cells_hi", value=13.0, systems=spoiled("plateau", "cells_lo", value=11.0)),
+        "reproduced",
+        "its cells 11.0 to 13.0",
+    ),
 ]
 
 
@@ -246,6 +255,29 @@ def test_three_regimes(systems: list[System], outcome: str, word: str):
     verdict = verdict_on("C1", systems)
     assert verdict.verdict == outcome
     assert any(word in part.reason for part in verdict.parts), verdict
+
+
+def test_the_rise_has_its_interval_where_it_was_estimated():
+    systems = spoiled("rise", value={"value": 20.0, "lo": 18.0, "hi": 22.0})
+    verdict = verdict_on("C1", systems)
+    assert "20.0 [18.0, 22.0]" in verdict.measured
+    assert [(part.measured, part.lo, part.hi) for part in verdict.parts] == [(20.0, 18.0, 22.0)] * 3
+    without = verdict_on("C1", all_systems()).parts[1]
+    assert (without.measured, without.lo) == (pytest.approx(250 / 12), None)
+
+
+@pytest.mark.parametrize(
+    ("claim", "word"),
+    [
+        ("C1", "fewer than 30 windows or C < m, our definition"),
+        ("C1", "under 11 % a doubling), ours"),
+        ("C3", "near 1 by construction, while the paper's cost model is uncalibrated"),
+        ("C7", "how deep the paper went is not known to us"),
+        ("C12", "in a closed loop decode cannot saturate once prefill has"),
+    ],
+)
+def test_what_has_to_be_known_is_said_with_the_verdict(claim: str, word: str):
+    assert word in verdict_on(claim, all_systems()).reason
 
 
 def test_regimes_may_stand_at_the_system():
@@ -337,7 +369,7 @@ def test_no_plateau_leaves_the_level_open():
 @pytest.mark.parametrize(
     ("deepest", "outcome"),
     [
-        ({"concurrency": 512, "poa_hat": 40.0, "lo": 38.0, "hi": 43.0}, "not reproduced"),
+        ({"concurrency": 512, "poa_hat": 40.0, "lo": 38.0, "hi": 43.0}, "inconclusive"),
         ({"concurrency": 512, "poa_hat": 140.0, "lo": 130.0, "hi": 150.0}, "inconclusive"),
         ({"concurrency": 512, "poa_hat": 390.0, "lo": 380.0, "hi": 398.0}, "reproduced"),
         ({"concurrency": 512, "poa_hat": 900.0, "lo": 890.0, "hi": 910.0}, "not reproduced"),
@@ -347,6 +379,12 @@ def test_no_plateau_leaves_the_level_open():
 )
 def test_deep_saturation(deepest: dict[str, Any] | None, outcome: str):
     assert verdict_on("C7", spoiled("deepest", value=deepest)).verdict == outcome
+
+
+@pytest.mark.parametrize(("value", "word"), [(40.0, "below it"), (900.0, "above it")])
+def test_deep_saturation_says_on_which_side_it_lies(value: float, word: str):
+    deepest = {"concurrency": 512, "poa_hat": value, "lo": value - 2, "hi": value + 2}
+    assert all(word in part.reason for part in verdict_on("C7", spoiled("deepest", value=deepest)).parts)
 
 
 def test_without_a_knee_nothing_is_deep():
@@ -375,6 +413,11 @@ def test_prefill_first(found: dict[str, Any] | None, outcome: str):
     verdict = verdict_on("C12", spoiled("growth", value=found))
     assert verdict.verdict == outcome
     assert verdict.reason
+
+
+def test_both_growths_are_given_with_their_intervals():
+    reason = verdict_on("C12", all_systems()).parts[0].reason
+    assert reason == "TTFT grows 60.0 [50.0, 70.0] times, ITL 1.20 [1.10, 1.30] times"
 
 
 def test_a_system_file_without_growth_is_not_testable():
@@ -445,6 +488,19 @@ def test_files(tmp_path: Path):
     text = files[2].read_text()
     assert text.count("\n| C") == len(rows)
     assert "(96, 128]" in text
+    assert "Engine: simulated engine, model time dilated 3x, predicted B200 timing table, tier full." in text
+    assert {(row["tier"], row["dilation"]) for row in rows if row["engine"]} == {("full", "3x")}
+    assert first[0]["quantity"] == first[1]["quantity"] == "PoA-hat on the plateau"
+    assert "| PoA-hat on the plateau | 18.7 [18.2, 19.2] |" in text
+    assert "PoA-hat on the plateau. Nemotron-4-340B 1P2D: 18.7 [18.2, 19.2]; " in text
+
+
+@pytest.mark.parametrize(
+    ("launches", "kind"), [(1, "95 % within-run"), (2, "95 % within-run"), (3, "95 % across 3 launches")]
+)
+def test_the_kind_of_interval_is_said(launches: int, kind: str):
+    systems = [{**each, "deployments": [{}] * launches} for each in all_systems()]
+    assert verdict_on("C1", systems).label.endswith(f"intervals: {kind}")
 
 
 def test_a_bar_in_a_text_does_not_break_the_table():

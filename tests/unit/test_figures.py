@@ -130,9 +130,35 @@ def test_knee_and_first_post_knee_point_are_named_or_said_to_be_absent(quick: li
         knee = system.info["workloads"]["unique"]["knee"]
         if knee["exists"]:
             assert f"knee C = {knee['knee']:.0f} [" in said
+            bars = figures.decomposition_against_concurrency(system.cells, system.info, "unique")
+            assert f"knee C = {knee['knee']:.0f} [" in words(bars)
             assert f"first post-knee point, C = {knee['first_post_knee']}" in said
         else:
             assert "no knee found on this grid" in said
+
+
+def test_no_series_has_the_colour_of_the_knee(quick: list[System]) -> None:
+    figure = figures.performance_against_concurrency(quick[0].cells, quick[0].info, "unique")
+    lines = [group.lines[0] for axes in figure.axes for group in axes.containers]
+    assert len({line.get_color() for line in lines}) == len(lines) == 4
+    assert style.PURPLE not in {line.get_color() for line in lines}
+
+
+@pytest.mark.parametrize("width", [style.SINGLE, style.DOUBLE])
+def test_ticks_of_the_overview_reach_the_deepest_point_and_the_top(quick: list[System], width: float) -> None:
+    cells = pd.concat([system.cells for system in quick])
+    figure = figures.overview(cells, [system.info for system in quick], width)
+    figure.draw_without_rendering()
+    said = [tick.get_text() for tick in shown_ticks(figure.axes[0])]
+    assert "384" in said
+    ticks = [float(tick.label1.get_text()) for tick in figure.axes[0].yaxis.get_major_ticks()
+             if tick.label1 in shown_ticks(figure.axes[0])]  # fmt: skip
+    assert max(ticks) >= cells["poa_hat_hi"].max()
+
+
+def test_the_plateau_says_what_it_is(quick: list[System]) -> None:
+    figure = figures.poa_against_concurrency(quick[0].cells, quick[0].info, "unique")
+    assert "plateau, mean of its cells" in words(figure).replace("\n", " ")
 
 
 def test_stack_of_factors_ends_at_poa_hat_also_where_a_factor_is_below_one(quick: list[System]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -13,8 +12,9 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import psutil
 import pytest
 from load_fault_server import DECODE_IDS, PREFILL_IDS, FaultServer, Reply
 
@@ -23,9 +23,9 @@ from anarchy.load.cell import BACKOFF_MAX_S, ClientConfig, Labels, backoff_s
 from anarchy.load.client import run_client
 from anarchy.load.payload import Endpoint
 from anarchy.load.phases import PhasePlan
-from anarchy.load.report import ClientProgress, ClientReport
+from anarchy.load.report import ClientProgress, ClientReport, cpu_mark
 from anarchy.load.workload import Workload, WorkloadSpec
-from anarchy.serving.limits import files_needed
+from anarchy.preflight import check_open_files
 from anarchy.trace.schema import RequestRecord
 
 WORKLOAD = Workload(WorkloadSpec(input_tokens=16, output_tokens=10), seed=3)
@@ -282,8 +282,10 @@ def test_one_user() -> None:
 
 
 def test_six_hundred_users() -> None:
-    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < files_needed(600):
-        pytest.skip(f"needs ulimit -n {files_needed(600)}")
+    try:
+        check_open_files(600)
+    except UserError as error:
+        pytest.skip(error.what)
     with FaultServer() as server:
         report, records = run_cell(
             server, 600, stagger_s=1.0, deadline_s=30.0, phases={"warmup_s": 1.0, "measure_s": 0.5}
@@ -317,6 +319,27 @@ def test_self_observation() -> None:
     assert report.output_tokens_per_s == pytest.approx(10 * report.measured, rel=0.25)
     assert abs(report.started_at - time.time()) < 10
     assert report.to_dict()["schedule_delay"]["n"] == report.measured
+
+
+class CoreTimes(NamedTuple):
+    user: float
+    idle: float
+    iowait: float
+    guest: float
+
+
+def test_the_host_is_the_cores_that_the_client_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    def core(user: float, idle: float) -> CoreTimes:
+        return CoreTimes(user=user, idle=idle, iowait=1.0, guest=user / 2)
+
+    cores = [core(0.0, 9.0), core(6.0, 3.0), core(8.0, 1.0), core(0.0, 9.0)]
+    monkeypatch.setattr(psutil, "cpu_times", lambda percpu: cores)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {1, 2})
+    mark = cpu_mark()
+    assert (mark.host_busy, mark.host_total) == (14.0, 20.0)
+    # The mask names cores that a container shows under other numbers.
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {40, 41})
+    assert cpu_mark().host_total == 40.0
 
 
 def test_a_blocked_loop_shows_in_the_lag() -> None:
@@ -444,7 +467,7 @@ def test_too_few_open_files_is_a_user_error() -> None:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert server.connections == 0
     assert done.returncode == 1
-    assert "UserError: ulimit -n: only 300 open files are allowed" in done.stderr
+    assert "UserError: ulimit -n: at most 300 open files are allowed" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
 from anarchy.errors import UserError
-from anarchy.serving.limits import check_disk_space, check_open_files, files_needed
 from anarchy.serving.model_folder import VOCABULARY, write_model_folder
 from anarchy.serving.ports import MODEL_EXPRESS_PORT, check_ports, ephemeral_floor, free_ports
 from anarchy.serving.versions import machine_versions, serving_versions
@@ -42,16 +43,21 @@ def test_unusable_ports_are_refused(ports: tuple[int, ...]) -> None:
         check_ports(HOST, ports)
 
 
-def test_open_files() -> None:
-    check_open_files(512, limit=files_needed(512))
-    with pytest.raises(UserError, match="ulimit -n"):
-        check_open_files(512, limit=1024)
-
-
-def test_disk_space(tmp_path: Path) -> None:
-    check_disk_space(tmp_path / "not" / "yet", 1)
-    with pytest.raises(UserError, match="GB needed"):
-        check_disk_space(tmp_path / "not" / "yet", 10**18)
+def test_a_deployment_raises_a_low_soft_limit_on_open_files(tmp_path: Path) -> None:
+    code = f"""
+        import resource
+        from pathlib import Path
+        from anarchy.serving.spec import DeploymentSpec, RoutingPolicy
+        from anarchy.serving.stack import Deployment
+        folder = Path({str(tmp_path)!r})
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1024, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        policies = (RoutingPolicy("p", 0.0, 1.0),)
+        Deployment(DeploymentSpec("m", 1, 2, folder / "none.npz", policies, folder)).start()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "ulimit" not in done.stderr
+    assert "no such timing table" in done.stderr  # what is looked at next
 
 
 def test_model_folder(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -145,8 +146,31 @@ def test_a_lost_guardian_is_noticed_and_refuses_more(supervisor: Supervisor, tmp
     os.kill(supervisor.guardian_pid, signal.SIGKILL)
     wait_for_exit(supervisor, "guardian")
     assert gone([pid], within_s=2)
-    with pytest.raises((ProcessDiedError, OSError)):
+    with pytest.raises(ProcessDiedError, match=r"guardian.*SIGKILL"):
         start(supervisor, "another", "pass", tmp_path)
+    with pytest.raises(ProcessDiedError, match=r"guardian.*SIGKILL"):
+        supervisor.end("worker")
+
+
+@pytest.mark.parametrize(("order", "status"), [(None, 0), (b"nonsense\n", 1)], ids=["unread", "nonsense"])
+def test_the_guardian_removes_the_scratch_folder(order: bytes | None, status: int, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    command = {"do": "start", "name": "a", "argv": ["sleep", "60"], "env": dict(os.environ), "cwd": "/"}
+    ours, theirs = socket.socketpair()
+    with theirs:
+        words = [sys.executable, "-m", "anarchy.serving.guardian", str(theirs.fileno()), "0.5", str(scratch)]
+        guardian = subprocess.Popen(words, pass_fds=[theirs.fileno()], stderr=subprocess.DEVNULL)
+    with ours:
+        ours.sendall(json.dumps({**command, "log": str(tmp_path / "a.log")}).encode() + b"\n")
+        # Closing with this event unread resets the guardian's end instead of ending it.
+        event = json.loads(ours.recv(4096, socket.MSG_PEEK))
+        if order is not None:
+            ours.sendall(order)
+            guardian.wait(timeout=10)
+    assert guardian.wait(timeout=10) == status
+    assert not scratch.exists()
+    assert gone([event["pid"]], within_s=2)
 
 
 def test_stop_is_idempotent_and_quick(tmp_path: Path) -> None:

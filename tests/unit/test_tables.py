@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "notebooks"))
-from synthetic_estimates import write_results
+from synthetic_estimates import spoil, write_results
 
-from anarchy import report, tables
+from anarchy import figures, report, tables
 from anarchy.errors import UserError
 from anarchy.layout import Layout
 from anarchy.tables import System, load_system, load_systems
@@ -150,6 +151,48 @@ def test_lacking_column_is_named(layout: Layout) -> None:
     pd.read_parquet(path).drop(columns="poa_cal_lo").to_parquet(path)
     with pytest.raises(UserError, match="lacks the columns poa_cal_lo"):
         load_systems(layout)
+
+
+def test_system_of_which_no_cell_counts_is_shown_all_the_same(layout: Layout) -> None:
+    spoil(layout, "llama-3.1-70b", "1p2d")
+    system = load_system(layout, "equilibrium", "llama-3.1-70b", "1p2d")
+    words = tables.equilibrium_words(tables.equilibrium_table(system.cells))
+    assert set(words["counted"]) == {"no: errors, short"}
+    assert set(words["PoA-hat"]) == set(words["windows"]) == {tables.MISSING}
+    row = tables.summary_words(tables.summary_table([system])).iloc[0]
+    assert row["plateau"] == row["PoA-hat at deepest C"] == tables.MISSING
+    assert row["valid cells"] == "0 of 10"
+    for figure in figures.draw(system.cells, system.info).values():
+        said = "\n".join(text.get_text() for text in figure.findobj(Text) if isinstance(text, Text))
+        assert "errors, short" in said.replace("\n", " ")
+    systems = load_systems(layout)
+    assert "11 of 30 cells are not counted" in report.terminal_summary(systems)
+    assert len(report.write_summary(layout)) == 5
+    html = report.render(layout, {}, None)
+    assert "no: errors, short" in html
+    assert "no plateau; no knee found on this grid; 10 of 10 cells not counted" in html
+
+
+def test_lacking_label_is_named_also_where_no_cell_counts(layout: Layout) -> None:
+    spoil(layout, "llama-3.1-70b", "1p2d")
+    path = layout.estimates("equilibrium", "llama-3.1-70b", "1p2d") / "cells.parquet"
+    pd.read_parquet(path).drop(columns="engine").to_parquet(path)
+    with pytest.raises(UserError, match=r"lacks the columns engine$|lacks the columns engine\n"):
+        load_systems(layout)
+
+
+def test_attempt_that_passed_and_is_not_counted_says_so(layout: Layout) -> None:
+    path = layout.estimates("equilibrium", "llama-3.1-70b", "1p2d") / "attempts.parquet"
+    attempts = pd.read_parquet(path)
+    assert "valid, not counted" not in report.render(layout, {}, None)
+    attempts.assign(counted=[False, *[True] * (len(attempts) - 1)]).to_parquet(path)
+    assert report.render(layout, {}, None).count("valid, not counted") == 1
+
+
+def test_captions_name_the_workloads(layout: Layout, systems: list[System]) -> None:
+    assert tables.workload_titles(systems) == "unique prompts"
+    files = {path.name: path for path in report.write_summary(layout)}
+    assert "every system, unique prompts." in files["summary.tex"].read_text(encoding="utf-8")
 
 
 def test_terminal_summary_has_every_system_its_numbers_and_the_report(systems: list[System]) -> None:

@@ -26,7 +26,8 @@ ARGUMENTS = [
 CLAIMS = [
     {"id": "C1", "claim": "three regimes <everywhere> & \"always\"", "published": "structure",
      "measured": "2 of 3 systems", "verdict": "not reproduced", "reason": "no knee on one",
-     "engine": "simulated"},
+     "engine": "simulated", "tier": "quick",
+     "parts": [{"system": "Llama-3.1-70B 1P/2D", "verdict": "not reproduced", "reason": "no knee"}]},
     {"id": "C8", "claim": "adaptive against static", "published": "3.1x", "measured": None,
      "verdict": "not testable here", "reason": "", "engine": None},
 ]  # fmt: skip
@@ -96,6 +97,7 @@ def opened(chromium: Any, layout: Layout, request: pytest.FixtureRequest) -> Ite
 EVERYWHERE = pytest.mark.parametrize(
     "opened", [(390, "light"), (390, "dark"), (1440, "light"), (1440, "dark")], indirect=True
 )
+ON_A_PHONE = pytest.mark.parametrize("opened", [(390, "light")], indirect=True)
 ON_A_DESK = pytest.mark.parametrize("opened", [(1440, "light")], indirect=True)
 
 
@@ -146,7 +148,7 @@ def test_text_is_large_and_dark_enough(opened: tuple[Any, list[str]]) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("opened", [(390, "light")], indirect=True)
+@ON_A_PHONE
 def test_figures_are_legible_on_a_phone(opened: tuple[Any, list[str]]) -> None:
     """Text of 8 points in a figure 3.35 inches wide must come out at 10 px or more."""
     page, _ = opened
@@ -158,6 +160,49 @@ def test_figures_are_legible_on_a_phone(opened: tuple[Any, list[str]]) -> None:
         assert length > 1000
         assert natural < 400, "the wide figure is shown on a phone"
         assert 8 * 96 / 72 * width / natural >= 10
+
+
+@pytest.mark.browser
+@ON_A_PHONE
+def test_claims_and_summary_are_read_on_a_phone_without_scrolling(opened: tuple[Any, list[str]]) -> None:
+    page, _ = opened
+    for name in ("verdict", "published", "measured", "reason"):
+        cells = page.evaluate(
+            """name => [...document.querySelectorAll(`#claim-table td[data-label=${name}]`)].flatMap(cell =>
+                 [cell, ...cell.querySelectorAll('*')]).map(e => e.getBoundingClientRect())
+                 .map(box => [box.left, box.right, box.width, box.height])""",
+            name,
+        )
+        assert len(cells) >= 2 * len(CLAIMS)
+        for left, right, width, height in cells:
+            assert 0 <= left < right <= 390
+            assert width > 20
+            assert height > 10
+    boxes = page.evaluate("[...document.querySelectorAll('.cards')].map(b => [b.scrollWidth, b.clientWidth])")
+    assert len(boxes) == 2
+    assert all(content <= shown for content, shown in boxes)
+
+
+@pytest.mark.browser
+@ON_A_PHONE
+def test_a_table_wider_than_the_screen_says_so(opened: tuple[Any, list[str]]) -> None:
+    page, _ = opened
+    page.wait_for_function("!document.querySelector('#attempt-list .hint').hidden")
+    boxes = page.evaluate(
+        """[...document.querySelectorAll('.scroll')].map(b => [b.scrollWidth > b.clientWidth + 1,
+             !b.previousElementSibling.querySelector('.hint').hidden])"""
+    )
+    assert [wide for wide, _ in boxes] == [hinted for _, hinted in boxes]
+    assert sum(wide for wide, _ in boxes) >= 4
+
+
+@pytest.mark.browser
+@ON_A_DESK
+def test_claims_are_read_on_a_desk_without_scrolling(opened: tuple[Any, list[str]]) -> None:
+    page, _ = opened
+    boxes = page.evaluate("[...document.querySelectorAll('.cards')].map(b => [b.scrollWidth, b.clientWidth])")
+    assert len(boxes) == 2
+    assert all(content <= shown for content, shown in boxes)
 
 
 @pytest.mark.browser
@@ -230,6 +275,16 @@ def test_report_holds_everything_and_names_no_network(layout: Layout) -> None:
     ):  # fmt: skip
         assert said in text, said
     assert text.count("not part of this run") == 1
+    assert "Kneedle says C = 128, TTFT P99 &gt; 2x its plateau from C = 128" in text
+    assert "launch 1 0.345" in text
+    assert "vllm" not in text
+    assert "this report as it was made" in text
+
+
+def test_the_command_is_given_once(layout: Layout) -> None:
+    html = report.render(layout, {"tier": "quick", "command": "make reproduce TIER=quick"}, None)
+    assert html.count("make reproduce TIER=quick</code>") == 1
+    assert "this report as it was made" not in html
 
 
 def test_report_without_claims_or_run_information_says_so(layout: Layout) -> None:

@@ -25,7 +25,7 @@ from anarchy.load.payload import PayloadWriter
 from anarchy.load.phases import Phases
 from anarchy.load.report import ClientProgress, ClientReport, Observer
 from anarchy.load.workload import Request, Workload
-from anarchy.serving.limits import check_open_files
+from anarchy.preflight import check_open_files
 from anarchy.trace.schema import RequestRecord
 
 TICK_S: Final = 0.02

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import resource
 import time
 from array import array
@@ -96,7 +97,7 @@ class ClientReport:
     cpu_per_request_s: float | None
     """cpu_s over all requests of the cell."""
     host_cpu_share_measure: float | None
-    """Busy share of all cores of the host in the measure phase, everybody's work included."""
+    """Busy share of the cores that this process may use in the measure phase, everybody's work included."""
     reconnects: int
     """Connections opened after the first of each user."""
 
@@ -107,7 +108,7 @@ class ClientReport:
 
 @dataclass(frozen=True)
 class CpuMark:
-    """CPU clocks at one moment: of this process and of the host, s."""
+    """CPU clocks at one moment: of this process and of the host's cores that it may use, s."""
 
     wall: float
     own: float
@@ -116,13 +117,20 @@ class CpuMark:
 
 
 def cpu_mark() -> CpuMark:
-    """Read the clocks."""
+    """Read the clocks.
+
+    The host's are summed over the cores of this process's affinity mask (taskset, cpusets of a container);
+    cgroup quotas are not seen: under half a core of quota a core looks half idle.
+    """
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    host = psutil.cpu_times()
+    allowed = os.sched_getaffinity(0)
+    every = psutil.cpu_times(percpu=True)
+    # A container may number the cores that it shows anew; then those are the ones to look at.
+    mine = [core for number, core in enumerate(every) if number in allowed] or every
     # guest time is already in user time on Linux; iowait is idle time.
-    total = sum(host) - getattr(host, "guest", 0.0) - getattr(host, "guest_nice", 0.0)
-    busy = total - host.idle - getattr(host, "iowait", 0.0)
-    return CpuMark(time.monotonic(), usage.ru_utime + usage.ru_stime, busy, total)
+    total = sum(sum(c) - getattr(c, "guest", 0.0) - getattr(c, "guest_nice", 0.0) for c in mine)
+    idle = sum(c.idle + getattr(c, "iowait", 0.0) for c in mine)
+    return CpuMark(time.monotonic(), usage.ru_utime + usage.ru_stime, total - idle, total)
 
 
 def _between(first: CpuMark, last: CpuMark) -> CpuMark:

@@ -83,7 +83,10 @@ class Guardian:
             end_descendants(self._grace_s)
 
     def _read_commands(self) -> None:
-        data = self._control.recv(65536)
+        try:
+            data = self._control.recv(65536)
+        except ConnectionResetError:
+            data = b""  # the parent closed its end, or died, before it had read all that we told
         if not data:
             self._ending = True
             return
@@ -193,9 +196,11 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
-    Guardian(control, float(sys.argv[2])).run()
-    if sys.argv[3]:
-        shutil.rmtree(sys.argv[3], ignore_errors=True)  # the parent removes it too, where it can
+    try:
+        Guardian(control, float(sys.argv[2])).run()
+    finally:
+        if sys.argv[3]:
+            shutil.rmtree(sys.argv[3], ignore_errors=True)  # the parent removes it too, where it can
 
 
 if __name__ == "__main__":

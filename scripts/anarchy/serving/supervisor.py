@@ -114,11 +114,7 @@ class Supervisor:
             "log": str(log_path),
             "cwd": str(cwd),
         }
-        try:
-            self._control.sendall(json.dumps(command).encode() + b"\n")
-        except (BrokenPipeError, ConnectionResetError):
-            self._lose_guardian()
-            raise ProcessDiedError(self._exits) from None
+        self._order(command)
         deadline = time.monotonic() + ANSWER_TIMEOUT_S
         while name not in self._pids:
             self._pump(max(0.0, deadline - time.monotonic()))
@@ -137,9 +133,7 @@ class Supervisor:
     def end(self, name: str) -> None:
         """End one process and return when it is gone (SIGTERM, then SIGKILL); it joins `exits`."""
         for number, patience_s in ((signal.SIGTERM, self._grace_s), (signal.SIGKILL, ANSWER_TIMEOUT_S)):
-            self._control.sendall(
-                json.dumps({"do": "signal", "name": name, "signal": int(number)}).encode() + b"\n"
-            )
+            self._order({"do": "signal", "name": name, "signal": int(number)})
             deadline = time.monotonic() + patience_s
             while time.monotonic() < deadline:
                 if self._closed or any(gone.name == name for gone in self._exits):
@@ -160,6 +154,13 @@ class Supervisor:
             self._guardian.wait()
         if self._guardian.returncode != 0:
             self._kill_marked()
+
+    def _order(self, command: Mapping[str, Any]) -> None:
+        try:
+            self._control.sendall(json.dumps(command).encode() + b"\n")
+        except OSError:
+            self._lose_guardian()
+            raise ProcessDiedError(self._exits) from None
 
     def _pump(self, timeout_s: float) -> None:
         """Take what the guardian has told, waiting at most `timeout_s` seconds for the first word."""
