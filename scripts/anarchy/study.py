@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,8 +49,8 @@ class Workbench:
 
 
 def relative(path: Path) -> Path:
-    """Express a path from the current folder, as Snakemake and people want to read it."""
-    return Path(os.path.relpath(path))
+    """Express a path from the current folder where it lies below it; another path stays as it is."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def open_run(overrides: Mapping[str, Any] | None = None) -> Workbench:

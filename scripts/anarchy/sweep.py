@@ -21,7 +21,7 @@ from typing import Any
 
 from anarchy import predict, preflight
 from anarchy.errors import UserError
-from anarchy.layout import DYNAMO_LOCK, ENVS, MANIFEST_FILE, cell_directory
+from anarchy.layout import DYNAMO_LOCK, ENVS, cell_directory
 from anarchy.load.cell import ClientConfig, Labels
 from anarchy.load.client import run_client
 from anarchy.load.payload import Endpoint
@@ -51,6 +51,10 @@ COMPRESS_ABOVE = 1_000_000
 LOGS_FOLDER = "logs"
 SITTINGS_FILE = "sittings.jsonl"
 """What each start of a deployment's stack took, a line after each cell; beside deployment.json."""
+
+
+MEASURED = frozenset({CellState.DONE, CellState.INVALID})
+"""States of a cell that was measured to its end under this plan."""
 
 
 @dataclass
@@ -92,8 +96,8 @@ def is_open(folder: Path, cell: Cell) -> bool:
     """Whether a cell is still to be measured.
 
     A cell that failed only because of the machine is; one that failed because of what it showed is not:
-    measuring until the values please would bias them. Attempts made by earlier calls do not count against it:
-    calling again is the user's word that the machine is free now.
+    measuring until the values please would bias them. Attempts made by earlier calls do not close it: calling
+    again is the user's word that the machine is free now.
     """
     directory = cell_directory(folder, cell.name)
     state = cell_state(directory, cell.plan_hash)
@@ -186,8 +190,7 @@ def read_sittings(folder: Path, plan_hash: str) -> list[dict[str, Any]]:
 def attempts_at(folder: Path, cell: Cell) -> int:
     """How often a cell has been measured to its end under this plan."""
     kept = [*folder.glob(f"attempts/{cell.name}.*"), cell_directory(folder, cell.name)]
-    sealed = [directory for directory in kept if (directory / MANIFEST_FILE).is_file()]
-    return sum(read_manifest(directory).plan_hash == cell.plan_hash for directory in sealed)
+    return sum(cell_state(directory, cell.plan_hash) in MEASURED for directory in kept)
 
 
 def _deserves_another(manifest: Manifest, attempt: int, attempts: int) -> bool:
