@@ -6,14 +6,12 @@ mock engines. They take turns. CPU is user + system of the whole process tree, f
 - `whole run`: everything from the start of the process to its end, over the requests it made;
 - `a further request`: what the run costs above one of few requests, so that start-up cancels.
 
-Run it with the driver environment: `python tests/bench/bench_client.py`. It installs aiperf from
-envs/bench.lock into .envs/bench when it is not there. Exits with 1 when a target is missed.
+`make bench` builds aiperf's environment (.envs/bench, 1.2 GB) and runs it. Exits with 1 when a target is missed.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import statistics
@@ -27,6 +25,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from anarchy.preflight import check_environment
 from anarchy.serving.model_folder import write_model_folder
 from anarchy.serving.profiles import load_profile, write_npz
 from anarchy.serving.spec import DeploymentSpec, RoutingPolicy
@@ -74,7 +73,7 @@ def bench(options: argparse.Namespace) -> int:
     """Bring a deployment up, let the two tools take turns, and judge."""
     console = Console()
     if not options.without_aiperf:
-        install_aiperf(console)
+        check_environment(BENCH_ENV, LOCK)
     costs: dict[tuple[str, int], list[Cost]] = {}
     with tempfile.TemporaryDirectory(prefix="anarchy-bench-") as name:
         scratch = Path(name)
@@ -175,19 +174,6 @@ def run_tree(command: Sequence[str], env: dict[str, str]) -> tuple[dict[str, flo
         if done.returncode != 0:
             raise RuntimeError(f"{command[0]} failed:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
         return json.load(cost), done.stdout
-
-
-def install_aiperf(console: Console) -> None:
-    """Build .envs/bench from its lock unless it is there and complete."""
-    stamp = BENCH_ENV / ".lock-sha256"
-    digest = hashlib.sha256(LOCK.read_bytes()).hexdigest()
-    if stamp.exists() and stamp.read_text() == digest:
-        return
-    console.print("installing aiperf into .envs/bench (1.2 GB) ...", highlight=False)
-    subprocess.run([sys.executable, "-m", "venv", "--clear", str(BENCH_ENV)], check=True)
-    pip = str(BENCH_ENV / "bin" / "pip")
-    subprocess.run([pip, "install", "-q", "--no-deps", "--require-hashes", "-r", str(LOCK)], check=True)
-    stamp.write_text(digest)
 
 
 def report(console: Console, costs: dict[tuple[str, int], list[Cost]], options: argparse.Namespace) -> int:
