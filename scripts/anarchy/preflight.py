@@ -113,9 +113,8 @@ def check_environment(env_dir: Path, lock_file: Path) -> None:
         found = f"outdated environment: it was not built from {lock_file.name} as it is now"
     else:
         found = "half-built environment: its set-up did not come to the end"
-    # `make setup` builds the two environments that a run needs; the others are built by name.
-    remedy = "make setup" if env_dir.name in ("driver", "dynamo") else f"envs/build {env_dir.name}"
-    raise UserError(found, where=env_dir, remedy=remedy)
+    # `make setup` builds what a run needs; the bench has an environment of its own.
+    raise UserError(found, where=env_dir, remedy="make bench" if env_dir.name == "bench" else "make setup")
 
 
 def stale_lock(project: Path = PROJECT) -> Path | None:

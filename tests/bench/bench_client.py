@@ -6,7 +6,8 @@ mock engines. They take turns. CPU is user + system of the whole process tree, f
 - `whole run`: everything from the start of the process to its end, over the requests it made;
 - `a further request`: what the run costs above one of few requests, so that start-up cancels.
 
-`make bench` builds aiperf's environment (.envs/bench, 1.2 GB) and runs it. Exits with 1 when a target is missed.
+`make bench` builds aiperf's environment (.envs/bench, 1.2 GB) and runs it. Exits with 1 when a target is
+missed.
 """
 
 from __future__ import annotations
