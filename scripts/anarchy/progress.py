@@ -49,8 +49,8 @@ class SweepProgress:
         self._bar: Progress | None = None
         if self._console.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
+                # Narrow, and what matters first: a terminal may have 80 columns.
+                BarColumn(bar_width=12),
                 TextColumn("{task.fields[note]}"),
                 console=self._console,
                 transient=True,
@@ -88,12 +88,12 @@ class SweepProgress:
     def update(self, progress: ClientProgress | None) -> None:
         """The running cell has come this far."""
         remaining = self._cell_predicted_s * self._pace if progress is None else progress.remaining_s
-        note = f"{self._done}/{self._cells} cells, {self._cell}"
+        left = clock(remaining + self._rest_s())
+        note = f"{self._done}/{self._cells} cells, {left} left in all, {self._cell}"
         if progress is not None:
             note += f" {progress.phase}, {progress.finished} requests"
             if progress.errors:
                 note += f", {progress.errors} errors"
-        note += f", {clock(remaining + self._rest_s())} left in all"
         if self._bar:
             self._bar.update(self._task, note=note)
         elif progress is not None and time.monotonic() - self._last_line > LINE_EVERY_S:
