@@ -27,7 +27,7 @@ from anarchy.claim_rules import (
     System,
     show,
 )
-from anarchy.config import load_block
+from anarchy.config_files import load_block
 from anarchy.layout import PROJECT
 from anarchy.tables import engine_words
 from anarchy.trace.writer import disk_errors, write_json

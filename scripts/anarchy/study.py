@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anarchy.config import Run, Study, load_block, load_study, validate
+from anarchy.config import Run, Study
+from anarchy.config_files import load_block, load_study, validate
 from anarchy.errors import UserError
 from anarchy.layout import CONFIG, DYNAMO_LOCK, PROFILES, PROJECT, Layout
 from anarchy.plan import DeploymentPlan, plan

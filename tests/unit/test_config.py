@@ -19,11 +19,8 @@ from anarchy.config import (
     Run,
     Study,
     Topology,
-    check_fit,
-    load_block,
-    load_study,
-    validate,
 )
+from anarchy.config_files import check_fit, load_block, load_study, validate
 from anarchy.errors import EXIT_USER_ERROR, UserError
 from anarchy.layout import CONFIG
 

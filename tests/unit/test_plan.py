@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anarchy import predict
-from anarchy.config import Run, Study, load_study
+from anarchy.config import Run, Study
+from anarchy.config_files import load_study
 from anarchy.errors import UserError
 from anarchy.layout import CONFIG
 from anarchy.plan import DeploymentPlan, cell_name, derive_seed, plan

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from anarchy.errors import UserError
+from anarchy.layout import DYNAMO_PYTHON
 
 Role = Literal["prefill", "decode"]
 
@@ -22,7 +23,7 @@ def default_dynamo_python() -> Path:
     named = os.environ.get(DYNAMO_PYTHON_VARIABLE)
     if named:
         return Path(named)
-    return Path(__file__).resolve().parents[3] / ".envs" / "dynamo" / "bin" / "python"
+    return DYNAMO_PYTHON
 
 
 @dataclass(frozen=True)
