@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 
+from anarchy.games.assignment import cheapest_assignments
 from anarchy.games.latency import AffineLatency, FullLatency, fit_affine, fit_full, summarise_cell
 from anarchy.games.requests import Requests, loads
 from anarchy.games.routing import (
     curve_rows,
     decomposition,
+    explain_window,
     poa_cal,
     poa_hat,
     spread,
@@ -162,3 +165,64 @@ def test_loads_never_fall_under_zero_and_empty_at_the_end(cell):
     n = loads(cell, times)
     assert (n >= 0).all()
     assert n.sum(axis=1).max() <= len(cell)
+
+
+@st.composite
+def cost_matrices(draw, rows):
+    W, m = draw(st.integers(0, 6)), draw(rows)
+    n = m + draw(st.integers(0, 12))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    kind = draw(st.sampled_from(["uniform", "ties", "zeros", "equal", "magnitudes", "signs"]))
+    return {
+        "uniform": lambda: rng.random((W, m, n)),
+        "ties": lambda: rng.integers(0, 4, (W, m, n)).astype(float),
+        "zeros": lambda: rng.random((W, m, n)) * (rng.random((W, m, n)) < 0.5),
+        "equal": lambda: np.broadcast_to(rng.random((W, 1, 1)), (W, m, n)),
+        "magnitudes": lambda: 10.0 ** rng.uniform(-9.0, 9.0, (W, m, n)),
+        "signs": lambda: rng.normal(size=(W, m, n)),
+    }[kind]()
+
+
+def one_by_one(cost):
+    return [one[linear_sum_assignment(one)].sum() for one in cost]
+
+
+@RELAXED
+@given(cost_matrices(st.integers(1, 8)))
+def test_batched_assignment_costs_what_scipys_does(cost):
+    np.testing.assert_allclose(cheapest_assignments(cost), one_by_one(cost), rtol=1e-12, atol=1e-14)
+
+
+@settings(max_examples=15, deadline=None)
+@given(cost_matrices(st.sampled_from([9, 11])))
+def test_more_rows_than_eight_are_scipys(cost):
+    np.testing.assert_array_equal(cheapest_assignments(cost), one_by_one(cost))
+
+
+@RELAXED
+@given(requests(), curves())
+def test_an_explained_window_has_the_costs_of_the_window(cell, fitted):
+    seen = windows(cell)
+    costs = window_costs(seen, *fitted)
+    for w in range(len(seen)):
+        example = explain_window(seen, w, *fitted)
+        for name in ("SC", "SCm", "OPTf", "OPTc"):
+            assert getattr(example, name) == pytest.approx(getattr(costs, name)[w], rel=1e-12)
+        assert sorted(example.frozen_worker) == list(range(cell.n_workers))
+        taken = sorted(zip(example.best_worker, example.best_place, strict=True))
+        filled = np.bincount(example.best_worker, minlength=cell.n_workers)
+        assert taken == [(j, s) for j in range(cell.n_workers) for s in range(1, filled[j] + 1)]
+
+
+@RELAXED
+@given(requests(), st.randoms(use_true_random=False))
+def test_order_of_the_input_is_of_no_matter(cell, random):
+    shuffle = list(range(len(cell)))
+    random.shuffle(shuffle)
+    names = ("request_id", "t_intended", "t_sent", "t_first_token", "t_last_token", "worker", "counted")
+    names += ("overlap", "omega") if cell.overlap is not None else ()
+    shuffled = replace(cell, **{name: getattr(cell, name)[shuffle] for name in names})
+    one, other = windows(cell), windows(shuffled)
+    for name in ("t_start", "worker", "latency", "load"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    np.testing.assert_array_equal(curve_rows(cell, one).x, curve_rows(shuffled, other).x)

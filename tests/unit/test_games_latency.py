@@ -116,6 +116,56 @@ def test_a_change_of_units_changes_only_the_units():
             np.testing.assert_allclose(other(x), unit * seconds(x), rtol=1e-9)
 
 
+def overlapping_cells(truth, kappa, noise=0.0):
+    rng = np.random.default_rng(6)
+    cells = []
+    for n in (400, 3000):
+        x, z = rng.integers(1, 30, n), rng.integers(0, 5, n) / 4
+        cells.append((x, z, truth(x) - kappa * z + noise * rng.normal(size=n)))
+    return cells
+
+
+def test_full_curve_is_that_of_requests_without_overlap():
+    truth, kappa = FullLatency(0.5, (1.0, 8.0, 21.0), (0.01, 0.05, 0.4)), 0.3
+    cells = [summarise_cell(x, y, omega_overlap=z) for x, z, y in overlapping_cells(truth, kappa)]
+    x = np.arange(1, 30)
+    fitted = fit_full(cells, kappa)
+    np.testing.assert_allclose(fitted(x), truth(x), rtol=1e-6)
+    assert fitted.quality.r2 == pytest.approx(1.0)
+    assert (fit_full(cells)(x) < truth(x)).all()  # the credit, taken for a shorter queue
+
+
+def test_affine_and_full_fit_together_recover_curve_and_kappa():
+    truth, kappa = AffineLatency(0.5, 0.02, 0.3), 0.3
+    cells = [summarise_cell(x, y, omega_overlap=z) for x, z, y in overlapping_cells(truth, kappa)]
+    affine = fit_affine(cells)
+    assert affine.kappa == pytest.approx(kappa)
+    np.testing.assert_allclose(fit_full(cells, affine.kappa)(np.arange(1, 30)), truth(np.arange(1, 30)))
+
+
+def test_quality_of_the_full_fit_speaks_of_the_adjusted_latency():
+    truth, kappa = FullLatency(0.5, (1.0, 8.0), (0.01, 0.05)), 0.3
+    cells = overlapping_cells(truth, kappa, noise=0.05)
+    with_overlap = fit_full([summarise_cell(x, y, omega_overlap=z) for x, z, y in cells], kappa)
+    adjusted = fit_full([summarise_cell(x, y + kappa * z) for x, z, y in cells])
+    np.testing.assert_allclose(with_overlap(np.arange(1, 30)), adjusted(np.arange(1, 30)), rtol=1e-9)
+    assert with_overlap.quality.r2 == pytest.approx(adjusted.quality.r2, rel=1e-9)
+    assert with_overlap.quality.rmse == pytest.approx(adjusted.quality.rmse, rel=1e-9)
+
+
+def test_kappa_changes_nothing_without_overlap():
+    cells = [summarise_cell(x, y) for x, y in noisy_cells()]
+    plain, priced = fit_full(cells), fit_full(cells, kappa=7.0)
+    assert plain == priced
+    assert plain.quality == priced.quality
+
+
+@pytest.mark.parametrize("kappa", [-0.1, np.nan, np.inf])
+def test_a_kappa_that_is_no_price_is_refused(kappa):
+    with pytest.raises(ValueError, match="finite and not negative"):
+        fit_full([summarise_cell(np.array([1, 2]), np.array([1.0, 2.0]))], kappa)
+
+
 def test_knots_are_the_distinct_rounded_geometric_grid():
     assert knots_up_to(3) == (1.0, 2.0, 3.0, 4.0)
     knots = knots_up_to(500)
@@ -188,3 +238,22 @@ def test_reference_cells_lie_between_the_artifact_and_c_ref():
     assert [in_reference(c, 5) for c in (7, 8, 64, 65)] == [False, True, True, False]
     assert not in_reference(8, 16)
     assert in_reference(96, 5, c_ref=96)
+
+
+def test_quality_inside_cells_tells_a_slope_between_cells_from_one_within():
+    rng = np.random.default_rng(0)
+
+    def cells(within):
+        made = []
+        for level in (1.0, 10.0):
+            x = rng.integers(int(level), int(level) + 6, 500)
+            latency = 5.0 + level + within * (x - x.mean()) + rng.normal(0.0, 0.1, 500)
+            made.append(summarise_cell(x, latency))
+        return made
+
+    follows, ignores = fit_full(cells(1.0)).quality, fit_full(cells(0.0)).quality
+    assert follows.r2_within > 0.95
+    assert ignores.r2 > 0.8  # from the difference between the cells alone
+    assert ignores.r2_within < 0.0
+    flat = [summarise_cell(np.full(5, x), np.full(5, float(x))) for x in (1, 2)]
+    assert np.isnan(fit_affine(flat).quality.r2_within)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from anarchy.games.requests import Requests, latencies, loads, time_order
+from anarchy.games.requests import Requests, chunks, latencies, load_on, loads, time_order
 
 
 def cell(n=60, m=3, seed=0, **changes):
@@ -50,6 +50,32 @@ def test_loads_are_those_of_the_definition(seed):
     times = np.concatenate([sent, last, [-1.0, 0.0, 11.95, 12.0, 99.0]])
     times = times[np.isfinite(times)]
     np.testing.assert_array_equal(loads(requests, times), loads_by_definition(requests, times))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_request_leaves_its_worker_at_the_leaving_time_given(seed):
+    requests = cell(seed=seed)
+    left = requests.t_first_token.copy()
+    left[::7] = np.nan  # no leaving time: up to the cell's end
+    prefill = replace(requests, t_left=left)
+    times = np.concatenate([requests.t_sent, left[np.isfinite(left)], [11.9, 12.0]])
+    expected = loads_by_definition(replace(requests, t_last_token=left), times)
+    np.testing.assert_array_equal(loads(prefill, times), expected)
+    assert (loads(prefill, times) != loads(requests, times)).any()
+    np.testing.assert_array_equal(latencies(prefill, "e2e"), latencies(requests, "e2e"))
+
+
+def test_the_last_token_is_the_leaving_time_by_default():
+    requests = cell()
+    times = np.linspace(0.0, 12.0, 40)
+    same = replace(requests, t_left=requests.t_last_token)
+    np.testing.assert_array_equal(loads(same, times), loads(requests, times))
+
+
+def test_load_of_one_worker_is_its_column():
+    requests, times = cell(), np.linspace(0.0, 12.0, 40)
+    for j in range(3):
+        np.testing.assert_array_equal(load_on(requests, j, times), loads(requests, times)[:, j])
 
 
 def test_failed_and_uncounted_requests_still_load_their_worker():
@@ -111,6 +137,43 @@ def test_counted_request_without_a_latency_is_refused_by_name(wrong):
         latencies(requests)
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("t_sent", -1.0, "t_sent before t_intended"),
+        ("t_intended", 90.0, "ttft missing or negative"),
+        ("t_sent", 90.0, "t_first_token before t_sent"),
+        ("t_last_token", -1.0, "t_last_token before t_first_token"),
+        ("t_left", -1.0, "t_left before t_sent"),
+    ],
+)
+def test_a_clock_that_steps_back_is_refused_by_row(column, value, message):
+    requests = cell(counted=np.ones(60, dtype=bool))
+    requests = replace(requests, t_left=requests.t_first_token.copy())
+    times = getattr(requests, column).copy()
+    times[7] = value
+    wrong = replace(requests, **{column: times})
+    with pytest.raises(ValueError, match=rf"{message}.*row 7 \({requests.request_id[7]}\)"):
+        latencies(wrong)
+    latencies(replace(wrong, counted=np.arange(60) != 7))  # what is not counted may be as broken as it likes
+
+
+@pytest.mark.parametrize("column", ["t_intended", "t_sent", "t_first_token"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_counted_request_needs_its_times(column, value):
+    requests = cell(counted=np.ones(60, dtype=bool))
+    times = getattr(requests, column).copy()
+    times[7] = value
+    with pytest.raises(ValueError, match=r"1 request\(s\) .*row 7"):
+        latencies(replace(requests, **{column: times}))
+
+
+def test_chunks_cover_all_rows_once():
+    assert list(chunks(0, 5)) == []
+    assert [(c.start, c.stop) for c in chunks(3, 1 << 40)] == [(0, 1), (1, 2), (2, 3)]
+    assert [(c.start, c.stop) for c in chunks(5, (1 << 18) // 2)] == [(0, 2), (2, 4), (4, 5)]
+
+
 def test_unknown_metric_is_refused():
     with pytest.raises(ValueError, match="want one of"):
         latencies(cell(), "itl")
@@ -131,6 +194,7 @@ def test_unknown_metric_is_refused():
         ({"overlap": np.zeros((60, 3))}, "go together"),
         ({"overlap": np.zeros((60, 2)), "omega": np.ones(60)}, "overlap has shape"),
         ({"overlap": np.zeros((60, 3)), "omega": np.ones(3)}, "omega has shape"),
+        ({"t_left": np.zeros((60, 1))}, "t_left has shape"),
     ],
 )
 def test_columns_that_do_not_fit_together_are_refused(changes, message):

@@ -8,7 +8,8 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 
-from anarchy.games.latency import AffineLatency, FullLatency, price
+from anarchy.games.assignment import LOCKSTEP_MAX, assigned_columns, cheapest_assignments
+from anarchy.games.latency import AffineLatency, FullLatency, fit_full, price, summarise_cell
 from anarchy.games.requests import Requests, loads
 from anarchy.games.routing import (
     WindowCosts,
@@ -16,6 +17,7 @@ from anarchy.games.routing import (
     cheapest_slots,
     curve_rows,
     decomposition,
+    explain_window,
     marginal_costs,
     places,
     poa_cal,
@@ -36,7 +38,7 @@ def cell(n=50, m=3, seed=0, overlap=False):
         request_id=np.array([f"r{i:03d}" for i in rng.permutation(n)]),
         t_intended=sent - rng.uniform(0.0, 0.1, n),
         t_sent=sent,
-        t_first_token=sent + rng.gamma(2.0, 0.3, n),
+        t_first_token=sent + np.minimum(2.0, rng.gamma(2.0, 0.3, n)),
         t_last_token=sent + 2.0 + rng.gamma(2.0, 0.5, n),
         worker=rng.integers(0, m, n),
         counted=rng.random(n) < 0.8,
@@ -102,7 +104,7 @@ def test_costs_are_those_of_brute_force_over_four_workers(overlap):
 def test_costs_do_not_depend_on_the_chunks(monkeypatch):
     seen = windows(cell(n=400, overlap=True))
     whole = window_costs(seen, AFFINE, FULL)
-    monkeypatch.setattr("anarchy.games.routing._CHUNK", 70)
+    monkeypatch.setattr("anarchy.games.requests.CHUNK", 70)
     parts = window_costs(seen, AFFINE, FULL)
     for name in ("SC", "SCm", "OPTf", "OPTc"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(parts, name))
@@ -284,3 +286,184 @@ def test_affine_equilibria_never_pass_five_halves():
         slots = np.concatenate([marginal_costs(c, players)[1:] for c in curves])
         worst = max(worst, social / cheapest_slots(slots[None, :], players)[0])
     assert 1.0 < worst <= 2.5
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 4])
+def test_batched_assignment_is_that_of_brute_force(m):
+    rng = np.random.default_rng(m)
+    for n in (m, m + 1, 6):
+        cost = rng.choice([0.0, 0.25, 1.0, 1e-9, 1e9], (20, m, n)) + rng.integers(0, 2, (20, m, n))
+        every = [[one[range(m), pi].sum() for pi in permutations(range(n), m)] for one in cost]
+        np.testing.assert_allclose(cheapest_assignments(cost), np.min(every, axis=1), rtol=1e-12)
+
+
+def test_batched_assignment_of_nothing():
+    assert cheapest_assignments(np.empty((0, 3, 9))).shape == (0,)
+    assert cheapest_assignments(np.empty((0, 12, 12))).shape == (0,)
+    assert cheapest_assignments(np.empty((2, 0, 4))).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("m", [2, LOCKSTEP_MAX + 1])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_a_cost_that_is_not_finite_is_refused(m, wrong):
+    cost = np.ones((3, m, m))
+    cost[1, 0, 1] = wrong
+    with pytest.raises(ValueError, match="not finite"):
+        cheapest_assignments(cost)
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (2, 4, 3)])
+def test_costs_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match="columns >= rows"):
+        cheapest_assignments(np.ones(shape))
+
+
+@pytest.mark.parametrize("m", [5, LOCKSTEP_MAX, LOCKSTEP_MAX + 1])
+def test_costs_of_larger_pools_are_those_of_the_assignment(m):
+    seen = windows(cell(n=12 * m, m=m, overlap=True))
+    costs = window_costs(seen, AFFINE, FULL)
+    for w in range(len(seen)):
+        example = explain_window(seen, w, AFFINE, FULL)
+        for name in ("SC", "SCm", "OPTf", "OPTc"):
+            assert getattr(costs, name)[w] == pytest.approx(getattr(example, name), rel=1e-12)
+
+
+def test_only_windows_with_a_credit_are_assigned(monkeypatch):
+    """Windows of one cell with and without a credit, side by side: each as if it were alone."""
+    seen = windows(cell(n=60, overlap=True))
+    overlap = seen.omega_overlap.copy()
+    overlap[::2] = 0.0
+    mixed = window_costs(replace(seen, omega_overlap=overlap), AFFINE, FULL)
+    bare = window_costs(replace(seen, omega_overlap=None), AFFINE, FULL)
+    whole = window_costs(seen, AFFINE, FULL)
+    for name in ("SCm", "OPTf", "OPTc"):
+        np.testing.assert_array_equal(getattr(mixed, name)[::2], getattr(bare, name)[::2])
+        np.testing.assert_array_equal(getattr(mixed, name)[1::2], getattr(whole, name)[1::2])
+
+
+def test_a_worked_example_lays_every_number_open():
+    """Loads 0 and 3, both requests sent to the second worker; the second request has its prompt there."""
+    affine, full = AffineLatency(0.1, 0.1, kappa=0.2), FullLatency(0.1, (0.0, 4.0), (0.1, 0.2))
+    seen = made_windows([0, 3], [1, 1], [0.5, 0.9], np.array([[[0.0, 0.0], [0.0, 1.0]]]))
+    got = explain_window(seen, 0, affine, full)
+    assert (got.row.tolist(), got.load.tolist(), got.place.tolist()) == ([0, 1], [0, 3], [1, 2])
+    np.testing.assert_allclose(got.slot_cost, [[0.2, 0.4], [0.8, 2.0]])
+    np.testing.assert_allclose(got.credit, [[0.0, 0.0], [0.0, 0.2]])
+    np.testing.assert_allclose(got.paid, [0.8, 1.8])
+    np.testing.assert_allclose(got.frozen_cost, [[0.2, 0.5], [0.2, 0.3]])
+    assert got.frozen_worker.tolist() == [0, 1]
+    assert got.best_worker.tolist() == [0, 0]
+    assert sorted(got.best_place) == [1, 2]
+    np.testing.assert_allclose([got.SC, got.SCm, got.OPTf, got.OPTc], [1.4, 2.6, 0.5, 0.6])
+    assert got.best_paid.sum() == pytest.approx(got.OPTc)
+
+
+@pytest.mark.parametrize("w", [-1, 1])
+def test_a_window_that_is_not_there_cannot_be_explained(w):
+    with pytest.raises(IndexError, match=f"no window {w}: there are 1"):
+        explain_window(made_windows([0, 3], [1, 1]), w, AFFINE, FULL)
+
+
+def test_the_fitted_credit_leaves_poa_alone_where_nothing_overlaps():
+    requests = cell(n=300)
+    seen = windows(requests)
+    rows = curve_rows(requests, seen)
+    part = [summarise_cell(rows.x, rows.latency, top=rows.top)]
+    one, other = (window_costs(seen, AFFINE, fit_full(part, kappa)) for kappa in (0.0, 5.0))
+    assert (poa_hat(one), poa_cal(one)) == (poa_hat(other), poa_cal(other))
+
+
+def test_a_worker_that_never_gets_a_request_is_still_a_choice():
+    requests = replace(cell(n=40), worker=np.ones(40, dtype=np.int64))
+    seen = windows(requests)
+    assert not seen.load[:, [0, 2]].any()
+    assert poa_cal(window_costs(seen, AFFINE, FULL)) > 1.0
+    assert_costs(seen)
+
+
+@pytest.mark.parametrize(("n", "expected"), [(2, 0), (3, 1), (5, 1), (6, 2)])
+def test_as_many_windows_as_the_requests_fill(n, expected):
+    requests = replace(cell(n=n), counted=np.ones(n, dtype=bool))
+    seen = windows(requests)
+    costs = window_costs(seen, AFFINE, FULL)
+    assert len(seen) == len(costs) == expected
+    assert curve_rows(requests, seen).x.size == 3 * expected
+    assert np.isfinite(poa_hat(costs)) == (expected > 0)
+
+
+def test_all_times_and_identifiers_the_same():
+    """Nothing tells the requests apart: the order is that of the rows, and nobody is in flight yet."""
+    requests = cell(n=9)
+    same = np.full(9, 1.0)
+    requests = replace(
+        requests,
+        request_id=np.full(9, "again"),
+        t_intended=same,
+        t_sent=same,
+        t_first_token=same,
+        t_last_token=same,
+        counted=np.ones(9, dtype=bool),
+    )
+    seen = windows(requests)
+    assert seen.row.ravel().tolist() == list(range(9))
+    assert not seen.load.any()
+    costs = window_costs(seen, AFFINE, FULL)
+    assert (poa_hat(costs), (costs.SC == 0.0).all()) == (0.0, True)
+
+
+@pytest.mark.parametrize("name", ["overlap", "omega"])
+def test_an_infinite_credit_is_refused(name):
+    requests = replace(cell(overlap=True), overlap=np.ones((50, 3)), omega=np.ones(50))
+    with pytest.raises(ValueError, match="nor infinite"):
+        windows(replace(requests, **{name: np.full_like(getattr(requests, name), np.inf)}))
+
+
+def big_cell(n, overlap):
+    """About 100 requests in flight on five workers, a tenth of them failed; times in milliseconds: ties."""
+    rng = np.random.default_rng(9)
+    sent = np.sort(rng.integers(0, n * 10, n)) / 1000.0
+    first = sent + rng.exponential(0.3, n)
+    counted = rng.random(n) < 0.9
+    return Requests(
+        request_id=np.arange(n),
+        t_intended=sent,
+        t_sent=sent,
+        t_first_token=first,
+        t_last_token=np.where(counted, first + rng.exponential(0.7, n), np.nan),
+        worker=np.where(counted, rng.integers(0, 5, n), -1),
+        counted=counted,
+        n_workers=5,
+        cell_end=n / 100.0 + 5.0,
+        overlap=rng.integers(0, 3, (n, 5)) / 2 if overlap else None,
+        omega=np.ones(n) if overlap else None,
+    )
+
+
+@pytest.mark.parametrize(("n", "overlap"), [(1_000_000, False), (100_000, True)])
+def test_a_big_cell_is_what_its_windows_are_one_by_one(n, overlap):
+    requests = big_cell(n, overlap)
+    seen = windows(requests)
+    rows = curve_rows(requests, seen)
+    costs = window_costs(seen, AFFINE, FULL)
+    assert len(costs) == int(requests.counted.sum()) // 5
+    assert (costs.SCm >= costs.OPTc).all()
+    assert decomposition(costs).product == pytest.approx(poa_hat(costs), rel=1e-9)
+    for w in (0, len(seen) // 2, len(seen) - 1):
+        i, t = seen.row[w], requests.t_sent[seen.row[w]]
+        flying = (requests.t_sent < t[:, None]) & (requests.t_last_token > t[:, None])
+        n_j = [[(there & (requests.worker == j)).sum() for j in range(5)] for there in flying]
+        assert seen.load[w].tolist() == n_j[0]
+        assert rows.x[5 * w : 5 * w + 5].tolist() == [n_j[k][requests.worker[i[k]]] + 1 for k in range(5)]
+        example = explain_window(seen, w, AFFINE, FULL)
+        for name in ("SC", "SCm", "OPTf", "OPTc"):
+            assert getattr(costs, name)[w] == pytest.approx(getattr(example, name), rel=1e-12)
+
+
+@pytest.mark.parametrize("m", [3, LOCKSTEP_MAX, LOCKSTEP_MAX + 1])
+def test_columns_are_distinct_and_do_not_depend_on_the_other_matrices(m):
+    cost = np.random.default_rng(m).integers(0, 3, (30, m, m + 2)).astype(float)
+    columns = assigned_columns(cost)
+    assert all(len(set(row)) == m for row in columns.tolist())
+    np.testing.assert_array_equal(columns[7:9], assigned_columns(cost[7:9]))
+    chosen = np.take_along_axis(cost, columns[:, :, None], axis=2)
+    np.testing.assert_array_equal(cheapest_assignments(cost), chosen.sum(axis=(1, 2)))

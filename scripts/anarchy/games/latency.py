@@ -9,7 +9,7 @@ fit of millions of requests costs no more than the number of loads seen.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.optimize import nnls
@@ -22,9 +22,15 @@ PRICE_FLOOR = 0.1
 
 @dataclass(frozen=True)
 class FitQuality:
-    """How well a curve describes its rows: weighted R2, weighted RMSE in seconds, rows and cells used."""
+    """How well a curve describes its rows: weighted R2, weighted RMSE in seconds, rows and cells used.
+
+    `r2_within` is R2 with the cells' means taken out of both sides: how much of the variance *inside* cells
+    the load on the chosen worker explains. That is the part which routing can act on; a curve may have an
+    `r2` near 1 from the differences between cells alone. NaN where latencies do not vary inside cells.
+    """
 
     r2: float
+    r2_within: float
     rmse: float
     n_rows: int
     n_cells: int
@@ -161,12 +167,19 @@ def fit_affine(cells: Sequence[CellSummary]) -> AffineLatency:
     return AffineLatency(float(coefficients[0]), float(coefficients[1]), float(kappa), quality)
 
 
-def fit_full(cells: Sequence[CellSummary]) -> FullLatency:
+def fit_full(cells: Sequence[CellSummary], kappa: float = 0.0) -> FullLatency:
     """Fit `c0 + sum_k b_k max(0, x - k)` with all coefficients >= 0, every cell weighing the same.
 
-    Errors: ValueError when no row is there, all rows have one load, or every latency is zero. Source: ours.
+    The target is the latency as it would be without overlap, `latency + kappa omega o`: costs subtract the
+    credit from the curve, and what was measured holds it already. The quality speaks of that target. kappa
+    (s) is the affine fit's; the floor of `price` is part of neither fit. With no overlap it changes nothing.
+    Errors: ValueError on a kappa that is negative or not finite, when no row is there, all rows have one
+    load, or every latency is zero. Source: ours.
     """
+    _check_coefficients("the overlap credit", (kappa,))
     rows = _stack(cells, "the full curve")
+    # Rows of one summary share their overlap, so that this shifts their mean and leaves their scatter.
+    rows = replace(rows, latency=rows.latency + kappa * rows.omega_overlap)
     knots = knots_up_to(rows.top)
     design = np.column_stack([np.ones(rows.x.size), np.maximum(0.0, rows.x[:, None] - np.asarray(knots))])
     coefficients, quality = _weighted_nnls(design, rows, "the full curve")
@@ -175,8 +188,9 @@ def fit_full(cells: Sequence[CellSummary]) -> FullLatency:
 
 @dataclass(frozen=True, eq=False)
 class _Rows(CellSummary):
-    """The rows of several cells, one after the other."""
+    """The rows of several cells, one after the other; `cell` (rows,) numbers them."""
 
+    cell: IntArray
     n_cells: int
 
 
@@ -192,6 +206,7 @@ def _stack(cells: Sequence[CellSummary], curve: str) -> _Rows:
         scatter=sum(cell.scatter for cell in used),
         top=max(cell.top for cell in used),
         n_rows=sum(cell.n_rows for cell in used),
+        cell=np.repeat(np.arange(len(used)), [cell.x.size for cell in used]),
         n_cells=len(used),
     )
     if np.unique(rows.x).size < 2:
@@ -217,12 +232,36 @@ def _weighted_nnls(design: FloatArray, rows: _Rows, curve: str) -> tuple[FloatAr
     except RuntimeError as error:
         raise ValueError(f"cannot fit {curve}: {error}") from error
     coefficients = np.asarray(solution, dtype=np.float64) * unit / size
+    return coefficients, _quality(rows, rows.latency - design @ coefficients)
+
+
+def _quality(rows: _Rows, residual: FloatArray) -> FitQuality:
     total = float(rows.weight.sum())
-    mean = float(rows.weight @ rows.latency) / total
-    residual = float(rows.weight @ (rows.latency - design @ coefficients) ** 2) + rows.scatter
-    spread = float(rows.weight @ (rows.latency - mean) ** 2) + rows.scatter
-    r2 = 1.0 - residual / spread if spread > 0.0 else float("nan")
-    return coefficients, FitQuality(r2, float(np.sqrt(residual / total)), rows.n_rows, rows.n_cells)
+    everywhere = np.zeros(rows.x.size, dtype=np.int64)
+    return FitQuality(
+        r2=_r2(rows, rows.latency, residual, everywhere, center=False),
+        r2_within=_r2(rows, rows.latency, residual, rows.cell, center=True),
+        rmse=float(np.sqrt(_squares(rows, residual) / total)),
+        n_rows=rows.n_rows,
+        n_cells=rows.n_cells,
+    )
+
+
+def _r2(rows: _Rows, latency: FloatArray, residual: FloatArray, group: IntArray, *, center: bool) -> float:
+    """1 less the residuals' share of the spread round the groups' means; `center` takes their own out."""
+    spread = _squares(rows, latency - _group_means(rows, latency, group))
+    left = _squares(rows, residual - _group_means(rows, residual, group) if center else residual)
+    return 1.0 - left / spread if spread > 0.0 else float("nan")
+
+
+def _squares(rows: _Rows, values: FloatArray) -> float:
+    return float(rows.weight @ values**2) + rows.scatter
+
+
+def _group_means(rows: _Rows, values: FloatArray, group: IntArray) -> FloatArray:
+    weight = np.bincount(group, weights=rows.weight)
+    mean: FloatArray = np.bincount(group, weights=rows.weight * values) / weight
+    return mean[group]
 
 
 def _check_coefficients(curve: str, coefficients: tuple[float, ...]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -13,13 +15,17 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 Metric = Literal["ttft", "e2e"]
 
+CHUNK = 1 << 18  # numbers in a temporary array: 2 MiB, about what a core caches
+
 
 @dataclass(frozen=True, eq=False)
 class Requests:
     """All requests of one cell, seen from the pool of workers that the game is about, in any order.
 
     Shapes: every array has N entries; `overlap` is (N, m). Units: seconds on one clock, zero = cell start.
-    What the trace does not tell is NaN (a time, an overlap) or -1 (a worker), never 0.
+    What the trace does not tell is NaN (a time, an overlap) or -1 (a worker), never 0. The arrays must not
+    change afterwards. `t_left` is when a request leaves its worker: None = at `t_last_token`, which is right
+    for the decode pool; the prefill pool's requests leave at `t_first_token`.
     `counted` marks the requests that enter windows and fits: phase `measure`, status `ok`, a known worker,
     a finite latency. The others only put load on the workers. `overlap[i, j]` in [0, 1] is the share of
     request i's prompt blocks that worker j already holds; `omega` is the router's overlap weight.
@@ -38,6 +44,7 @@ class Requests:
     cell_end: float
     overlap: FloatArray | None = None
     omega: FloatArray | None = None
+    t_left: FloatArray | None = None
 
     def __post_init__(self) -> None:
         self._check_shapes()
@@ -72,8 +79,19 @@ class Requests:
             raise ValueError("overlap and omega go together: the credit is omega times kappa times overlap")
         if self.overlap is not None and self.overlap.shape != (n, self.n_workers):
             raise ValueError(f"overlap has shape {self.overlap.shape}, want {(n, self.n_workers)}")
-        if self.omega is not None and self.omega.shape != (n,):
-            raise ValueError(f"omega has shape {self.omega.shape}, want {(n,)}")
+        for name, column in (("omega", self.omega), ("t_left", self.t_left)):
+            if column is not None and column.shape != (n,):
+                raise ValueError(f"{name} has shape {column.shape}, want {(n,)}")
+
+    @cached_property
+    def _events(self) -> tuple[tuple[FloatArray, FloatArray], ...]:
+        """Of each worker, when its requests came and when they left, both sorted (s)."""
+        left = self.t_last_token if self.t_left is None else self.t_left
+        left = np.where(np.isnan(left), self.cell_end, left)
+        # An interval that ends before it begins holds no time; left in, its end would be subtracted early.
+        real = left > self.t_sent
+        on_worker = (real & (self.worker == j) for j in range(self.n_workers))
+        return tuple((np.sort(self.t_sent[here]), np.sort(left[here])) for here in on_worker)
 
     def _fault(self, wrong: BoolArray, what: str) -> ValueError:
         first = int(np.flatnonzero(wrong)[0])
@@ -86,8 +104,8 @@ def latencies(requests: Requests, metric: Metric = "ttft") -> FloatArray:
     """Latency L_i of every request from the moment its user was free: to the first or to the last token.
 
     Shapes: (N,). Units: seconds; NaN where the trace has no such time.
-    Errors: ValueError where a counted request has no latency or a negative one: such rows are the trace's
-    fault and must be refused before they become a number.
+    Errors: ValueError where a counted request has no latency or a negative one, or where its clock steps back
+    between two of its times: such rows are the trace's fault and must be refused before they become a number.
     """
     ends = {"ttft": requests.t_first_token, "e2e": requests.t_last_token}
     if metric not in ends:
@@ -96,7 +114,23 @@ def latencies(requests: Requests, metric: Metric = "ttft") -> FloatArray:
     wrong = requests.counted & ~(np.isfinite(latency) & (latency >= 0))
     if wrong.any():
         raise requests._fault(wrong, f"counted, but {metric} missing or negative")
+    _check_clock(requests)
     return latency
+
+
+def _check_clock(requests: Requests) -> None:
+    """Refuse counted requests whose known times are out of order; a missing time is in order with all."""
+    steps = [
+        ("t_sent", requests.t_sent, "t_intended", requests.t_intended),
+        ("t_first_token", requests.t_first_token, "t_sent", requests.t_sent),
+        ("t_last_token", requests.t_last_token, "t_first_token", requests.t_first_token),
+    ]
+    if requests.t_left is not None:
+        steps.append(("t_left", requests.t_left, "t_sent", requests.t_sent))
+    for later, end, earlier, start in steps:
+        wrong = requests.counted & (end < start)
+        if wrong.any():
+            raise requests._fault(wrong, f"counted, but {later} before {earlier}: a clock stepped back")
 
 
 def time_order(requests: Requests, among: BoolArray) -> IntArray:
@@ -119,17 +153,26 @@ def time_order(requests: Requests, among: BoolArray) -> IntArray:
 def loads(requests: Requests, times: FloatArray) -> IntArray:
     """Load n_j(t): the requests of any phase or status in flight on each worker at each time.
 
-    In flight on j at t: `t_sent < t` and `t_last_token > t`; without an end, up to the cell's end. A request
-    whose worker or `t_sent` is unknown is on no worker.
+    In flight on j at t: `t_sent < t` and leaving time > t (`t_left`, or `t_last_token` without it); with no
+    leaving time, up to the cell's end. A request whose worker or `t_sent` is unknown is on no worker.
     Shapes: times (T,) -> (T, m). Cost: O((N + T m) log N).
     """
-    ends = np.where(np.isnan(requests.t_last_token), requests.cell_end, requests.t_last_token)
-    # An interval that ends before it begins holds no time; left in, its end would be subtracted too early.
-    real = (requests.worker >= 0) & (ends > requests.t_sent)
     out = np.empty((times.size, requests.n_workers), dtype=np.int64)
     for j in range(requests.n_workers):
-        here = real & (requests.worker == j)
-        begun = np.searchsorted(np.sort(requests.t_sent[here]), times, side="left")
-        ended = np.searchsorted(np.sort(ends[here]), times, side="right")
-        out[:, j] = begun - ended
+        out[:, j] = load_on(requests, j, times)
     return out
+
+
+def load_on(requests: Requests, worker: int, times: FloatArray) -> IntArray:
+    """Load of one worker: the column of `loads` that is its own. Shapes: times (T,) -> (T,)."""
+    came, left = requests._events[worker]
+    load = np.searchsorted(came, times, side="left")
+    load -= np.searchsorted(left, times, side="right")
+    return load
+
+
+def chunks(n: int, width: int) -> Iterator[slice]:
+    """Cut n rows into slices that hold at most CHUNK numbers where a row holds `width`; at least one row."""
+    step = max(1, CHUNK // width)
+    for start in range(0, n, step):
+        yield slice(start, min(start + step, n))

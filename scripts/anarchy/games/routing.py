@@ -9,14 +9,15 @@ Ratios are always ratios of sums over a set of windows, never means of ratios.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from .assignment import cheapest_assignments
 from .latency import AffineLatency, FullLatency, price
-from .requests import FloatArray, IntArray, Metric, Requests, latencies, loads, time_order
+from .requests import FloatArray, IntArray, Metric, Requests, chunks, latencies, load_on, loads, time_order
 
 __all__ = [
     "CurveRows",
@@ -24,10 +25,12 @@ __all__ = [
     "Requests",
     "Spread",
     "WindowCosts",
+    "WindowExample",
     "Windows",
     "cheapest_slots",
     "curve_rows",
     "decomposition",
+    "explain_window",
     "latencies",
     "loads",
     "marginal_costs",
@@ -38,8 +41,6 @@ __all__ = [
     "window_costs",
     "windows",
 ]
-
-_CHUNK = 1 << 22  # numbers in a temporary array: 32 MiB
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +134,7 @@ def windows(requests: Requests, metric: Metric = "ttft") -> Windows:
     return Windows(
         row=row,
         t_start=t_start,
-        worker=requests.worker[row].astype(np.int64),
+        worker=requests.worker[row].astype(np.int64, copy=False),
         latency=latency[row],
         load=loads(requests, t_start),
         omega_overlap=_omega_overlap(requests, row),
@@ -145,18 +146,20 @@ def curve_rows(requests: Requests, seen: Windows) -> CurveRows:
 
     Shapes: R = W m rows, in order of sending.
     """
-    row = seen.row.ravel()
-    load = loads(requests, requests.t_sent[row])
-    chosen = seen.worker.ravel()
+    row, chosen = seen.row.ravel(), seen.worker.ravel()
+    sent = requests.t_sent[row]
+    x, top = np.empty(row.size, dtype=np.int64), 0
+    for j in range(
+        seen.n_workers
+    ):  # worker by worker: the loads of all of them together are m times as large
+        load = load_on(requests, j, sent)
+        here = chosen == j
+        x[here] = load[here] + 1
+        top = max(top, int(load.max(initial=-1)) + 1)
     overlap = seen.omega_overlap
     if overlap is not None:
-        overlap = np.take_along_axis(overlap.reshape(-1, seen.n_workers), chosen[:, None], axis=1)[:, 0]
-    return CurveRows(
-        x=load[np.arange(row.size), chosen] + 1,
-        latency=seen.latency.ravel(),
-        omega_overlap=overlap,
-        top=int(load.max(initial=-1)) + 1,
-    )
+        overlap = np.take_along_axis(overlap, seen.worker[:, :, None], axis=2).ravel()
+    return CurveRows(x=x, latency=seen.latency.ravel(), omega_overlap=overlap, top=top)
 
 
 def window_costs(seen: Windows, affine: AffineLatency, full: FullLatency) -> WindowCosts:
@@ -170,31 +173,118 @@ def window_costs(seen: Windows, affine: AffineLatency, full: FullLatency) -> Win
     Shapes: (W,) each. Units: request-seconds.
     """
     m = seen.n_workers
-    top = int(seen.load.max(initial=0)) + m
-    marginal = marginal_costs(full, top)
-    frozen = affine(np.arange(top + 1))
-    SCm = np.empty(len(seen))
-    OPTc = np.empty(len(seen))
-    OPTf = np.empty(len(seen))
-    for part in _chunks(len(seen), m * m):
+    marginal, frozen = _tables(seen.load, m, affine, full)
+    SCm, OPTf, OPTc = (np.empty(len(seen)) for _ in range(3))
+    for part in chunks(len(seen), m * m):
         load, worker = seen.load[part], seen.worker[part]
         x = np.take_along_axis(load, worker, axis=1) + places(worker)
-        slots = marginal[load[:, :, None] + np.arange(1, m + 1)]
         # With no credit every matching uses every worker once and costs the same, and requests are alike.
-        OPTf[part] = frozen[load + 1].sum(axis=1)
-        OPTc[part] = cheapest_slots(slots.reshape(len(load), m * m), m)
         SCm[part] = marginal[x].sum(axis=1)
-        if seen.omega_overlap is None or affine.kappa == 0.0:
-            continue
-        credit = affine.kappa * seen.omega_overlap[part]
-        earned = np.take_along_axis(credit, worker[:, :, None], axis=2)[:, :, 0]
-        SCm[part] = price(marginal[x], earned).sum(axis=1)
-        for w in np.flatnonzero(credit.any(axis=(1, 2))):
-            at = part.start + int(w)
-            OPTf[at] = _assignment(price(frozen[load[w] + 1][None, :], credit[w]))
-            OPTc[at] = _assignment(price(slots[w].ravel()[None, :], np.repeat(credit[w], m, axis=1)))
+        OPTf[part] = frozen[load + 1].sum(axis=1)
+        OPTc[part] = cheapest_slots(_slots(marginal, load).reshape(len(load), m * m), m)
+    if seen.omega_overlap is not None and affine.kappa > 0.0:
+        earning = np.flatnonzero(seen.omega_overlap.any(axis=(1, 2)))
+        for part in chunks(earning.size, m * m * m):
+            w = earning[part]
+            load, worker = seen.load[w], seen.worker[w]
+            credit = affine.kappa * seen.omega_overlap[w]
+            earned = np.take_along_axis(credit, worker[:, :, None], axis=2)[:, :, 0]
+            x = np.take_along_axis(load, worker, axis=1) + places(worker)
+            SCm[w] = price(marginal[x], earned).sum(axis=1)
+            OPTf[w] = cheapest_assignments(price(frozen[load + 1][:, None, :], credit))
+            slots = price(_slots(marginal, load)[:, None], credit[..., None])
+            OPTc[w] = cheapest_assignments(slots.reshape(w.size, m, m * m))
     # What the router did is one of the assignments: only rounding can put the optimum above it.
     return WindowCosts(SC=seen.latency.sum(axis=1), SCm=SCm, OPTf=OPTf, OPTc=np.minimum(OPTc, SCm))
+
+
+@dataclass(frozen=True, eq=False)
+class WindowExample:
+    """Every number of one window's computation, for a worked example; request i is the i-th of the window.
+
+    Shapes, (m,) by request: `row` of `Requests`; `worker`; `latency`; `place` s_i >= 1; `paid` =
+    price(slot_cost[worker, place - 1], credit); `frozen_worker`, where the frozen optimum puts it;
+    `best_worker` and `best_place`, where the congested optimum does, and `best_paid`, its price there.
+    (m,) by worker: `load` at `t_start`. (m, m) by request and worker: `credit` = kappa omega_i o_ij;
+    `frozen_cost` = price(l_A(n_j + 1), credit). (m, m) by worker and place: `slot_cost`, before credits.
+    `SC`, `SCm`, `OPTf`, `OPTc` are the sums of `latency`, `paid`, the chosen `frozen_cost`, `best_paid`.
+    Units: seconds; the four sums in request-seconds. Among equally cheap optima one is shown.
+    """
+
+    row: IntArray
+    t_start: float
+    worker: IntArray
+    latency: FloatArray
+    load: IntArray
+    place: IntArray
+    credit: FloatArray
+    slot_cost: FloatArray
+    paid: FloatArray
+    frozen_cost: FloatArray
+    frozen_worker: IntArray
+    best_worker: IntArray
+    best_place: IntArray
+    best_paid: FloatArray
+    SC: float
+    SCm: float
+    OPTf: float
+    OPTc: float
+
+
+def explain_window(seen: Windows, w: int, affine: AffineLatency, full: FullLatency) -> WindowExample:
+    """The computation of one window, laid open: its four sums are those of `window_costs`, to rounding.
+
+    Both optima come from SciPy here, also where `window_costs` sorts or solves many windows at once.
+    Errors: IndexError when there is no window w.
+    """
+    if not 0 <= w < len(seen):
+        raise IndexError(f"no window {w}: there are {len(seen)}, counted from 0")
+    m = seen.n_workers
+    load, worker = seen.load[w], seen.worker[w]
+    marginal, frozen = _tables(load, m, affine, full)
+    credit = np.zeros((m, m)) if seen.omega_overlap is None else affine.kappa * seen.omega_overlap[w]
+    request, place, slot_cost = np.arange(m), places(worker[None, :])[0], _slots(marginal, load)
+    frozen_cost = price(frozen[load + 1], credit)
+    frozen_worker = linear_sum_assignment(frozen_cost)[1]
+    slots = price(slot_cost, credit[:, :, None])
+    best_worker, best_place = np.divmod(linear_sum_assignment(slots.reshape(m, m * m))[1], m)
+    # Equally dear places may be taken out of order; a worker's requests move up to its first ones.
+    ahead = (best_worker == best_worker[:, None]) & (best_place < best_place[:, None])
+    best_place = ahead.sum(axis=1)
+    paid, best_paid = slots[request, worker, place - 1], slots[request, best_worker, best_place]
+    return WindowExample(
+        row=seen.row[w],
+        t_start=float(seen.t_start[w]),
+        worker=worker,
+        latency=seen.latency[w],
+        load=load,
+        place=place,
+        credit=credit,
+        slot_cost=slot_cost,
+        paid=paid,
+        frozen_cost=frozen_cost,
+        frozen_worker=frozen_worker,
+        best_worker=best_worker,
+        best_place=best_place + 1,
+        best_paid=best_paid,
+        SC=float(seen.latency[w].sum()),
+        SCm=float(paid.sum()),
+        OPTf=float(frozen_cost[request, frozen_worker].sum()),
+        OPTc=float(min(best_paid.sum(), paid.sum())),
+    )
+
+
+def _tables(
+    load: IntArray, m: int, affine: AffineLatency, full: FullLatency
+) -> tuple[FloatArray, FloatArray]:
+    """Marginal costs of l_F and latencies l_A, by load from 0 to the most that m more requests can make."""
+    top = int(load.max(initial=0)) + m
+    return marginal_costs(full, top), affine(np.arange(top + 1))
+
+
+def _slots(marginal: FloatArray, load: IntArray) -> FloatArray:
+    """Marginal cost of places 1..m of every worker. Shapes: load (..., m) -> (..., m, m), place last."""
+    return marginal[load[..., None] + np.arange(1, load.shape[-1] + 1)]
 
 
 def marginal_costs(curve: Callable[[IntArray], FloatArray], top: int) -> FloatArray:
@@ -264,21 +354,12 @@ def _ratio(numerator: FloatArray, denominator: FloatArray) -> float:
     return float(numerator.sum()) / total if total > 0.0 else float("nan")
 
 
-def _assignment(cost: FloatArray) -> float:
-    chosen = linear_sum_assignment(cost)
-    return float(cost[chosen].sum())
-
-
 def _omega_overlap(requests: Requests, row: IntArray) -> FloatArray | None:
     if requests.overlap is None or requests.omega is None:
         return None
-    weighted: FloatArray = requests.omega[row][:, :, None] * requests.overlap[row]
-    if (weighted < 0.0).any():
-        raise ValueError("omega and overlap must not be negative")
-    return np.nan_to_num(weighted, nan=0.0)  # no credit where the trace does not tell the overlap
-
-
-def _chunks(n: int, width: int) -> Iterator[slice]:
-    step = max(1, _CHUNK // width)
-    for start in range(0, n, step):
-        yield slice(start, min(start + step, n))
+    weighted: FloatArray = requests.overlap[row]
+    weighted *= requests.omega[row][:, :, None]
+    weighted[np.isnan(weighted)] = 0.0  # no credit where the trace does not tell the overlap
+    if weighted.min(initial=0.0) < 0.0 or np.isinf(weighted.max(initial=0.0)):
+        raise ValueError("omega and overlap must not be negative, nor infinite")
+    return weighted
