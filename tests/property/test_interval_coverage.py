@@ -64,7 +64,12 @@ def mean_time_in_system(c, load):
         (1, 1000, 0.5, 0.0),  # one run: blocks only
         (2, 500, 0.5, 0.0),  # two runs, kept
         (3, 300, 0.5, 0.0),  # three launches that are alike
-        (12, 150, 0.5, 0.6),  # launches that differ
+        (3, 150, 0.5, 0.6),  # launches that differ about as much as the noise inside them
+        (3, 150, 0.5, 3.0),  # launches that differ far more
+        (5, 150, 0.5, 0.0),
+        (5, 150, 0.5, 0.6),
+        (5, 150, 0.5, 3.0),
+        (12, 150, 0.5, 0.6),
     ],
 )
 def test_coverage_on_ar1_costs(launches, n, rho, sd):
@@ -72,8 +77,8 @@ def test_coverage_on_ar1_costs(launches, n, rho, sd):
     assert 0.90 <= share <= 0.98
 
 
-@pytest.mark.parametrize(("launches", "n"), [(1, 15_000), (3, 4_500)])
-def test_coverage_on_a_queue(launches, n):
+@pytest.mark.parametrize(("launches", "n", "experiments"), [(1, 15_000, 200), (3, 4_500, 400)])
+def test_coverage_on_a_queue(launches, n, experiments):
     truth = mean_time_in_system(3, 0.5)
-    share = coverage(lambda rng: queue_launches(rng, launches, n, 3, 0.5), truth, 200)
+    share = coverage(lambda rng: queue_launches(rng, launches, n, 3, 0.5), truth, experiments)
     assert 0.90 <= share <= 0.98

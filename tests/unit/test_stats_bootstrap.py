@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from arch.bootstrap import StationaryBootstrap, optimal_block_length
+from scipy import stats
 
 from anarchy.stats import bootstrap
 from anarchy.stats.bootstrap import (
@@ -43,6 +46,19 @@ def test_blocks_hold_n_elements_of_geometric_length():
     count = (lengths > 0).sum(axis=1)  # 1 + Binomial(n - 1, 1/mean)
     assert count.mean() == pytest.approx(1 + (n - 1) / mean, rel=0.02)
     assert count.std() == pytest.approx(((n - 1) / mean * (1 - 1 / mean)) ** 0.5, rel=0.15)
+
+
+def test_blocks_of_mean_length_one_are_single_elements():
+    starts, ends = bootstrap._blocks(np.random.default_rng(0), 50, 1.0, 3)
+    assert (ends - starts == 1).all()
+    assert starts.shape == (3, 50)
+
+
+def test_block_lengths_are_geometric():
+    rng, mean = np.random.default_rng(4), 4.0
+    lengths = np.diff(bootstrap._reach(rng, mean, (1, 100_000))[0], prepend=0)
+    seen = np.bincount(lengths, minlength=30)[1:30] / lengths.size
+    np.testing.assert_allclose(seen, stats.geom.pmf(np.arange(1, 30), 1.0 / mean), atol=0.004)
 
 
 def test_blocks_are_topped_up_when_the_first_draw_was_too_short(monkeypatch):
@@ -114,9 +130,77 @@ def test_three_launches_are_resampled_and_two_are_not():
     two = bootstrap_ratio([a for a, _ in levels[:2]], [b for _, b in levels[:2]], replicates=2000)
     assert (three.kind, two.kind) == ("across-launches", "within-run")
     assert three.draws.std() > 5 * two.draws.std()
+    sums = resampled_sums([np.stack(pair) for pair in levels], [5.0] * 3, replicates=2000)
+    drawn = sums[0] / sums[1]
     # 1 in 27 replicates takes the first launch three times, 1 in 27 the last.
-    assert (three.draws < 5.0).mean() == pytest.approx(1 / 27, abs=0.02)
-    assert (three.draws > 19.0).mean() == pytest.approx(1 / 27, abs=0.02)
+    assert (drawn < 5.0).mean() == pytest.approx(1 / 27, abs=0.02)
+    assert (drawn > 19.0).mean() == pytest.approx(1 / 27, abs=0.02)
+
+
+@pytest.mark.parametrize("n_launches", [3, 5, 12])
+def test_spread_between_launches_is_students(n_launches):
+    levels = np.exp(np.random.default_rng(n_launches).normal(0.0, 0.02, n_launches))
+    launches = [np.full(50, level) for level in levels]  # no spread inside
+    draws = bootstrap_mean(launches, replicates=20_000).draws
+    wide = stats.t.ppf(0.975, n_launches - 1) / stats.norm.ppf(0.975)
+    expected = wide * levels.std(ddof=1) / levels.mean() / n_launches**0.5
+    assert np.log(draws).std() == pytest.approx(expected, rel=0.02)
+    assert np.log(draws).mean() == pytest.approx(np.log(levels.mean()), abs=0.1 * expected)
+
+
+def test_launches_of_unequal_size_have_fewer_degrees_of_freedom():
+    equal = stats.t.ppf(0.975, 4) / stats.norm.ppf(0.975) * (5 / 4) ** 0.5
+    assert bootstrap._student_width(np.full(5, 70)) == pytest.approx(equal)
+    assert bootstrap._student_width(np.array([70, 71, 69, 70, 70])) == pytest.approx(equal, rel=1e-3)
+    three = bootstrap._student_width(np.full(3, 70))
+    assert equal < bootstrap._student_width(np.array([1, 1, 1, 4, 8])) < three
+    assert three < bootstrap._student_width(np.array([1000, 10, 10])) < 50.0
+
+
+def test_values_that_are_not_positive_are_spread_on_their_own_scale():
+    launches = [np.full(50, level) for level in (-1.0, 0.0, 1.5)]
+    up = bootstrap_mean(launches, replicates=500)
+    moved = bootstrap_mean([launch - 10.0 for launch in launches], replicates=500)
+    assert up.draws.min() < -1.0
+    assert up.draws.max() > 1.5
+    np.testing.assert_allclose(moved.draws, up.draws - 10.0)
+
+
+def test_what_cells_share_of_their_launches_cancels_in_their_quotient():
+    levels = (1.0, 1.1, 1.3)
+    ones = [np.ones(80)] * 3
+    shallow, deep = (
+        bootstrap_ratio([np.full(80, depth * x) for x in levels], ones, replicates=300, stream=stream)
+        for stream, depth in enumerate((2.0, 9.0))
+    )
+    np.testing.assert_allclose(deep.draws / shallow.draws, 4.5)
+
+
+@pytest.mark.parametrize("n_launches", [1, 3])
+@pytest.mark.parametrize("workers", [2, 3])
+def test_any_number_of_workers_gives_the_same_bits(monkeypatch, n_launches, workers):
+    monkeypatch.setattr(bootstrap, "_CHUNK", 2000)  # dozens of chunks
+    monkeypatch.setattr(bootstrap, "_COUNT_CHUNK", 20_000)
+    pairs = [costs(250, seed=s) for s in range(n_launches)]
+    over, under = [a for a, _ in pairs], [b for _, b in pairs]
+    stacked, lengths = [np.stack(pair) for pair in pairs], [6.0] * n_launches
+    columns, ratios = {"SC": over, "OPTf": under}, {"hat": ("SC", "OPTf")}
+    for draw in (
+        lambda w: resampled_sums(stacked, lengths, replicates=400, workers=w),
+        lambda w: bootstrap_ratio(over, under, replicates=400, workers=w).draws,
+        lambda w: bootstrap_ratios(columns, ratios, series="SC", replicates=400, workers=w)["hat"].draws,
+        lambda w: bootstrap_mean(over, replicates=400, workers=w).draws,
+        lambda w: bootstrap_quantile(over, 0.9, replicates=400, workers=w).draws,
+    ):
+        np.testing.assert_array_equal(draw(workers), draw(1))
+
+
+def test_what_a_worker_raises_is_raised():
+    def fail(chunk, part):
+        raise RuntimeError(f"chunk {chunk}")
+
+    with pytest.raises(RuntimeError, match="chunk 0"):
+        bootstrap._each(fail, [slice(0, 1), slice(1, 2)], 2)
 
 
 def test_cells_of_one_ladder_share_launches_but_not_blocks():
@@ -232,7 +316,8 @@ def test_quantile_draws_are_quantiles_of_the_resamples(q):
         assert result.draws[r] == pytest.approx(np.quantile(values[at], q), rel=1e-12)
 
 
-def test_quantile_over_launches_pools_what_was_drawn():
+def test_quantile_over_launches_pools_what_was_drawn(monkeypatch):
+    monkeypatch.setattr(bootstrap, "_spread_as_student", lambda value, draws, times, sizes: draws)
     launches = [np.full(n, level) for n, level in ((100, 1.0), (200, 2.0), (50, 9.0))]
     result = bootstrap_quantile(launches, 0.5, replicates=500)
     assert (result.kind, result.n_launches, result.n_windows) == ("across-launches", 3, 350)
@@ -254,7 +339,11 @@ def test_bad_arguments_are_refused():
 
 
 def test_sums_need_only_the_chunks_memory():
-    launch = np.random.default_rng(0).random((1, 20_000))
-    draws = resampled_sums([launch], [50.0], replicates=3000)
-    assert draws.shape == (1, 3000)
-    assert draws.mean() == pytest.approx(launch.sum(), rel=1e-3)
+    launch = np.random.default_rng(0).random((2, 100_000))
+    tracemalloc.start()
+    draws = resampled_sums([launch], [50.0], replicates=2000, workers=2)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert draws.shape == (2, 2000)
+    np.testing.assert_allclose(draws.mean(axis=1), launch.sum(axis=1), rtol=1e-3)
+    assert peak < 24 * 2**20  # the series four times over and two workers' chunks; all blocks would be 64 MiB
