@@ -104,7 +104,7 @@ def test_a_manifest_that_is_not_json(cell: Path, text: str):
 
 def test_a_manifest_that_is_no_object(cell: Path):
     (cell / MANIFEST_FILE).write_text("[1]")
-    refused(cell, "schema version None", cell / MANIFEST_FILE, "release")
+    refused(cell, "not a JSON object", cell / MANIFEST_FILE)
 
 
 def test_a_manifest_that_is_a_folder(tmp_path: Path):
@@ -130,13 +130,13 @@ def test_not_parquet(cell: Path):
 
 def test_missing_column(cell: Path):
     replace_table(cell, read_cell(cell).table.drop_columns(["t_sent", "status"]))
-    refused(cell, "lacks the columns t_sent, status", cell / TRACE_FILE, "data/README.md")
+    refused(cell, "lacks the columns t_sent, status", cell / TRACE_FILE, "docs/traces.md")
 
 
 def test_a_column_of_the_wrong_type(cell: Path):
     table = read_cell(cell).table
     replace_table(cell, table.set_column(1, "user", pa.array(["u"] * table.num_rows)))
-    refused(cell, "wrong type", cell / TRACE_FILE, "data/README.md")
+    refused(cell, "wrong type", cell / TRACE_FILE, "docs/traces.md")
 
 
 def test_a_null_where_none_may_be(cell: Path):
@@ -144,7 +144,7 @@ def test_a_null_where_none_may_be(cell: Path):
     place = table.column_names.index("t_sent")
     holes = pa.array([None, *table.column("t_sent").to_pylist()[1:]])
     replace_table(cell, table.set_column(place, "t_sent", holes))
-    refused(cell, "wrong type", cell / TRACE_FILE, "data/README.md")
+    refused(cell, "row 0 has no t_sent", cell / TRACE_FILE, "docs/traces.md")
 
 
 def test_columns_in_another_order_and_more_of_them_are_read(cell: Path):

@@ -7,8 +7,8 @@ because trying again until a value pleases would bias it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Collection, Mapping
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -60,6 +60,27 @@ def evaluate(trace: CellTrace, planned_measure_s: float) -> GateResult:
     return GateResult(valid=not failed, reasons=tuple(failed), measures=measures)
 
 
+def evaluate_public(trace: CellTrace, pool: Role) -> GateResult:
+    """The gates that a trace alone can answer, for one whose maker has not judged it.
+
+    What only the client or the plan knows (`client_bound`, `override_inert`, the plan's length) is not asked.
+    """
+    windows = int(np.count_nonzero(trace.measured)) // getattr(trace.manifest.n_workers, pool)
+    asked: dict[str, Gate] = {
+        "errors": errors(trace),
+        "zero_tokens": zero_tokens(trace),
+        "worker_silent": worker_silent(trace, (pool,)),
+        "short": (windows < MIN_WINDOWS, {"windows": float(windows)}),
+        "not_steady": not_steady(trace),
+    }
+    measures: dict[str, float | None] = {}
+    for _, numbers in asked.values():
+        measures.update(numbers)
+    failed = tuple(name for name, (bad, _) in asked.items() if bad)
+    return GateResult(valid=not failed, reasons=failed, measures=measures)
+
+
+Role = Literal["prefill", "decode"]
 Gate = tuple[bool, dict[str, float | None]]
 
 
@@ -69,8 +90,8 @@ def errors(trace: CellTrace) -> Gate:
     A frontend that has lost its prefill workers answers all the same, from a decode worker: not an error to
     the client, but not a disaggregated request either.
     """
-    measuring = trace.column("phase") == "measure"
-    bad = trace.column("status") != "ok"
+    measuring = trace.equals("phase", "measure")
+    bad = ~trace.equals("status", "ok")
     if trace.manifest.workers:
         bad = bad | (trace.column("prefill_worker") < 0) | (trace.column("decode_worker") < 0)
     share = float(np.mean(bad[measuring])) if measuring.any() else 0.0
@@ -79,23 +100,21 @@ def errors(trace: CellTrace) -> Gate:
 
 def zero_tokens(trace: CellTrace) -> Gate:
     """A request ended without a token, or nothing at all was measured: success with nothing behind it."""
-    measuring = trace.column("phase") == "measure"
-    empty = (trace.column("status") == "zero_tokens") | (
-        (trace.column("status") == "ok") & (trace.column("output_tokens") <= 0)
+    measuring = trace.equals("phase", "measure")
+    empty = trace.equals("status", "zero_tokens") | (
+        trace.equals("status", "ok") & (trace.column("output_tokens") == 0)
     )
     count = int(np.count_nonzero(empty & measuring))
     return count > 0 or not trace.measured.any(), {"zero_token_requests": float(count)}
 
 
-def worker_silent(trace: CellTrace) -> Gate:
-    """A worker of either pool took no request of the cell although there were plenty."""
+def worker_silent(trace: CellTrace, roles: Collection[Role] = ("prefill", "decode")) -> Gate:
+    """A worker of these pools took no request of the cell although there were plenty."""
     fewest: list[int] = []
     silent = False
-    ok = trace.column("status") == "ok"
-    for role, size in (
-        ("prefill", trace.manifest.n_workers.prefill),
-        ("decode", trace.manifest.n_workers.decode),
-    ):
+    ok = trace.equals("status", "ok")
+    for role in roles:
+        size: int = getattr(trace.manifest.n_workers, role)
         workers = trace.column(f"{role}_worker")[ok]
         counts = np.bincount(workers[workers >= 0], minlength=size)
         fewest.append(int(counts.min()))

@@ -1,11 +1,14 @@
-"""Read sealed cells, and refuse what is not sealed, not whole or not possible."""
+"""Read traces, and refuse what is not whole or not possible: a number never comes from bad data.
+
+`read_cell` takes what this project sealed, `read_trace` a folder of anybody's.
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,17 +19,25 @@ from pydantic import ValidationError
 
 from anarchy.errors import UserError
 from anarchy.layout import MANIFEST_FILE, TRACE_FILE
-from anarchy.trace.schema import PHASES, SCHEMA_VERSION, TRACE_SCHEMA, Manifest
+from anarchy.trace.schema import (
+    OVERLAP_COLUMNS,
+    PHASES,
+    PUBLIC_SCHEMA,
+    SCHEMA_VERSION,
+    TRACE_SCHEMA,
+    Manifest,
+)
 from anarchy.trace.writer import sha256_of
 
-MEASURE_AGAIN = (
+MEASURE_AGAIN: Final = (
     "remove the deployment.json above it and run again: only this cell is measured, the old one set aside"
 )
+MEND: Final = "mend or leave out this trace; docs/traces.md describes the format"
 
 
 @dataclass(frozen=True)
 class CellTrace:
-    """One sealed cell: its manifest and its requests in the order of sending."""
+    """One cell: its manifest and its requests in the order of sending, ties by `request_id`."""
 
     directory: Path
     manifest: Manifest
@@ -42,26 +53,36 @@ class CellTrace:
     @property
     def measured(self) -> npt.NDArray[np.bool_]:
         """Requests of phase measure that ended well, shape (rows,)."""
-        return np.asarray((self.column("phase") == "measure") & (self.column("status") == "ok"))
+        return self.equals("phase", "measure") & self.equals("status", "ok")
+
+    def equals(self, name: str, word: str) -> npt.NDArray[np.bool_]:
+        """Rows whose text in one column is `word`, shape (rows,); far quicker than comparing objects."""
+        same = pc.fill_null(pc.equal(self.table.column(name), word), False)
+        return np.asarray(same.to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
-def read_manifest(cell_directory: Path) -> Manifest:
-    """The manifest of a cell; raises UserError when it is missing, not JSON or of another schema."""
+def read_manifest(cell_directory: Path, remedy: str = MEASURE_AGAIN) -> Manifest:
+    """The manifest of a cell; raises UserError when it is missing, not JSON or of another schema.
+
+    A manifest that names no schema version follows the present one.
+    """
     path = cell_directory / MANIFEST_FILE
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
-            "there is no manifest: the cell was never sealed", where=path, remedy=MEASURE_AGAIN
+            "there is no manifest: the cell was never sealed", where=path, remedy=remedy
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"is not JSON: {error}", where=path, remedy=MEASURE_AGAIN) from None
+        raise UserError(f"is not JSON: {error}", where=path, remedy=remedy) from None
     except OSError as error:
         raise UserError(
-            f"cannot be read: {error.strerror}", where=path, remedy="give this user read access to results"
+            f"cannot be read: {error.strerror}", where=path, remedy="give this user read access to it"
         ) from None
-    version = document.get("schema_version") if isinstance(document, dict) else None
-    if version != SCHEMA_VERSION:
+    if not isinstance(document, dict):
+        raise UserError("is not a JSON object", where=path, remedy=remedy)
+    version = document.get("schema_version", SCHEMA_VERSION)
+    if version != SCHEMA_VERSION or isinstance(version, bool):
         raise UserError(
             f"schema version {version!r}, this program reads {SCHEMA_VERSION}",
             where=path,
@@ -72,98 +93,183 @@ def read_manifest(cell_directory: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"key {key!r}: {first['msg']}", where=path, remedy=MEASURE_AGAIN) from None
+        raise UserError(f"key {key!r}: {first['msg']}", where=path, remedy=remedy) from None
 
 
 def read_cell(cell_directory: Path) -> CellTrace:
-    """Read one sealed cell.
+    """Read one sealed cell of this project.
 
     Raises UserError when the trace is missing, does not match its seal, lacks a column, or holds rows
     that cannot be (see ``check_rows``).
     """
     manifest = read_manifest(cell_directory)
-    path = cell_directory / TRACE_FILE
     if manifest.seal is None:
         raise UserError("the cell is not sealed", where=cell_directory / MANIFEST_FILE, remedy=MEASURE_AGAIN)
+    table = _read_table(cell_directory / TRACE_FILE, manifest, TRACE_SCHEMA, MEASURE_AGAIN)
+    check_finished(table, where=cell_directory / TRACE_FILE, remedy=MEASURE_AGAIN)
+    return CellTrace(cell_directory, manifest, _in_order(table))
+
+
+def read_trace(folder: Path) -> CellTrace:
+    """Read anybody's trace: a folder with ``trace.parquet`` and ``manifest.json``.
+
+    A seal is checked where there is one. Columns that the source does not know may be null or missing and
+    come back as null; the overlap columns are kept where they are there. Raises UserError as ``read_cell``.
+    """
+    if not (folder / MANIFEST_FILE).exists() and not (folder / TRACE_FILE).exists():
+        raise UserError(
+            f"holds no trace: neither {TRACE_FILE} nor {MANIFEST_FILE}",
+            where=folder,
+            remedy="name a folder that holds both, or a folder above such folders",
+        )
+    manifest = read_manifest(folder, MEND)
+    return CellTrace(
+        folder, manifest, _in_order(_read_table(folder / TRACE_FILE, manifest, PUBLIC_SCHEMA, MEND))
+    )
+
+
+def _read_table(path: Path, manifest: Manifest, schema: pa.Schema, remedy: str) -> pa.Table:
     if not path.is_file():
-        raise UserError("the trace is gone", where=path, remedy=MEASURE_AGAIN)
+        raise UserError("the trace is gone", where=path, remedy=remedy)
+    if manifest.seal is not None:
+        _check_seal(path, manifest.seal.sha256, remedy)
+    table = _typed(_parquet(path, remedy), schema, path)
+    if manifest.seal is not None and table.num_rows != manifest.seal.rows:
+        raise UserError(f"{table.num_rows} rows, sealed {manifest.seal.rows}", where=path, remedy=remedy)
+    check_rows(table, manifest, where=path, remedy=remedy)
+    return table
+
+
+def _check_seal(path: Path, sealed: str, remedy: str) -> None:
     digest = sha256_of(path)
-    if digest != manifest.seal.sha256:
+    if digest != sealed:
         raise UserError(
             f"does not match its seal, so it was truncated or edited "
-            f"(SHA-256 {digest[:12]}..., sealed {manifest.seal.sha256[:12]}...)",
+            f"(SHA-256 {digest[:12]}..., sealed {sealed[:12]}...)",
             where=path,
-            remedy=MEASURE_AGAIN,
+            remedy=remedy,
         )
-    table = _read_table(path)
-    if table.num_rows != manifest.seal.rows:
-        raise UserError(
-            f"{table.num_rows} rows, sealed {manifest.seal.rows}", where=path, remedy=MEASURE_AGAIN
-        )
-    check_rows(table, manifest, where=path)
-    in_order = table.sort_by([("t_sent", "ascending"), ("request_id", "ascending")])
-    return CellTrace(cell_directory, manifest, in_order)
 
 
-def _read_table(path: Path) -> pa.Table:
+def _parquet(path: Path, remedy: str) -> pa.Table:
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"is not a Parquet file: {error}", where=path, remedy=MEASURE_AGAIN) from None
-    missing = [name for name in TRACE_SCHEMA.names if name not in table.column_names]
-    if missing:
-        raise UserError(
-            f"lacks the columns {', '.join(missing)}", where=path, remedy="see data/README.md for the format"
-        )
+        return pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"is not a Parquet file: {error}", where=path, remedy=remedy) from None
+
+
+def _typed(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
+    """The columns of `schema`, and overlap columns where a public trace has them."""
+    missing = [field.name for field in schema if field.name not in table.column_names]
+    needed = [name for name in missing if not schema.field(name).nullable or schema is TRACE_SCHEMA]
+    if needed:
+        raise UserError(f"lacks the columns {', '.join(needed)}", where=path, remedy=MEND)
+    for name in missing:
+        table = table.append_column(name, pa.nulls(table.num_rows, schema.field(name).type))
+    if schema is PUBLIC_SCHEMA:
+        for name in OVERLAP_COLUMNS.values():
+            if name in table.column_names:
+                schema = schema.append(pa.field(name, pa.list_(pa.float64())))
+        for name in ("prefill_worker", "decode_worker"):
+            at = table.column_names.index(name)
+            table = table.set_column(at, name, _unknown_as(-1, table.column(name)))
+    for field in schema:
+        _check_nulls(table, field, path)
     try:
-        return table.select(TRACE_SCHEMA.names).cast(TRACE_SCHEMA)
-    except (pa.ArrowInvalid, ValueError) as error:
-        raise UserError(
-            f"a column has the wrong type: {error}", where=path, remedy="see data/README.md"
-        ) from None
+        return table.select(schema.names).cast(schema)
+    except (pa.ArrowException, ValueError) as error:
+        raise UserError(f"a column has the wrong type: {error}", where=path, remedy=MEND) from None
 
 
-def check_rows(table: pa.Table, manifest: Manifest, *, where: Path) -> None:
+def _unknown_as(value: int, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.fill_null(column, value) if pa.types.is_integer(column.type) else column
+
+
+def _check_nulls(table: pa.Table, field: pa.Field, path: Path) -> None:
+    holes = table.column(field.name).is_null()
+    if not field.nullable and pc.any(holes).as_py():
+        row = int(np.argmax(holes.to_numpy()))
+        raise UserError(f"row {row} has no {field.name}", where=path, remedy=MEND)
+
+
+def _in_order(table: pa.Table) -> pa.Table:
+    sent = table.column("t_sent").to_numpy()
+    if bool((np.diff(sent) > 0).all()):
+        return table
+    return table.sort_by([("t_sent", "ascending"), ("request_id", "ascending")])
+
+
+def check_rows(table: pa.Table, manifest: Manifest, *, where: Path, remedy: str = MEASURE_AGAIN) -> None:
     """Refuse rows that no clock or cluster can have made, naming the first of them.
 
-    Duplicate ids, times out of order, a finished request without its times, unknown phases, workers that
-    are not in the manifest. Rows count from 0 in the order of the file. Raises UserError.
+    Duplicate ids, times out of order, unknown phases, workers that are not in the manifest, rows of another
+    policy or deployment than the manifest's. Rows count from 0 in the order of the file. Raises UserError.
     """
-    columns = {name: table.column(name).to_numpy(zero_copy_only=False) for name in TRACE_SCHEMA.names}
-    intended, sent = columns["t_intended"], columns["t_sent"]
-    first, last, ok = columns["t_first_token"], columns["t_last_token"], columns["status"] == "ok"
+
+    def column(name: str) -> npt.NDArray[Any]:
+        return np.asarray(table.column(name).to_numpy())
+
+    intended, sent = column("t_intended"), column("t_sent")
+    first, last = column("t_first_token"), column("t_last_token")
+    workers = {role: column(f"{role}_worker") for role in ("prefill", "decode")}
     tests = [
         ("t_sent is not a number", ~np.isfinite(sent)),
-        ("t_intended is not a number", ~np.isfinite(intended)),
+        ("t_intended is not a number", np.isinf(intended)),
         ("was sent before it was intended", sent < intended),
         ("has its first token before it was sent", first < sent),
+        ("has its last token before it was sent", last < sent),
         ("has its last token before its first", last < first),
         ("has a time without end", np.isinf(first) | np.isinf(last)),
+        ("names an unknown prefill worker", workers["prefill"] >= manifest.n_workers.prefill),
+        ("names an unknown decode worker", workers["decode"] >= manifest.n_workers.decode),
+        ("has an unknown phase", ~_among(table, "phase", PHASES)),
+        ("has a negative number of tokens", (column("input_tokens") < 0) | (column("output_tokens") < 0)),
+        ("names a worker below -1", (workers["prefill"] < -1) | (workers["decode"] < -1)),
+        (
+            f"was routed by another policy than the manifest's {manifest.policy!r}: mixed deployments",
+            ~_among(table, "policy", (manifest.policy, "", None)),
+        ),
+        ("has the request_id of an earlier row", _repeated(table)),
+    ]
+    _refuse_first(table, tests, where, remedy)
+
+
+def check_finished(table: pa.Table, *, where: Path, remedy: str) -> None:
+    """Refuse a request that ended well but lacks a time; the client of this project knows them all."""
+    tests = [
+        ("t_intended is not a number", ~np.isfinite(table.column("t_intended").to_numpy())),
         (
             "has status ok but no time of its first or last token",
-            ok & ~(np.isfinite(first) & np.isfinite(last)),
+            _among(table, "status", ("ok",))
+            & ~np.isfinite(
+                table.column("t_first_token").to_numpy() + table.column("t_last_token").to_numpy()
+            ),
         ),
-        ("names an unknown prefill worker", columns["prefill_worker"] >= manifest.n_workers.prefill),
-        ("names an unknown decode worker", columns["decode_worker"] >= manifest.n_workers.decode),
-        ("has an unknown phase", ~np.isin(columns["phase"].astype(str), PHASES)),
-        (
-            "has a negative number of tokens",
-            (columns["input_tokens"] < 0) | (columns["output_tokens"] < 0),
-        ),
-        ("names a worker below -1", (columns["prefill_worker"] < -1) | (columns["decode_worker"] < -1)),
-        ("has the request_id of an earlier row", _repeated(columns["request_id"])),
     ]
+    _refuse_first(table, tests, where, remedy)
+
+
+def _refuse_first(
+    table: pa.Table, tests: list[tuple[str, npt.NDArray[np.bool_]]], where: Path, remedy: str
+) -> None:
     for what, bad in tests:
         if bad.any():
             row = int(np.argmax(bad))
-            raise UserError(
-                f"row {row} ({columns['request_id'][row]}) {what}", where=where, remedy=MEASURE_AGAIN
-            )
+            named = table.column("request_id")[row].as_py()
+            raise UserError(f"row {row} ({named}) {what}", where=where, remedy=remedy)
 
 
-def _repeated(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Which entries equal an earlier one, shape (rows,)."""
-    _, first = np.unique(values.astype(str), return_index=True)
-    repeated = np.ones(len(values), dtype=np.bool_)
+def _among(table: pa.Table, name: str, words: tuple[str | None, ...]) -> npt.NDArray[np.bool_]:
+    inside = pc.is_in(table.column(name), value_set=pa.array(words, pa.string()))
+    return np.asarray(inside.to_numpy(zero_copy_only=False), dtype=np.bool_)
+
+
+def _repeated(table: pa.Table) -> npt.NDArray[np.bool_]:
+    """Which request ids equal an earlier one, shape (rows,)."""
+    ids = table.column("request_id")
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return np.zeros(len(ids), dtype=np.bool_)
+    _, first = np.unique(ids.to_numpy().astype(str), return_index=True)
+    repeated = np.ones(len(ids), dtype=np.bool_)
     repeated[first] = False
     return repeated

@@ -1,5 +1,8 @@
 """The raw trace: one row a request, and a manifest that says what was measured.
 
+Both are a public format: the estimator reads any folder that holds them, whoever measured it. What this
+project's own client writes is stricter (`TRACE_SCHEMA`) than what is read (`PUBLIC_SCHEMA`).
+
 All times are model seconds on one monotonic clock whose zero is the start of the cell. A simulated
 engine may run in dilated time; the dilation is divided out before a row is written and stands in the
 manifest. A missing value is null, never zero.
@@ -78,6 +81,64 @@ TRACE_SCHEMA: Final = pa.schema(
 )
 
 
+NEVER_NULL: Final = ("request_id", "t_sent", "phase", "status", "prefill_worker", "decode_worker")
+"""What every trace must tell; a worker that it does not know is -1."""
+
+PUBLIC_SCHEMA: Final = pa.schema(
+    [field.with_nullable(field.name not in NEVER_NULL) for field in TRACE_SCHEMA]
+)
+"""What the estimator reads: the same columns, null where a source does not know."""
+
+OVERLAP_COLUMNS: Final = {"prefill": "prefill_overlap", "decode": "decode_overlap"}
+"""Optional column by pool: a list with one entry a worker, the share in [0, 1] of the request's prompt blocks
+that lay on this worker when the request was routed; null where nobody knows."""
+
+
+class TraceRow(BaseModel):
+    """One row of `trace.parquet`. Columns that are not required may be null or missing: nobody knows."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+    request_id: str
+    """Unique within the cell."""
+    t_sent: float
+    """When the request was sent, s on one monotonic clock whose zero is the start of the cell."""
+    phase: Literal["warmup", "measure", "cooldown"]
+    """Phase in which the request was sent; only `measure` is estimated, all put load on the workers."""
+    status: str
+    """`ok`, or the error's kind, such as `http_503`, `timeout`, `disconnect`, `truncated`, `zero_tokens`."""
+    prefill_worker: int = Field(default=-1, ge=-1)
+    """Index within the prefill pool, from 0; -1 when unknown."""
+    decode_worker: int = Field(default=-1, ge=-1)
+    """Index within the decode pool, from 0; -1 when unknown."""
+    user: int | None = None
+    """Closed-loop user slot, from 0."""
+    template: int | None = None
+    """Prompt template, -1 for a prompt of its own."""
+    t_intended: float | None = None
+    """When the user became free and meant to send, s; not after `t_sent`."""
+    t_first_token: float | None = None
+    """First token at the client, s; there when `status` is `ok`."""
+    t_last_token: float | None = None
+    """Last token at the client, s; there when `status` is `ok`."""
+    input_tokens: int | None = Field(default=None, ge=0)
+    output_tokens: int | None = Field(default=None, ge=0)
+    cached_tokens: int | None = Field(default=None, ge=0)
+    """Prompt tokens that the prefill worker found in its KV cache."""
+    policy: str | None = None
+    """What routed the request: the manifest's policy."""
+    tau: float | None = None
+    """Router temperature."""
+    omega: float | None = None
+    """Weight of KV overlap in the router's cost."""
+    regime: str | None = None
+    """Regime of an adaptive controller, empty for a static policy."""
+    prefill_overlap: list[float] | None = None
+    """Share in [0, 1] of the prompt's blocks that lay on each prefill worker when the request was routed."""
+    decode_overlap: list[float] | None = None
+    """The same for each decode worker."""
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -140,7 +201,7 @@ class Manifest(BaseModel):
     """Wall clock at the cell's zero, ISO 8601, UTC."""
     launched_at: str = ""
     """When the serving stack of this cell was started: cells of one start share placement and clocks."""
-    duration_s: float | None = None
+    duration_s: float | None = Field(default=None, ge=0.0)
     """Length of the cell, model seconds: the time to which an unfinished request counts."""
     workers: tuple[WorkerEntry, ...] = ()
     versions: dict[str, str | None] = Field(default_factory=dict)
@@ -148,6 +209,8 @@ class Manifest(BaseModel):
     """What the load client measured of itself."""
     routing_test: dict[str, Any] = Field(default_factory=dict)
     """The deployment's proof that its routing policy takes effect."""
+    source: dict[str, Any] = Field(default_factory=dict)
+    """Of an imported trace: format, file, SHA-256, assumptions made and notes."""
     gates: GateResult | None = None
     attempt: int = 1
     seal: Seal | None = None

@@ -1,0 +1,315 @@
+"""NVIDIA Dynamo's request trace: JSON Lines of schema `dynamo.request.trace.v1`, plain or in gzip segments.
+
+Seen with Dynamo 1.5.1: one `request_end` record a request that began to stream, written by the frontend, on
+the frontend's clock. A request that Dynamo refuses (404, 503) leaves no record.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from anarchy.errors import UserError
+from anarchy.trace.importers.facts import Facts, Told
+from anarchy.trace.importers.lines import MAX_NS, Line, json_lines
+from anarchy.trace.importers.table import Request, Requests, Worker, assemble
+from anarchy.trace.reader import CellTrace
+
+SCHEMA: Final = "dynamo.request.trace.v1"
+MS: Final = 1_000_000
+"""Nanoseconds in a millisecond."""
+NO_REQUESTS: Final = frozenset({"tool_start", "tool_end", "tool_error", "request_payload"})
+"""Record types that describe no request, and are passed over."""
+GOOD_ENDS: Final = frozenset({"stop", "length", "tool_calls", "function_call", "content_filter"})
+MAX_ID: Final = 2**64 - 1
+SEGMENT: Final = re.compile(r"(?P<prefix>.+)\.(?P<number>\d{6})\.jsonl\.gz")
+
+SESSION_HINT: Final = "aiperf with --session-header X-Dynamo-Session-ID"
+
+SENT_NOTE: Final = (
+    "t_sent is when the frontend received the request, to 1 ms; the way from the client is not known"
+)
+FIRST_NOTE: Final = (
+    "t_first_token is Dynamo's ttft_ms; with separate pools (seen with 1.5.1) that is the end of prefill, "
+    "before the KV transfer and the first decode step, and so earlier than the client's first token"
+)
+LAST_NOTE: Final = "t_last_token is when the frontend's response stream ended"
+CACHED_NOTE: Final = "cached_tokens is the overlap that the router expected, not what the worker found"
+LOSS_NOTE: Final = (
+    "the trace is best effort: Dynamo drops records when its sink falls behind, and writes none for a "
+    "request that it refuses"
+)
+
+
+class Served(NamedTuple):
+    """What the server knows of one request of a client."""
+
+    prefill: Worker | None
+    decode: Worker | None
+    cached_tokens: int | None
+
+
+@dataclass
+class Tally:
+    """What was met beside whole requests, for the notes."""
+
+    models: set[str] = field(default_factory=set)
+    passed_over: Counter[str] = field(default_factory=Counter)
+    unended: int = 0
+    """Requests without a finish reason that were taken for `ok`."""
+    unplaced: int = 0
+
+
+def import_dynamo(source: Path, facts: Facts) -> CellTrace:
+    """Import a request trace: a file, a folder with its segments, or the prefix of such segments.
+
+    Raises UserError for a record that cannot be, with file and line, and for a fact that nobody tells.
+    """
+    files = trace_files(source)
+    requests, tally = Requests(), Tally()
+    for line, record in _records(files, tally):
+        requests.append(line, _request(line, record, tally))
+    if len(tally.models) > 1:
+        raise UserError(
+            f"holds requests of several models: {', '.join(sorted(tally.models))}",
+            where=source,
+            remedy="each model has its own workers: import the requests of one model by themselves",
+        )
+    assumptions = []
+    if tally.unended:
+        assumptions.append(
+            f"ok_without_finish_reason: {tally.unended} requests came without a session header, so Dynamo "
+            "recorded no finish reason; those with output tokens and an end count as ok, also if a client "
+            "gave up"
+        )
+    told = Told(
+        format=SCHEMA,
+        cell=_name(files),
+        files=files,
+        model=next(iter(tally.models), None),
+        assumptions=tuple(assumptions),
+        notes=(SENT_NOTE, FIRST_NOTE, LAST_NOTE, CACHED_NOTE, LOSS_NOTE, *_notes(files, source, tally)),
+    )
+    return assemble(source, requests, told, facts)
+
+
+def served_requests(source: Path) -> tuple[dict[str, Served | None], tuple[Path, ...]]:
+    """Workers of each request by the client's `x-request-id`, and the files read.
+
+    An id that several requests carried has the value None. Raises UserError when no record has one.
+    """
+    files = trace_files(source)
+    served: dict[str, Served | None] = {}
+    for line, record in _records(files, Tally()):
+        name = line.text(record["request"], "x_request_id")
+        if name is not None:
+            found = Served(*_workers(line, record["request"]), line.whole(record["request"], "cached_tokens"))
+            served[name] = None if name in served else found
+    if not served:
+        raise UserError(
+            "no request carries an x-request-id: Dynamo records it only for requests with a session header",
+            where=source,
+            remedy=f"record again, {SESSION_HINT}",
+        )
+    return served, files
+
+
+def trace_files(source: Path) -> tuple[Path, ...]:
+    """The files of a trace in their order: one file, or the segments of one prefix without a gap."""
+    if source.is_file():
+        return (source,)
+    folder, pattern = (source, "*") if source.is_dir() else (source.parent, glob.escape(source.name))
+    segments: dict[str, list[Path]] = {}
+    for path in _beside(folder, pattern):
+        segments.setdefault(_segment(path)[0], []).append(path)
+    if not segments:
+        raise UserError(
+            "is neither a file nor a folder or prefix of segments <prefix>.NNNNNN.jsonl.gz",
+            where=source,
+            remedy="name the file that DYN_REQUEST_TRACE_FILE_PATH named, or its folder",
+        )
+    if len(segments) > 1:
+        raise UserError(
+            f"holds the segments of several traces: {', '.join(sorted(segments))}",
+            where=source,
+            remedy=f"name one of them by its prefix: {folder / min(segments)}",
+        )
+    (files,) = segments.values()
+    numbers = [_segment(path)[1] for path in files]
+    for number in range(numbers[0], numbers[-1]):
+        if number not in numbers:
+            raise UserError(
+                f"segment {number:06d} is missing between {files[0].name} and {files[-1].name}",
+                where=source,
+                remedy="bring it back, or import the segments before and after it by themselves",
+            )
+    return tuple(files)
+
+
+def holds_segments(folder: Path) -> bool:
+    """Whether a folder holds segments of a request trace."""
+    return bool(_beside(folder, "*"))
+
+
+def _beside(folder: Path, pattern: str) -> list[Path]:
+    """Segments whose prefix matches, in the order of their numbers."""
+    return sorted(folder.glob(f"{pattern}.{'[0-9]' * 6}.jsonl.gz"))
+
+
+def _segment(path: Path) -> tuple[str, int]:
+    found = SEGMENT.fullmatch(path.name)
+    assert found is not None, path
+    return found["prefix"], int(found["number"])
+
+
+def _name(files: tuple[Path, ...]) -> str:
+    """Name of the cell: that of the file without its endings."""
+    name = re.sub(r"(\.\d{6})?\.jsonl(\.gz)?$", "", files[0].name)
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+
+
+def _records(files: tuple[Path, ...], tally: Tally) -> Iterator[tuple[Line, dict[str, Any]]]:
+    """Every record of a request, out of the envelope `{"timestamp", "event"}` of the file sink."""
+    for path in files:
+        for line in json_lines(path):
+            record = line.data["event"] if isinstance(line.data.get("event"), dict) else line.data
+            schema = record.get("schema")
+            if schema != SCHEMA:
+                raise line.fault(
+                    f"has schema {schema!r}, this program reads {SCHEMA!r}",
+                    "name the request trace itself; for another version of it, use the release that reads it",
+                )
+            kind = line.text(record, "event_type")
+            if kind in NO_REQUESTS:
+                tally.passed_over[kind] += 1
+            elif kind != "request_end":
+                raise line.fault(f"has the unknown event type {kind!r}")
+            elif _is_routing_query(line.part(record, "request")):
+                tally.passed_over["routing query"] += 1
+            else:
+                yield line, record
+
+
+def _is_routing_query(request: dict[str, Any]) -> bool:
+    """Whether only the routing was asked for (`query_instance_id`): no worker ever saw this request.
+
+    Dynamo then names one worker as both, starts no prefill, ends no stream and counts no token.
+    """
+    worker = request.get("worker")
+    return (
+        isinstance(worker, dict)
+        and worker.get("prefill_worker_id") is not None
+        and worker["prefill_worker_id"] == worker.get("decode_worker_id")
+        and not request.get("output_tokens")
+        and not {"prefill_wait_time_ms", "ttft_ms", "total_time_ms"} & request.keys()
+    )
+
+
+def _request(line: Line, record: dict[str, Any], tally: Tally) -> Request:
+    request = record["request"]
+    sent = line.needed(_wall_ns(line, request, "request_received_ms"), "request_received_ms")
+    ttft = line.nanoseconds(request, "ttft_ms", MS)
+    output_tokens = line.whole(request, "output_tokens")
+    end = _end(line, record, sent)
+    status = _status(line, record, end, output_tokens, tally)
+    prefill, decode = _workers(line, request)
+    tally.unplaced += decode is None
+    model = line.text(request, "model")
+    if model is not None:
+        tally.models.add(model)
+    return Request(
+        request_id=line.needed(line.text(request, "request_id"), "request_id"),
+        sent=sent,
+        intended=None,
+        first=None if ttft is None else sent + ttft,
+        last=end if output_tokens else None,
+        input_tokens=_input_tokens(line, request),
+        output_tokens=output_tokens,
+        cached_tokens=line.whole(request, "cached_tokens"),
+        prefill=prefill,
+        decode=decode,
+        phase="measure",
+        status=status,
+        ended=max(sent + (ttft or 0), end or 0),
+    )
+
+
+def _wall_ns(line: Line, data: dict[str, Any], key: str) -> int | None:
+    milliseconds = line.whole(data, key, MAX_NS // MS)
+    return None if milliseconds is None else milliseconds * MS
+
+
+def _end(line: Line, record: dict[str, Any], sent: int) -> int | None:
+    """When the response stream ended, ns; from the record's own time (to 1 ms) in rows that tell no more."""
+    total = line.nanoseconds(record["request"], "total_time_ms", MS)
+    if total is not None:
+        return sent + total
+    written = line.needed(_wall_ns(line, record, "event_time_unix_ms"), "event_time_unix_ms")
+    if written < sent:
+        raise line.fault("ended before it was received")
+    return int(written) if written > sent else None
+
+
+def _status(
+    line: Line, record: dict[str, Any], end: int | None, output_tokens: int | None, tally: Tally
+) -> str:
+    """`ok` or the error. Only requests with a session header have a finish reason.
+
+    Of those, one without any was broken off: the client gave up or a worker was lost.
+    """
+    reasons = record["request"].get("finish_reason_metadata")
+    if isinstance(reasons, dict) and reasons:
+        backend = line.text(reasons, "backend_finish_reason") or ""
+        if backend.startswith(("error", "cancelled")):
+            return backend.partition(":")[0]
+        reason = line.text(reasons, "finish_reason") or backend
+        if reason not in GOOD_ENDS and reason != "eos":
+            return reason or "truncated"
+        return "ok" if output_tokens else "zero_tokens"
+    if "agent_context" in record or end is None:
+        return "truncated"
+    if not output_tokens:
+        return "zero_tokens"
+    tally.unended += 1
+    return "ok"
+
+
+def _input_tokens(line: Line, request: dict[str, Any]) -> int | None:
+    tokens = line.whole(request, "input_tokens")
+    if tokens is None and "replay" in request:
+        return line.whole(line.part(request, "replay"), "input_length")
+    return tokens
+
+
+def _workers(line: Line, request: dict[str, Any]) -> tuple[Worker | None, Worker | None]:
+    if request.get("worker") is None:
+        return None, None
+    worker = line.part(request, "worker")
+    return _worker(line, worker, "prefill"), _worker(line, worker, "decode")
+
+
+def _worker(line: Line, worker: dict[str, Any], role: str) -> Worker | None:
+    identity = line.whole(worker, f"{role}_worker_id", MAX_ID)
+    return None if identity is None else (identity, line.whole(worker, f"{role}_dp_rank") or 0)
+
+
+def _notes(files: tuple[Path, ...], source: Path, tally: Tally) -> list[str]:
+    notes = [
+        f"{count} records of type {kind} are no requests and were left out"
+        for kind, count in sorted(tally.passed_over.items())
+    ]
+    if tally.unplaced:
+        notes.append(f"{tally.unplaced} requests name no decode worker")
+    if source.is_file() and SEGMENT.fullmatch(source.name):
+        prefix, _ = _segment(source)
+        others = len(_beside(source.parent, glob.escape(prefix))) - 1
+        if others:
+            notes.append(f"one segment of a trace was imported, {others} others lie beside it")
+    elif len(files) > 1 and _segment(files[0])[1] > 0:
+        notes.append(f"the trace begins with segment {_segment(files[0])[1]:06d}: earlier ones are not there")
+    return notes

@@ -1,0 +1,278 @@
+"""Requests of any source, gathered in columns and turned into a trace of this project."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pydantic import ValidationError
+
+from anarchy.errors import UserError
+from anarchy.trace.importers.facts import Facts, Told, missing, option
+from anarchy.trace.importers.lines import Line
+from anarchy.trace.reader import CellTrace
+from anarchy.trace.schema import PUBLIC_SCHEMA, Manifest, WorkerCount, WorkerEntry
+from anarchy.trace.writer import sha256_of
+
+MISSING: Final = -1
+NS: Final = 1_000_000_000
+ROLES: Final = ("prefill", "decode")
+
+Worker = tuple[int, int]
+"""A serving worker: its 64-bit id and its data-parallel rank."""
+
+
+class Request(NamedTuple):
+    """One request of a source; times in ns of its wall clock, None where it does not tell.
+
+    The numbers stand together and in the order of `Requests`' columns.
+    """
+
+    request_id: str
+    sent: int
+    intended: int | None
+    first: int | None
+    last: int | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cached_tokens: int | None
+    prefill: Worker | None
+    decode: Worker | None
+    phase: str
+    status: str
+    ended: int
+    """When it was over, well or not; only the length of the trace comes from it."""
+
+
+class Pool:
+    """The workers of one role, in the order in which they were seen, and who served each request."""
+
+    def __init__(self) -> None:
+        self.seen: dict[Worker, int] = {}
+        self.served = array("q")
+
+    def append(self, worker: Worker | None) -> None:
+        """Add the worker of one more request."""
+        self.served.append(MISSING if worker is None else self.seen.setdefault(worker, len(self.seen)))
+
+    def indices(self) -> npt.NDArray[np.int64]:
+        """Index of each request's worker in sorted order of the ids, -1 when unknown; shape (rows,)."""
+        ranks = np.full(len(self.seen) + 1, MISSING, dtype=np.int64)
+        for rank, worker in enumerate(sorted(self.seen)):
+            ranks[self.seen[worker]] = rank
+        return ranks[np.frombuffer(self.served, dtype=np.int64)]
+
+    def entries(self, role: Any) -> list[WorkerEntry]:
+        """Rows of the manifest's worker table; the rank is named where the pool has any but 0."""
+        ranked = any(rank for _, rank in self.seen)
+        names = [f"{worker}:{rank}" if ranked else str(worker) for worker, rank in sorted(self.seen)]
+        return [WorkerEntry(role=role, index=index, instance_id=name) for index, name in enumerate(names)]
+
+
+class Requests:
+    """All requests of one source in columns: about 0.2 kB a request."""
+
+    def __init__(self) -> None:
+        self.request_id: list[str] = []
+        self.phase: list[str] = []
+        self.status: list[str] = []
+        self.times = {name: array("q") for name in ("sent", "intended", "first", "last")}
+        self.tokens = {name: array("q") for name in ("input_tokens", "output_tokens", "cached_tokens")}
+        self.pools = {role: Pool() for role in ROLES}
+        self._numbers = (*self.times.values(), *self.tokens.values())
+        self._ids: set[str] = set()
+        self.end = 0
+
+    def append(self, line: Line, request: Request) -> None:
+        """Add one request; raises UserError for an id seen before or times out of order."""
+        if request.request_id in self._ids:
+            raise line.fault(
+                f"repeats the request id {request.request_id!r}",
+                "a file that was imported twice or glued together: import each run by itself",
+            )
+        self._ids.add(request.request_id)
+        self.end = max(self.end, request.ended)
+        _check_order(line, request)
+        self.request_id.append(request.request_id)
+        self.phase.append(request.phase)
+        self.status.append(request.status)
+        for column, value in zip(self._numbers, request[1:8], strict=True):
+            column.append(MISSING if value is None else value)
+        self.pools["prefill"].append(request.prefill)
+        self.pools["decode"].append(request.decode)
+
+    def __len__(self) -> int:
+        return len(self.request_id)
+
+
+def _check_order(line: Line, request: Request) -> None:
+    """Refuse a request whose first token precedes its sending, or whose last precedes either."""
+    first = request.sent if request.first is None else request.first
+    if first < request.sent:
+        raise line.fault(f"has its first token {(request.sent - first) / NS:g} s before it was sent")
+    if request.last is not None and request.last < first:
+        raise line.fault(f"has its last token {(first - request.last) / NS:g} s before its first")
+    if request.intended is not None and request.intended > request.sent:
+        raise line.fault(
+            f"was sent {(request.intended - request.sent) / NS:g} s before it was meant to be",
+            "the clocks of its hosts disagree; to measure from the sending alone: "
+            + option("assume_intended_is_sent"),
+        )
+
+
+def assemble(source: Path, requests: Requests, told: Told, facts: Facts) -> CellTrace:
+    """Turn gathered requests into a trace; raises UserError when a needed fact is told by nobody."""
+    if not len(requests):
+        raise UserError("holds no request", where=source, remedy="record under load, then import again")
+    times = {name: np.frombuffer(values, dtype=np.int64) for name, values in requests.times.items()}
+    if facts.assume_intended_is_sent:
+        times["intended"] = times["sent"]
+    known = times["intended"][times["intended"] != MISSING]
+    zero = int(min(times["sent"].min(), known.min(initial=times["sent"].min())))
+    sent_s = (times["sent"] - zero) / NS
+    phases = _cut(np.asarray(requests.phase, dtype=object), sent_s, facts, source)
+    table = _table(requests, times, zero, phases, facts.policy)
+    manifest = _manifest(source, requests, told, facts, zero)
+    return CellTrace(source, manifest, table)
+
+
+def _cut(phases: npt.NDArray[Any], sent_s: npt.NDArray[Any], facts: Facts, source: Path) -> npt.NDArray[Any]:
+    """Phases after the caller's cuts at both ends of the measured requests; shape (rows,)."""
+    measured = phases == "measure"
+    if measured.any():
+        first, last = sent_s[measured].min(), sent_s[measured].max()
+        phases[measured & (sent_s < first + facts.warmup_s)] = "warmup"
+        phases[measured & (sent_s > last - facts.cooldown_s)] = "cooldown"
+    if not (phases == "measure").any():
+        raise UserError(
+            f"no measured request is left of {len(phases)}",
+            where=source,
+            remedy=f"cut less off with {option('warmup_s')} and {option('cooldown_s')}, or record for longer",
+        )
+    return phases
+
+
+def _table(
+    requests: Requests,
+    times: dict[str, npt.NDArray[np.int64]],
+    zero: int,
+    phases: npt.NDArray[Any],
+    policy: str | None,
+) -> pa.Table:
+    """The table of PUBLIC_SCHEMA in the order of sending; what nobody tells is null."""
+    rows = len(requests)
+    columns: dict[str, pa.Array] = {
+        "request_id": pa.array(requests.request_id, pa.string()),
+        "phase": pa.array(phases, pa.string()),
+        "status": pa.array(requests.status, pa.string()),
+    }
+    names = {"t_sent": "sent", "t_intended": "intended", "t_first_token": "first", "t_last_token": "last"}
+    for column, name in names.items():
+        columns[column] = pa.array((times[name] - zero) / NS, pa.float64(), mask=times[name] == MISSING)
+    for name, counted in requests.tokens.items():
+        counts = np.frombuffer(counted, dtype=np.int64).astype(np.int32)
+        columns[name] = pa.array(counts, pa.int32(), mask=counts == MISSING)
+    for role, pool in requests.pools.items():
+        columns[f"{role}_worker"] = pa.array(pool.indices().astype(np.int32), pa.int32())
+    if policy is not None:
+        columns["policy"] = pa.array([policy] * rows, pa.string())
+    arrays = [columns.get(field.name, pa.nulls(rows, field.type)) for field in PUBLIC_SCHEMA]
+    table = pa.Table.from_arrays(arrays, schema=PUBLIC_SCHEMA)
+    return table.sort_by([("t_sent", "ascending"), ("request_id", "ascending")])
+
+
+def _manifest(source: Path, requests: Requests, told: Told, facts: Facts, zero: int) -> Manifest:
+    notes = list(told.notes)
+    counts = {role: _count(role, requests.pools[role], facts, source, notes) for role in ROLES}
+    started = datetime.datetime.fromtimestamp(zero / NS, datetime.UTC)
+    values: dict[str, Any] = {
+        "cell": facts.cell or told.cell,
+        "model": _fact("model", "llama-3.1-70b", facts.model, told.model, source, notes),
+        "topology": facts.topology or f"{counts['prefill']}p{counts['decode']}d",
+        "policy": facts.policy or "unknown",
+        "concurrency": _fact("concurrency", "64", facts.concurrency, told.concurrency, source, notes),
+        "n_workers": WorkerCount(prefill=counts["prefill"], decode=counts["decode"]),
+        "launch": 1 if facts.launch is None else facts.launch,
+        "engine": facts.engine or "unknown",
+        "started_at": started.isoformat(timespec="milliseconds"),
+        "duration_s": (requests.end - zero) / NS,
+        "workers": tuple(entry for role in ROLES for entry in requests.pools[role].entries(role)),
+        "versions": told.versions,
+        "source": _source(told, requests, facts, notes),
+    }
+    try:
+        return Manifest(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0])
+        raise UserError(
+            f"{key.replace('_', ' ')} {first.get('input')!r}: {first['msg']}",
+            where=source,
+            remedy=f"name another: {option(key)}",
+        ) from None
+
+
+def _fact(name: str, example: str, given: Any, told: Any, where: Path, notes: list[str]) -> Any:
+    """What the caller gives, else what the source tells; a contradiction is noted."""
+    if given is None and told is None:
+        raise missing(name, example, where)
+    if given is not None and told is not None and given != told:
+        notes.append(f"{name}: the source says {told!r}, the caller {given!r}; the caller's stands")
+    return told if given is None else given
+
+
+def _count(role: str, pool: Pool, facts: Facts, source: Path, notes: list[str]) -> int:
+    """Workers of a pool: the caller's number, else those seen."""
+    given: int | None = getattr(facts, f"{role}_workers")
+    if given is None:
+        if not pool.seen:
+            raise missing(f"{role}_workers", "2", source)
+        notes.append(f"n_workers.{role} is {len(pool.seen)}, the workers seen: an idle one is not among them")
+        return len(pool.seen)
+    if given < len(pool.seen):
+        raise UserError(
+            f"{given} {role} workers, but {len(pool.seen)} were seen",
+            where=source,
+            remedy=f"give {option(f'{role}_workers')} {len(pool.seen)} or more, or split a trace that spans "
+            "several deployments",
+        )
+    return given
+
+
+def _source(told: Told, requests: Requests, facts: Facts, notes: Sequence[str]) -> dict[str, Any]:
+    assumptions = list(told.assumptions)
+    if facts.assume_intended_is_sent:
+        assumptions.append("intended_is_sent: every user became free when the request was sent")
+    assumptions += [
+        f"{name}: {getattr(facts, name):g} s of the measured requests are {name.removesuffix('_s')}"
+        for name in ("warmup_s", "cooldown_s")
+        if getattr(facts, name)
+    ]
+    statuses = dict(sorted(Counter(requests.status).items()))
+    described: dict[str, Any] = {
+        "format": told.format,
+        **_digest(told.files),
+        "statuses": statuses,
+        "assumptions": assumptions,
+        "notes": list(notes),
+    }
+    if told.workers_from:
+        described["workers_from"] = _digest(told.workers_from)
+    return described
+
+
+def _digest(files: Sequence[Path]) -> dict[str, Any]:
+    """Base name and SHA-256 of a file; of several, the first name, the digest of them all, and each one's."""
+    each = {path.name: sha256_of(path) for path in files}
+    if len(files) == 1:
+        return {"file": files[0].name, "sha256": each[files[0].name]}
+    together = hashlib.sha256("".join(f"{digest}\n" for digest in each.values()).encode()).hexdigest()
+    return {"file": files[0].name, "sha256": together, "files": each}

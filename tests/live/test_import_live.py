@@ -1,0 +1,120 @@
+"""Dynamo's own request trace of the real stack, imported: the same requests that the load client saw."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anarchy.load.cell import ClientConfig, Labels
+from anarchy.load.client import run_client
+from anarchy.load.payload import Endpoint
+from anarchy.load.phases import PhasePlan
+from anarchy.load.workload import Workload, WorkloadSpec
+from anarchy.serving.placement import ProcessPlan
+from anarchy.serving.profiles import load_profile, write_npz
+from anarchy.serving.spec import DeploymentSpec, RoutingPolicy
+from anarchy.serving.stack import Deployment
+from anarchy.trace.importers import Facts, detect, import_trace
+from anarchy.trace.reader import CellTrace
+from anarchy.trace.schema import RequestRecord
+
+PROFILE = Path(__file__).parents[2] / "data" / "profiles" / "llama-3.1-70b-tp4"
+MODEL = "llama-3.1-70b"
+DILATION = 2.0
+CONCURRENCY = 8
+
+pytestmark = pytest.mark.live
+
+
+class TracedDeployment(Deployment):
+    """A deployment whose frontends write request traces: one plain file, one in gzip segments."""
+
+    def _launch_one(self, plan: ProcessPlan) -> None:
+        formats = {"frontend-plain": "jsonl", "frontend-rolled": "jsonl_gz"}
+        if plan.name in formats:
+            traced = {
+                "DYN_REQUEST_TRACE": "1",
+                "DYN_REQUEST_TRACE_FILE_PATH": str(trace_path(self.spec.log_dir.parent, plan.name)),
+                "DYN_REQUEST_TRACE_FILE_FORMAT": formats[plan.name],
+                "DYN_REQUEST_TRACE_FILE_FLUSH_INTERVAL_MS": "100",
+                "DYN_REQUEST_TRACE_FILE_ROLL_LINES": "60",
+            }
+            plan = dataclasses.replace(plan, environment={**plan.environment, **traced})
+        super()._launch_one(plan)
+
+
+def trace_path(folder: Path, frontend: str) -> Path:
+    return folder / ("plain.jsonl" if frontend == "frontend-plain" else "rolled")
+
+
+def load(deployment: Deployment, policy: str) -> list[RequestRecord]:
+    """What the client saw in a short closed loop."""
+    host, port = deployment.endpoints[policy]
+    seen: list[RequestRecord] = []
+    config = ClientConfig(
+        Endpoint(host, port, MODEL),
+        CONCURRENCY,
+        PhasePlan(warmup_s=0.5, measure_s=1.5, measure_max_s=10.0, min_requests=40),
+        Labels(policy, 0.0, 1.0),
+        deadline_s=20.0,
+        stagger_s=0.2,
+        dilation=DILATION,
+        prefill_workers={str(w.instance_id): w.index for w in deployment.workers if w.role == "prefill"},
+        decode_workers={str(w.instance_id): w.index for w in deployment.workers if w.role == "decode"},
+    )
+    report = run_client(config, Workload(WorkloadSpec(), seed=5), seen.append)
+    assert report.status_counts == {"ok": len(seen)}, report.error_samples
+    return seen
+
+
+def rows_since(trace: CellTrace, wall_s: float) -> list[dict[str, Any]]:
+    """Rows sent after a time of the wall clock: a start tries its frontends, and that is traced too."""
+    zero = datetime.datetime.fromisoformat(trace.manifest.started_at).timestamp()
+    return [row for row in trace.table.to_pylist() if zero + row["t_sent"] >= wall_s]
+
+
+def test_dynamos_request_trace_is_the_load_that_was_sent(tmp_path: Path) -> None:
+    write_npz(load_profile(PROFILE), tmp_path / "profile.npz")
+    spec = DeploymentSpec(
+        model=MODEL,
+        prefill=1,
+        decode=2,
+        profile=tmp_path / "profile.npz",
+        policies=(RoutingPolicy("plain", 0.0, 1.0), RoutingPolicy("rolled", 0.7, 1.0)),
+        log_dir=tmp_path / "logs",
+        dilation=DILATION,
+    )
+    seen: dict[str, tuple[float, list[RequestRecord]]] = {}
+    with TracedDeployment(spec) as deployment:
+        ids = {(w.role, w.index): str(w.instance_id) for w in deployment.workers}
+        for policy in ("plain", "rolled"):
+            time.sleep(0.1)  # what came before is of an earlier millisecond
+            started = time.time()
+            seen[policy] = (started, load(deployment, policy))
+        time.sleep(1.0)  # several flushes
+
+    assert len(list(tmp_path.glob("rolled.*.jsonl.gz"))) > 2
+    for policy, (started, records) in seen.items():
+        source = trace_path(tmp_path, f"frontend-{policy}")
+        assert detect(source) == "dynamo"
+        trace = import_trace(source, Facts(concurrency=CONCURRENCY, model=MODEL))
+        rows = rows_since(trace, started)
+        assert len(rows) == len(records)
+        assert {(w.role, w.instance_id) for w in trace.manifest.workers} == {
+            (role, name) for (role, _), name in ids.items()
+        }
+        by_index = {w.index: w.instance_id for w in trace.manifest.workers if w.role == "decode"}
+        assert Counter(by_index[row["decode_worker"]] for row in rows) == Counter(
+            ids["decode", record.decode_worker] for record in records
+        )
+        assert {row["prefill_worker"] for row in rows} == {0}
+        assert Counter(row["output_tokens"] for row in rows) == Counter(r.output_tokens for r in records)
+        for row in rows:
+            assert row["t_sent"] < row["t_first_token"] < row["t_last_token"]
+            assert (row["t_intended"], row["status"]) == (None, "ok")

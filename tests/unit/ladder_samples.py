@@ -1,0 +1,82 @@
+"""Traces of a made-up closed loop for the tests of the estimator: a ladder of cells, spoiled on purpose."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from anarchy.layout import MANIFEST_FILE, TRACE_FILE
+
+GRID = (8, 16, 32, 64, 96, 128)
+
+
+def closed_loop(C: int, m: int = 2, n: int = 600, seed: int = 0, saturation: int = 40) -> pd.DataFrame:
+    """Requests of C users on m decode workers; latency rises with the load, steeply above `saturation`."""
+    rng = np.random.default_rng([seed, C])
+    free = [(0.001 * user, user) for user in range(C)]
+    heapq.heapify(free)
+    ends: list[list[float]] = [[] for _ in range(m)]
+    rows = []
+    for i in range(n):
+        intended, user = heapq.heappop(free)
+        sent = intended + 1e-4
+        for worker in ends:
+            while worker and worker[0] <= sent:
+                heapq.heappop(worker)
+        chosen = min(range(m), key=lambda j: (len(ends[j]), rng.random()))
+        if rng.random() < 0.2:
+            chosen = int(rng.integers(m))
+        x = len(ends[chosen]) + 1
+        ttft = (0.02 + 0.002 * x + 0.02 * max(0, x - saturation)) * rng.lognormal(0.0, 0.1)
+        last = sent + ttft + 0.3
+        heapq.heappush(ends[chosen], last)
+        heapq.heappush(free, (last + 1e-4, user))
+        rows.append((f"r{i:06d}", user, intended, sent, sent + ttft, last, chosen))
+    names = ("request_id", "user", "t_intended", "t_sent", "t_first_token", "t_last_token", "decode_worker")
+    table = pd.DataFrame(rows, columns=list(names))
+    edge = n // 20
+    phase = np.array(["measure"] * n, dtype=object)
+    phase[:edge], phase[-edge:] = "warmup", "cooldown"
+    return table.assign(
+        template=-1,
+        input_tokens=128,
+        output_tokens=64,
+        cached_tokens=pd.array([None] * n, dtype="Int32"),
+        prefill_worker=0,
+        policy="static",
+        tau=0.0,
+        omega=1.0,
+        regime="",
+        phase=phase,
+        status="ok",
+    )
+
+
+def write_trace(folder: Path, table: pd.DataFrame, **changes: Any) -> Path:
+    """A trace folder as a stranger would write it: the least manifest, no seal, pandas' own types."""
+    folder.mkdir(parents=True)
+    table.to_parquet(folder / TRACE_FILE, index=False)
+    least: dict[str, Any] = {
+        "cell": folder.name,
+        "model": "toy",
+        "topology": "1p2d",
+        "policy": "static",
+        "concurrency": 32,
+        "n_workers": {"prefill": 1, "decode": 2},
+        "launch": 1,
+    }
+    (folder / MANIFEST_FILE).write_text(json.dumps(least | changes))
+    return folder
+
+
+def write_ladder(folder: Path, grid: tuple[int, ...] = GRID, launch: int = 1, **changes: Any) -> Path:
+    """A whole ladder of cells."""
+    for C in grid:
+        table = closed_loop(C, seed=launch)
+        write_trace(folder / f"c{C:04d}", table, concurrency=C, launch=launch, **changes)
+    return folder
