@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from anarchy.cli_traces import add_commands, usable_cores
 from anarchy.errors import EXIT_USER_ERROR, UserError
 
 PR_SET_PDEATHSIG = 1
@@ -80,11 +82,12 @@ def build_parser() -> argparse.ArgumentParser:
     sweeping = _add(commands, "sweep", _sweep, "measure one deployment's open cells and seal each", run)
     _deployment_arguments(sweeping)
     sweeping.add_argument("--log", type=Path, help="also append what is said to this file")
-    estimating = _add(commands, "estimate", _estimate, "estimate one system from its sealed cells", run)
-    _system_arguments(estimating)
-    estimating.add_argument(
+    system = _add(commands, "system", _system, "estimate one system of a run from its sealed cells", run)
+    _system_arguments(system)
+    system.add_argument(
         "-B", "--replicates", type=int, help="bootstrap replicates (default: as many as are published)"
     )
+    add_commands(functools.partial(_add, commands))
     _add(commands, "claims", _claims, "judge each published claim against the estimates", run)
     _add(commands, "report", _report, "write report.html from estimates, figures and tables", run)
     _add(commands, "summary", _summary, "print every system's plateau, knee and deepest point", run)
@@ -189,15 +192,15 @@ def _deployment(bench: Any, options: argparse.Namespace) -> Any:
     )
 
 
-def _estimate(options: argparse.Namespace) -> int:
-    from anarchy.estimate import REPLICATES
-    from anarchy.system import estimate_system
+def _system(options: argparse.Namespace) -> int:
+    from anarchy.estimate.ladder import REPLICATES
+    from anarchy.estimate.system import estimate_system
 
     bench = _open(options)
     system = (options.experiment, options.model, options.topology)
     folder = bench.layout.estimates(*system)
     replicates = REPLICATES if options.replicates is None else options.replicates
-    estimate_system(bench, *system, replicates=replicates).write(folder)
+    estimate_system(bench, *system, replicates=replicates, processes=usable_cores()).write(folder)
     print(folder)
     return 0
 

@@ -37,6 +37,11 @@ READING: Final = {
     "Routing alone is PoA-cal; freezing is congestion the index leaves out of its optimum; dynamics is "
     "measured latency over what the fitted curve charges, below 1 where a request costs others more than "
     "itself.",
+    "costmodel": "The cost model: time to first token against the load on the chosen decode worker, both "
+    "logarithmic. l_A prices the frozen optimum of PoA-hat, solid over the loads that it was fitted to and "
+    "dashed beyond; l_F prices PoA-cal and the factors. Where the points rise above l_A, PoA-hat grows by "
+    "about that gap. Where the points of one C lie flat, latency followed the concurrency, not the load of "
+    "the worker chosen.",
 }
 """How to read each figure."""
 
@@ -169,23 +174,18 @@ def _section(layout: Layout, system: System, run_info: Mapping[str, Any]) -> dic
     stem = f"{model}_{topology}"
     notebook = layout.notebook(EXPERIMENT, model, topology)
     pictures = []
-    drawn = figures.draw(system.cells, system.info)
-    for name in sorted(drawn, key=lambda name: (name.partition("_")[2], name.startswith("performance"))):
+    drawn, small = figures.draw(system), figures.draw(system, style.SINGLE)
+    for name, wide in drawn.items():
         kind, _, workload = name.partition("_")
         workload = workload or next(iter(system.info["workloads"]))
-        double = kind == "performance"
-        narrow = (
-            figures.performance_against_concurrency(system.cells, system.info, workload, style.SINGLE)
-            if double
-            else None
-        )
-        wide = drawn[name]
+        double = wide.get_figwidth() >= style.DOUBLE
+        narrow = small[name] if double else None
         links, missing = _links(
             layout,
             [
                 notebook,
                 *(layout.figures(EXPERIMENT) / f"{stem}_{name}.{s}" for s in ("pdf", "svg", "png")),
-                system.folder / "cells.parquet",
+                system.folder / ("curves.parquet" if kind == "costmodel" else "cells.parquet"),
             ],
         )
         pictures.append(

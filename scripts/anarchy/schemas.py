@@ -1,4 +1,4 @@
-"""JSON Schemas of every configuration file and of the manifest, generated from the models in code.
+"""JSON Schemas of every configuration file and of the trace format, generated from the models in code.
 
 The models are the one source; the files under ``workflow/schemas`` are for editors, Snakemake and readers.
 """
@@ -14,13 +14,19 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from anarchy.config import BLOCKS
+from anarchy.estimate.output import CellEstimate
 from anarchy.layout import SCHEMAS
-from anarchy.trace.schema import Manifest
+from anarchy.trace.schema import Manifest, TraceRow
 from anarchy.trace.writer import disk_errors
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-MODELS: dict[str, type[BaseModel]] = {**BLOCKS, "manifest": Manifest}
+MODELS: dict[str, type[BaseModel]] = {
+    **BLOCKS,
+    "manifest": Manifest,
+    "trace": TraceRow,
+    "estimate": CellEstimate,
+}
 """One schema file each."""
 
 

@@ -18,12 +18,12 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.text import Text
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
@@ -169,13 +169,11 @@ def wrap(parts: Sequence[str], width: float, separator: str = ", ", size: float 
 def stamp(figure: Figure, cells: pd.DataFrame) -> Figure:
     """Write the engine's label under a figure, below its legend; the axes keep their size.
 
-    A second call replaces the label and changes nothing else.
+    A figure that has a label keeps it: whoever drew it knows which rows it shows.
     """
     words = engine_label(cells).split(", ")
-    for text in figure.findobj(match=lambda artist: artist.get_gid() == STAMP_ID):
-        if isinstance(text, Text):
-            text.set_text(wrap(words, figure.get_figwidth() - 2 * _PAD))
-            return figure
+    if figure.findobj(match=lambda artist: artist.get_gid() == STAMP_ID):
+        return figure
     text = figure.text(
         0.5, 0, wrap(words, figure.get_figwidth() - 2 * _PAD), ha="center", va="bottom", color=GREY,
         fontstyle="italic", linespacing=_LINE, gid=STAMP_ID,
@@ -216,7 +214,7 @@ def render(figure: Figure, suffix: str, cells: pd.DataFrame) -> bytes:
 def save(figure: Figure, stem: Path, cells: pd.DataFrame) -> list[Path]:
     """Write ``<stem>.pdf``, ``.svg`` and ``.png``, each whole or not at all; returns the paths.
 
-    ``cells`` are the rows that the figure shows: the label on it is made from them.
+    ``cells`` are the rows that the figure shows: the label is made from them where it has none yet.
     """
     paths = []
     for suffix in SUFFIXES:
@@ -232,14 +230,18 @@ def log_concurrency(axes: Axes, rows: pd.DataFrame, sparse: bool = False) -> Non
     if not rows.empty:
         low, high = float(rows["concurrency"].min()), float(rows["concurrency"].max())
         axes.set_xlim(low / 1.25, high * 1.25)
-        step = 2 if sparse and high / low > 32 else 1
-        powers = range(math.ceil(math.log2(low)), math.floor(math.log2(high)) + 1)
-        apart = high / (2.6 if sparse else 1.6)
-        ticks = [2.0**power for power in list(powers)[::step] if 2.0**power < apart]
-        axes.xaxis.set_major_locator(FixedLocator([*ticks, high]))
+        axes.xaxis.set_major_locator(FixedLocator(concurrency_ticks(low, high, sparse)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlabel("concurrency C" if sparse else "concurrency C (requests in flight)")
+
+
+def concurrency_ticks(low: float, high: float, sparse: bool = False) -> list[float]:
+    """Powers of two (of four where there is little room) from ``low`` on, and ``high``."""
+    step = 2 if sparse and high / low > 32 else 1
+    powers = range(math.ceil(math.log2(low)), math.floor(math.log2(high)) + 1)
+    apart = high / (2.6 if sparse else 1.6)
+    return [*(2.0**power for power in list(powers)[::step] if 2.0**power < apart), high]
 
 
 def log_values(
@@ -268,9 +270,14 @@ def log_values(
         decade = 10.0 ** math.floor(math.log10(high))
         top = max(top, 1.02 * min(step * decade for step in (*steps, 10.0) if step * decade >= high))
     axes.set_ylim(low / 10 ** (0.14 * decades), top)
-    axes.yaxis.set_major_locator(LogLocator(subs=steps))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    log_ticks(axes.yaxis, steps)
+
+
+def log_ticks(axis: Axis, steps: Sequence[float] = (1.0, 2.0, 5.0)) -> None:
+    """Ticks of a logarithmic axis at these steps of each decade, written out."""
+    axis.set_major_locator(LogLocator(subs=steps))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def legend(figure: Figure, panels: Sequence[Axes], columns: int = 1) -> None:

@@ -43,6 +43,9 @@ LABEL_COLUMNS: Final = tuple(
 )
 """Those of them that every cell has, counted or not."""
 
+CURVE_COLUMNS: Final = ("workload", "launch", "concurrency", "reference", "x", "latency", "weight")
+"""Columns of curves.parquet that figures need."""
+
 
 @dataclass(frozen=True)
 class System:
@@ -54,6 +57,8 @@ class System:
     """One row a workload and concurrency, pooled over launches."""
     attempts: pd.DataFrame
     """One row a measured attempt of a cell, valid or not."""
+    curves: pd.DataFrame
+    """One row a workload, launch, concurrency and load: the mean latency that the curves were fitted to."""
     folder: Path
     """Where it was read from."""
 
@@ -85,21 +90,28 @@ def _load(folder: Path) -> System:
         info = json.loads((folder / "system.json").read_text(encoding="utf-8"))
         cells = pd.read_parquet(folder / "cells.parquet")
         attempts = pd.read_parquet(folder / "attempts.parquet")
-    except FileNotFoundError as error:
-        raise UserError("does not exist", where=str(error.filename or folder), remedy=remedy) from None
+        curves = pd.read_parquet(folder / "curves.parquet")
+    except FileNotFoundError:
+        files = ("system.json", "cells.parquet", "attempts.parquet", "curves.parquet")
+        gone = next((folder / name for name in files if not (folder / name).exists()), folder)
+        raise UserError("does not exist", where=gone, remedy=remedy) from None
     except (OSError, ValueError) as error:
         raise UserError(f"cannot be read: {error}", where=folder, remedy=remedy) from None
     missing = [name for name in CELL_COLUMNS if name not in cells]
     if "valid" in cells and not cells["valid"].any():
         cells = cells.assign(**{name: None for name in missing if name not in LABEL_COLUMNS})
         missing = [name for name in missing if name in LABEL_COLUMNS]
-    if missing:
-        raise UserError(
-            f"lacks the columns {', '.join(missing)}", where=folder / "cells.parquet", remedy=remedy
-        )
+    if curves.empty:
+        curves = pd.DataFrame(columns=list(CURVE_COLUMNS))
+    for file, lacking in (
+        ("cells.parquet", missing),
+        ("curves.parquet", [name for name in CURVE_COLUMNS if name not in curves]),
+    ):
+        if lacking:
+            raise UserError(f"lacks the columns {', '.join(lacking)}", where=folder / file, remedy=remedy)
     numbers = {name: pd.to_numeric(cells[name], errors="coerce") for name in NUMBER_COLUMNS}
     cells = cells.assign(**{name: values.astype(float) for name, values in numbers.items()})
-    return System(info, _ordered(cells, list(info["workloads"])), attempts, folder)
+    return System(info, _ordered(cells, list(info["workloads"])), attempts, curves, folder)
 
 
 def _ordered(cells: pd.DataFrame, workloads: Sequence[str]) -> pd.DataFrame:

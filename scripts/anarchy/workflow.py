@@ -20,11 +20,11 @@ DEPLOYMENT = ("{experiment}", "{model}", "{topology}", "{routing}", "{trial}")
 """Wildcards of one deployment."""
 SYSTEM = ("{experiment}", "{model}", "{topology}")
 """Wildcards of one system."""
-FIGURES = ("poa", "performance", "decomposition")
+FIGURES = ("poa", "decomposition", "costmodel", "performance")
 """Figures that the notebook of a system draws."""
 FIGURE_SUFFIXES = ("pdf", "svg", "png")
 TABLE_SUFFIXES = ("csv", "tex")
-ESTIMATE_FILES = ("cells.parquet", "attempts.parquet", "system.json")
+ESTIMATE_FILES = ("cells.parquet", "attempts.parquet", "curves.parquet", "system.json")
 
 
 class Wildcards(Protocol):
@@ -124,8 +124,9 @@ class Workflow:
     def estimator_sources(self) -> list[Path]:
         """Code that decides an estimate: editing it redoes estimates, never measurements."""
         package = relative(PROJECT / "scripts" / "anarchy")
-        theory = [*sorted(package.glob("games/*.py")), *sorted(package.glob("stats/*.py"))]
-        return [*theory, package / "estimate.py", package / "system.py", package / "trace/reader.py"]
+        parts = [*package.glob("games/*.py"), *package.glob("stats/*.py"), package / "trace/reader.py"]
+        steps = [package / "estimate" / f"{name}.py" for name in ("game", "ladder", "performance", "system")]
+        return sorted([*parts, *steps])
 
     @property
     def judging_sources(self) -> list[Path]:
@@ -138,8 +139,8 @@ class Workflow:
     def drawing_sources(self) -> list[Path]:
         """Code that decides how figures, tables and the report look."""
         package = relative(PROJECT / "scripts" / "anarchy")
-        names = ("figures.py", "tables.py", "style.py", "report.py", "report.html.j2", "run_info.py")
-        return [package / name for name in names]
+        names = ("games/latency.py", "tables.py", "style.py", "report.py", "report.html.j2", "run_info.py")
+        return [*sorted(package.glob("figures/*.py")), *(package / name for name in names)]
 
     @property
     def system_files(self) -> list[Path]:

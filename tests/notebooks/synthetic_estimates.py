@@ -61,6 +61,8 @@ def write_results(
         folder.mkdir(parents=True, exist_ok=True)
         cells.to_parquet(folder / "cells.parquet", index=False)
         attempts.to_parquet(folder / "attempts.parquet", index=False)
+        curves = pd.concat([_curve_rows(shape, cells, launch, rng) for launch in range(1, launches + 1)])
+        curves.to_parquet(folder / "curves.parquet", index=False)
         info = _info(common, shape, cells, workloads, launches, grid)
         (folder / "system.json").write_text(json.dumps(info, indent=2, allow_nan=False), encoding="utf-8")
     return layout
@@ -78,6 +80,8 @@ def spoil(layout: Layout, model: str, topology: str, experiment: str = "equilibr
     cells.to_parquet(folder / "cells.parquet", index=False)
     attempts = pd.read_parquet(folder / "attempts.parquet").assign(valid=False, reasons="errors,short")
     attempts.to_parquet(folder / "attempts.parquet", index=False)
+    curves = pd.read_parquet(folder / "curves.parquet").iloc[:0]
+    curves.to_parquet(folder / "curves.parquet", index=False)
     info = json.loads((folder / "system.json").read_text(encoding="utf-8"))
     for found in info["workloads"].values():
         found |= {"plateau": None, "deepest": None, "rise": None, "curves": {}, "knee": {"exists": False}}
@@ -120,6 +124,36 @@ def _cell(
         "block_length": None if reasons else 7.5, "regime": None if reasons else regime,
         "valid": not reasons, "reasons": reasons, "error_share": None if reasons else 0.0,
     }  # fmt: skip
+
+
+ALPHA, BETA = 0.029, 0.0008
+SLOPES = {"1": 0.0008, "40": 0.002, "90": 0.006}
+
+
+def _full(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return ALPHA + sum(slope * np.maximum(0.0, x - float(knot)) for knot, slope in SLOPES.items())
+
+
+def _curve_rows(
+    shape: dict[str, Any], cells: pd.DataFrame, launch: int, rng: np.random.Generator
+) -> pd.DataFrame:
+    """Mean latency at the loads of each cell that counts: around C / m, flat inside a cell."""
+    rows = []
+    for cell in cells[cells["valid"]].to_dict("records"):
+        C, mean = cell["concurrency"], max(1.0, cell["concurrency"] / shape["pool"])
+        loads = np.unique(np.maximum(1, np.round(mean + math.sqrt(mean) / 3 * np.arange(-3, 4))))
+        weight = np.exp(-((loads - mean) ** 2) / mean)
+        rows.append(
+            pd.DataFrame(
+                {
+                    "workload": cell["workload"], "launch": launch, "concurrency": C,
+                    "reference": 8 <= C <= 64, "x": loads,
+                    "latency": _full(np.array([mean])) * rng.uniform(0.97, 1.03, loads.size),
+                    "weight": weight / weight.sum(), "n": np.ceil(900 * weight / weight.sum()).astype(int),
+                }
+            )
+        )  # fmt: skip
+    return pd.concat(rows)
 
 
 def _attempts(cells: pd.DataFrame, launches: int, rng: np.random.Generator, retried: bool) -> pd.DataFrame:
@@ -201,8 +235,12 @@ def _workload(
         },
         "rise": {"value": rise, "lo": rise * 0.93, "hi": rise * 1.08},
         "curves": {
-            str(launch): {"affine": {"alpha": 0.02, "beta": 0.001, "quality": {"r2": 0.345}},
-                          "full": {"quality": {"r2": 0.967}}}
+            str(launch): {
+                "affine": {"alpha": ALPHA * (1 + 0.02 * launch), "beta": BETA, "kappa": 0.0,
+                           "quality": {"r2": 0.345, "rmse": 0.0061, "n_rows": 1134, "n_cells": 4}},
+                "full": {"c0": ALPHA, "slopes": SLOPES,
+                         "quality": {"r2": 0.967, "rmse": 0.0231, "n_rows": 7788, "n_cells": 10}},
+            }
             for launch in range(1, launches + 1)
         },
     }  # fmt: skip

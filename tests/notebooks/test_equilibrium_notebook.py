@@ -9,6 +9,7 @@ import nbformat
 import papermill
 import pytest
 
+from anarchy import figures
 from anarchy.layout import PROJECT, Layout
 
 NOTEBOOK = PROJECT / "notebooks" / "equilibrium.ipynb"
@@ -29,7 +30,7 @@ def test_notebook_writes_every_figure_and_table(
     layout = Layout(results / tier)
     expected = {
         f"{model}_{topology}_{name}{tail}.{suffix}"
-        for name in ("poa", "performance", "decomposition")
+        for name in figures.NAMES
         for tail in ("", *further)
         for suffix in ("pdf", "svg", "png")
     }
@@ -45,7 +46,7 @@ def test_notebook_writes_every_figure_and_table(
         for output in cell.outputs
         if "image/png" in output.get("data", {})
     ]
-    assert len(shown) == 3 + 3 * len(further)
+    assert len(shown) == len(figures.NAMES) * (1 + len(further))
 
 
 def test_notebook_is_stored_without_outputs_and_without_logic() -> None:

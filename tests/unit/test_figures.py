@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 import sys
 from pathlib import Path
@@ -20,7 +22,7 @@ from synthetic_estimates import FULL, write_results
 from anarchy import figures, style
 from anarchy.errors import UserError
 from anarchy.layout import Layout
-from anarchy.tables import System, load_systems
+from anarchy.tables import System, load_systems, number
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +53,16 @@ def system_with_uncounted_cell(systems: list[System]) -> System:
 
 def test_every_figure_says_engine_dilation_tier_and_interval(quick: list[System]) -> None:
     for system in quick:
-        for figure in figures.draw(system.cells, system.info).values():
+        for name, figure in figures.draw(system).items():
             said = words(figure).replace("\n", " ")
             dilation = f"{system.info['dilation']:g}x"
             for part in (
                 "simulated engine", f"model time dilated {dilation}", "predicted B200 timing table",
-                "tier quick", "intervals: 95 % within-run",
+                "tier quick",
             ):  # fmt: skip
                 assert part in said
+            # The cost model is drawn without intervals, so it promises none.
+            assert ("intervals: 95 % within-run" in said) == (name != "costmodel")
 
 
 @pytest.mark.parametrize("width", [style.SINGLE, style.DOUBLE])
@@ -70,7 +74,7 @@ def test_all_text_is_legible_inside_and_apart(
     cells = pd.concat([system.cells for system in systems])
     drawn = [figures.overview(cells, [system.info for system in systems], width)]
     for system in systems:
-        drawn += figures.draw(system.cells, system.info, width).values()
+        drawn += figures.draw(system, width).values()
     for figure in drawn:
         figure.draw_without_rendering()
         assert figure.get_figwidth() == width
@@ -115,7 +119,7 @@ def overlap(boxes: list[Any]) -> bool:
 
 def test_uncounted_cell_is_marked_with_its_reason_and_never_drawn_as_a_value(quick: list[System]) -> None:
     system = system_with_uncounted_cell(quick)
-    for figure in figures.draw(system.cells, system.info).values():
+    for figure in figures.draw(system).values():
         assert "C = 192: client_bound" in words(figure).replace("\n", " ")
     poa = figures.poa_against_concurrency(system.cells, system.info, "unique")
     curve = poa.axes[0].containers[0].lines[0]
@@ -173,6 +177,90 @@ def test_stack_of_factors_ends_at_poa_hat_also_where_a_factor_is_below_one(quick
     assert top * np.minimum(bottom, 1) == pytest.approx(cells["poa_hat"].to_numpy()[valid])
 
 
+def cost_model(system: System, width: float = style.DOUBLE) -> Figure:
+    return figures.latency_against_load(system.cells, system.curves, system.info, "unique", width)
+
+
+def test_both_curves_are_drawn_in_milliseconds_and_extrapolation_is_dashed(quick: list[System]) -> None:
+    system = quick[0]
+    curves = system.info["workloads"]["unique"]["curves"]["1"]
+    lines = {line.get_label().split(",")[0]: line for line in cost_model(system).axes[0].lines}
+    for label, at in (
+        ("affine l_A = 29.6 + 0.800\xa0x\xa0ms", system.curves["reference"]),
+        ("full l_F", ...),
+    ):
+        x, y = (np.asarray(values, dtype=float) for values in lines[label].get_data())
+        assert lines[label].get_linestyle() == "-"
+        seen = system.curves["x"] if at is ... else system.curves["x"][at]
+        assert (x.min(), x.max()) == pytest.approx((1 if at is ... else seen.min(), seen.max()))
+        if at is ...:
+            hinges = [s * np.maximum(0, x - float(k)) for k, s in curves["full"]["slopes"].items()]
+            assert y == pytest.approx(1e3 * (curves["full"]["c0"] + np.sum(hinges, axis=0)))
+        else:
+            assert y == pytest.approx(1e3 * (curves["affine"]["alpha"] + curves["affine"]["beta"] * x))
+    beyond = next(line for label, line in lines.items() if label.startswith("l_A beyond"))
+    assert beyond.is_dashed()
+    assert max(beyond.get_xdata()) == pytest.approx(system.curves["x"].max())
+
+
+def test_points_are_the_means_with_area_by_weight_and_one_colour_scale(quick: list[System]) -> None:
+    system = quick[0]
+    reference, others = cost_model(system).axes[0].collections
+    expected = system.curves.groupby("reference")
+    for drawn, (_, rows) in zip((others, reference), expected, strict=True):
+        assert np.asarray(drawn.get_offsets())[:, 1] == pytest.approx(1e3 * rows["latency"].to_numpy())
+        assert drawn.get_sizes() / drawn.get_sizes().sum() == pytest.approx(
+            (rows["weight"] / rows["weight"].sum()).to_numpy()
+        )
+    assert reference.norm is others.norm
+    assert reference.get_paths()[0].vertices.shape != others.get_paths()[0].vertices.shape
+
+
+def test_cost_model_says_how_far_the_extrapolation_misses_and_how_well_the_curves_fit(
+    quick: list[System],
+) -> None:
+    system = quick[0]
+    said = words(cost_model(system)).replace("\n", " ").replace("\xa0", " ")
+    deepest = system.curves[system.curves["concurrency"] == 384]
+    curves = system.info["workloads"]["unique"]["curves"]["1"]["affine"]
+    charged = (deepest["weight"] * (curves["alpha"] + curves["beta"] * deepest["x"])).sum()
+    ratio = (deepest["weight"] * deepest["latency"]).sum() / charged
+    assert f"at C = 384 the measured mean is {number(ratio)} times it" in said
+    assert "R² 0.345, RMSE 6.10 ms" in said
+    assert "full l_F, R² 0.967, RMSE 23.1 ms" in said
+    assert "overlap" not in said
+
+
+def test_overlap_credit_is_named_because_no_curve_holds_it(quick: list[System]) -> None:
+    info = json.loads(json.dumps(quick[0].info))
+    info["workloads"]["unique"]["curves"]["1"]["affine"]["kappa"] = 0.004
+    said = words(cost_model(dataclasses.replace(quick[0], info=info), style.SINGLE))
+    assert "the points hold a credit of 4.00 ms x omega x overlap" in said.replace("\n", " ").replace(
+        "\xa0", " "
+    )
+
+
+def test_other_launches_are_thin_and_named(full: list[System]) -> None:
+    figure = cost_model(full[0])
+    thin = [line for line in figure.axes[0].lines if line.get_linewidth() <= 0.5 and len(line.get_xdata())]
+    assert len(thin) == 2 * 2
+    assert "both curves of launches 2, 3" in words(figure).replace("\n", " ")
+
+
+def test_cost_model_of_one_cell_and_without_quality_is_drawn(quick: list[System]) -> None:
+    system = quick[0]
+    info = json.loads(json.dumps(system.info))
+    for curve in info["workloads"]["unique"]["curves"]["1"].values():
+        curve["quality"] = None
+    one = system.curves[system.curves["concurrency"] == 64]
+    figure = cost_model(dataclasses.replace(system, info=info, curves=one))
+    assert "measured mean is" not in words(figure)
+    assert "R²" not in words(figure)
+    assert len(style.render(figure, "png", system.cells)) > 5000
+    without = cost_model(dataclasses.replace(system, curves=one.iloc[:0]))
+    assert "no latency curve could be fitted" in words(without)
+
+
 def test_every_cell_uncounted_still_draws_and_says_so(quick: list[System]) -> None:
     system = quick[0]
     cells = system.cells.copy()
@@ -186,7 +274,7 @@ def test_every_cell_uncounted_still_draws_and_says_so(quick: list[System]) -> No
         "title": "unique prompts",
     }
     info = {**system.info, "workloads": {"unique": nothing}}
-    for figure in figures.draw(cells, info).values():
+    for figure in figures.draw(dataclasses.replace(system, cells=cells, info=info)).values():
         assert "errors, short" in words(figure).replace("\n", " ")
         assert len(style.render(figure, "png", cells)) > 5000
     style.render(figures.overview(cells, [info]), "png", cells)
@@ -274,5 +362,5 @@ def _linear(colour: str) -> np.ndarray[Any, Any]:
 def test_names_written_are_those_of_the_system(quick: list[System], tmp_path: Path) -> None:
     system = quick[0]
     drawn = {"poa": figures.poa_against_concurrency(system.cells, system.info, "unique")}
-    paths = figures.save_all(drawn, Layout(tmp_path), system.cells, system.info)
+    paths = figures.save_all(drawn, Layout(tmp_path), system)
     assert [path.name for path in paths] == [f"{'_'.join(system.key)}_poa.{s}" for s in ("pdf", "svg", "png")]

@@ -134,7 +134,7 @@ def test_no_estimates_is_no_system(tmp_path: Path) -> None:
     assert load_systems(Layout(tmp_path)) == []
 
 
-@pytest.mark.parametrize("file", ["cells.parquet", "attempts.parquet", "system.json"])
+@pytest.mark.parametrize("file", ["cells.parquet", "attempts.parquet", "curves.parquet", "system.json"])
 @pytest.mark.parametrize("fault", ["missing", "truncated"])
 def test_broken_estimates_are_refused_with_where_and_remedy(layout: Layout, file: str, fault: str) -> None:
     path = layout.estimates("equilibrium", "llama-3.1-70b", "1p2d") / file
@@ -146,11 +146,20 @@ def test_broken_estimates_are_refused_with_where_and_remedy(layout: Layout, file
         load_system(layout, "equilibrium", "llama-3.1-70b", "1p2d")
 
 
-def test_lacking_column_is_named(layout: Layout) -> None:
-    path = layout.estimates("equilibrium", "llama-3.1-70b", "1p2d") / "cells.parquet"
-    pd.read_parquet(path).drop(columns="poa_cal_lo").to_parquet(path)
-    with pytest.raises(UserError, match="lacks the columns poa_cal_lo"):
+@pytest.mark.parametrize(("file", "column"), [("cells", "poa_cal_lo"), ("curves", "weight")])
+def test_lacking_column_is_named(layout: Layout, file: str, column: str) -> None:
+    path = layout.estimates("equilibrium", "llama-3.1-70b", "1p2d") / f"{file}.parquet"
+    pd.read_parquet(path).drop(columns=column).to_parquet(path)
+    with pytest.raises(UserError, match=rf"{file}.parquet: lacks the columns {column}"):
         load_systems(layout)
+
+
+def test_no_curve_at_all_is_read_with_or_without_columns(layout: Layout) -> None:
+    path = layout.estimates("equilibrium", "llama-3.1-70b", "1p2d") / "curves.parquet"
+    pd.DataFrame().to_parquet(path)
+    system = load_system(layout, "equilibrium", "llama-3.1-70b", "1p2d")
+    assert system.curves.empty
+    assert set(tables.CURVE_COLUMNS) <= set(system.curves)
 
 
 def test_system_of_which_no_cell_counts_is_shown_all_the_same(layout: Layout) -> None:
@@ -162,7 +171,7 @@ def test_system_of_which_no_cell_counts_is_shown_all_the_same(layout: Layout) ->
     row = tables.summary_words(tables.summary_table([system])).iloc[0]
     assert row["plateau"] == row["PoA-hat at deepest C"] == tables.MISSING
     assert row["valid cells"] == "0 of 10"
-    for figure in figures.draw(system.cells, system.info).values():
+    for figure in figures.draw(system).values():
         said = "\n".join(text.get_text() for text in figure.findobj(Text) if isinstance(text, Text))
         assert "errors, short" in said.replace("\n", " ")
     systems = load_systems(layout)

@@ -17,7 +17,7 @@ rule estimate:
     message:
         "estimating {wildcards.model}/{wildcards.topology}"
     shell:
-        "{RUN.anarchy} estimate {wildcards.experiment} {wildcards.model} {wildcards.topology}"
+        "{RUN.anarchy} system {wildcards.experiment} {wildcards.model} {wildcards.topology}"
         " {RUN.arguments} 2>&1 | tee {log}"
 
 

@@ -1,10 +1,10 @@
-"""One system's estimates: read every deployment of a model on a topology, estimate, write three files."""
+"""One system's estimates: read every deployment of a model on a topology, estimate, write four files."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,17 @@ from typing import Any
 import pandas as pd
 
 from anarchy.errors import UserError
-from anarchy.estimate import REPLICATES, Ladder, estimate_ladder
+from anarchy.estimate.game import cell_game
+from anarchy.estimate.ladder import (
+    REPLICATES,
+    Ladder,
+    LadderEstimate,
+    curve_points,
+    estimate_ladder,
+    plateau_cells,
+    summarise,
+)
+from anarchy.estimate.performance import growth, performance
 from anarchy.layout import cell_directory
 from anarchy.plan import Cell, DeploymentPlan
 from anarchy.serving.spec import DeploymentSpec
@@ -24,6 +34,9 @@ from anarchy.trace.schema import Manifest
 from anarchy.trace.writer import disk_errors, write_json
 
 Row = dict[str, Any]
+Measured = tuple[DeploymentPlan, Cell, CellTrace]
+
+CURVE_COLUMNS = ("launch", "concurrency", "reference", "x", "latency", "weight", "n")
 
 BUSY_HOST = 0.60
 """Share of the host's cores above which the dilation was chosen too small; shown, not gated."""
@@ -31,23 +44,31 @@ BUSY_HOST = 0.60
 
 @dataclass(frozen=True)
 class SystemEstimate:
-    """What `anarchy estimate` writes for one system."""
+    """What `anarchy system` writes for one system."""
 
     cells: pd.DataFrame
+    curves: pd.DataFrame
     attempts: pd.DataFrame
     system: dict[str, Any]
 
     def write(self, folder: Path) -> None:
-        """Write cells.parquet, attempts.parquet and, last, system.json."""
+        """Write cells.parquet, curves.parquet, attempts.parquet and, last, system.json."""
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self.cells.to_parquet(folder / "cells.parquet", index=False)
+            self.curves.to_parquet(folder / "curves.parquet", index=False)
             self.attempts.to_parquet(folder / "attempts.parquet", index=False)
         write_json(folder / "system.json", self.system)
 
 
 def estimate_system(
-    bench: Workbench, experiment: str, model: str, topology: str, *, replicates: int = REPLICATES
+    bench: Workbench,
+    experiment: str,
+    model: str,
+    topology: str,
+    *,
+    replicates: int = REPLICATES,
+    processes: int = 1,
 ) -> SystemEstimate:
     """Estimate one system from its sealed cells.
 
@@ -64,17 +85,34 @@ def estimate_system(
     traces = [(plan, cell, _read(bench, plan, cell)) for plan in plans for cell in plan.cells]
     head = _head(plans[0])
     rows: list[Row] = []
+    points: list[Row] = []
     workloads: dict[str, Any] = {}
     for workload in dict.fromkeys(cell.workload.name for cell in plans[0].cells):
         mine = [(plan, cell, trace) for plan, cell, trace in traces if cell.workload.name == workload]
         seed = plans[0].experiment.seed if bench.run.seed is None else bench.run.seed
-        ladder = _ladder(plans[0], mine, replicates, seed)
+        valid = _valid(mine)
+        ladder = Ladder(
+            n_workers=plans[0].pool,
+            cells={C: [cell_game(trace) for trace in cells] for C, cells in valid.items()},
+            c_ref=plans[0].experiment.c_ref,
+            replicates=replicates,
+            seed=seed,
+            processes=processes,
+        )
         estimate = estimate_ladder(ladder)
+        for stream, row in enumerate(estimate.rows):
+            counted = [t for t in valid[row["concurrency"]] if t.manifest.launch in estimate.curves]
+            row.update(performance(counted, seed, stream))
         title = mine[0][1].workload.title
         label = {**head, "workload": workload, "workload_title": title}
         rows += [{**label, **row} for row in estimate.rows]
-        rows += [{**label, **row} for row in _uncounted(mine, ladder)]
-        workloads[workload] = {"title": title, **estimate.summary}
+        rows += [{**label, **row} for row in _uncounted(mine, valid)]
+        points += [{"workload": workload, **point} for point in curve_points(ladder)]
+        workloads[workload] = {
+            "title": title,
+            **summarise(estimate, ladder.c_ref),
+            "growth": _growth(estimate, valid, ladder),
+        }
     manifests = [trace.manifest for _, _, trace in traces]
     system = {
         **head,
@@ -87,7 +125,8 @@ def estimate_system(
     cells = pd.DataFrame(rows).sort_values(["workload", "concurrency"], ignore_index=True)
     # A system of which no cell is valid has no estimate of any kind, and still every column.
     cells = cells.reindex(columns=list(dict.fromkeys([*cells.columns, *CELL_COLUMNS])))
-    return SystemEstimate(cells, pd.DataFrame(_attempts(bench, plans)), system)
+    curves = pd.DataFrame(points).reindex(columns=["workload", *CURVE_COLUMNS])
+    return SystemEstimate(cells, curves, pd.DataFrame(_attempts(bench, plans)), system)
 
 
 def _read_summary(path: Path) -> dict[str, Any]:
@@ -129,29 +168,37 @@ def _head(plan: DeploymentPlan) -> Row:
     }
 
 
-def _ladder(
-    plan: DeploymentPlan,
-    traces: Sequence[tuple[DeploymentPlan, Cell, CellTrace]],
-    replicates: int,
-    seed: int,
-) -> Ladder:
-    ladder = Ladder(pool=plan.pool, c_ref=plan.experiment.c_ref, replicates=replicates, seed=seed)
+def _valid(traces: Sequence[Measured]) -> dict[int, list[CellTrace]]:
+    """Traces whose gates all passed, by concurrency."""
+    valid: dict[int, list[CellTrace]] = {}
     for _, cell, trace in traces:
         if trace.manifest.gates is not None and trace.manifest.gates.valid:
-            ladder.cells.setdefault(cell.concurrency, []).append(trace)
-    return ladder
+            valid.setdefault(cell.concurrency, []).append(trace)
+    return valid
 
 
-def _uncounted(traces: Sequence[tuple[DeploymentPlan, Cell, CellTrace]], ladder: Ladder) -> list[Row]:
+def _uncounted(traces: Sequence[Measured], valid: Mapping[int, Sequence[CellTrace]]) -> list[Row]:
     """Rows without numbers for the concurrencies of which no launch is valid, with the reasons."""
     reasons: dict[int, list[str]] = {}
     for _, cell, trace in traces:
-        if cell.concurrency not in ladder.cells and trace.manifest.gates is not None:
+        if cell.concurrency not in valid and trace.manifest.gates is not None:
             reasons.setdefault(cell.concurrency, []).extend(trace.manifest.gates.reasons)
     return [
         {"concurrency": C, "valid": False, "reasons": ", ".join(dict.fromkeys(names)), "n_launches": 0}
         for C, names in reasons.items()
     ]
+
+
+def _growth(
+    estimate: LadderEstimate, valid: Mapping[int, Sequence[CellTrace]], ladder: Ladder
+) -> dict[str, Any] | None:
+    """How median TTFT and mean ITL grow from the plateau's last cell up to c_ref to the deepest cell."""
+    plateau = [C for C in plateau_cells(estimate.rows) if ladder.c_ref >= C]
+    deepest = max(ladder.grid, default=0)
+    if not plateau or deepest <= ladder.c_ref:
+        return None
+    grown = growth(valid[plateau[-1]], valid[deepest], ladder.seed)
+    return {"from": plateau[-1], "to": deepest, **grown}
 
 
 def _describe(plan: DeploymentPlan, summary: dict[str, Any]) -> dict[str, Any]:

@@ -1,15 +1,13 @@
-"""One function a figure: tidy rows of one or more systems in, a labelled figure out; no reading, no writing.
+"""Figures over concurrency: the index, its factors, latency and throughput of one system, and all systems.
 
-Every function takes the width in print, one column or two. A cell that was not counted is drawn at the
-bottom of its figure and named with its reason.
+A cell that was not counted is drawn at the bottom of its figure and named with its reason.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -18,12 +16,9 @@ from matplotlib.figure import Figure
 
 from anarchy import style
 from anarchy.errors import UserError
-from anarchy.layout import Layout
+from anarchy.figures.parts import Info, not_counted, rows_of, write_title
 from anarchy.style import BLACK, DOUBLE, GREY, SERIES, SINGLE, styled
-from anarchy.tables import interval, is_missing, spaced
-
-NAMES: Final = ("poa", "performance", "decomposition")
-"""Figures that `draw` makes of every workload."""
+from anarchy.tables import interval, is_missing
 
 FACTORS: Final = (
     ("routing", "routing (PoA-cal)", style.ORANGE, ""),
@@ -31,43 +26,6 @@ FACTORS: Final = (
     ("dynamics", "dynamics", "#d4d4d4", ""),
 )
 """The three factors of PoA-hat in the order in which they are stacked."""
-
-Info = Mapping[str, Any]
-"""system.json of one system."""
-
-
-def draw(cells: pd.DataFrame, system: Info, width: float | None = None) -> dict[str, Figure]:
-    """Every figure of one system, by name.
-
-    ``poa``, ``performance`` and ``decomposition`` show its first workload, ``poa_<workload>``, ... each
-    further one. ``width`` replaces the width that each figure has of its own.
-    """
-    drawn: dict[str, Figure] = {}
-    for place, workload in enumerate(system["workloads"]):
-        tail = "" if place == 0 else f"_{workload}"
-        drawn[f"poa{tail}"] = poa_against_concurrency(cells, system, workload, width or SINGLE)
-        drawn[f"performance{tail}"] = performance_against_concurrency(
-            cells, system, workload, width or DOUBLE
-        )
-        drawn[f"decomposition{tail}"] = decomposition_against_concurrency(
-            cells, system, workload, width or SINGLE
-        )
-    return drawn
-
-
-def further(drawn: Mapping[str, Figure]) -> list[Figure]:
-    """Those figures of `draw` that show workloads other than the first."""
-    return [figure for name, figure in drawn.items() if name not in NAMES]
-
-
-def save_all(drawn: Mapping[str, Figure], layout: Layout, cells: pd.DataFrame, system: Info) -> list[Path]:
-    """Write what `draw` made as ``<model>_<topology>_<name>.{pdf,svg,png}`` of the system's experiment."""
-    folder = layout.figures(str(system["experiment"]))
-    return [
-        path
-        for name, figure in drawn.items()
-        for path in style.save(figure, folder / f"{system['model']}_{system['topology']}_{name}", cells)
-    ]
 
 
 @styled
@@ -78,7 +36,7 @@ def poa_against_concurrency(
 
     ``cells``: rows as in cells.parquet; ``system``: the document beside them.
     """
-    rows, good = _rows(cells, workload)
+    rows, good = rows_of(cells, workload)
     found = system["workloads"][workload]
     figure = style.new_figure(width, 2.5 if width < DOUBLE else 2.9)
     axes = figure.add_subplot()
@@ -101,9 +59,9 @@ def poa_against_concurrency(
     _curve(axes, good, "poa_hat", SERIES[0], "PoA-hat, 95 % interval")
     _first_post_knee(axes, good, found)
     style.log_values(axes, good, ["poa_hat", "poa_hat_lo", "poa_hat_hi"], include=1.0)
-    _not_counted(axes, rows, legend_width=width)
+    not_counted(axes, rows, legend_width=width)
     axes.set_ylabel("PoA-hat")
-    _title(figure, system, rows)
+    write_title(figure, system, rows)
     style.legend(figure, [axes])
     return style.stamp(figure, rows)
 
@@ -113,7 +71,7 @@ def performance_against_concurrency(
     cells: pd.DataFrame, system: Info, workload: str, width: float = DOUBLE
 ) -> Figure:
     """TTFT P50 and P99, inter-token latency and throughput against C, a panel each, with intervals."""
-    rows, good = _rows(cells, workload)
+    rows, good = rows_of(cells, workload)
     found = system["workloads"][workload]
     wide = width >= DOUBLE
     figure = style.new_figure(width, 2.1 if wide else 5.0)
@@ -137,10 +95,10 @@ def performance_against_concurrency(
         else:
             top = float(good[[column, f"{column}_hi"]].max().max()) * factor
             axes.set_ylim(0, 1.12 * top if top > 0 else 1)
-        _not_counted(axes, rows, legend_width=width if axes is panels[0] else None)
+        not_counted(axes, rows, legend_width=width if axes is panels[0] else None)
         if not wide and axes is not panels[-1]:
             axes.set_xlabel("")
-    _title(figure, system, rows)
+    write_title(figure, system, rows)
     style.legend(figure, list(panels), columns=4 if wide else 1)
     return style.stamp(figure, rows)
 
@@ -154,7 +112,7 @@ def decomposition_against_concurrency(
     A factor above 1 stands on top of those below it, one below 1 hangs under the line at 1; the
     logarithms of the three add up to that of PoA-hat.
     """
-    rows, good = _rows(cells, workload)
+    rows, good = rows_of(cells, workload)
     found = system["workloads"][workload]
     figure = style.new_figure(width, 2.5 if width < DOUBLE else 2.9)
     axes = figure.add_subplot()
@@ -190,8 +148,8 @@ def decomposition_against_concurrency(
     axes.set_xticks(slots, [f"{int(C)}" for C in grid], rotation=90 if crowded else 0)
     axes.set_xlabel("measured concurrency C, evenly spaced")
     axes.set_ylabel("PoA-hat and its factors")
-    _not_counted(axes, rows, legend_width=width, at=slots)
-    _title(figure, system, rows)
+    not_counted(axes, rows, legend_width=width, at=slots)
+    write_title(figure, system, rows)
     style.legend(figure, [axes], columns=2 if width < DOUBLE else 3)
     return style.stamp(figure, rows)
 
@@ -218,13 +176,13 @@ def overview(cells: pd.DataFrame, systems: Sequence[Info], width: float = DOUBLE
         for place, system in enumerate(systems):
             colour, marker, line = SERIES[place % len(SERIES)]
             chosen = (there["model"] == system["model"]) & (there["topology"] == system["topology"])
-            mine, good = _rows(there[chosen], workload, may_be_empty=True)
+            mine, good = rows_of(there[chosen], workload, may_be_empty=True)
             label = f"{system['model_title']} {system['topology_title']}"
             _curve(axes, good, "poa_hat", (colour, marker, line), label)
             knee = (system["workloads"].get(workload) or {}).get("knee") or {}
             if knee.get("exists"):
                 axes.axvline(knee["knee"], color=colour, linewidth=1.0, linestyle=(0, (1, 2)), zorder=1.2)
-            _not_counted(axes, mine, legend_width=None, colour=colour)
+            not_counted(axes, mine, legend_width=None, colour=colour)
         if not wide:
             axes.set_ylabel("PoA-hat")
         axes.set_title(str(there["workload_title"].iloc[0]), loc="left")
@@ -245,21 +203,6 @@ def overview(cells: pd.DataFrame, systems: Sequence[Info], width: float = DOUBLE
         panels[0].plot([], [], color=GREY, marker="x", linestyle="", label="cell not counted")
     style.legend(figure, list(panels), columns=3 if width >= DOUBLE else 1)
     return style.stamp(figure, rows)
-
-
-def _rows(
-    cells: pd.DataFrame, workload: str, may_be_empty: bool = False
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The cells of a workload by rising C, and those of them that count; keeps the grid for gaps in lines."""
-    rows = (
-        cells[cells["workload"] == workload].sort_values("concurrency", kind="stable").reset_index(drop=True)
-    )
-    if rows.empty and not may_be_empty:
-        known = ", ".join(sorted(set(cells["workload"].astype(str)))) or "none"
-        raise UserError(f"there is no cell of workload {workload!r}", remedy=f"workloads with cells: {known}")
-    good = rows[rows["valid"].astype(bool)].copy()
-    good.attrs["grid"] = rows["concurrency"].tolist()
-    return rows, good
 
 
 def _curve(
@@ -348,37 +291,3 @@ def _first_post_knee(axes: Axes, good: pd.DataFrame, found: Info) -> None:
             markeredgecolor=style.VERMILLION, markeredgewidth=1.4, zorder=6,
             label=f"first post-knee point, C = {int(knee['first_post_knee'])}",
         )  # fmt: skip
-
-
-def _not_counted(
-    axes: Axes,
-    rows: pd.DataFrame,
-    legend_width: float | None,
-    at: pd.Series[Any] | None = None,
-    colour: str = BLACK,
-) -> None:
-    """A cross on the axis at each cell that does not count; its reason goes to the legend."""
-    bad = rows[~rows["valid"].astype(bool)]
-    if bad.empty:
-        return
-    x = bad["concurrency"] if at is None else at[bad.index]
-    axes.plot(
-        x, np.full(len(bad), 0.035), marker="x", markersize=5, markeredgewidth=1.4, color=colour,
-        linestyle="", transform=axes.get_xaxis_transform(), zorder=7, clip_on=False,
-    )  # fmt: skip
-    if legend_width is not None:
-        for reasons, group in bad.groupby(bad["reasons"].fillna("").astype(str).map(spaced), sort=False):
-            points = ", ".join(str(int(C)) for C in group["concurrency"])
-            words = f"not counted, C = {points}: {reasons}".split(" ")
-            label = style.wrap(words, legend_width - 0.6, " ")
-            axes.plot([], [], marker="x", markeredgewidth=1.4, color=colour, linestyle="", label=label)
-
-
-def _title(figure: Figure, system: Info, rows: pd.DataFrame) -> None:
-    parts = [
-        f"{system['model_title']} {system['topology_title']}",
-        str(rows["workload_title"].iloc[0]),
-        f"routing {system['policy']}",
-    ]
-    size = style.TEXT + 0.5
-    figure.suptitle(style.wrap(parts, figure.get_figwidth() - 0.2, size=size), fontsize=size)

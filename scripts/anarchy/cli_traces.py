@@ -1,0 +1,243 @@
+"""The commands that work on anybody's traces: `anarchy estimate` and `anarchy import`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from anarchy.errors import UserError
+
+if TYPE_CHECKING:
+    from anarchy.estimate.output import Format
+    from anarchy.estimate.traces import Settings
+    from anarchy.trace.importers import Facts
+
+ESTIMATE_HELP: Final = """\
+TRACE is a folder with trace.parquet and manifest.json (docs/traces.md describes the format), any folder
+above such folders, or a foreign file: Dynamo's request trace (dynamo.request.trace.v1, JSON Lines) or
+aiperf's profile_export.jsonl. Cells of one model, topology, workload and policy make a ladder: its low
+concurrencies fit the cost model, its grid gives the knee. Give the whole ladder; a single cell above --c-ref
+has no cost model.
+"""
+ESTIMATE_EXAMPLES: Final = """\
+examples:
+  anarchy estimate results/quick/raw/equilibrium/llama-3.1-70b/1p2d
+  anarchy estimate my-traces --format json -o estimates.json
+  anarchy estimate my-traces --explain unique-c0128
+  anarchy estimate trace.jsonl --model m --topology 1p2d --concurrency 32 --assume-intended-is-sent
+"""
+IMPORT_HELP: Final = """\
+Turn Dynamo's request trace (JSON Lines, dynamo.request.trace.v1) or aiperf's profile_export.jsonl into a
+sealed trace folder that `anarchy estimate` reads. What the source does not tell stays unknown, and an
+estimate that needs it is refused.
+"""
+IMPORT_EXAMPLES: Final = """\
+examples:
+  anarchy import artifacts/profile_export.jsonl --workers-from dynamo.jsonl -o traces/c0064
+  anarchy import dynamo.jsonl --model m --concurrency 64 --assume-intended-is-sent -o traces/c0064
+"""
+
+
+def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add both commands to the parser; `add(name, command, help)` makes one."""
+    estimating = add("estimate", _estimate, "estimate PoA-hat, PoA-cal and the knee from traces, anybody's")
+    _teach(estimating, ESTIMATE_HELP, ESTIMATE_EXAMPLES)
+    estimating.add_argument("traces", nargs="+", type=Path, metavar="TRACE")
+    estimating.add_argument(
+        "--pool", choices=("decode", "prefill"), default="decode", help="who is routed to"
+    )
+    estimating.add_argument(
+        "--metric", choices=("ttft", "e2e"), default="ttft", help="latency to the first or to the last token"
+    )
+    estimating.add_argument(
+        "--c-ref", type=_positive, default=64, metavar="C",
+        help="fit the affine curve to cells with max(8, m) <= C <= this, below the knee (default 64)",
+    )  # fmt: skip
+    estimating.add_argument(
+        "-B", "--replicates", type=_positive, default=10_000, help="bootstrap replicates (default 10000)"
+    )
+    estimating.add_argument("--seed", type=_natural, default=0, help="of the bootstrap (default 0)")
+    estimating.add_argument(
+        "--jobs",
+        type=_positive,
+        help="cores for the bootstrap; the numbers do not depend on it (default: all)",
+    )
+    estimating.add_argument(
+        "--ungated", action="store_true", help="count cells that failed a gate as well; they stay marked"
+    )
+    estimating.add_argument(
+        "--format", choices=("table", "json", "csv"), help="default: by the suffix of FILE, else table"
+    )
+    estimating.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="write there, whole or not at all"
+    )
+    estimating.add_argument(
+        "--explain", metavar="CELL", help="print the whole computation of one window of this cell instead"
+    )
+    estimating.add_argument(
+        "--window", type=_natural, metavar="N", help="which window --explain takes (default: the median one)"
+    )
+    _fact_arguments(estimating.add_argument_group("foreign files", "what they do not tell themselves"))
+    importing = add("import", _import, "turn a foreign trace into a trace folder")
+    _teach(importing, IMPORT_HELP, IMPORT_EXAMPLES)
+    importing.add_argument("source", type=Path, metavar="SOURCE")
+    importing.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="made anew")
+    _fact_arguments(importing.add_argument_group("what the source does not tell"))
+
+
+def _teach(parser: argparse.ArgumentParser, description: str, examples: str) -> None:
+    parser.description, parser.epilog = description, examples
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+
+
+def _fact_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--cell", help="name of the cell (default: from the file's name)")
+    group.add_argument("--model")
+    group.add_argument("--topology", help="e.g. 1p2d (default: from the numbers of workers)")
+    group.add_argument("--policy", help="what routed the requests, e.g. static")
+    group.add_argument("--engine", choices=("mocker", "vllm", "virtual", "unknown"))
+    group.add_argument("--launch", type=_natural, help="number of the deployment's start")
+    group.add_argument("--concurrency", type=_positive, help="users of the closed loop")
+    group.add_argument(
+        "--prefill-workers", type=_positive, help="default: those seen; idle ones are not seen"
+    )
+    group.add_argument("--decode-workers", type=_positive, help="default: those seen; idle ones are not seen")
+    group.add_argument(
+        "--assume-intended-is-sent", action="store_true",
+        help="the client sends as soon as a user is free, so a latency may count from the sending",
+    )  # fmt: skip
+    group.add_argument("--warmup-s", type=_seconds, default=0.0, help="seconds at the start to leave out")
+    group.add_argument("--cooldown-s", type=_seconds, default=0.0, help="seconds at the end to leave out")
+    group.add_argument(
+        "--workers-from",
+        type=Path,
+        metavar="FILE",
+        help="Dynamo's request trace of the same run, for worker ids",
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is below 1")
+    return value
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
+    return value
+
+
+def _facts(options: argparse.Namespace) -> Facts:
+    from anarchy.trace.importers import Facts
+
+    return Facts(**{name: getattr(options, name) for name in Facts.__dataclass_fields__})
+
+
+def _estimate(options: argparse.Namespace) -> int:
+    from anarchy.estimate import output, traces
+
+    settings = _settings(options)
+    paths = traces.find_traces(options.traces)
+    with _progress("reading", len(paths)) as done:
+        cells = traces.read_cells(paths, settings, lambda _: done())
+    groups = traces.ladders(cells, settings)
+    if options.explain is not None:
+        from anarchy.estimate.explain import explain
+
+        _say(explain(groups, options.explain, options.window), options.output)
+        return 0
+    with _progress("estimating", sum(len(group.ladder.cells) for group in groups)) as done:
+        estimates = traces.estimate_all(groups, lambda _: done())
+    found = output.records(groups, estimates, settings)
+    form: Format = options.format or _format_of(options.output)
+    width = max(100, shutil.get_terminal_size((200, 24)).columns)
+    _say(output.render(found, form, width), options.output)
+    return 0
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    from anarchy.estimate.traces import Settings
+
+    return Settings(
+        pool=options.pool,
+        metric=options.metric,
+        c_ref=options.c_ref,
+        replicates=options.replicates,
+        seed=options.seed,
+        processes=options.jobs or usable_cores(),
+        ungated=options.ungated,
+        facts=_facts(options),
+        workers_from=options.workers_from,
+    )
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+def _format_of(output: Path | None) -> Format:
+    suffixes: dict[str, Format] = {".json": "json", ".csv": "csv"}
+    return suffixes.get(output.suffix.lower(), "table") if output else "table"
+
+
+def _say(text: str, output: Path | None) -> None:
+    if output is None:
+        print(text, end="")
+        return
+    from anarchy.tables import write_whole
+
+    write_whole(output, text.encode())
+    print(output)
+
+
+def _import(options: argparse.Namespace) -> int:
+    from anarchy.trace.importers import import_trace
+    from anarchy.trace.writer import disk_errors, seal
+
+    if options.output.exists() and (not options.output.is_dir() or any(options.output.iterdir())):
+        raise UserError(
+            "is there already, and a trace is never overwritten",
+            where=options.output,
+            remedy="name a new folder, or remove this one",
+        )
+    trace = import_trace(options.source, _facts(options), workers_from=options.workers_from)
+    with disk_errors(options.output):
+        options.output.mkdir(parents=True, exist_ok=True)
+    sealed = seal(options.output, trace.table, trace.manifest)
+    what = f"{trace.table.num_rows} requests of {sealed.model} {sealed.topology}, C = {sealed.concurrency}"
+    print(f"{options.output}: {what}")
+    for note in [*sealed.source.get("assumptions", ()), *sealed.source.get("notes", ())]:
+        print(f"  note: {note}")
+    return 0
+
+
+@contextmanager
+def _progress(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar with the time left on a terminal's stderr; silent elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn())
+    console = Console(stderr=True)
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not sys.stderr.isatty()
+    ) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)

@@ -1,0 +1,270 @@
+"""What `anarchy estimate` says: one record a cell, as a table for people, JSON or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from anarchy.estimate.ladder import LadderEstimate, Row, describe_knee
+from anarchy.estimate.traces import Cell, LadderCells, Settings
+from anarchy.tables import MISSING, interval, number
+
+Format = Literal["table", "json", "csv"]
+
+ENGINES: Final = {"mocker": "simulated", "virtual": "simulated", "vllm": "vLLM", "unknown": "unknown"}
+
+
+class CellEstimate(BaseModel):
+    """Every estimate of one cell, its launches pooled. A number that is not known is null."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    cell: str
+    model: str
+    topology: str
+    policy: str
+    workload: str
+    concurrency: int
+    engine: str
+    """`simulated`, `vLLM` or `unknown`."""
+    pool: Literal["decode", "prefill"]
+    """Pool of workers that the routing game is about."""
+    metric: Literal["ttft", "e2e"]
+    n_requests: int
+    """Requests in windows: of phase measure and ended well, less the last partial window."""
+    n_windows: int
+    poa_hat: float | None
+    """sum SC / sum OPTf: the paper's index, an upper bound and a regime indicator; can be below 1."""
+    poa_hat_lo: float | None
+    poa_hat_hi: float | None
+    poa_cal: float | None
+    """sum SCm / sum OPTc: routing inefficiency alone, at least 1."""
+    poa_cal_lo: float | None
+    poa_cal_hi: float | None
+    dynamics: float | None
+    """SC / SCm."""
+    routing: float | None
+    """SCm / OPTc."""
+    freezing: float | None
+    """OPTc / OPTf. dynamics x routing x freezing = poa_hat."""
+    median_window: float | None
+    """Median over windows of a window's own SC / OPTf; for spread, not an estimate of poa_hat."""
+    p90_window: float | None
+    interval_kind: Literal["within-run", "across-launches"]
+    """`within-run` knows nothing of the spread between launches; three launches or more are resampled."""
+    n_launches: int
+    block_length: float | None
+    """Mean length of a bootstrap block, in windows."""
+    regime: Literal["artifact", "plateau", "growth"] | None
+    """`artifact`: under 30 windows or C below the pool; `plateau`: no knee at or below this C."""
+    valid: bool
+    """False where a gate failed or nothing could be estimated."""
+    reasons: list[str]
+    knee: float | None
+    """Concurrency at which PoA-hat of this cell's ladder bends upwards; null without a grid or a knee."""
+    knee_lo: float | None
+    knee_hi: float | None
+    first_post_knee: int | None
+    """Smallest measured concurrency at or above the knee."""
+    knee_note: str
+    """Why there is no knee."""
+    kneedle: float | None
+    """Knee of the same ladder by Kneedle, for comparison."""
+    slo_crossing: int | None
+    """First concurrency whose TTFT P99 is more than twice its plateau, for comparison."""
+    affine_r2: float | None
+    """R2 of the affine latency curve; of the worst launch."""
+    full_r2: float | None
+    """R2 of the full latency curve; of the worst launch."""
+    full_r2_within: float | None
+    """The same inside cells: how far the load on the chosen worker explains latency at one concurrency."""
+    sealed: bool
+    """Whether every trace behind it was checked against a seal."""
+    notes: list[str]
+    """Of imported traces: what was assumed, and what their source does not tell."""
+
+
+def records(
+    groups: Sequence[LadderCells], estimates: Mapping[int, LadderEstimate], settings: Settings
+) -> list[CellEstimate]:
+    """One record for each cell of each ladder, by rising concurrency."""
+    found = []
+    for place, group in enumerate(groups):
+        estimate = estimates[place]
+        rows = {row["concurrency"]: row for row in estimate.rows}
+        shared = _of_ladder(group, estimate, settings)
+        for C in sorted({cell.manifest.concurrency for cell in group.cells}):
+            mine = [cell for cell in group.cells if cell.manifest.concurrency == C]
+            row = {**_nothing(), **shared, **rows.get(C, {})}
+            reasons = _reasons(group, C, estimate)
+            row |= {
+                "cell": mine[0].manifest.cell,
+                "concurrency": C,
+                "reasons": reasons,
+                "valid": row["n_launches"] > 0 and all(c.gates.valid for c in mine if c.game is not None),
+                "sealed": all(cell.manifest.seal is not None for cell in mine),
+                "notes": _notes(mine),
+            }
+            found.append(CellEstimate(**{name: _plain(row[name]) for name in CellEstimate.model_fields}))
+    return found
+
+
+def _nothing() -> Row:
+    """A cell without any number."""
+    nothing: Row = dict.fromkeys(CellEstimate.model_fields)
+    return nothing | {"n_requests": 0, "n_windows": 0, "n_launches": 0, "interval_kind": "within-run"}
+
+
+def _of_ladder(group: LadderCells, estimate: LadderEstimate, settings: Settings) -> Row:
+    """What all cells of a ladder share."""
+    head = group.head
+    knee = describe_knee(estimate, settings.c_ref)
+    curves = list(estimate.curves.values())
+    return {
+        "model": head.model,
+        "topology": head.topology,
+        "policy": head.policy,
+        "workload": head.workload,
+        "engine": ENGINES[head.engine],
+        "pool": settings.pool,
+        "metric": settings.metric,
+        "knee": knee["knee"],
+        "knee_lo": knee["lo"],
+        "knee_hi": knee["hi"],
+        "first_post_knee": knee["first_post_knee"],
+        "knee_note": knee["note"],
+        "kneedle": knee["kneedle"],
+        "slo_crossing": knee["slo_crossing"],
+        "affine_r2": min((c.affine.quality.r2 for c in curves if c.affine.quality), default=None),
+        "full_r2": min((c.full.quality.r2 for c in curves if c.full.quality), default=None),
+        "full_r2_within": min((c.full.quality.r2_within for c in curves if c.full.quality), default=None),
+    }
+
+
+def _reasons(group: LadderCells, C: int, estimate: LadderEstimate) -> list[str]:
+    """Why a cell, or a launch of it, is not valid; a cell of one launch needs no launch's name."""
+    mine = [cell for cell in group.cells if cell.manifest.concurrency == C]
+    found = []
+    for cell in mine:
+        launch = f"launch {cell.manifest.launch}: " if len(mine) > 1 else ""
+        found += [launch + name for name in cell.gates.reasons]
+        if not cell.gates.valid and not cell.gates.reasons:
+            found.append(launch + "its gates did not pass")
+        if cell.game is not None and cell.manifest.launch in estimate.without_curves:
+            found.append(launch + estimate.without_curves[cell.manifest.launch])
+    return found
+
+
+def _notes(cells: Sequence[Cell]) -> list[str]:
+    """What importing the cells left to be known, each once."""
+    sources = [cell.manifest.source for cell in cells]
+    return list(
+        dict.fromkeys(
+            str(note) for s in sources for key in ("assumptions", "notes") for note in s.get(key, ())
+        )
+    )
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def render(found: Sequence[CellEstimate], form: Format, width: int = 200) -> str:
+    """The records as text; `width` in characters bounds the table."""
+    if form == "json":
+        return json.dumps([record.model_dump() for record in found], indent=2, allow_nan=False) + "\n"
+    if form == "csv":
+        return _csv(found)
+    return _tables(found, width)
+
+
+def _csv(found: Sequence[CellEstimate]) -> str:
+    """One line a cell; nothing where a number is not known; several reasons or notes parted by semicolons."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(CellEstimate.model_fields), lineterminator="\n")
+    writer.writeheader()
+    for record in found:
+        texts = {name: "; ".join(getattr(record, name)) for name in ("reasons", "notes")}
+        writer.writerow(record.model_dump() | texts)
+    return text.getvalue()
+
+
+def _tables(found: Sequence[CellEstimate], width: int) -> str:
+    stream = io.StringIO()
+    console = Console(file=stream, width=width, force_terminal=False, color_system=None, highlight=False)
+    ladders: dict[tuple[str, ...], list[CellEstimate]] = {}
+    for record in found:
+        ladders.setdefault((record.model, record.topology, record.workload, record.policy), []).append(record)
+    for names, rows in ladders.items():
+        console.print(_table(" ".join(filter(None, names)), rows))
+        for line in _footnotes(rows):
+            console.print(line, soft_wrap=True)
+        console.print()
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+def _table(title: str, rows: Sequence[CellEstimate]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="", pad_edge=False)
+    for name in ("C", "windows", "PoA-hat", "PoA-cal", "dynamics", "routing", "freezing"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("window\nmedian, P90", justify="right", no_wrap=True)
+    table.add_column("regime")
+    for row in rows:
+        spread = (
+            MISSING
+            if row.median_window is None
+            else f"{_number(row.median_window)}, {_number(row.p90_window)}"
+        )
+        table.add_row(
+            str(row.concurrency),
+            str(row.n_windows),
+            _interval(row.poa_hat, row.poa_hat_lo, row.poa_hat_hi),
+            _interval(row.poa_cal, row.poa_cal_lo, row.poa_cal_hi),
+            *(_number(value) for value in (row.dynamics, row.routing, row.freezing)),
+            spread,
+            ("" if row.valid else "not valid: " + "; ".join(row.reasons)) or row.regime or MISSING,
+        )
+    return table
+
+
+def _number(value: float | None) -> str:
+    return MISSING if value is None else number(value)
+
+
+def _interval(value: float | None, lo: float | None, hi: float | None) -> str:
+    return MISSING if value is None else interval(value, lo, hi)
+
+
+def _footnotes(rows: Sequence[CellEstimate]) -> list[str]:
+    """The knee, the fits, and what the intervals rest on."""
+    first = rows[0]
+    kinds = sorted({row.interval_kind for row in rows})
+    launches = sorted({row.n_launches for row in rows if row.n_launches})
+    notes = [f"engine {first.engine}; {first.pool} pool, {first.metric}; 95 % intervals {', '.join(kinds)}"]
+    notes[0] += f" ({' or '.join(map(str, launches)) or 'no'} launch{'' if launches == [1] else 'es'})"
+    if first.knee is not None:
+        notes.append(
+            f"knee at C = {_interval(first.knee, first.knee_lo, first.knee_hi)}, first post-knee point "
+            f"{first.first_post_knee}; Kneedle {_number(first.kneedle)}, TTFT P99 doubles at "
+            f"{first.slo_crossing or MISSING}"
+        )
+    else:
+        notes.append(f"no knee: {first.knee_note}")
+    if first.affine_r2 is not None or first.full_r2 is not None:
+        notes.append(
+            f"fits, R2: l_A {_number(first.affine_r2)}, l_F {_number(first.full_r2)}; inside cells l_F "
+            f"{_number(first.full_r2_within)}"
+        )
+    if not all(row.sealed for row in rows):
+        notes.append("not every trace is sealed, so nobody can tell whether it was edited")
+    notes += [f"note: {note}" for note in dict.fromkeys(note for row in rows for note in row.notes)]
+    return notes

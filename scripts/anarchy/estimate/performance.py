@@ -1,0 +1,109 @@
+"""What users feel: TTFT, inter-token latency and throughput of a cell, each with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from anarchy.games.requests import FloatArray
+from anarchy.stats.bootstrap import bootstrap_mean, bootstrap_quantile
+from anarchy.stats.intervals import quotient
+from anarchy.trace.reader import CellTrace
+
+QUANTILE_REPLICATES: Final = 1_000
+"""Replicates of the intervals of request statistics."""
+THROUGHPUT_BINS: Final = 20
+"""The measure phase is cut into so many equal spans; the spans' completions give throughput its interval."""
+
+Row = dict[str, Any]
+
+
+def performance(traces: Sequence[CellTrace], seed: int = 0, stream: int = 0) -> Row:
+    """TTFT P50 and P99, mean ITL (s) and throughput (requests and tokens a second), each with its interval.
+
+    TTFT counts from the moment the user was free. Over the requests that were measured and ended well.
+    """
+    rates, tokens = [], 0.0 if traces else float("nan")
+    wrong, asked = 0, 0
+    for trace in traces:
+        ok = trace.measured
+        rate, token_rate = completion_rates(trace)
+        rates.append(rate)
+        tokens += token_rate / len(traces)
+        measuring = trace.column("phase") == "measure"
+        asked += int(measuring.sum())
+        wrong += int((measuring & ~ok).sum())
+    options: dict[str, int] = {"replicates": QUANTILE_REPLICATES, "seed": seed, "stream": stream}
+    row: Row = {"throughput_tps": tokens, "error_share": wrong / asked if asked else None}
+    for name, resampled in {
+        "ttft_p50": bootstrap_quantile(_ttft(traces), 0.5, **options),
+        "ttft_p99": bootstrap_quantile(_ttft(traces), 0.99, **options),
+        "itl_mean": bootstrap_mean(_itl(traces), **options),
+        "throughput_rps": bootstrap_mean(rates, **options),
+    }.items():
+        interval = resampled.interval()
+        row[name], row[f"{name}_lo"], row[f"{name}_hi"] = interval.value, interval.lo, interval.hi
+    return row
+
+
+def growth(reference: Sequence[CellTrace], deep: Sequence[CellTrace], seed: int = 0) -> Row:
+    """How many times median TTFT and mean ITL are larger in one cell than in another, each with its interval.
+
+    Either side is the traces of one cell, one a launch.
+    """
+    options: dict[str, int] = {"replicates": QUANTILE_REPLICATES, "seed": seed}
+    found: Row = {}
+    for name, grown in {
+        "ttft": quotient(
+            bootstrap_quantile(_ttft(deep), 0.5, stream=1, **options),
+            bootstrap_quantile(_ttft(reference), 0.5, stream=0, **options),
+        ),
+        "itl": quotient(
+            bootstrap_mean(_itl(deep), stream=1, **options),
+            bootstrap_mean(_itl(reference), stream=0, **options),
+        ),
+    }.items():
+        interval = grown.interval()
+        found[name] = {"value": interval.value, "lo": interval.lo, "hi": interval.hi}
+    return found
+
+
+def _ttft(traces: Sequence[CellTrace]) -> list[FloatArray]:
+    """Time to first token of the measured requests of each launch, s, from the moment the user was free."""
+    return [(trace.column("t_first_token") - trace.column("t_intended"))[trace.measured] for trace in traces]
+
+
+def _itl(traces: Sequence[CellTrace]) -> list[FloatArray]:
+    """Inter-token latency of the measured requests of each launch, s, where they have one."""
+    each = [inter_token_latency(trace)[trace.measured] for trace in traces]
+    return [itl[np.isfinite(itl)] for itl in each]
+
+
+def inter_token_latency(trace: CellTrace) -> FloatArray:
+    """Mean time between the tokens of each request, s; NaN for a request of fewer than two tokens."""
+    steps = trace.column("output_tokens").astype(np.float64) - 1.0
+    span = trace.column("t_last_token") - trace.column("t_first_token")
+    itl: FloatArray = np.divide(span, steps, out=np.full(len(span), np.nan), where=steps > 0)
+    return itl
+
+
+def completion_rates(trace: CellTrace) -> tuple[FloatArray, float]:
+    """Requests a second that ended well in each of THROUGHPUT_BINS spans of the measure phase, and tokens.
+
+    Shapes: (THROUGHPUT_BINS,) requests a second, and output tokens a second as one number. The phase is taken
+    from the first to the last sending of a measured request, so it needs no client's report.
+    """
+    sent = trace.column("t_sent")[trace.column("phase") == "measure"]
+    span = float(np.ptp(sent)) if sent.size > 1 else 0.0
+    if span <= 0.0:
+        return np.empty(0), float("nan")
+    ok = trace.column("status") == "ok"
+    ended = trace.column("t_last_token")[ok]
+    inside = (ended >= sent.min()) & (ended <= sent.max())
+    counts, _ = np.histogram(
+        ended[inside], bins=THROUGHPUT_BINS, range=(float(sent.min()), float(sent.max()))
+    )
+    tokens = float(trace.column("output_tokens")[ok][inside].sum())
+    return counts * (THROUGHPUT_BINS / span), tokens / span

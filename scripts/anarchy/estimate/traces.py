@@ -1,0 +1,234 @@
+"""Estimates of traces by their folders, this project's or anybody's: find, group, check, estimate.
+
+Cells are read one at a time and only their windows are kept, so memory grows with the windows and not with
+the traces.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from anarchy.errors import UserError
+from anarchy.estimate.game import CellGame, Pool, cell_game
+from anarchy.estimate.ladder import C_REF, REPLICATES, Ladder, LadderEstimate, estimate_ladder
+from anarchy.games.requests import Metric
+from anarchy.layout import MANIFEST_FILE, TRACE_FILE
+from anarchy.trace.gates import evaluate_public
+from anarchy.trace.importers import Facts, detect, import_trace
+from anarchy.trace.reader import CellTrace, read_trace
+from anarchy.trace.schema import GateResult, Manifest
+
+SET_ASIDE: Final = ("attempts", "unreadable")
+"""Folders of a deployment that hold cells which no longer count."""
+STATIC: Final = "static"
+"""Policy whose cells the latency curves are fitted to where a system has any."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How traces are to be estimated."""
+
+    pool: Pool = "decode"
+    metric: Metric = "ttft"
+    c_ref: int = C_REF
+    replicates: int = REPLICATES
+    seed: int = 0
+    processes: int = 1
+    ungated: bool = False
+    """Count cells that failed a gate as well; they stay marked."""
+    facts: Facts = field(default_factory=Facts)
+    """What the command line tells of foreign files."""
+    workers_from: Path | None = None
+    """Dynamo's request trace with the worker ids of a foreign file."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One trace that was read: where it lies, its verdict, and its game if it counts."""
+
+    where: Path
+    manifest: Manifest
+    gates: GateResult
+    game: CellGame | None
+
+
+@dataclass(frozen=True, eq=False)
+class LadderCells:
+    """All cells of one system under one workload and policy, with the ladder of those that count."""
+
+    cells: Sequence[Cell]
+    ladder: Ladder
+
+    @property
+    def head(self) -> Manifest:
+        """A manifest that speaks for all of them."""
+        return self.cells[0].manifest
+
+
+def find_traces(paths: Iterable[Path]) -> list[Path]:
+    """Trace folders and foreign files under the given paths, each once, in order.
+
+    What a deployment has set aside is left out unless it is named itself. Raises UserError for a path that is
+    not there or holds no trace.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise UserError("does not exist", where=path, remedy="name a trace folder, or one above")
+        inside = [path] if path.is_file() or _is_trace(path) else sorted(_walk(path))
+        if not inside and path.is_dir() and detect(path) is not None:
+            inside = [path]
+        if not inside:
+            raise UserError(
+                f"holds no trace: no folder in it has {TRACE_FILE} and {MANIFEST_FILE}",
+                where=path,
+                remedy="name a folder that holds both; `anarchy import` makes one of Dynamo's request trace "
+                "or of aiperf's profile_export.jsonl",
+            )
+        found += inside
+    return list(dict.fromkeys(found))
+
+
+def _is_trace(folder: Path) -> bool:
+    return (folder / MANIFEST_FILE).exists() or (folder / TRACE_FILE).exists()
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name not in SET_ASIDE]
+        if MANIFEST_FILE in files or TRACE_FILE in files:
+            yield Path(parent)
+
+
+def read_any(path: Path, facts: Facts, workers_from: Path | None = None) -> CellTrace:
+    """One trace: a folder of the public format, or a foreign file imported in memory."""
+    if path.is_dir() and _is_trace(path):
+        return read_trace(path)
+    if detect(path) is None:
+        raise UserError(
+            "is neither a trace folder nor a format known here",
+            where=path,
+            remedy=f"give a folder with {TRACE_FILE} and {MANIFEST_FILE}, Dynamo's request trace "
+            "(dynamo.request.trace.v1, JSON Lines) or aiperf's profile_export.jsonl",
+        )
+    return import_trace(path, facts, workers_from=workers_from)
+
+
+def read_cells(
+    paths: Sequence[Path], settings: Settings, done: Callable[[Path], None] = lambda _: None
+) -> list[Cell]:
+    """Read every trace, judge it, and keep its windows; raises UserError for any that cannot be trusted."""
+    cells = []
+    for path in paths:
+        cells.append(_read(path, settings))
+        done(path)
+    return cells
+
+
+def _read(path: Path, settings: Settings) -> Cell:
+    trace = read_any(path, settings.facts, settings.workers_from)
+    gates = trace.manifest.gates
+    if gates is None:
+        judged = evaluate_public(trace, settings.pool)
+        return Cell(path, trace.manifest, judged, cell_game(trace, settings.pool, settings.metric))
+    counts = gates.valid or settings.ungated
+    return Cell(
+        path, trace.manifest, gates, cell_game(trace, settings.pool, settings.metric) if counts else None
+    )
+
+
+def ladders(cells: Sequence[Cell], settings: Settings) -> list[LadderCells]:
+    """Group cells into ladders: one a model, topology, workload and policy.
+
+    Raises UserError where cells that would stand in one ladder come from different deployments.
+    """
+    systems: dict[tuple[str, str, str], list[Cell]] = {}
+    for cell in cells:
+        of = cell.manifest
+        systems.setdefault((of.model, of.topology, of.workload), []).append(cell)
+    found = []
+    for system in systems.values():
+        _check_one_system(system)
+        policies = dict.fromkeys(cell.manifest.policy for cell in system)
+        found += [_ladder(system, policy, settings) for policy in policies]
+    return found
+
+
+def _ladder(system: Sequence[Cell], policy: str, settings: Settings) -> LadderCells:
+    mine = [cell for cell in system if cell.manifest.policy == policy]
+    reference: dict[int, list[CellGame]] = {}
+    if policy != STATIC:
+        for cell in system:
+            if cell.manifest.policy == STATIC and cell.game is not None:
+                reference.setdefault(cell.manifest.launch, []).append(cell.game)
+    counted: dict[int, list[CellGame]] = {}
+    for cell in sorted(mine, key=lambda cell: cell.manifest.launch):
+        if cell.game is not None:
+            counted.setdefault(cell.manifest.concurrency, []).append(cell.game)
+    ladder = Ladder(
+        n_workers=getattr(system[0].manifest.n_workers, settings.pool),
+        cells=counted,
+        c_ref=settings.c_ref,
+        replicates=settings.replicates,
+        seed=settings.seed,
+        processes=settings.processes,
+        reference=reference,
+    )
+    return LadderCells(mine, ladder)
+
+
+def _check_one_system(system: Sequence[Cell]) -> None:
+    first = system[0]
+    for cell in system[1:]:
+        for name in ("n_workers", "engine", "dilation"):
+            here, there = getattr(cell.manifest, name), getattr(first.manifest, name)
+            if here != there:
+                raise _mixed(cell, first, f"key {name!r} is {_plain(here)} here and {_plain(there)} in")
+    seen: dict[tuple[str, int, int], Cell] = {}
+    for cell in system:
+        key = (cell.manifest.policy, cell.manifest.concurrency, cell.manifest.launch)
+        if key in seen:
+            same = f"is C = {key[1]} of launch {key[2]} under policy {key[0]}, and so is"
+            raise _mixed(cell, seen[key], same)
+        seen[key] = cell
+
+
+def _plain(value: Any) -> str:
+    return str(value.model_dump()) if hasattr(value, "model_dump") else repr(value)
+
+
+def _mixed(cell: Cell, other: Cell, what: str) -> UserError:
+    return UserError(
+        f"mixed deployments of {cell.manifest.model} {cell.manifest.topology}: {what} {other.where}",
+        where=cell.where,
+        remedy="estimate them apart, or give different deployments different names (key 'topology') and "
+        "different starts of one deployment different numbers (key 'launch')",
+    )
+
+
+def estimate_all(
+    groups: Sequence[LadderCells], done: Callable[[int], None] = lambda _: None
+) -> Mapping[int, LadderEstimate]:
+    """Estimate every ladder, by its place among the groups.
+
+    Raises UserError where cells count and yet none of them can be estimated, saying why.
+    """
+    estimates = {place: estimate_ladder(group.ladder, done) for place, group in enumerate(groups)}
+    why = [
+        (group, estimate.without_curves)
+        for group, estimate in zip(groups, estimates.values(), strict=True)
+        if estimate.without_curves
+    ]
+    if why and not any(estimate.curves for estimate in estimates.values()):
+        group, reasons = why[0]
+        raise UserError(
+            f"nothing can be estimated: launch {next(iter(reasons))}: {next(iter(reasons.values()))}",
+            where=group.cells[0].where,
+            remedy="give the cells of the same deployment at low concurrency as well, or move the reference "
+            "with --c-ref (it must lie below the knee)",
+        )
+    return estimates

@@ -1,0 +1,377 @@
+"""`anarchy estimate` on made-up traces: numbers, formats, groups, and everything that it refuses."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from jsonschema import Draft202012Validator
+from ladder_samples import GRID, closed_loop, write_ladder, write_trace
+
+from anarchy import schemas
+from anarchy.cli import main
+from anarchy.estimate.output import CellEstimate
+from anarchy.layout import MANIFEST_FILE, TRACE_FILE
+
+FEW = ("-B", "200")
+
+
+@pytest.fixture(scope="module")
+def ladder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_ladder(tmp_path_factory.mktemp("traces") / "ladder")
+
+
+def estimated(capsys: pytest.CaptureFixture[str], *arguments: object) -> list[dict[str, Any]]:
+    assert main(["estimate", *map(str, arguments), *FEW, "--format", "json"]) == 0
+    found: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    assert main(["estimate", *map(str, arguments), *FEW]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "remedy:" in told.err
+    return told.err
+
+
+def by_hand(table: pd.DataFrame, alpha: float, beta: float, m: int = 2) -> float:
+    """PoA-hat once more, request by request, with plain loops."""
+    counted = table[(table["phase"] == "measure") & (table["status"] == "ok")].sort_values("t_sent")
+    paid = best = 0.0
+    for start in range(0, len(counted) // m * m, m):
+        window = counted.iloc[start : start + m]
+        now = window["t_sent"].iloc[0]
+        paid += float((window["t_first_token"] - window["t_intended"]).sum())
+        flying = table[(table["t_sent"] < now) & (table["t_last_token"] > now)]
+        best += sum(alpha + beta * ((flying["decode_worker"] == j).sum() + 1) for j in range(m))
+    return paid / best
+
+
+def test_a_ladder_gives_one_record_a_cell(ladder: Path, capsys: pytest.CaptureFixture[str]):
+    found = estimated(capsys, ladder)
+    assert [record["concurrency"] for record in found] == list(GRID)
+    Draft202012Validator(schemas.schema("estimate")).validate(found[0])
+    deep = found[-1]
+    assert deep["poa_hat"] > 2
+    assert deep["poa_hat_lo"] < deep["poa_hat"] < deep["poa_hat_hi"]
+    assert deep["poa_cal"] >= 1
+    product = deep["dynamics"] * deep["routing"] * deep["freezing"]
+    assert product == pytest.approx(deep["poa_hat"], rel=1e-9)
+    assert deep["routing"] == pytest.approx(deep["poa_cal"])
+    assert (deep["regime"], deep["interval_kind"], deep["n_launches"]) == ("growth", "within-run", 1)
+    assert deep["first_post_knee"] in GRID
+    assert deep["knee_lo"] <= deep["knee"] <= deep["knee_hi"]
+    assert (deep["n_requests"], deep["n_windows"]) == (540, 270)
+    assert (deep["valid"], deep["reasons"], deep["sealed"], deep["engine"]) == (True, [], False, "unknown")
+
+
+def test_the_number_is_the_one_that_a_hand_would_compute(ladder: Path, capsys: pytest.CaptureFixture[str]):
+    main(["estimate", str(ladder), "--explain", "c0096"])
+    line = next(line for line in capsys.readouterr().out.splitlines() if "l_A(x) =" in line)
+    alpha, beta = (float(part.rstrip(" x")) / 1e3 for part in line.split("=")[1].split("+"))
+    found = {record["cell"]: record for record in estimated(capsys, ladder)}
+    for C in (32, 96):
+        expected = by_hand(closed_loop(C, seed=1), alpha, beta)
+        assert found[f"c{C:04d}"]["poa_hat"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_same_on_one_core_and_on_two_and_again(ladder: Path, capsys: pytest.CaptureFixture[str]):
+    one, two, other = (
+        estimated(capsys, ladder, *more)
+        for more in (("--jobs", 1), ("--jobs", 2), ("--jobs", 1, "--seed", 5))
+    )
+    assert one == two
+    assert [r["poa_hat"] for r in one] == [r["poa_hat"] for r in other]
+    assert [r["poa_hat_lo"] for r in one] != [r["poa_hat_lo"] for r in other]
+
+
+def test_one_cell_alone_is_estimated_on_its_own_curve(ladder: Path, capsys: pytest.CaptureFixture[str]):
+    (only,) = estimated(capsys, ladder / "c0032")
+    assert only["poa_hat"] == pytest.approx(1.0, abs=0.1)
+    assert only["knee"] is None
+    assert "want 4" in only["knee_note"]
+
+
+def test_one_cell_above_c_ref_has_no_cost_model(ladder: Path, capsys: pytest.CaptureFixture[str]):
+    assert "no valid cell with 8 <= C <= 64" in refused(capsys, ladder / "c0128")
+    (only,) = estimated(capsys, ladder / "c0128", "--c-ref", 128)
+    assert only["poa_hat"] == pytest.approx(1.0, abs=0.1)
+
+
+def test_three_launches_are_resampled(ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for launch in (2, 3):
+        write_ladder(tmp_path / str(launch), grid=(8, 32, 128), launch=launch)
+    found = estimated(capsys, ladder / "c0008", ladder / "c0032", ladder / "c0128", tmp_path)
+    assert {record["interval_kind"] for record in found} == {"across-launches"}
+    assert [record["n_launches"] for record in found] == [3, 3, 3]
+    assert found[0]["n_windows"] == 3 * 270
+
+
+def test_systems_and_policies_are_kept_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_ladder(tmp_path / "a", grid=(16, 32))
+    write_ladder(tmp_path / "b", grid=(32,), model="other")
+    for C in (32, 128):
+        table = closed_loop(C, seed=7).assign(policy="random")
+        write_trace(tmp_path / f"r{C}", table, policy="random", concurrency=C)
+    found = estimated(capsys, tmp_path)
+    assert [(r["model"], r["policy"], r["concurrency"]) for r in found] == [
+        ("toy", "static", 16), ("toy", "static", 32), ("toy", "random", 32), ("toy", "random", 128),
+        ("other", "static", 32),
+    ]  # fmt: skip
+    # The curves of another policy are those of the static default on the same deployment.
+    alone = estimated(capsys, tmp_path / "r32", tmp_path / "r128")
+    assert alone[0]["poa_hat"] != found[2]["poa_hat"]
+
+
+def test_prefill_is_a_game_of_two_workers_or_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    swapped = {"decode_worker": "prefill_worker", "prefill_worker": "decode_worker"}
+    for C in (16, 32):
+        table = closed_loop(C).rename(columns=swapped)
+        write_trace(tmp_path / str(C), table, concurrency=C, n_workers={"prefill": 2, "decode": 1})
+    found = estimated(capsys, tmp_path, "--pool", "prefill")
+    assert {record["pool"] for record in found} == {"prefill"}
+    assert all(record["poa_hat"] > 0 for record in found)
+    one = write_trace(tmp_path / "one", closed_loop(64), concurrency=64)
+    assert "n_workers.prefill is 1" in refused(capsys, one, "--pool", "prefill")
+
+
+def test_a_request_leaves_prefill_with_its_first_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    swapped = {"decode_worker": "prefill_worker", "prefill_worker": "decode_worker"}
+    pools = {"prefill": 2, "decode": 1}
+    table = closed_loop(16).rename(columns=swapped)
+    write_trace(tmp_path / "a", table, n_workers=pools)
+    slow = table.assign(t_last_token=table["t_last_token"] + 10.0)
+    write_trace(tmp_path / "b", slow, n_workers=pools, model="slow decode")
+    fast, slow_one = estimated(capsys, tmp_path, "--pool", "prefill")
+    assert fast["poa_hat"] == slow_one["poa_hat"]
+
+
+def test_end_to_end_latency_needs_no_first_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = write_trace(tmp_path / "a", closed_loop(16).drop(columns="t_first_token"))
+    (found,) = estimated(capsys, folder, "--metric", "e2e")
+    assert (found["metric"], found["slo_crossing"]) == ("e2e", None)
+    assert "--metric e2e" in refused(capsys, folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"t_intended": None}, "has no t_intended"),
+        ({"decode_worker": -1}, "nobody knows its decode worker"),
+        ({"t_first_token": np.nan}, "has no t_first_token"),
+        ({"t_last_token": np.nan}, "has no t_last_token"),
+    ],
+)
+def test_what_a_source_does_not_tell_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], what: str
+):
+    told = refused(capsys, write_trace(tmp_path / "a", closed_loop(16).assign(**change)))
+    assert what in told
+    assert TRACE_FILE in told
+    assert "540 of 600 requests" in told
+
+
+def test_one_untold_row_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    table = closed_loop(16)
+    table.loc[100, "decode_worker"] = -1
+    assert "request r000100 measured and ok" in refused(capsys, write_trace(tmp_path / "a", table))
+
+
+def test_failed_requests_are_load_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    table = closed_loop(32)
+    table.loc[100:101, "status"] = "timeout"
+    table.loc[100:101, ["t_first_token", "t_last_token"]] = np.nan
+    (found,) = estimated(capsys, write_trace(tmp_path / "a", table))
+    (whole,) = estimated(capsys, write_trace(tmp_path / "b", closed_loop(32)))
+    assert (found["n_requests"], whole["n_requests"]) == (538, 540)
+    assert found["poa_hat"] != whole["poa_hat"]
+    assert found["valid"]
+
+
+def test_a_cell_of_failures_is_shown_without_numbers(
+    ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    table = closed_loop(48).assign(status="http_503")
+    write_trace(tmp_path / "failed", table, concurrency=48)
+    found = estimated(capsys, ladder, tmp_path)
+    failed = next(record for record in found if record["cell"] == "failed")
+    assert (failed["poa_hat"], failed["n_windows"], failed["valid"]) == (None, 0, False)
+    assert failed["reasons"] == ["errors", "zero_tokens", "short"]
+
+
+def test_a_cell_that_its_maker_calls_invalid_does_not_count(
+    ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    write_trace(
+        tmp_path / "bad", closed_loop(48), concurrency=48, gates={"valid": False, "reasons": ["client_bound"]}
+    )
+    found = estimated(capsys, ladder, tmp_path)
+    bad = next(record for record in found if record["cell"] == "bad")
+    assert (bad["poa_hat"], bad["valid"], bad["reasons"]) == (None, False, ["client_bound"])
+    again = estimated(capsys, ladder, tmp_path, "--ungated")
+    bad = next(record for record in again if record["cell"] == "bad")
+    assert bad["poa_hat"] > 0
+    assert (bad["valid"], bad["reasons"]) == (False, ["client_bound"])
+
+
+def test_cells_set_aside_do_not_count(ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    shutil.copytree(ladder, tmp_path / "cells")
+    write_trace(tmp_path / "attempts" / "c0032.1", closed_loop(32), concurrency=32)
+    assert len(estimated(capsys, tmp_path)) == len(GRID)
+
+
+def test_order_of_rows_names_of_workers_and_unit_of_time_are_of_no_matter(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    table = closed_loop(32)
+    times = ["t_intended", "t_sent", "t_first_token", "t_last_token"]
+    others = {
+        "shuffled": table.sample(frac=1.0, random_state=3),
+        "relabelled": table.assign(decode_worker=1 - table["decode_worker"]),
+        "shifted": table.assign(**{name: table[name] + 1000.0 for name in times}),
+    }
+    write_trace(tmp_path / "plain", table, model="plain")
+    for name, other in others.items():
+        write_trace(tmp_path / name, other, model=name)
+    found = {record["model"]: record for record in estimated(capsys, tmp_path)}
+    for name in others:
+        for number in ("poa_hat", "poa_cal", "dynamics", "freezing", "median_window"):
+            assert found[name][number] == pytest.approx(found["plain"][number], rel=1e-6), name
+
+
+def test_overlap_that_the_trace_tells_earns_a_credit(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    rng = np.random.default_rng(0)
+    for C in (16, 32):
+        table = closed_loop(C)
+        shares = rng.integers(0, 2, (len(table), 2)).astype(float)
+        earned = 0.01 * shares[np.arange(len(table)), table["decode_worker"]]
+        told = table.assign(
+            t_first_token=np.maximum(table["t_first_token"] - earned, table["t_sent"]),
+            decode_overlap=list(shares),
+        )
+        write_trace(tmp_path / "told" / str(C), told, concurrency=C)
+        write_trace(tmp_path / "untold" / str(C), told.drop(columns="decode_overlap"), concurrency=C)
+    told, untold = (estimated(capsys, tmp_path / name)[1] for name in ("told", "untold"))
+    assert told["poa_cal"] > untold["poa_cal"] + 0.01
+    main(["estimate", str(tmp_path / "told"), "--explain", "32"])
+    assert "overlap credit kappa" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("shares", "what"), [([[0.5]] * 600, "another length"), ([[0.5, 1.5]] * 600, "outside")]
+)
+def test_an_impossible_overlap_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], shares: list[list[float]], what: str
+):
+    told = closed_loop(16).assign(decode_overlap=shares)
+    assert what in refused(capsys, write_trace(tmp_path / "a", told))
+
+
+def test_csv_and_table_hold_the_same_numbers(
+    ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    found = estimated(capsys, ladder)
+    assert main(["estimate", str(ladder), *FEW, "--format", "csv"]) == 0
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert list(lines[0]) == list(CellEstimate.model_fields)
+    assert [float(line["poa_hat"]) for line in lines] == [record["poa_hat"] for record in found]
+    assert main(["estimate", str(ladder), *FEW]) == 0
+    table = capsys.readouterr().out
+    assert f"{found[-1]['poa_hat']:.2f} [" in table
+    assert "knee at C =" in table
+    assert "engine unknown" in table
+    assert "not every trace is sealed" in table
+
+
+def test_output_goes_to_a_file_in_the_format_of_its_suffix(
+    ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    for name in ("out.json", "out.csv", "out.txt"):
+        assert main(["estimate", str(ladder / "c0032"), *FEW, "-o", str(tmp_path / name)]) == 0
+    assert json.loads((tmp_path / "out.json").read_text())[0]["cell"] == "c0032"
+    assert (tmp_path / "out.csv").read_text().startswith("cell,model")
+    assert "PoA-hat" in (tmp_path / "out.txt").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "out.json", "out.txt"]
+
+
+def test_a_window_is_explained(ladder: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["estimate", str(ladder), "--explain", "c0096", "--window", "3"]) == 0
+    told = capsys.readouterr().out
+    for words in ("window 3 of 270", "l_F(x) =", "OPTf =", "OPTc =", "dynamics x routing x freezing"):
+        assert words in told
+    assert "there is no cell 'none'" in refused(capsys, ladder, "--explain", "none")
+    assert "has no window 270" in refused(capsys, ladder, "--explain", "c0096", "--window", "270")
+
+
+def test_a_name_that_two_cells_share_is_asked_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for model in ("a", "b"):
+        write_trace(tmp_path / model / "c0032", closed_loop(32), model=model)
+    assert "2 cells have the name" in refused(capsys, tmp_path, "--explain", "c0032")
+    assert main(["estimate", str(tmp_path), "--explain", str(tmp_path / "a" / "c0032")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"launch": 1}, "C = 32 of launch 1"),
+        ({"launch": 2, "n_workers": {"prefill": 1, "decode": 3}}, "'n_workers'"),
+        ({"launch": 2, "engine": "vllm"}, "'engine'"),
+    ],
+)
+def test_mixed_deployments_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], what: str
+):
+    write_trace(tmp_path / "a", closed_loop(32))
+    write_trace(tmp_path / "b", closed_loop(32), **changes)
+    told = refused(capsys, tmp_path)
+    assert "mixed deployments of toy 1p2d" in told
+    assert what in told
+    assert str(tmp_path / "a") in told
+
+
+def test_bad_input_gives_no_number(ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert "does not exist" in refused(capsys, tmp_path / "none")
+    assert "holds no trace" in refused(capsys, tmp_path)
+    (tmp_path / "notes.txt").write_text("hello")
+    assert "remedy" in refused(capsys, tmp_path / "notes.txt")
+    shutil.copytree(ladder, tmp_path / "copy")
+    (tmp_path / "copy" / "c0032" / MANIFEST_FILE).unlink()
+    assert "no manifest" in refused(capsys, tmp_path / "copy")
+
+
+def test_loads_that_never_vary_tell_no_slope(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    table = closed_loop(8)
+    gap = np.arange(len(table)) * 10.0
+    alone = table.assign(t_intended=gap, t_sent=gap, t_first_token=gap + 0.1, t_last_token=gap + 0.2)
+    assert "tells no slope" in refused(capsys, write_trace(tmp_path / "a", alone, concurrency=8))
+
+
+def test_one_window_has_a_value_and_no_interval(
+    ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    table = closed_loop(48)
+    table["phase"] = ["warmup"] * 300 + ["measure"] * 3 + ["cooldown"] * 297
+    write_trace(tmp_path / "short", table, concurrency=48)
+    found = estimated(capsys, ladder, tmp_path)
+    short = next(record for record in found if record["cell"] == "short")
+    assert (short["n_windows"], short["n_requests"], short["regime"]) == (1, 2, "artifact")
+    assert short["poa_hat"] > 0
+    assert short["poa_hat_lo"] is None
+    assert "short" in short["reasons"]
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        main(["estimate", "--help"])
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    assert "examples:" in told
+    assert "trace.parquet" in told
