@@ -12,7 +12,7 @@ PYTEST := $(DRIVER)/python -m pytest
 export PYTHON
 
 .PHONY: help setup reproduce plan doctor test test-unit test-live test-notebooks test-workflow test-setup test-browser \
-	lint format bench profiles schemas clean distclean
+	lint format bench bench-estimator bench-client profiles schemas clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,7 +64,12 @@ format: test-setup  ## bring every file into the project's format
 	@$(DRIVER)/snakefmt Snakefile workflow/rules
 	@$(DRIVER)/nbstripout notebooks/*.ipynb
 
-bench: test-setup  ## speed, as ratios against a peer in one run
+bench: bench-estimator bench-client  ## speed, as ratios against a peer in one run (docs/benchmarks.md)
+
+bench-estimator: test-setup  # against arch and SciPy, 4 minutes
+	@$(DRIVER)/python tests/bench/bench_estimator.py
+
+bench-client: test-setup  # against aiperf, 7 minutes; builds aiperf's environment
 	@envs/build bench
 	@$(DRIVER)/python tests/bench/bench_client.py
 
