@@ -1,0 +1,40 @@
+"""The pages say what the code does: what they link to is there, under the name that they use."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*PROJECT.glob("docs/*.md"), PROJECT / "README.md", PROJECT / "data" / "README.md"])
+LINK = re.compile(r"\[(`?)([^\]`]+)`?\]\(([^)#\s]+)(#[\w-]+)?\)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for code, name, target, _ in LINK.findall(page.read_text(encoding="utf-8")):
+        if target.startswith("http"):
+            continue
+        file = page.parent / target
+        assert file.exists(), f"{page.name} links to {target}"
+        if code and file.suffix == ".py":
+            found = re.search(rf"^(?:def|class) {re.escape(name)}\b", file.read_text(), re.MULTILINE)
+            assert found, f"{page.name} names {name}, which is not in {target}"
+
+
+def test_every_formula_is_linked_to_its_function() -> None:
+    page = (PROJECT / "docs" / "estimator.md").read_text(encoding="utf-8")
+    named = {name for code, name, _, _ in LINK.findall(page) if code}
+    needed = {
+        "windows",
+        "loads",
+        "fit_affine",
+        "fit_full",
+        "window_costs",
+        "poa_hat",
+        "poa_cal",
+        "decomposition",
+    }
+    assert needed <= named
