@@ -129,7 +129,7 @@ def _measured(parts: Sequence[Part]) -> str:
 
 
 def _interval_kinds(systems: Sequence[System]) -> list[str]:
-    """How the intervals came about: across launches from three of them on, as `anarchy estimate` does it."""
+    """How the intervals came about: across launches from three of them on, as `anarchy system` does it."""
     launches = {len(system.get("deployments") or ()) for system in systems} - {0}
     words = ["within-run"] if min(launches, default=3) < 3 else []
     return words + [f"across {count} launches" for count in sorted(launches) if count >= 3]

@@ -6,7 +6,7 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -30,7 +30,7 @@ examples:
   anarchy estimate results/quick/raw/equilibrium/llama-3.1-70b/1p2d
   anarchy estimate my-traces --format json -o estimates.json
   anarchy estimate my-traces --explain unique-c0128
-  anarchy estimate trace.jsonl --model m --topology 1p2d --concurrency 32 --assume-intended-is-sent
+  anarchy estimate dynamo.jsonl --model m --concurrency 32 --assume-intended-is-sent --metric e2e
 """
 IMPORT_HELP: Final = """\
 Turn Dynamo's request trace (JSON Lines, dynamo.request.trace.v1) or aiperf's profile_export.jsonl into a
@@ -48,7 +48,7 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     """Add both commands to the parser; `add(name, command, help)` makes one."""
     estimating = add("estimate", _estimate, "estimate PoA-hat, PoA-cal and the knee from traces, anybody's")
     _teach(estimating, ESTIMATE_HELP, ESTIMATE_EXAMPLES)
-    estimating.add_argument("traces", nargs="+", type=Path, metavar="TRACE")
+    estimating.add_argument("traces", nargs="+", type=Path, metavar="TRACE", help="see above")
     estimating.add_argument(
         "--pool", choices=("decode", "prefill"), default="decode", help="who is routed to"
     )
@@ -98,10 +98,12 @@ def _teach(parser: argparse.ArgumentParser, description: str, examples: str) -> 
 
 def _fact_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--cell", help="name of the cell (default: from the file's name)")
-    group.add_argument("--model")
+    group.add_argument("--model", help="e.g. llama-3.1-70b")
     group.add_argument("--topology", help="e.g. 1p2d (default: from the numbers of workers)")
     group.add_argument("--policy", help="what routed the requests, e.g. static")
-    group.add_argument("--engine", choices=("mocker", "vllm", "virtual", "unknown"))
+    group.add_argument(
+        "--engine", choices=("mocker", "vllm", "virtual", "unknown"), help="mocker and virtual are simulated"
+    )
     group.add_argument("--launch", type=_natural, help="number of the deployment's start")
     group.add_argument("--concurrency", type=_positive, help="users of the closed loop")
     group.add_argument(
@@ -111,6 +113,10 @@ def _fact_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--assume-intended-is-sent", action="store_true",
         help="the client sends as soon as a user is free, so a latency may count from the sending",
+    )  # fmt: skip
+    group.add_argument(
+        "--assume-ttft-is-first-token", action="store_true",
+        help="take Dynamo's own TTFT, with separate pools the end of prefill, for the client's first token",
     )  # fmt: skip
     group.add_argument("--warmup-s", type=_seconds, default=0.0, help="seconds at the start to leave out")
     group.add_argument("--cooldown-s", type=_seconds, default=0.0, help="seconds at the end to leave out")
@@ -123,23 +129,26 @@ def _fact_arguments(group: argparse._ArgumentGroup) -> None:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is below 1")
-    return value
+    return _whole(text, 1)
 
 
 def _natural(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
-    return value
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} up")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
     if not 0.0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
     return value
 
 
@@ -153,14 +162,16 @@ def _estimate(options: argparse.Namespace) -> int:
     from anarchy.estimate import output, traces
 
     settings = _settings(options)
+    _check_output(options)
     paths = traces.find_traces(options.traces)
+    _refuse_idle_facts(options, paths)
     with _progress("reading", len(paths)) as done:
         cells = traces.read_cells(paths, settings, lambda _: done())
     groups = traces.ladders(cells, settings)
     if options.explain is not None:
         from anarchy.estimate.explain import explain
 
-        _say(explain(groups, options.explain, options.window), options.output)
+        _say(explain(groups, options.explain, settings, options.window), options.output)
         return 0
     with _progress("estimating", sum(len(group.ladder.cells) for group in groups)) as done:
         estimates = traces.estimate_all(groups, lambda _: done())
@@ -169,6 +180,35 @@ def _estimate(options: argparse.Namespace) -> int:
     width = max(100, shutil.get_terminal_size((200, 24)).columns)
     _say(output.render(found, form, width), options.output)
     return 0
+
+
+def _check_output(options: argparse.Namespace) -> None:
+    """Refuse, before the work, an output that cannot be and options that would do nothing."""
+    if options.output is not None and options.output.is_dir():
+        raise UserError("is a folder", where=options.output, remedy="name a file: -o FILE")
+    if options.window is not None and options.explain is None:
+        raise UserError("needs --explain CELL", where="--window", remedy="name the cell, or leave it out")
+    if options.explain is not None and options.format not in (None, "table"):
+        raise UserError(
+            "an explanation is text", where=f"--format {options.format}", remedy="leave --format out"
+        )
+
+
+def _refuse_idle_facts(options: argparse.Namespace, paths: Sequence[Path]) -> None:
+    """Refuse facts of foreign files where every trace is a trace folder, which tells them itself."""
+    from anarchy.estimate.traces import is_trace
+    from anarchy.trace.importers import Facts
+
+    idle = [
+        name for name, field in Facts.__dataclass_fields__.items() if getattr(options, name) != field.default
+    ]
+    idle += ["workers_from"] if options.workers_from is not None else []
+    if idle and all(is_trace(path) for path in paths):
+        raise UserError(
+            "is for foreign files; these are trace folders, which tell it themselves",
+            where=", ".join("--" + name.replace("_", "-") for name in idle),
+            remedy="leave it out; what a trace folder says stands in its manifest.json",
+        )
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -203,7 +243,12 @@ def _say(text: str, output: Path | None) -> None:
         return
     from anarchy.tables import write_whole
 
-    write_whole(output, text.encode())
+    try:
+        write_whole(output, text.encode())
+    except OSError as error:
+        raise UserError(
+            f"cannot be written: {error.strerror}", where=output, remedy="name another file"
+        ) from error
     print(output)
 
 

@@ -28,6 +28,8 @@ MODELS: dict[str, type[BaseModel]] = {
     "estimate": CellEstimate,
 }
 """One schema file each."""
+LISTS = frozenset({"estimate"})
+"""Documents that are a list of such objects."""
 
 
 class _PlainSchema(GenerateJsonSchema):
@@ -46,6 +48,9 @@ def file_name(name: str) -> str:
 def schema(name: str) -> dict[str, Any]:
     """The JSON Schema of one block, with the docstrings of its model as descriptions."""
     generated = MODELS[name].model_json_schema(schema_generator=_PlainSchema)
+    if name in LISTS:
+        definitions = generated.pop("$defs", {})
+        generated = {"type": "array", "items": generated, **({"$defs": definitions} if definitions else {})}
     return {"$schema": DIALECT, **generated}
 
 

@@ -1,4 +1,4 @@
-"""Plausible estimates of three systems, written as `anarchy estimate` writes them; nothing here is measured.
+"""Plausible estimates of three systems, written as `anarchy system` writes them; nothing here is measured.
 
 One cell of the 340B system is not counted (two attempts, `client_bound`), one attempt elsewhere failed
 and was repeated, and the 70B 1P/5D system has no knee on its grid.

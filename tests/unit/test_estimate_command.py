@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,14 @@ from ladder_samples import GRID, closed_loop, write_ladder, write_trace
 
 from anarchy import schemas
 from anarchy.cli import main
+from anarchy.estimate.game import cell_game
 from anarchy.estimate.output import CellEstimate
+from anarchy.estimate.traces import read_any
+from anarchy.games.latency import AffineLatency, FullLatency
+from anarchy.games.routing import poa_cal, poa_hat, window_costs
 from anarchy.layout import MANIFEST_FILE, TRACE_FILE
+from anarchy.trace.importers import Facts
+from anarchy.trace.writer import sha256_of
 
 FEW = ("-B", "200")
 
@@ -58,7 +66,7 @@ def by_hand(table: pd.DataFrame, alpha: float, beta: float, m: int = 2) -> float
 def test_a_ladder_gives_one_record_a_cell(ladder: Path, capsys: pytest.CaptureFixture[str]):
     found = estimated(capsys, ladder)
     assert [record["concurrency"] for record in found] == list(GRID)
-    Draft202012Validator(schemas.schema("estimate")).validate(found[0])
+    Draft202012Validator(schemas.schema("estimate")).validate(found)
     deep = found[-1]
     assert deep["poa_hat"] > 2
     assert deep["poa_hat_lo"] < deep["poa_hat"] < deep["poa_hat_hi"]
@@ -302,11 +310,65 @@ def test_output_goes_to_a_file_in_the_format_of_its_suffix(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "out.json", "out.txt"]
 
 
-def test_a_window_is_explained(ladder: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(["estimate", str(ladder), "--explain", "c0096", "--window", "3"]) == 0
-    told = capsys.readouterr().out
-    for words in ("window 3 of 270", "l_F(x) =", "OPTf =", "OPTc =", "dynamics x routing x freezing"):
-        assert words in told
+def explained(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    assert main(["estimate", *map(str, arguments)]) == 0
+    return capsys.readouterr().out
+
+
+def printed(text: str, start: str) -> list[float]:
+    """The numbers of the first line that begins so."""
+    line = next(line for line in text.splitlines() if line.strip().startswith(start))
+    return [
+        float(number)
+        for number in re.findall(r"(?<![\w_])-?\d+(?:\.\d+)?", line[line.index(start) + len(start) :])
+    ]
+
+
+def test_an_explanation_can_be_followed_with_a_calculator(ladder: Path, capsys: pytest.CaptureFixture[str]):
+    told = explained(capsys, ladder, "--explain", "c0096", "--window", "3")
+    assert "window 3 of 270" in told
+    alpha, beta = printed(told, "l_A(x) =")
+    c0, *pairs = printed(told, "l_F(x) =")
+    slopes, knots = pairs[0::3], pairs[2::3]
+
+    def full(x: float) -> float:
+        return c0 + sum(b * max(0.0, x - k) for b, k in zip(slopes, knots, strict=True))
+
+    def marg(n: int, s: int) -> float:
+        return (n + s) * full(n + s) - (n + s - 1) * full(n + s - 1)
+
+    state = printed(told, "frozen state at t =")
+    load = [int(n) for n in state[1:]]
+    table = closed_loop(96, seed=1).set_index("request_id")
+    rows = [line.split() for line in told.splitlines() if re.match(r"  \d +r\d{6}", line)]
+    SC = SCm = 0.0
+    for _, name, intended, ended, latency, worker, place, paid in rows:
+        row = table.loc[name]
+        assert float(intended) == pytest.approx(row["t_intended"], abs=1e-6)
+        assert float(ended) == pytest.approx(row["t_first_token"], abs=1e-6)
+        assert float(latency) == pytest.approx(1e3 * (row["t_first_token"] - row["t_intended"]), rel=1e-5)
+        assert int(worker) == row["decode_worker"]
+        assert float(paid) == pytest.approx(marg(load[int(worker)], int(place)), rel=1e-4)
+        SC, SCm = SC + float(latency), SCm + float(paid)
+    slots = sorted(marg(n, s) for n in load for s in (1, 2))
+    OPTf, OPTc = sum(alpha + beta * (n + 1) for n in load), sum(slots[:2])
+    for start, value in (
+        ("SC, realised cost = sum of L_i =", SC),
+        ("SCm, modelled cost = sum of marg =", SCm),
+        ("OPTf =", OPTf),
+        ("OPTc =", OPTc),
+        ("SC / OPTf", SC / OPTf),
+        ("routing:  SCm / OPTc", SCm / OPTc),
+        ("dynamics: SC / SCm", SC / SCm),
+        ("freezing: OPTc / OPTf", OPTc / OPTf),
+    ):
+        assert printed(told, start)[-1] == pytest.approx(value, rel=2e-4), start
+    found = {record["cell"]: record for record in estimated(capsys, ladder)}["c0096"]
+    assert printed(told, "PoA-hat = sum SC / sum OPTf")[-1] == pytest.approx(found["poa_hat"], abs=1e-4)
+    assert printed(told, "PoA-cal = sum SCm / sum OPTc")[-1] == pytest.approx(found["poa_cal"], abs=1e-4)
+
+
+def test_what_cannot_be_explained_is_refused(ladder: Path, capsys: pytest.CaptureFixture[str]):
     assert "there is no cell 'none'" in refused(capsys, ladder, "--explain", "none")
     assert "has no window 270" in refused(capsys, ladder, "--explain", "c0096", "--window", "270")
 
@@ -366,6 +428,127 @@ def test_one_window_has_a_value_and_no_interval(
     assert short["poa_hat"] > 0
     assert short["poa_hat_lo"] is None
     assert "short" in short["reasons"]
+
+
+def test_moving_requests_inside_windows_leaves_poa_hat_and_changes_poa_cal(tmp_path: Path):
+    """Without credits every matching costs the same: PoA-hat does not ask where a request went."""
+    seen = cell_game(read_any(write_trace(tmp_path / "a", closed_loop(64)), Facts())).windows
+    fitted = AffineLatency(0.02, 0.002), FullLatency(0.02, (1.0, 20.0), (0.002, 0.02))
+    here, moved = (
+        window_costs(seen, *fitted),
+        window_costs(replace(seen, worker=np.zeros_like(seen.worker)), *fitted),
+    )
+    assert poa_hat(here) == poa_hat(moved)
+    assert poa_cal(moved) > poa_cal(here) + 0.01
+
+
+def test_spread_sealed_and_the_other_knees_are_those_of_the_data(
+    ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    found = estimated(capsys, ladder)
+    for record in found:
+        assert record["median_window"] < record["p90_window"]
+        assert record["median_window"] == pytest.approx(record["poa_hat"], rel=0.1)
+    assert found[0]["kneedle"] in GRID
+    assert found[0]["slo_crossing"] == 96
+    assert all(record["full_r2_within"] < record["full_r2"] for record in found)
+    shutil.copytree(ladder, tmp_path / "l")
+    for folder in sorted((tmp_path / "l").iterdir())[:3]:
+        manifest = json.loads((folder / MANIFEST_FILE).read_text())
+        digest = {"file": TRACE_FILE, "rows": 600, "sha256": sha256_of(folder / TRACE_FILE)}
+        (folder / MANIFEST_FILE).write_text(json.dumps(manifest | {"seal": digest}))
+    assert [record["sealed"] for record in estimated(capsys, tmp_path / "l")] == [True] * 3 + [False] * 3
+
+
+def test_an_unfinished_request_is_load_to_the_end_of_the_cell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    table = closed_loop(32)
+    table.loc[100, ["t_first_token", "t_last_token"]] = np.nan
+    table.loc[100, "status"] = "timeout"
+    end = float(table["t_last_token"].max())
+    middle = float(table["t_sent"].iloc[-1])
+    write_trace(tmp_path / "a", table, model="to the end", duration_s=end)
+    write_trace(tmp_path / "b", table, model="by default")
+    to_the_end, by_default = estimated(capsys, tmp_path)[:2]
+    assert to_the_end["poa_hat"] == by_default["poa_hat"]
+    write_trace(tmp_path / "c", table, model="cut", duration_s=middle)
+    assert "duration_s" in refused(capsys, write_trace(tmp_path / "d", table, duration_s=middle / 2))
+    shutil.rmtree(tmp_path / "d")
+    cut = {record["model"]: record for record in estimated(capsys, tmp_path)}["cut"]
+    assert cut["n_requests"] == by_default["n_requests"]
+
+
+def test_a_drifting_cell_is_marked_and_counted(
+    ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    table = closed_loop(48)
+    late = table["t_sent"] > table["t_sent"].median()
+    table.loc[late, "t_first_token"] += 0.2
+    write_trace(tmp_path / "drift", table, concurrency=48)
+    found = estimated(capsys, ladder, tmp_path)
+    drift = next(record for record in found if record["cell"] == "drift")
+    assert (drift["valid"], drift["reasons"]) == (False, ["not_steady"])
+    assert drift["poa_hat"] > 0
+    assert main(["estimate", str(ladder), str(tmp_path), *FEW]) == 0
+    assert "not valid and yet counted, in the curves and the knee as well: C = 48" in capsys.readouterr().out
+
+
+def test_a_few_unknown_workers_of_a_valid_cell_are_left_out_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    table = closed_loop(32)
+    table.loc[[100, 200], "decode_worker"] = -1
+    gates = {"valid": True}
+    (found,) = estimated(capsys, write_trace(tmp_path / "a", table, gates=gates))
+    assert any("2 measured requests on unknown workers are left out" in note for note in found["notes"])
+    table.loc[100:150, "decode_worker"] = -1
+    assert "nobody knows its decode worker" in refused(
+        capsys, write_trace(tmp_path / "b", table, gates=gates)
+    )
+
+
+def test_a_flat_curve_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    table = closed_loop(32)
+    flat = table.assign(t_first_token=table["t_intended"] + 0.05)
+    (found,) = estimated(capsys, write_trace(tmp_path / "a", flat))
+    assert found["poa_hat"] == pytest.approx(1.0)
+    assert any("beta = 0" in note for note in found["notes"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (("--warmup-s", 5), "--warmup-s: is for foreign files"),
+        (("--workers-from", "x.jsonl"), "--workers-from: is for foreign files"),
+        (("--window", 3), "--window: needs --explain"),
+        (("--explain", "c0032", "--format", "json"), "an explanation is text"),
+        (("-o", "."), "is a folder"),
+        (("-o", "/dev/null/x.json"), "cannot be written"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    ladder: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[object, ...], what: str
+):
+    assert what in refused(capsys, ladder, *arguments)
+
+
+@pytest.mark.parametrize(
+    "option", [("--c-ref", "abc"), ("--seed", "-1"), ("-B", "0"), ("--warmup-s", "soon")]
+)
+def test_options_that_are_no_numbers_are_named(
+    ladder: Path, capsys: pytest.CaptureFixture[str], option: tuple[str, str]
+):
+    with pytest.raises(SystemExit) as ended:
+        main(["estimate", str(ladder), *option])
+    assert ended.value.code == 2
+    assert f"{option[1]!r} is not a" in capsys.readouterr().err
+
+
+def test_a_folder_of_failures_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    told = refused(capsys, write_trace(tmp_path / "a", closed_loop(32).assign(status="OK")))
+    assert "status ok" in told
+    assert "phase (measure)" in told
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]):

@@ -54,11 +54,11 @@ def test_a_clean_cell_is_read(cell: Path):
 
 def test_no_manifest(tmp_path: Path):
     write_rows(tmp_path, records())
-    refused(tmp_path, "never sealed", tmp_path / MANIFEST_FILE)
+    refused(tmp_path, "no manifest", tmp_path / MANIFEST_FILE)
 
 
 def test_no_folder(tmp_path: Path):
-    refused(tmp_path / "none", "never sealed", tmp_path / "none" / MANIFEST_FILE)
+    refused(tmp_path / "none", "no manifest", tmp_path / "none" / MANIFEST_FILE)
 
 
 def test_not_sealed(cell: Path):
@@ -68,7 +68,7 @@ def test_not_sealed(cell: Path):
 
 def test_missing_trace(cell: Path):
     (cell / TRACE_FILE).unlink()
-    refused(cell, "gone", cell / TRACE_FILE)
+    refused(cell, "no trace", cell / TRACE_FILE)
 
 
 def test_truncated_trace(cell: Path):

@@ -7,14 +7,17 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from anarchy.errors import UserError
-from anarchy.estimate.ladder import Curves, Ladder, fit_launches
-from anarchy.estimate.traces import Cell, LadderCells
+from anarchy.estimate.game import METRIC_END
+from anarchy.estimate.ladder import Curves, fit_launches
+from anarchy.estimate.output import ENGINES
+from anarchy.estimate.traces import Cell, LadderCells, Settings, read_any
 from anarchy.games.latency import FullLatency
 from anarchy.games.requests import FloatArray
-from anarchy.games.routing import WindowExample, explain_window, window_costs
+from anarchy.games.routing import WindowCosts, WindowExample, explain_window, window_costs
+from anarchy.trace.reader import CellTrace
 
 
-def explain(groups: Sequence[LadderCells], cell: str, window: int | None = None) -> str:
+def explain(groups: Sequence[LadderCells], cell: str, settings: Settings, window: int | None = None) -> str:
     """Everything that makes the numbers of one window of one cell.
 
     `cell` is a cell's name or its folder; without `window` the one whose own ratio is the median is taken.
@@ -24,9 +27,7 @@ def explain(groups: Sequence[LadderCells], cell: str, window: int | None = None)
     game = found.game
     if game is None or len(game.windows) == 0:
         why = ", ".join(found.gates.reasons) or "it has no whole window"
-        raise UserError(
-            f"nothing is computed of this cell: {why}", where=found.where, remedy="name another cell"
-        )
+        raise UserError(f"nothing is computed here: {why}", where=found.where, remedy="name another cell")
     curves, without = fit_launches(group.ladder)
     if game.launch not in curves:
         raise UserError(
@@ -45,14 +46,21 @@ def explain(groups: Sequence[LadderCells], cell: str, window: int | None = None)
             remedy=f"--window 0 to {len(ratios) - 1}",
         )
     example = explain_window(game.windows, w, fitted.affine, fitted.full)
+    trace = read_any(found.where, settings.facts, settings.workers_from)
+    how = "the one asked for" if window is not None else "the one whose own ratio is the median"
     return "\n".join(
         [
-            *_head(found, group.ladder, w, len(ratios), chosen=window is not None),
+            *_head(found, settings),
+            f"window {w} of {len(ratios)} (counted from 0; {how}), m = {len(example.row)} workers",
+            "",
             *_curves(fitted, example),
-            *_requests(example),
+            *_state(example),
+            *_requests(example, trace, METRIC_END[settings.metric]),
+            *_credits(example),
             *_frozen(example),
             *_congested(example),
-            *_results(example, costs.SC, costs.OPTf),
+            *_results(example),
+            *_cell(costs, game.launch),
             "",
         ]
     )
@@ -73,13 +81,11 @@ def _find(groups: Sequence[LadderCells], name: str) -> tuple[LadderCells, Cell]:
     raise UserError(f"there is no cell {name!r}", remedy="known: " + ", ".join(known))
 
 
-def _head(cell: Cell, ladder: Ladder, w: int, n: int, *, chosen: bool) -> list[str]:
+def _head(cell: Cell, settings: Settings) -> list[str]:
     of = cell.manifest
-    how = "the one asked for" if chosen else "the one whose own ratio is the median"
     return [
         f"cell {of.cell}: {of.model} {of.topology} {of.policy}, C = {of.concurrency}, launch {of.launch}",
-        f"window {w} of {n} (counted from 0; {how}); m = {ladder.n_workers} workers; times in ms",
-        "",
+        f"{settings.pool} pool, metric {settings.metric}, engine {ENGINES[of.engine]}; times in ms",
     ]
 
 
@@ -98,33 +104,66 @@ def _hinges(full: FullLatency) -> Iterable[str]:
     return (f" + {_ms(b)} max(0, x - {k:g})" for k, b in zip(full.knots, full.slopes, strict=True) if b > 0)
 
 
-def _requests(example: WindowExample) -> list[str]:
+def _state(example: WindowExample) -> list[str]:
+    """The loads that the window begins with."""
     loads = "  ".join(f"n_{j} = {n}" for j, n in enumerate(example.load))
     return [
-        f"frozen state at t = {example.t_start:.4f} s:  {loads}",
-        "",
-        "what was done",
-        "  i   worker  place    latency L_i   pays marg",
-        *(
-            f"  {i:<3} {example.worker[i]:>5}  {example.place[i]:>5}  {_ms(example.latency[i]):>13}"
-            f"  {_ms(example.paid[i]):>10}"
-            for i in range(len(example.row))
-        ),
-        f"  SC  = sum of L_i       = {_ms(example.SC)}",
-        f"  SCm = sum of marg paid = {_ms(example.SCm)}",
-        "  (marg of place s on worker j: (n_j+s) l_F(n_j+s) - (n_j+s-1) l_F(n_j+s-1)" + _less(example) + ")",
+        f"frozen state at t = {example.t_start:.6f} s, when the window's first request was sent:  {loads}",
+        "  n_j: requests of any phase on worker j, sent before and not yet gone",
         "",
     ]
 
 
-def _less(example: WindowExample) -> str:
-    return ", less the request's credit, at most 90 %" if example.credit.any() else ""
+def _requests(example: WindowExample, trace: CellTrace, end: str) -> list[str]:
+    """Each request with its place in the trace, its latency, and what it adds to the cost of everybody."""
+    intended, ended = (trace.column(name)[example.row] for name in ("t_intended", end))
+    ids = trace.table.column("request_id").take(example.row).to_pylist()
+    width = max(10, *(len(name) for name in ids))
+    head = f"  i   {'request_id':<{width}}  t_intended s  {end} s  L_i = difference  worker j  place s"
+    return [
+        "what was done",
+        f"{head}  pays marg_j(s)",
+        *(
+            f"  {i:<3} {ids[i]:<{width}}  {intended[i]:>12.6f}  {ended[i]:>{len(end) + 2}.6f}"
+            f"  {_ms(example.latency[i]):>16}  {example.worker[i]:>8}  {example.place[i]:>7}"
+            f"  {_ms(example.paid[i]):>14}"
+            for i in range(len(ids))
+        ),
+        "  s: the request's place among the window's requests on its worker",
+        "  marg_j(s) = (n_j+s) l_F(n_j+s) - (n_j+s-1) l_F(n_j+s-1): what one more there costs everybody",
+        f"  SC, realised cost = sum of L_i = {_ms(example.SC)}",
+        f"  SCm, modelled cost = sum of marg{_priced(example)} = {_ms(example.SCm)}",
+        "",
+    ]
+
+
+def _priced(example: WindowExample) -> str:
+    return ", each less its credit: max(0.1 c, c - credit)" if example.credit.any() else ""
+
+
+def _credits(example: WindowExample) -> list[str]:
+    """The overlap credits, where there are any."""
+    if not example.credit.any():
+        return []
+    return [
+        "overlap credit of request i on worker j = kappa x omega_i x o_ij",
+        *_matrix(example.credit, "i", "worker"),
+        "",
+    ]
 
 
 def _frozen(example: WindowExample) -> list[str]:
+    if not example.credit.any():
+        costs = [_ms(cost) for cost in example.frozen_cost[0]]
+        return [
+            "frozen optimum: every worker gets one request; without credits requests are alike, so every",
+            "matching costs the same, sum over j of l_A(n_j + 1)",
+            f"  OPTf = {' + '.join(costs)} = {_ms(example.OPTf)}",
+            "",
+        ]
     chosen = ", ".join(f"{i} on {j}" for i, j in enumerate(example.frozen_worker))
     return [
-        "frozen optimum: cost of request i on worker j = l_A(n_j + 1)" + _less(example),
+        f"frozen optimum: cost of request i on worker j = l_A(n_j + 1){_priced(example)}",
         *_matrix(example.frozen_cost, "i", "worker"),
         f"  every worker once, cheapest: {chosen}",
         f"  OPTf = {_ms(example.OPTf)}",
@@ -133,20 +172,17 @@ def _frozen(example: WindowExample) -> list[str]:
 
 
 def _congested(example: WindowExample) -> list[str]:
-    taken = ", ".join(
-        f"{i} on {j} place {s} ({_ms(paid)})"
-        for i, (j, s, paid) in enumerate(
-            zip(example.best_worker, example.best_place, example.best_paid, strict=True)
-        )
-    )
-    return [
-        "congested optimum: marg of each place of each worker"
-        + (", before credits" if _less(example) else ""),
+    credited = example.credit.any()
+    lines = [
+        f"congested optimum: marg_j(s) of each place of each worker{', before credits' if credited else ''}",
         *_matrix(example.slot_cost, "j", "place", first=1),
-        f"  cheapest: {taken}",
-        f"  OPTc = {_ms(example.OPTc)}",
-        "",
+        "  cheapest way to take one place for each request:",
     ]
+    for i, (j, s, paid) in enumerate(
+        zip(example.best_worker, example.best_place, example.best_paid, strict=True)
+    ):
+        lines.append(f"    request {i} on worker {j}, place {s}: {_ms(paid)}")
+    return [*lines, f"  OPTc = {_ms(example.OPTc)}", ""]
 
 
 def _matrix(values: FloatArray, row: str, column: str, first: int = 0) -> list[str]:
@@ -155,24 +191,33 @@ def _matrix(values: FloatArray, row: str, column: str, first: int = 0) -> list[s
     return [f"  {row:<4}{head}", *(f"  {i:<4}{line}" for i, line in enumerate(rows))]
 
 
-def _results(example: WindowExample, SC: FloatArray, OPTf: FloatArray) -> list[str]:
+def _results(example: WindowExample) -> list[str]:
     e = example
-    total = f"{_ms(SC.sum())} / {_ms(OPTf.sum())} = {_ratio(SC.sum(), OPTf.sum())}"
     return [
         "this window",
-        f"  SC / OPTf               = {_ms(e.SC)} / {_ms(e.OPTf)} = {_ratio(e.SC, e.OPTf)}",
-        f"  SCm / OPTc  (routing)   = {_ms(e.SCm)} / {_ms(e.OPTc)} = {_ratio(e.SCm, e.OPTc)}",
-        f"  SC / SCm    (dynamics)  = {_ratio(e.SC, e.SCm)}",
-        f"  OPTc / OPTf (freezing)  = {_ratio(e.OPTc, e.OPTf)}",
-        f"  dynamics x routing x freezing = SC / OPTf = {_ratio(e.SC, e.OPTf)}",
+        f"  SC / OPTf                  = {_ms(e.SC)} / {_ms(e.OPTf)} = {_ratio(e.SC, e.OPTf)}",
+        f"  routing:  SCm / OPTc       = {_ms(e.SCm)} / {_ms(e.OPTc)} = {_ratio(e.SCm, e.OPTc)}",
+        f"  dynamics: SC / SCm         = {_ms(e.SC)} / {_ms(e.SCm)} = {_ratio(e.SC, e.SCm)}",
+        f"  freezing: OPTc / OPTf      = {_ms(e.OPTc)} / {_ms(e.OPTf)} = {_ratio(e.OPTc, e.OPTf)}",
+        f"  dynamics x routing x freezing = {_ratio(e.SC, e.OPTf)}",
         "",
-        f"this cell and launch: PoA-hat = sum SC / sum OPTf over {len(SC)} windows = {total}",
+    ]
+
+
+def _cell(costs: WindowCosts, launch: int) -> list[str]:
+    """The ratios of sums over all windows of this cell and launch."""
+    SC, SCm, OPTf, OPTc = (float(getattr(costs, name).sum()) for name in ("SC", "SCm", "OPTf", "OPTc"))
+    return [
+        f"all {len(costs)} windows of this cell, launch {launch} (an estimate pools the launches)",
+        f"  PoA-hat = sum SC / sum OPTf  = {_ms(SC)} / {_ms(OPTf)} = {_ratio(SC, OPTf)}",
+        f"  PoA-cal = sum SCm / sum OPTc = {_ms(SCm)} / {_ms(OPTc)} = {_ratio(SCm, OPTc)}",
+        f"  dynamics {_ratio(SC, SCm)}, routing {_ratio(SCm, OPTc)}, freezing {_ratio(OPTc, OPTf)}",
     ]
 
 
 def _ms(seconds: float) -> str:
-    """Seconds as milliseconds with five significant digits."""
-    return f"{float(f'{seconds * 1e3:.5g}'):.10g}"
+    """Seconds as milliseconds with six significant digits."""
+    return f"{float(f'{seconds * 1e3:.6g}'):.12g}"
 
 
 def _ratio(over: float, under: float) -> str:

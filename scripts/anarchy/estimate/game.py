@@ -13,6 +13,7 @@ from anarchy.games.latency import CellSummary, summarise_cell
 from anarchy.games.requests import BoolArray, FloatArray, Metric, Requests
 from anarchy.games.routing import Windows, curve_rows, windows
 from anarchy.layout import MANIFEST_FILE, TRACE_FILE
+from anarchy.trace.gates import MAX_ERROR_SHARE
 from anarchy.trace.reader import CellTrace
 from anarchy.trace.schema import OVERLAP_COLUMNS, Manifest
 
@@ -33,6 +34,8 @@ class CellGame:
     windows: Windows
     summary: CellSummary
     ttft: FloatArray
+    left_out: int = 0
+    """Measured requests that ended well on an unknown worker, a share that the gate `errors` lets pass."""
 
     @property
     def launch(self) -> int:
@@ -43,11 +46,11 @@ class CellGame:
 def cell_game(trace: CellTrace, pool: Pool = "decode", metric: Metric = "ttft") -> CellGame:
     """Cut a cell into windows; raises UserError where its trace does not tell what that takes."""
     requests = requests_of(trace, pool, metric)
+    left_out = int(np.count_nonzero(trace.measured & (requests.worker < 0)))
     seen = windows(requests, metric)
     rows = curve_rows(requests, seen)
     summary = summarise_cell(rows.x, rows.latency, omega_overlap=rows.omega_overlap, top=rows.top)
-    ttft = (trace.column("t_first_token") - trace.column("t_intended"))[trace.measured]
-    return CellGame(trace.manifest, seen, summary, ttft)
+    return CellGame(trace.manifest, seen, summary, trace.ttft, left_out)
 
 
 def requests_of(trace: CellTrace, pool: Pool = "decode", metric: Metric = "ttft") -> Requests:
@@ -92,7 +95,8 @@ def requests_of(trace: CellTrace, pool: Pool = "decode", metric: Metric = "ttft"
 _UNTOLD: Final = {
     "t_intended": "a latency counts from when its user was free; where the client sends at once, import "
     "the trace with --assume-intended-is-sent, or fill the column",
-    "t_first_token": "only a streaming client knows it; --metric e2e with --pool decode does without",
+    "t_first_token": "only a streaming client knows it; --metric e2e with --pool decode does without; "
+    "join Dynamo's trace with the client's records, or import with --assume-ttft-is-first-token",
     "t_last_token": "without it nobody knows the load on the workers; fill the column",
 }
 """Remedy by column."""
@@ -106,7 +110,8 @@ def _refuse_unknown(trace: CellTrace, pool: Pool, metric: Metric, measured: Bool
         _refuse_rows(trace, untold, f"measured and ok, but has no {name}", _UNTOLD[name])
     unknown = measured & (trace.column(f"{pool}_worker") < 0)
     judged = trace.manifest.gates is not None and trace.manifest.gates.valid
-    if unknown.any() and not judged:
+    allowed = MAX_ERROR_SHARE * np.count_nonzero(measured) if judged else 0
+    if np.count_nonzero(unknown) > allowed:
         _refuse_rows(
             trace,
             unknown,

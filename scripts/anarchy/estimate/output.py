@@ -17,6 +17,7 @@ from rich.table import Table
 from anarchy.estimate.ladder import LadderEstimate, Row, describe_knee
 from anarchy.estimate.traces import Cell, LadderCells, Settings
 from anarchy.tables import MISSING, interval, number
+from anarchy.trace.gates import MAX_ERROR_SHARE
 
 Format = Literal["table", "json", "csv"]
 
@@ -90,7 +91,7 @@ class CellEstimate(BaseModel):
     sealed: bool
     """Whether every trace behind it was checked against a seal."""
     notes: list[str]
-    """Of imported traces: what was assumed, and what their source does not tell."""
+    """What a reader must know: requests left out, a flat curve, what an import assumed or could not tell."""
 
 
 def records(
@@ -112,7 +113,7 @@ def records(
                 "reasons": reasons,
                 "valid": row["n_launches"] > 0 and all(c.gates.valid for c in mine if c.game is not None),
                 "sealed": all(cell.manifest.seal is not None for cell in mine),
-                "notes": _notes(mine),
+                "notes": [*_notes(mine), *_flat(estimate)],
             }
             found.append(CellEstimate(**{name: _plain(row[name]) for name in CellEstimate.model_fields}))
     return found
@@ -164,10 +165,24 @@ def _reasons(group: LadderCells, C: int, estimate: LadderEstimate) -> list[str]:
     return found
 
 
+def _flat(estimate: LadderEstimate) -> list[str]:
+    """Launches whose affine curve does not rise: their PoA-hat is the mean latency over a constant."""
+    return [
+        f"launch {launch}: latency does not rise with the load in the cells of the affine fit (beta = 0)"
+        for launch, curves in estimate.curves.items()
+        if curves.affine.beta == 0.0
+    ]
+
+
 def _notes(cells: Sequence[Cell]) -> list[str]:
-    """What importing the cells left to be known, each once."""
+    """What was left out of the cells, and what importing them left to be known, each once."""
     sources = [cell.manifest.source for cell in cells]
-    return list(
+    return [
+        f"{cell.game.left_out} measured requests on unknown workers are left out (at most "
+        f"{MAX_ERROR_SHARE:.1%} may be)"
+        for cell in cells
+        if cell.game is not None and cell.game.left_out
+    ] + list(
         dict.fromkeys(
             str(note) for s in sources for key in ("assumptions", "notes") for note in s.get(key, ())
         )
@@ -266,5 +281,10 @@ def _footnotes(rows: Sequence[CellEstimate]) -> list[str]:
         )
     if not all(row.sealed for row in rows):
         notes.append("not every trace is sealed, so nobody can tell whether it was edited")
+    marked = [str(row.concurrency) for row in rows if not row.valid and row.n_windows]
+    if marked:
+        notes.append(
+            f"not valid and yet counted, in the curves and the knee as well: C = {', '.join(marked)}"
+        )
     notes += [f"note: {note}" for note in dict.fromkeys(note for row in rows for note in row.notes)]
     return notes

@@ -32,7 +32,7 @@ def performance(traces: Sequence[CellTrace], seed: int = 0, stream: int = 0) -> 
         rate, token_rate = completion_rates(trace)
         rates.append(rate)
         tokens += token_rate / len(traces)
-        measuring = trace.column("phase") == "measure"
+        measuring = trace.equals("phase", "measure")
         asked += int(measuring.sum())
         wrong += int((measuring & ~ok).sum())
     options: dict[str, int] = {"replicates": QUANTILE_REPLICATES, "seed": seed, "stream": stream}
@@ -72,7 +72,7 @@ def growth(reference: Sequence[CellTrace], deep: Sequence[CellTrace], seed: int 
 
 def _ttft(traces: Sequence[CellTrace]) -> list[FloatArray]:
     """Time to first token of the measured requests of each launch, s, from the moment the user was free."""
-    return [(trace.column("t_first_token") - trace.column("t_intended"))[trace.measured] for trace in traces]
+    return [trace.ttft for trace in traces]
 
 
 def _itl(traces: Sequence[CellTrace]) -> list[FloatArray]:
@@ -95,11 +95,11 @@ def completion_rates(trace: CellTrace) -> tuple[FloatArray, float]:
     Shapes: (THROUGHPUT_BINS,) requests a second, and output tokens a second as one number. The phase is taken
     from the first to the last sending of a measured request, so it needs no client's report.
     """
-    sent = trace.column("t_sent")[trace.column("phase") == "measure"]
+    sent = trace.column("t_sent")[trace.equals("phase", "measure")]
     span = float(np.ptp(sent)) if sent.size > 1 else 0.0
     if span <= 0.0:
         return np.empty(0), float("nan")
-    ok = trace.column("status") == "ok"
+    ok = trace.equals("status", "ok")
     ended = trace.column("t_last_token")[ok]
     inside = (ended >= sent.min()) & (ended <= sent.max())
     counts, _ = np.histogram(

@@ -79,7 +79,7 @@ def find_traces(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise UserError("does not exist", where=path, remedy="name a trace folder, or one above")
-        inside = [path] if path.is_file() or _is_trace(path) else sorted(_walk(path))
+        inside = [path] if path.is_file() or is_trace(path) else sorted(_walk(path))
         if not inside and path.is_dir() and detect(path) is not None:
             inside = [path]
         if not inside:
@@ -93,7 +93,8 @@ def find_traces(paths: Iterable[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _is_trace(folder: Path) -> bool:
+def is_trace(folder: Path) -> bool:
+    """Whether a path is a trace folder, or half of one."""
     return (folder / MANIFEST_FILE).exists() or (folder / TRACE_FILE).exists()
 
 
@@ -106,7 +107,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def read_any(path: Path, facts: Facts, workers_from: Path | None = None) -> CellTrace:
     """One trace: a folder of the public format, or a foreign file imported in memory."""
-    if path.is_dir() and _is_trace(path):
+    if path.is_dir() and is_trace(path):
         return read_trace(path)
     if detect(path) is None:
         raise UserError(
@@ -225,6 +226,13 @@ def estimate_all(
     ]
     if why and not any(estimate.curves for estimate in estimates.values()):
         group, reasons = why[0]
+        if not any(cell.game and len(cell.game.windows) for group in groups for cell in group.cells):
+            raise UserError(
+                "nothing can be estimated: no cell has one window of measured requests with status ok "
+                f"({', '.join(dict.fromkeys(r for c in group.cells for r in c.gates.reasons))})",
+                where=group.cells[0].where,
+                remedy="look at the columns phase (measure) and status (ok) of the trace",
+            )
         raise UserError(
             f"nothing can be estimated: launch {next(iter(reasons))}: {next(iter(reasons.values()))}",
             where=group.cells[0].where,

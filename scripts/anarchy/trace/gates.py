@@ -125,9 +125,8 @@ def worker_silent(trace: CellTrace, roles: Collection[Role] = ("prefill", "decod
 def client_bound(trace: CellTrace) -> Gate:
     """The load client or its host could have coloured the latencies. All delays are wall seconds."""
     client: Mapping[str, Any] = trace.manifest.client
-    measured = trace.measured
-    ttft = (trace.column("t_first_token") - trace.column("t_intended"))[measured] * trace.manifest.dilation
-    p99 = float(np.quantile(ttft, 0.99)) if measured.any() else 0.0
+    ttft = trace.ttft * trace.manifest.dilation
+    p99 = float(np.quantile(ttft, 0.99)) if ttft.size else 0.0
     allowed = max(MAX_DELAY_FLOOR_S, MAX_DELAY_SHARE * p99)
     numbers: dict[str, float | None] = {
         "client_cpu_share": client.get("cpu_share"),
@@ -155,8 +154,7 @@ def short(trace: CellTrace, planned_measure_s: float) -> Gate:
 
 def not_steady(trace: CellTrace) -> Gate:
     """The latency drifted while measuring: the first and the second half disagree."""
-    measured = trace.measured
-    ttft = (trace.column("t_first_token") - trace.column("t_intended"))[measured]
+    ttft = trace.ttft
     if len(ttft) < DRIFT_MIN_REQUESTS:
         return False, {"drift": None}
     half = len(ttft) // 2

@@ -55,6 +55,12 @@ class CellTrace:
         """Requests of phase measure that ended well, shape (rows,)."""
         return self.equals("phase", "measure") & self.equals("status", "ok")
 
+    @property
+    def ttft(self) -> npt.NDArray[np.float64]:
+        """Time to first token of the measured requests, s, from when the user was free; NaN where untold."""
+        ttft: npt.NDArray[np.float64] = self.column("t_first_token") - self.column("t_intended")
+        return ttft[self.measured]
+
     def equals(self, name: str, word: str) -> npt.NDArray[np.bool_]:
         """Rows whose text in one column is `word`, shape (rows,); far quicker than comparing objects."""
         same = pc.fill_null(pc.equal(self.table.column(name), word), False)
@@ -70,9 +76,7 @@ def read_manifest(cell_directory: Path, remedy: str = MEASURE_AGAIN) -> Manifest
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(
-            "there is no manifest: the cell was never sealed", where=path, remedy=remedy
-        ) from None
+        raise UserError("there is no manifest, so the cell is not whole", where=path, remedy=remedy) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"is not JSON: {error}", where=path, remedy=remedy) from None
     except OSError as error:
@@ -130,13 +134,20 @@ def read_trace(folder: Path) -> CellTrace:
 
 def _read_table(path: Path, manifest: Manifest, schema: pa.Schema, remedy: str) -> pa.Table:
     if not path.is_file():
-        raise UserError("the trace is gone", where=path, remedy=remedy)
+        raise UserError("there is no trace", where=path, remedy=remedy)
     if manifest.seal is not None:
         _check_seal(path, manifest.seal.sha256, remedy)
     table = _typed(_parquet(path, remedy), schema, path)
     if manifest.seal is not None and table.num_rows != manifest.seal.rows:
         raise UserError(f"{table.num_rows} rows, sealed {manifest.seal.rows}", where=path, remedy=remedy)
     check_rows(table, manifest, where=path, remedy=remedy)
+    last_sent = pc.max(table.column("t_sent")).as_py()
+    if manifest.duration_s is not None and last_sent is not None and last_sent > manifest.duration_s:
+        raise UserError(
+            f"key 'duration_s': {manifest.duration_s:g} s, but a request was sent at {last_sent:g} s",
+            where=path.with_name(MANIFEST_FILE),
+            remedy="correct it, or leave it out: the latest time of the trace then counts",
+        )
     return table
 
 

@@ -107,9 +107,9 @@ class TraceRow(BaseModel):
     """Phase in which the request was sent; only `measure` is estimated, all put load on the workers."""
     status: str
     """`ok`, or the error's kind, such as `http_503`, `timeout`, `disconnect`, `truncated`, `zero_tokens`."""
-    prefill_worker: int = Field(default=-1, ge=-1)
+    prefill_worker: int = Field(ge=-1)
     """Index within the prefill pool, from 0; -1 when unknown."""
-    decode_worker: int = Field(default=-1, ge=-1)
+    decode_worker: int = Field(ge=-1)
     """Index within the decode pool, from 0; -1 when unknown."""
     user: int | None = None
     """Closed-loop user slot, from 0."""

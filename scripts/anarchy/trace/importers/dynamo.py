@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from anarchy.errors import UserError
 from anarchy.trace.importers.facts import Facts, Told
 from anarchy.trace.importers.lines import MAX_NS, Line, json_lines
-from anarchy.trace.importers.table import Request, Requests, Worker, assemble
+from anarchy.trace.importers.table import NS, Request, Requests, Worker, assemble
 from anarchy.trace.reader import CellTrace
 
 SCHEMA: Final = "dynamo.request.trace.v1"
@@ -35,8 +35,12 @@ SENT_NOTE: Final = (
     "t_sent is when the frontend received the request, to 1 ms; the way from the client is not known"
 )
 FIRST_NOTE: Final = (
-    "t_first_token is Dynamo's ttft_ms; with separate pools (seen with 1.5.1) that is the end of prefill, "
-    "before the KV transfer and the first decode step, and so earlier than the client's first token"
+    "t_first_token is null: Dynamo's ttft_ms is, with separate pools (seen with 1.5.1), the end of prefill, "
+    "before the KV transfer and the first decode step; --assume-ttft-is-first-token takes it all the same"
+)
+TTFT_ASSUMPTION: Final = (
+    "ttft_is_first_token: t_first_token is Dynamo's ttft_ms, with separate pools the end of prefill and so "
+    "earlier than the client's first token"
 )
 LAST_NOTE: Final = "t_last_token is when the frontend's response stream ended"
 CACHED_NOTE: Final = "cached_tokens is the overlap that the router expected, not what the worker found"
@@ -73,7 +77,7 @@ def import_dynamo(source: Path, facts: Facts) -> CellTrace:
     files = trace_files(source)
     requests, tally = Requests(), Tally()
     for line, record in _records(files, tally):
-        requests.append(line, _request(line, record, tally))
+        requests.append(line, _request(line, record, tally, facts))
     if len(tally.models) > 1:
         raise UserError(
             f"holds requests of several models: {', '.join(sorted(tally.models))}",
@@ -87,13 +91,20 @@ def import_dynamo(source: Path, facts: Facts) -> CellTrace:
             "recorded no finish reason; those with output tokens and an end count as ok, also if a client "
             "gave up"
         )
+    unknown_first_token: tuple[str, ...] = (FIRST_NOTE,)
+    if facts.assume_ttft_is_first_token:
+        unknown_first_token = ()
+        assumptions.append(TTFT_ASSUMPTION)
     told = Told(
         format=SCHEMA,
         cell=_name(files),
         files=files,
         model=next(iter(tally.models), None),
         assumptions=tuple(assumptions),
-        notes=(SENT_NOTE, FIRST_NOTE, LAST_NOTE, CACHED_NOTE, LOSS_NOTE, *_notes(files, source, tally)),
+        notes=(
+            *(SENT_NOTE, *unknown_first_token, LAST_NOTE, CACHED_NOTE, LOSS_NOTE),
+            *_notes(files, source, tally),
+        ),
     )
     return assemble(source, requests, told, facts)
 
@@ -210,12 +221,14 @@ def _is_routing_query(request: dict[str, Any]) -> bool:
     )
 
 
-def _request(line: Line, record: dict[str, Any], tally: Tally) -> Request:
+def _request(line: Line, record: dict[str, Any], tally: Tally, facts: Facts) -> Request:
     request = record["request"]
     sent = line.needed(_wall_ns(line, request, "request_received_ms"), "request_received_ms")
     ttft = line.nanoseconds(request, "ttft_ms", MS)
     output_tokens = line.whole(request, "output_tokens")
     end = _end(line, record, sent)
+    if end is not None and ttft is not None and end < sent + ttft:
+        raise line.fault(f"ended {(sent + ttft - end) / NS:g} s before its prefill did")
     status = _status(line, record, end, output_tokens, tally)
     prefill, decode = _workers(line, request)
     tally.unplaced += decode is None
@@ -226,7 +239,7 @@ def _request(line: Line, record: dict[str, Any], tally: Tally) -> Request:
         request_id=line.needed(line.text(request, "request_id"), "request_id"),
         sent=sent,
         intended=None,
-        first=None if ttft is None else sent + ttft,
+        first=sent + ttft if facts.assume_ttft_is_first_token and ttft is not None else None,
         last=end if output_tokens else None,
         input_tokens=_input_tokens(line, request),
         output_tokens=output_tokens,

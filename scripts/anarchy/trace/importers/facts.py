@@ -14,7 +14,8 @@ class Facts:
     """What the caller knows; None leaves a fact to the source. Times in seconds.
 
     `assume_intended_is_sent` takes the time of sending for the time at which the user became free, in every
-    row. `warmup_s` and `cooldown_s` cut that much off both ends of the measured requests, by `t_sent`.
+    row; `assume_ttft_is_first_token` takes Dynamo's `ttft_ms` for the client's first token. `warmup_s` and
+    `cooldown_s` cut that much off both ends of the measured requests, by `t_sent`.
     Raises UserError for a number that cannot be.
     """
 
@@ -28,6 +29,7 @@ class Facts:
     prefill_workers: int | None = None
     decode_workers: int | None = None
     assume_intended_is_sent: bool = False
+    assume_ttft_is_first_token: bool = False
     warmup_s: float = 0.0
     cooldown_s: float = 0.0
 

@@ -234,7 +234,12 @@ def _count(role: str, pool: Pool, facts: Facts, source: Path, notes: list[str]) 
     given: int | None = getattr(facts, f"{role}_workers")
     if given is None:
         if not pool.seen:
-            raise missing(f"{role}_workers", "2", source)
+            raise UserError(
+                f"nothing here tells the {role} workers, and an estimate needs them request by request",
+                where=source,
+                remedy=f"join Dynamo's request trace of the same run: {option('workers_from')} dynamo.jsonl; "
+                f"or, for a trace without workers, {option(f'{role}_workers')} 2",
+            )
         notes.append(f"n_workers.{role} is {len(pool.seen)}, the workers seen: an idle one is not among them")
         return len(pool.seen)
     if given < len(pool.seen):
