@@ -44,6 +44,10 @@ examples:
 """
 
 
+MOST: Final = 10_000_000
+"""Largest whole number that an option takes."""
+
+
 def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     """Add both commands to the parser; `add(name, command, help)` makes one."""
     estimating = add("estimate", _estimate, "estimate PoA-hat, PoA-cal and the knee from traces, anybody's")
@@ -137,8 +141,8 @@ def _natural(text: str) -> int:
 
 
 def _whole(text: str, least: int) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} up")
+    if not text.isdecimal() or not least <= int(text[:20]) <= MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {MOST}")
     return int(text)
 
 

@@ -374,6 +374,9 @@ def write_latex(words: pd.DataFrame, path: Path, *, caption: str) -> Path:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it is either whole or not there; raises UserError where the disk refuses."""
+    path = path.resolve()  # what a link leads to is replaced, not the link
+    if path.exists() and not path.is_file():
+        raise UserError("is no regular file, and is not replaced", where=path, remedy="name another file")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = path.with_name(f".{path.name}.partial")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -400,13 +401,91 @@ def test_mixed_deployments_are_refused(
 
 
 def test_bad_input_gives_no_number(ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert "does not exist" in refused(capsys, tmp_path / "none")
+    assert "No such file" in refused(capsys, tmp_path / "none")
     assert "holds no trace" in refused(capsys, tmp_path)
     (tmp_path / "notes.txt").write_text("hello")
     assert "remedy" in refused(capsys, tmp_path / "notes.txt")
     shutil.copytree(ladder, tmp_path / "copy")
     (tmp_path / "copy" / "c0032" / MANIFEST_FILE).unlink()
     assert "no manifest" in refused(capsys, tmp_path / "copy")
+
+
+def test_links_are_followed_once(ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for folder in ladder.iterdir():
+        (tmp_path / folder.name).symlink_to(folder)
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert len(estimated(capsys, tmp_path)) == len(GRID)
+    assert len(estimated(capsys, tmp_path, ladder, ladder / "c0032")) == len(GRID)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "what"),
+    [
+        ("omega", -1.0, "omega and overlap"),
+        ("t_last_token", 1e300, "time that no clock shows"),
+        ("decode_worker", np.array([2**63] * 600, dtype=np.uint64), "wrong type"),
+    ],
+)
+def test_values_that_no_program_writes_end_in_one_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], column: str, values: Any, what: str
+):
+    table = closed_loop(32).assign(decode_overlap=[[0.5, 0.5]] * 600)
+    table[column] = values
+    told = refused(capsys, write_trace(tmp_path / "a", table))
+    assert what in told or "cannot be read as a trace" in told
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"concurrency": 10**30}, "concurrency"),
+        ({"concurrency": True}, "concurrency"),
+        ({"n_workers": {"prefill": 1, "decode": 10**12}}, "n_workers.decode"),
+        ({"duration_s": float("inf")}, "duration_s"),
+    ],
+)
+def test_manifests_that_no_program_writes_end_in_one_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], what: str
+):
+    assert what in refused(capsys, write_trace(tmp_path / "a", closed_loop(32), **changes))
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = write_trace(tmp_path / "a", closed_loop(32))
+    text = (folder / MANIFEST_FILE).read_text()
+    (folder / MANIFEST_FILE).write_text(text.replace("{", '{"launch": 7, ', 1))
+    assert "'launch' stands there twice" in refused(capsys, folder)
+
+
+def test_markup_in_a_trace_is_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    odd = {
+        "model": "x[/bold]",
+        "gates": {"valid": False, "reasons": ["[/red]"]},
+        "source": {"notes": ["[/y]"]},
+    }
+    write_trace(tmp_path / "a", closed_loop(32), **odd)
+    assert main(["estimate", str(tmp_path), *FEW, "--ungated"]) == 0
+    told = capsys.readouterr().out
+    assert "x[/bold]" in told
+    assert "[/red]" in told
+    assert "note: [/y]" in told
+
+
+def test_what_is_no_regular_file_is_not_replaced(
+    ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    os.mkfifo(tmp_path / "pipe")
+    assert "no regular file" in refused(capsys, ladder, "-o", tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / "link").symlink_to(tmp_path / "real.json")
+    assert (
+        main(["estimate", str(ladder / "c0032"), *FEW, "-o", str(tmp_path / "link"), "--format", "json"]) == 0
+    )
+    assert (tmp_path / "link").is_symlink()
+    assert json.loads((tmp_path / "real.json").read_text())
+    capsys.readouterr()
+    (tmp_path / "file").write_text("")
+    assert "file" in refused(capsys, ladder, "-o", tmp_path / "file" / "x.json")
 
 
 def test_loads_that_never_vary_tell_no_slope(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -524,7 +603,6 @@ def test_a_flat_curve_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         (("--window", 3), "--window: needs --explain"),
         (("--explain", "c0032", "--format", "json"), "an explanation is text"),
         (("-o", "."), "is a folder"),
-        (("-o", "/dev/null/x.json"), "cannot be written"),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(

@@ -90,7 +90,7 @@ def test_placement(spec: DeploymentSpec, tmp_path: Path) -> None:
     ]
     assert [frontend.port for frontend in placed.frontends] == [21, 22, 23]
     names = [process.name for process in placed.processes]
-    assert names[0] == "event-broker"
+    assert [process.name for process in placed.infrastructure] == names[:1] == ["event-broker"]
     assert len(set(names)) == len(names) == 9
 
     decode = placed.workers[2].process.command

@@ -347,3 +347,35 @@ def test_sums_need_only_the_chunks_memory():
     assert draws.shape == (2, 2000)
     np.testing.assert_allclose(draws.mean(axis=1), launch.sum(axis=1), rtol=1e-3)
     assert peak < 24 * 2**20  # the series four times over and two workers' chunks; all blocks would be 64 MiB
+
+
+def test_a_cell_that_lacks_a_launch_still_draws_the_others_together():
+    levels = np.array([1.0, 0.6, 0.8, 1.2, 1.4, 1.1])  # the two that will be missing are no outliers
+    ones = [np.ones(100)] * 6
+
+    def draws(ids, stream):
+        made = [np.full(100, levels[l]) for l in ids]
+        pair = {"over": made, "under": ones[: len(ids)]}
+        options = {"series": "over", "replicates": 2000, "seed": 1, "stream": stream, "ids": ids, "of": 6}
+        return bootstrap_ratios(pair, {"r": ("over", "under")}, **options)["r"]
+
+    whole, same = draws(range(6), 0), draws(range(6), 1)
+    np.testing.assert_allclose(whole.draws, same.draws)
+    for lacking in ([0, 1, 2, 3, 4], [1, 2, 3, 4, 5]):
+        other = draws(lacking, 1)
+        assert np.corrcoef(whole.draws, other.draws)[0, 1] > 0.8
+        assert other.n_launches == 5
+    counts = bootstrap._launch_counts([100] * 5, [1, 2, 3, 4, 5], 6, 4000, 0)
+    assert (counts.sum(axis=1) == 5).all()
+    np.testing.assert_allclose(counts.mean(axis=0), 1.0, atol=0.06)
+
+
+def test_a_launch_that_is_nearly_alone_is_not_resampled():
+    sizes = (20_000, 2, 2)
+    rng = np.random.default_rng(0)
+    result = bootstrap_ratio(
+        [rng.gamma(5.0, 1.0, n) for n in sizes], [np.ones(n) for n in sizes], replicates=200
+    )
+    assert (result.kind, result.n_launches) == ("within-run", 3)
+    interval = result.interval()
+    assert 4.8 < interval.lo < interval.hi < 5.2

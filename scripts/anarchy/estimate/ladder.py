@@ -82,11 +82,13 @@ def estimate_ladder(ladder: Ladder, done: Callable[[int], None] = lambda _: None
     `done` hears of each concurrency that is finished.
     """
     curves, without = fit_launches(ladder)
+    launches = sorted(curves)
     rows, draws = [], {}
     for stream, C in enumerate(ladder.grid):
         usable = [game for game in ladder.cells[C] if game.launch in curves]
         costs = [window_costs(game.windows, *_pair(curves[game.launch])) for game in usable]
-        ratios = bootstrap_costs(costs, ladder, stream)
+        ids = [launches.index(game.launch) for game in usable]
+        ratios = bootstrap_costs(costs, ladder, stream, ids, len(launches))
         draws[C] = ratios["poa_hat"]
         rows.append(_row(C, usable, costs, ratios))
         done(C)
@@ -119,8 +121,13 @@ def fit_curves(cells: Sequence[CellGame], n_workers: int, c_ref: int = C_REF) ->
     return Curves(affine, fit_full([game.summary for game in cells], affine.kappa))
 
 
-def bootstrap_costs(costs: Sequence[WindowCosts], ladder: Ladder, stream: int) -> dict[str, Resampled]:
-    """PoA-hat and PoA-cal of one concurrency with their draws, over the windows of all its launches."""
+def bootstrap_costs(
+    costs: Sequence[WindowCosts], ladder: Ladder, stream: int, ids: Sequence[int], of: int
+) -> dict[str, Resampled]:
+    """PoA-hat and PoA-cal of one concurrency with their draws, over the windows of all its launches.
+
+    `ids` numbers these launches among the `of` of the ladder.
+    """
     return bootstrap_ratios(
         {name: [getattr(c, name) for c in costs] for name in WINDOW_COLUMNS},
         RATIOS,
@@ -129,6 +136,8 @@ def bootstrap_costs(costs: Sequence[WindowCosts], ladder: Ladder, stream: int) -
         seed=ladder.seed,
         stream=stream,
         workers=ladder.processes,
+        ids=ids,
+        of=of,
     )
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from anarchy.estimate.ladder import LadderEstimate, Row, describe_knee
 from anarchy.estimate.traces import Cell, LadderCells, Settings
@@ -184,9 +185,15 @@ def _notes(cells: Sequence[Cell]) -> list[str]:
         if cell.game is not None and cell.game.left_out
     ] + list(
         dict.fromkeys(
-            str(note) for s in sources for key in ("assumptions", "notes") for note in s.get(key, ())
+            str(note) for s in sources for key in ("assumptions", "notes") for note in _listed(s, key)
         )
     )
+
+
+def _listed(source: Mapping[str, Any], key: str) -> list[Any]:
+    """What a manifest's free text holds under a key, if it is a list."""
+    value = source.get(key)
+    return value if isinstance(value, list) else []
 
 
 def _plain(value: Any) -> Any:
@@ -215,7 +222,15 @@ def _csv(found: Sequence[CellEstimate]) -> str:
 
 def _tables(found: Sequence[CellEstimate], width: int) -> str:
     stream = io.StringIO()
-    console = Console(file=stream, width=width, force_terminal=False, color_system=None, highlight=False)
+    console = Console(
+        file=stream,
+        width=width,
+        force_terminal=False,
+        color_system=None,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
     ladders: dict[tuple[str, ...], list[CellEstimate]] = {}
     for record in found:
         ladders.setdefault((record.model, record.topology, record.workload, record.policy), []).append(record)
@@ -228,7 +243,9 @@ def _tables(found: Sequence[CellEstimate], width: int) -> str:
 
 
 def _table(title: str, rows: Sequence[CellEstimate]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="", pad_edge=False)
+    table = Table(
+        box=box.SIMPLE_HEAD, title=Text(title), title_justify="left", title_style="", pad_edge=False
+    )
     for name in ("C", "windows", "PoA-hat", "PoA-cal", "dynamics", "routing", "freezing"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("window\nmedian, P90", justify="right", no_wrap=True)
@@ -246,7 +263,7 @@ def _table(title: str, rows: Sequence[CellEstimate]) -> Table:
             _interval(row.poa_cal, row.poa_cal_lo, row.poa_cal_hi),
             *(_number(value) for value in (row.dynamics, row.routing, row.freezing)),
             spread,
-            ("" if row.valid else "not valid: " + "; ".join(row.reasons)) or row.regime or MISSING,
+            Text(("" if row.valid else "not valid: " + "; ".join(row.reasons)) or row.regime or MISSING),
         )
     return table
 

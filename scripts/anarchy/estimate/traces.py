@@ -19,7 +19,7 @@ from anarchy.games.requests import Metric
 from anarchy.layout import MANIFEST_FILE, TRACE_FILE
 from anarchy.trace.gates import evaluate_public
 from anarchy.trace.importers import Facts, detect, import_trace
-from anarchy.trace.reader import CellTrace, read_trace
+from anarchy.trace.reader import MEND, CellTrace, read_trace
 from anarchy.trace.schema import GateResult, Manifest
 
 SET_ASIDE: Final = ("attempts", "unreadable")
@@ -75,10 +75,14 @@ def find_traces(paths: Iterable[Path]) -> list[Path]:
     What a deployment has set aside is left out unless it is named itself. Raises UserError for a path that is
     not there or holds no trace.
     """
-    found: list[Path] = []
+    found: dict[Path, Path] = {}
     for path in paths:
-        if not path.exists():
-            raise UserError("does not exist", where=path, remedy="name a trace folder, or one above")
+        try:
+            path.stat()
+        except OSError as error:
+            raise UserError(
+                f"cannot be read: {error.strerror}", where=path, remedy="name a trace folder, or one above"
+            ) from None
         inside = [path] if path.is_file() or is_trace(path) else sorted(_walk(path))
         if not inside and path.is_dir() and detect(path) is not None:
             inside = [path]
@@ -89,8 +93,8 @@ def find_traces(paths: Iterable[Path]) -> list[Path]:
                 remedy="name a folder that holds both; `anarchy import` makes one of Dynamo's request trace "
                 "or of aiperf's profile_export.jsonl",
             )
-        found += inside
-    return list(dict.fromkeys(found))
+        found |= {trace.resolve(): trace for trace in inside if trace.resolve() not in found}
+    return list(found.values())
 
 
 def is_trace(folder: Path) -> bool:
@@ -98,8 +102,21 @@ def is_trace(folder: Path) -> bool:
     return (folder / MANIFEST_FILE).exists() or (folder / TRACE_FILE).exists()
 
 
+def _unreadable(error: OSError) -> None:
+    """A folder that cannot be looked into may hold cells: without them the ladder is another."""
+    raise UserError(
+        f"cannot be read: {error.strerror}", where=error.filename, remedy="give this user read access to it"
+    ) from error
+
+
 def _walk(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
+    seen: set[tuple[int, int]] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=_unreadable):
+        here = os.stat(parent)
+        if (here.st_dev, here.st_ino) in seen:  # a link that leads back, or to what was read already
+            folders.clear()
+            continue
+        seen.add((here.st_dev, here.st_ino))
         folders[:] = [name for name in folders if name not in SET_ASIDE]
         if MANIFEST_FILE in files or TRACE_FILE in files:
             yield Path(parent)
@@ -131,6 +148,14 @@ def read_cells(
 
 
 def _read(path: Path, settings: Settings) -> Cell:
+    """One cell, judged and cut; whatever a file can hold ends in a UserError that names it."""
+    try:
+        return _cell(path, settings)
+    except (ValueError, OverflowError, RecursionError, OSError) as error:
+        raise UserError(f"cannot be read as a trace: {error}", where=path, remedy=MEND) from error
+
+
+def _cell(path: Path, settings: Settings) -> Cell:
     trace = read_any(path, settings.facts, settings.workers_from)
     gates = trace.manifest.gates
     if gates is None:

@@ -34,6 +34,7 @@ from .intervals import FloatArray, Kind, Resampled
 IntArray = NDArray[np.int64]
 
 MIN_LAUNCHES = 3
+MIN_EFFECTIVE = 2.0  # effective number of launches below which one of them is nearly alone
 _MIN_SERIES = 16  # below this the automatic block length has nothing to estimate from
 _CHUNK = 1 << 16  # blocks a thread holds at once: 512 KiB an array, so that they stay in its cache
 _COUNT_CHUNK = 1 << 22  # counts a thread holds at once in a quantile's bootstrap
@@ -67,19 +68,24 @@ def bootstrap_ratios(
     seed: int = 0,
     stream: int = 0,
     workers: int = 1,
+    ids: Sequence[int] | None = None,
+    of: int | None = None,
 ) -> dict[str, Resampled]:
     """Ratios of sums, each with its bootstrap; all come from the same draws, so they may be combined.
 
     `columns` names per-window costs, one array a launch, in time order; `ratios` names pairs (numerator,
     denominator) of columns; `series` names the column whose dependence sets the block length (SC for costs).
-    `workers` threads share the work; their number changes no bit of the result.
+    `workers` threads share the work; their number changes no bit of the result. `ids` numbers the launches
+    among the `of` that a ladder has (default: these are all): cells draw the same launches by number, also
+    where one of them lacks some.
     Shapes: launches may differ in length, the columns of one launch may not. Launches with no window are left
     out. A value is NaN with no window or a denominator of 0; the draws are NaN where one run has one window.
     Errors: ValueError on columns that do not pair up or a value that is not finite.
     Source: interval definition ours; ratio of sums as PoA-hat, arXiv 2606.17081.
     """
     names = list(columns)
-    launches = _launches([columns[name] for name in names])
+    launches, present = _launches([columns[name] for name in names], ids)
+    of = max(present, default=-1) + 1 if of is None else of
     lengths = [block_length(launch[names.index(series)]) for launch in launches]
     used = sorted({column for pair in ratios.values() for column in pair})
     rows = [names.index(column) for column in used]
@@ -88,13 +94,21 @@ def bootstrap_ratios(
     if parts:
         totals = np.sum([part.sum(axis=1, keepdims=True) for part in parts], axis=0)
         sums = resampled_sums(
-            parts, lengths, replicates=replicates, seed=seed, stream=stream, workers=workers
+            parts,
+            lengths,
+            replicates=replicates,
+            seed=seed,
+            stream=stream,
+            workers=workers,
+            ids=present,
+            of=of,
         )
+    times = _launch_counts([launch.shape[1] for launch in launches], present, of, replicates, seed)
     out = {}
     for ratio, (over, under) in ratios.items():
         a, b = used.index(over), used.index(under)
         value = float(_divide(totals[a], totals[b])[0])
-        out[ratio] = _resampled(value, _divide(sums[a], sums[b]), launches, lengths, seed)
+        out[ratio] = _resampled(value, _divide(sums[a], sums[b]), launches, lengths, times)
     return out
 
 
@@ -151,21 +165,23 @@ def bootstrap_quantile(
     """
     if not 0.0 <= q <= 1.0:
         raise ValueError(f"q is {q}: want a number between 0 and 1")
-    kept = _launches([launches])
+    kept, present = _launches([launches])
     lengths = [block_length(launch[0]) for launch in kept]
+    sizes = [launch.shape[1] for launch in kept]
+    times = _launch_counts(sizes, present, len(launches), replicates, seed)
     if not kept:
-        return _resampled(float("nan"), np.full(replicates, np.nan), kept, lengths, seed)
+        return _resampled(float("nan"), np.full(replicates, np.nan), kept, lengths, times)
     pooled = np.concatenate([launch[0] for launch in kept])
     order = np.argsort(pooled, kind="stable")
     ordered = pooled[order]
-    times = _launch_counts(len(kept), replicates, seed)
-    sizes = [launch.shape[1] for launch in kept]
     draws = np.empty(replicates)
 
     def fill(chunk: int, part: slice) -> None:
         counts = np.concatenate(
             [
-                _resampled_counts(_generator(seed, stream, l, chunk), sizes[l], lengths[l], times[part, l])
+                _resampled_counts(
+                    _generator(seed, stream, present[l], chunk), sizes[l], lengths[l], times[part, l]
+                )
                 for l in range(len(kept))
             ],
             axis=1,
@@ -173,7 +189,7 @@ def bootstrap_quantile(
         draws[part] = _weighted_quantile(ordered, counts[:, order], q)
 
     _each(fill, _parts(replicates, pooled.size, _COUNT_CHUNK), workers)
-    return _resampled(float(np.quantile(pooled, q)), draws, kept, lengths, seed)
+    return _resampled(float(np.quantile(pooled, q)), draws, kept, lengths, times)
 
 
 def resampled_sums(
@@ -184,6 +200,8 @@ def resampled_sums(
     seed: int = 0,
     stream: int = 0,
     workers: int = 1,
+    ids: Sequence[int] | None = None,
+    of: int | None = None,
 ) -> FloatArray:
     """Column sums of each bootstrap replicate.
 
@@ -192,11 +210,13 @@ def resampled_sums(
     plain: `bootstrap_ratios` widens them. Memory: a chunk of blocks a thread, whatever B is.
     """
     k = launches[0].shape[0]
-    times = _launch_counts(len(launches), replicates, seed)
+    present = list(range(len(launches))) if ids is None else list(ids)
+    sizes = [launch.shape[1] for launch in launches]
+    times = _launch_counts(sizes, present, max(present) + 1 if of is None else of, replicates, seed)
     out = np.zeros((k, replicates))
     for l, (launch, mean_length) in enumerate(zip(launches, block_lengths, strict=True)):
         owner = np.repeat(np.arange(replicates), times[:, l])
-        sums = _launch_sums(launch, mean_length, owner.size, (seed, stream, l), workers)
+        sums = _launch_sums(launch, mean_length, owner.size, (seed, stream, present[l]), workers)
         for c in range(k):
             out[c] += np.bincount(owner, weights=sums[c], minlength=replicates)
     return out
@@ -284,13 +304,38 @@ def _weighted_quantile(ordered: FloatArray, counts: NDArray[np.int32], q: float)
     return np.asarray(below + (rank - low) * (above - below), dtype=np.float64)
 
 
-def _launch_counts(n_launches: int, replicates: int, seed: int) -> IntArray:
-    """How often each replicate takes each launch: (B, L)."""
-    if n_launches < MIN_LAUNCHES:
-        return np.ones((replicates, n_launches), dtype=np.int64)
-    share = np.full(n_launches, 1.0 / n_launches)
+def _launch_counts(
+    sizes: Sequence[int], present: Sequence[int], of: int, replicates: int, seed: int
+) -> IntArray:
+    """How often each replicate takes each of the launches that are present, of those of a ladder: (B, L).
+
+    A replicate is an endless list of launches, the same for every cell of a ladder. A cell takes from its
+    front as many as it has, of those that it has: so cells with the same launches draw the same ones, and a
+    cell that lacks one stays as close to the others as it can.
+    """
+    counts = np.ones((replicates, len(present)), dtype=np.int64)
+    if not _resamples_launches(sizes):
+        return counts
+    counts[:] = 0
+    place = np.full(of, -1)
+    place[list(present)] = np.arange(len(present))
+    open_draws = np.full(replicates, len(present))
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
-    return rng.multinomial(n_launches, share, size=replicates)
+    while open_draws.any():
+        drawn = place[rng.integers(0, of, replicates)]
+        rows = np.flatnonzero((drawn >= 0) & (open_draws > 0))
+        counts[rows, drawn[rows]] += 1
+        open_draws[rows] -= 1
+    return counts
+
+
+def _resamples_launches(sizes: Sequence[int]) -> bool:
+    """Whether there are launches enough to resample: three, and none so large that it is nearly alone.
+
+    The second is asked of the effective number of launches, 1 / sum of squared shares of the windows.
+    """
+    shares = np.asarray(sizes, dtype=np.float64) / max(sum(sizes), 1)
+    return len(sizes) >= MIN_LAUNCHES and 1.0 / float((shares**2).sum()) >= MIN_EFFECTIVE
 
 
 def _generator(seed: int, stream: int, launch: int, chunk: int) -> np.random.Generator:
@@ -298,25 +343,28 @@ def _generator(seed: int, stream: int, launch: int, chunk: int) -> np.random.Gen
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1, stream, launch, chunk)))
 
 
-def _launches(columns: Sequence[Sequence[FloatArray]]) -> list[FloatArray]:
-    """One (k, n_l) array for each launch that has windows."""
+def _launches(
+    columns: Sequence[Sequence[FloatArray]], ids: Sequence[int] | None = None
+) -> tuple[list[FloatArray], list[int]]:
+    """One (k, n_l) array for each launch that has windows, and the numbers of these launches."""
     shapes = [[part.shape for part in column] for column in columns]
     if any(shape != shapes[0] for shape in shapes):
         raise ValueError(f"the columns of a bootstrap must have the same launches and lengths: {shapes}")
     launches = [np.stack(parts).astype(np.float64, copy=False) for parts in zip(*columns, strict=True)]
-    kept = [launch for launch in launches if launch.shape[1] > 0]
-    if not all(np.isfinite(launch).all() for launch in kept):
+    numbers = range(len(launches)) if ids is None else ids
+    kept = [(launch, l) for launch, l in zip(launches, numbers, strict=True) if launch.shape[1] > 0]
+    if not all(np.isfinite(launch).all() for launch, _ in kept):
         raise ValueError("the columns of a bootstrap must be finite")
-    return kept
+    return [launch for launch, _ in kept], [l for _, l in kept]
 
 
 def _resampled(
-    value: float, draws: FloatArray, launches: Sequence[FloatArray], lengths: Sequence[float], seed: int
+    value: float, draws: FloatArray, launches: Sequence[FloatArray], lengths: Sequence[float], times: IntArray
 ) -> Resampled:
-    kind: Kind = "across-launches" if len(launches) >= MIN_LAUNCHES else "within-run"
+    sizes = np.array([launch.shape[1] for launch in launches])
+    kind: Kind = "across-launches" if _resamples_launches(sizes.tolist()) else "within-run"
     if kind == "across-launches":
-        sizes = np.array([launch.shape[1] for launch in launches])
-        draws = _spread_as_student(value, draws, _launch_counts(len(launches), draws.size, seed), sizes)
+        draws = _spread_as_student(value, draws, times, sizes)
     elif all(launch.shape[1] < 2 for launch in launches):
         draws = np.full(draws.size, np.nan)  # one window resamples to itself: no spread is no knowledge
     return Resampled(

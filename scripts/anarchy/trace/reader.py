@@ -32,6 +32,8 @@ from anarchy.trace.writer import sha256_of
 MEASURE_AGAIN: Final = (
     "remove the deployment.json above it and run again: only this cell is measured, the old one set aside"
 )
+MAX_TIME_S: Final = 1e9
+"""A cell that lasts 30 years has its times in another unit, or on another zero."""
 MEND: Final = "mend or leave out this trace; docs/traces.md describes the format"
 
 
@@ -74,10 +76,10 @@ def read_manifest(cell_directory: Path, remedy: str = MEASURE_AGAIN) -> Manifest
     """
     path = cell_directory / MANIFEST_FILE
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_each_once)
     except FileNotFoundError:
         raise UserError("there is no manifest, so the cell is not whole", where=path, remedy=remedy) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"is not JSON: {error}", where=path, remedy=remedy) from None
     except OSError as error:
         raise UserError(
@@ -98,6 +100,15 @@ def read_manifest(cell_directory: Path, remedy: str = MEASURE_AGAIN) -> Manifest
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise UserError(f"key {key!r}: {first['msg']}", where=path, remedy=remedy) from None
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON whose keys stand there once each; a second one would silently win."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
+        raise ValueError(f"key {twice!r} stands there twice")
+    return found
 
 
 def read_cell(cell_directory: Path) -> CellTrace:
@@ -231,6 +242,7 @@ def check_rows(table: pa.Table, manifest: Manifest, *, where: Path, remedy: str 
         ("has its last token before it was sent", last < sent),
         ("has its last token before its first", last < first),
         ("has a time without end", np.isinf(first) | np.isinf(last)),
+        ("has a time that no clock shows", _beyond(intended, sent, first, last)),
         ("names an unknown prefill worker", workers["prefill"] >= manifest.n_workers.prefill),
         ("names an unknown decode worker", workers["decode"] >= manifest.n_workers.decode),
         ("has an unknown phase", ~_among(table, "phase", PHASES)),
@@ -243,6 +255,10 @@ def check_rows(table: pa.Table, manifest: Manifest, *, where: Path, remedy: str 
         ("has the request_id of an earlier row", _repeated(table)),
     ]
     _refuse_first(table, tests, where, remedy)
+
+
+def _beyond(*columns: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    return np.asarray(np.any([np.abs(column) > MAX_TIME_S for column in columns], axis=0), dtype=np.bool_)
 
 
 def check_finished(table: pa.Table, *, where: Path, remedy: str) -> None:

@@ -146,8 +146,8 @@ class _Strict(BaseModel):
 class WorkerCount(_Strict):
     """How many workers each pool has."""
 
-    prefill: int = Field(ge=1)
-    decode: int = Field(ge=1)
+    prefill: int = Field(ge=1, le=10_000, strict=True)
+    decode: int = Field(ge=1, le=10_000, strict=True)
 
 
 class WorkerEntry(_Strict):
@@ -185,9 +185,9 @@ class Manifest(BaseModel):
     model: str
     topology: str
     policy: str
-    concurrency: int = Field(ge=1)
+    concurrency: int = Field(ge=1, le=10_000_000, strict=True)
     n_workers: WorkerCount
-    launch: int = Field(ge=0)
+    launch: int = Field(ge=0, le=10_000_000, strict=True)
 
     experiment: str = ""
     tier: str = ""
@@ -201,7 +201,7 @@ class Manifest(BaseModel):
     """Wall clock at the cell's zero, ISO 8601, UTC."""
     launched_at: str = ""
     """When the serving stack of this cell was started: cells of one start share placement and clocks."""
-    duration_s: float | None = Field(default=None, ge=0.0)
+    duration_s: float | None = Field(default=None, ge=0.0, le=1e9, strict=True)
     """Length of the cell, model seconds: the time to which an unfinished request counts."""
     workers: tuple[WorkerEntry, ...] = ()
     versions: dict[str, str | None] = Field(default_factory=dict)
