@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"anarchy: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
-        print("anarchy: interrupted; sealed cells are kept, the next run goes on from there", file=sys.stderr)
+        print("anarchy: interrupted; sealed cells are kept, and a sweep goes on from there", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # `anarchy plan | head`; what is still buffered must not fail again when Python ends.
@@ -115,6 +115,8 @@ def _run_options() -> argparse.ArgumentParser:
     group.add_argument("--experiments", help="comma-separated, e.g. equilibrium")
     group.add_argument("--models", help="only these, comma-separated, e.g. llama-3.1-70b")
     group.add_argument("--seed", type=int, help="replaces the experiments' own seeds")
+    group.add_argument("--launcher", help="local, or slurm (inside a job that Snakemake submitted)")
+    group.add_argument("--site", help="the cluster's file (default slurm/site.yaml)")
     group.add_argument("--results", help="folder of results, relative to the project")
     return options
 
@@ -134,7 +136,7 @@ def _deployment_arguments(parser: argparse.ArgumentParser) -> None:
 def _open(options: argparse.Namespace) -> Any:
     from anarchy.study import open_run
 
-    keys = ("tier", "engine", "experiments", "models", "seed", "results")
+    keys = ("tier", "engine", "experiments", "models", "seed", "launcher", "site", "results")
     return open_run({key: getattr(options, key) for key in keys if getattr(options, key) is not None})
 
 

@@ -203,6 +203,10 @@ class Run(Strict):
     """Only these models; empty = all."""
     seed: Annotated[int, Field(strict=True, ge=0)] | None = None
     """Replaces the experiments' own seeds."""
+    launcher: Literal["local", "slurm"] = "local"
+    """Where deployments run: on this machine, or each in a Slurm job of its own (`--profile slurm`)."""
+    site: str = "slurm/site.yaml"
+    """The cluster's own file, for launcher slurm; relative to the project unless absolute."""
     results: str = "results"
     """Folder of the results, relative to the project unless absolute."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from anarchy.cluster.site import Site, load_site
 from anarchy.config import Run, Study
 from anarchy.config_files import load_block, load_study, validate
 from anarchy.errors import UserError
@@ -27,6 +28,8 @@ class Workbench:
     profiles: Mapping[str, Profile]
     deployments: tuple[DeploymentPlan, ...]
     layout: Layout
+    site: Site | None = None
+    """The cluster, for launcher slurm."""
 
     def deployment(self, *key: str | int) -> DeploymentPlan:
         """Find a deployment by its wildcards: experiment, model, topology, routing, trial."""
@@ -69,4 +72,5 @@ def open_run(overrides: Mapping[str, Any] | None = None) -> Workbench:
     }
     stack = f"ai-dynamo {pinned_version(DYNAMO_LOCK, 'ai-dynamo')}"
     layout = Layout(relative(PROJECT / run.results / run.tier))
-    return Workbench(study, run, profiles, plan(study, run, profiles, stack), layout)
+    site = load_site(PROJECT / run.site) if run.launcher == "slurm" else None
+    return Workbench(study, run, profiles, plan(study, run, profiles, stack), layout, site)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from anarchy import predict, preflight
+from anarchy.cluster.allocation import Allocation, allocate
 from anarchy.errors import UserError
 from anarchy.layout import DYNAMO_LOCK, ENVS, cell_directory
 from anarchy.load.cell import ClientConfig, Labels
@@ -130,7 +131,9 @@ def _measure(
             f"{len(cells)} of {len(plan.cells)} cells to measure"
         )
         _note_sitting(folder, sitting)
-        with Deployment(specify(bench, plan, folder / LOGS_FOLDER), max_concurrency=largest) as deployment:
+        allocation = allocate(plan, bench.site, folder, progress.say)
+        spec = specify(bench, plan, folder / LOGS_FOLDER, allocation)
+        with Deployment(spec, max_concurrency=largest, launcher=allocation.launcher) as deployment:
             sitting.start_s = time.monotonic() - started
             session = _Session(plan, folder, deployment, progress, sitting)
             progress.say(f"healthy after {sitting.start_s:.1f} s, {session.prove()}")
@@ -198,7 +201,9 @@ def _deserves_another(manifest: Manifest, attempt: int, attempts: int) -> bool:
     return attempt < attempts and bool(reasons) and reasons <= MACHINE_GATES
 
 
-def specify(bench: Workbench, plan: DeploymentPlan, logs: Path) -> DeploymentSpec:
+def specify(
+    bench: Workbench, plan: DeploymentPlan, logs: Path, allocation: Allocation | None = None
+) -> DeploymentSpec:
     """Translate a planned deployment into what the serving stack is told.
 
     Writes the timing table for it into ``logs``, where every process's log goes as well.
@@ -220,6 +225,7 @@ def specify(bench: Workbench, plan: DeploymentPlan, logs: Path) -> DeploymentSpe
         policies=(RoutingPolicy(plan.policy.name, plan.policy.tau, plan.policy.omega),),
         log_dir=logs,
         seed=derive_seed(plan.plan_hash, "self-test"),
+        **(allocation or Allocation()).spec_fields,
     )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from anarchy import report
+from anarchy.cluster.job import job_resources
+from anarchy.cluster.site import Site
 from anarchy.config import Strict
 from anarchy.errors import EXIT_USER_ERROR, UserError
 from anarchy.layout import PROFILES, PROJECT, Layout
@@ -95,13 +97,33 @@ class Workflow:
             words += ["--models", ",".join(run.models)]
         if run.seed is not None:
             words += ["--seed", str(run.seed)]
+        if run.launcher != "local":
+            words += ["--launcher", run.launcher, "--site", run.site]
         return shlex.join(words)
+
+    def deployment(self, wildcards: Wildcards) -> DeploymentPlan:
+        """The deployment that the wildcards name."""
+        return self.bench.deployment(
+            wildcards.experiment, wildcards.model, wildcards.topology, wildcards.routing, int(wildcards.trial)
+        )
 
     def plan_hash(self, wildcards: Wildcards) -> str:
         """Everything that decides the measurements of a deployment, as one word."""
-        return self.bench.deployment(
-            wildcards.experiment, wildcards.model, wildcards.topology, wildcards.routing, int(wildcards.trial)
-        ).plan_hash
+        return self.deployment(wildcards).plan_hash
+
+    @property
+    def sweep_resources(self) -> dict[str, Any]:
+        """What a sweep takes: this host for itself, or the nodes of a Slurm job.
+
+        Two deployments on one host would measure each other; on a cluster each has its own nodes.
+        """
+        site = self.bench.site
+        if site is None:
+            return {"host": 1}
+        return {
+            name: _of_job(self.deployment, site, name)
+            for name in job_resources(site, next(iter(self.deployments)))
+        }
 
     def timing_tables(self, model: str) -> list[Path]:
         """Files that a simulated engine of this model follows."""
@@ -177,6 +199,17 @@ class Workflow:
             "  remedy: mend it and run the same command again: sealed cells are kept",
             file=sys.stderr,
         )
+
+
+def _of_job(
+    deployment: Callable[[Wildcards], DeploymentPlan], site: Site, name: str
+) -> Callable[[Wildcards], Any]:
+    """Input function of one resource of a sweep's job."""
+
+    def value(wildcards: Wildcards) -> Any:
+        return job_resources(site, deployment(wildcards))[name]
+
+    return value
 
 
 def open_workflow(config: Mapping[str, Any]) -> Workflow:

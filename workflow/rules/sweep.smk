@@ -10,8 +10,7 @@ rule sweep:
         RUN.layout.sweep_log(*DEPLOYMENT),
     threads: 2
     resources:
-        # Two deployments on one host would measure each other.
-        host=1,
+        **RUN.sweep_resources,
     params:
         # The only thing that makes a finished deployment be measured again; its cells resume one by one.
         plan=lambda wildcards: RUN.plan_hash(wildcards),

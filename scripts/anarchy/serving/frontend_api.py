@@ -69,6 +69,10 @@ class Connection:
         """The endpoint's Prometheus text."""
         return self._ask("GET", "/metrics")
 
+    def healthy(self) -> bool:
+        """Whether an etcd says that it is healthy."""
+        return str(json.loads(self._ask("GET", "/health"))["health"]) == "true"
+
     def models(self) -> tuple[str, ...]:
         """Names of the models that a frontend serves now."""
         return tuple(entry["id"] for entry in json.loads(self._ask("GET", "/v1/models"))["data"])

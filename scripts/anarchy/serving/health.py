@@ -74,6 +74,12 @@ def wait_until(
         time.sleep(poll_s)
 
 
+def etcd_is_up(address: Address) -> bool | None:
+    """True when the discovery service answers; None while it does not."""
+    with Connection(address) as etcd:
+        return True if etcd.healthy() else None
+
+
 def registered_instance(host: str, system_port: int) -> int | None:
     """Instance id of the worker behind a system port; None while it is not up."""
     with Connection((host, system_port)) as system:

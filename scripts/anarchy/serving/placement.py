@@ -1,12 +1,13 @@
-"""Which processes a deployment consists of, with commands, environments and ports: pure."""
+"""Which processes a deployment consists of, with nodes, commands, environments and ports: pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from anarchy.serving.engines import WORKER_COMMANDS, frontend_command
+from anarchy.serving.hosts import HERE, Node, Seat
 from anarchy.serving.spec import DeploymentSpec, Role, RoutingPolicy
 
 EVENT_BROKER_SCRIPT = Path(__file__).with_name("event_broker.py")
@@ -14,11 +15,12 @@ EVENT_BROKER_SCRIPT = Path(__file__).with_name("event_broker.py")
 
 @dataclass(frozen=True)
 class ProcessPlan:
-    """One process to start: its unique name, command, and the variables to add to its environment."""
+    """One process to start: its unique name, command, the variables to add to its environment, its seat."""
 
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
+    seat: Seat = HERE
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,12 @@ class FrontendPlan:
 
 @dataclass(frozen=True)
 class Placement:
-    """All processes of a deployment on one host, workers ordered prefill 0..P-1, then decode 0..D-1."""
+    """All processes of a deployment, workers ordered prefill 0..P-1, then decode 0..D-1.
 
-    broker: ProcessPlan
+    `infrastructure` is what must answer before the others start: discovery (etcd) and the event broker.
+    """
+
+    infrastructure: tuple[ProcessPlan, ...]
     workers: tuple[WorkerPlan, ...]
     frontends: tuple[FrontendPlan, ...]
 
@@ -52,7 +57,7 @@ class Placement:
     def processes(self) -> tuple[ProcessPlan, ...]:
         """Every process in the order of starting."""
         return (
-            self.broker,
+            *self.infrastructure,
             *(worker.process for worker in self.workers),
             *(frontend.process for frontend in self.frontends),
         )
@@ -60,40 +65,52 @@ class Placement:
 
 @dataclass(frozen=True)
 class Ports:
-    """The ports of one deployment on one host."""
+    """The ports of one deployment: no two alike, so that nodes may share an address.
+
+    `etcd` holds the port for clients and the one for peers; none with file discovery.
+    """
 
     broker_publish: int
     broker_subscribe: int
     system: tuple[int, ...]
     http: tuple[int, ...]
+    etcd: tuple[int, ...] = ()
 
     @staticmethod
     def needed(spec: DeploymentSpec, extra_frontends: int = 0) -> int:
         """How many free ports a deployment takes beside those that its spec names."""
         http = 0 if spec.http_ports else len(spec.policies)
-        return 2 + spec.prefill + spec.decode + http + extra_frontends
+        etcd = 2 if spec.discovery == "etcd" else 0
+        return 2 + etcd + spec.prefill + spec.decode + http + extra_frontends
+
+    @classmethod
+    def of(cls, spec: DeploymentSpec, free: Sequence[int]) -> Ports:
+        """Share out as many free ports as are needed; the named ones of the policies come first."""
+        publish, subscribe, *rest = free
+        etcd, rest = (tuple(rest[:2]), rest[2:]) if spec.discovery == "etcd" else ((), rest)
+        workers = spec.prefill + spec.decode
+        return cls(publish, subscribe, tuple(rest[:workers]), (*spec.http_ports, *rest[workers:]), etcd)
 
 
 def common_environment(
-    spec: DeploymentSpec, ports: Ports, *, discovery_dir: Path, home: Path
+    spec: DeploymentSpec, ports: Ports, node: Node, *, discovery_dir: Path, home: Path
 ) -> dict[str, str]:
-    """Dynamo's settings for a stack on one host with neither etcd nor NATS, listening on the loopback only.
+    """Dynamo's settings for a process on one node, listening on that node's address only.
 
     Left alone, each process publishes its events on 0.0.0.0 and answers on the first network interface: the
-    broker (a documented mode of the ZMQ event plane) and the stream interface `lo` keep both on the
-    loopback.
+    broker (a documented mode of the ZMQ event plane) and the interface named for streams keep both where they
+    belong.
     """
     return {
-        "DYN_DISCOVERY_BACKEND": "file",
-        "DYN_FILE_KV": str(discovery_dir),
+        **_discovery(spec, ports, discovery_dir),
         "DYN_REQUEST_PLANE": "tcp",
         "DYN_EVENT_PLANE": "zmq",
         "DYN_ZMQ_BROKER_URL": (
             f"xsub=tcp://{spec.host}:{ports.broker_publish} , xpub=tcp://{spec.host}:{ports.broker_subscribe}"
         ),
-        "DYN_TCP_RPC_HOST": spec.host,
-        "DYN_TCP_RESPONSE_STREAM_HOST": "lo",
-        "DYN_SYSTEM_HOST": spec.host,
+        "DYN_TCP_RPC_HOST": node.address,
+        "DYN_TCP_RESPONSE_STREAM_HOST": node.interface,
+        "DYN_SYSTEM_HOST": node.address,
         # The default level writes several lines a request; "warn" still tells of lost discovery.
         "DYN_LOG": "warn",
         "DYN_SDK_DISABLE_ANSI_LOGGING": "1",
@@ -102,6 +119,27 @@ def common_environment(
         "TRANSFORMERS_VERBOSITY": "error",
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _discovery(spec: DeploymentSpec, ports: Ports, folder: Path) -> dict[str, str]:
+    if spec.discovery == "file":
+        return {"DYN_DISCOVERY_BACKEND": "file", "DYN_FILE_KV": str(folder)}
+    return {"DYN_DISCOVERY_BACKEND": "etcd", "ETCD_ENDPOINTS": f"http://{spec.host}:{ports.etcd[0]}"}
+
+
+def etcd_process(spec: DeploymentSpec, ports: Ports, data: Path) -> ProcessPlan:
+    """The discovery service, with its data in a folder of the first node; no other member can join it."""
+    client, peer = (f"http://{spec.host}:{port}" for port in ports.etcd)
+    return ProcessPlan(
+        "etcd",
+        (
+            *(spec.etcd, "--name", "anarchy", "--data-dir", str(data), "--log-outputs", "stderr"),
+            *("--listen-client-urls", client, "--advertise-client-urls", client),
+            *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
+            *("--initial-cluster", f"anarchy={peer}"),
+        ),
+        {},
+    )
 
 
 def place(
@@ -113,11 +151,16 @@ def place(
     home: Path,
     contrasts: tuple[RoutingPolicy, ...] = (),
 ) -> Placement:
-    """Lay out a deployment on one host; `contrasts` are the short-lived frontends of the routing self-test.
+    """Lay out a deployment; `contrasts` are the short-lived frontends of the routing self-test.
 
-    `ports.system` holds one port a worker, `ports.http` one a policy and then one a contrast.
+    `ports.system` holds one port a worker, `ports.http` one a policy and then one a contrast. Frontends,
+    discovery and broker are on the first node.
     """
-    common = common_environment(spec, ports, discovery_dir=discovery_dir, home=home)
+
+    def environment(node: Node) -> dict[str, str]:
+        return common_environment(spec, ports, node, discovery_dir=discovery_dir, home=home)
+
+    here = environment(spec.nodes[0])
     worker_command = WORKER_COMMANDS[spec.engine]
     places: list[tuple[Role, int]] = [("prefill", index) for index in range(spec.prefill)]
     places += [("decode", index) for index in range(spec.decode)]
@@ -129,16 +172,17 @@ def place(
             ProcessPlan(
                 f"{role}-{index}",
                 worker_command(spec, role, model_folder),
-                {**common, "DYN_SYSTEM_PORT": str(port)},
+                {**environment(seat.node), "DYN_SYSTEM_PORT": str(port)},
+                seat,
             ),
         )
-        for (role, index), port in zip(places, ports.system, strict=True)
+        for (role, index), port, seat in zip(places, ports.system, spec.seats, strict=True)
     )
     frontends = tuple(
         FrontendPlan(
             policy,
             port,
-            ProcessPlan(f"frontend-{policy.name}", frontend_command(spec, policy, port), common),
+            ProcessPlan(f"frontend-{policy.name}", frontend_command(spec, policy, port), here),
         )
         for policy, port in zip((*spec.policies, *contrasts), ports.http, strict=True)
     )
@@ -150,6 +194,7 @@ def place(
             f"tcp://{spec.host}:{ports.broker_publish}",
             f"tcp://{spec.host}:{ports.broker_subscribe}",
         ),
-        common,
+        here,
     )
-    return Placement(broker, workers, frontends)
+    etcd = (etcd_process(spec, ports, discovery_dir),) if spec.discovery == "etcd" else ()
+    return Placement((*etcd, broker), workers, frontends)

@@ -10,10 +10,10 @@ from typing import Literal
 
 from anarchy.errors import UserError
 from anarchy.layout import DYNAMO_PYTHON
+from anarchy.serving.hosts import HERE, Node, Seat, seats
 
 Role = Literal["prefill", "decode"]
 
-LOOPBACK = "127.0.0.1"
 DYNAMO_PYTHON_VARIABLE = "ANARCHY_DYNAMO_PYTHON"
 """Environment variable that names the serving environment's Python where it is not `.envs/dynamo`."""
 
@@ -56,6 +56,11 @@ class DeploymentSpec:
     no delay. `block_size` is the KV block in tokens (16 is vLLM's default, and so the paper's);
     `num_gpu_blocks` is the KV capacity of a worker in blocks. `http_ports` are taken in the order of the
     policies; empty means any free ones.
+
+    `nodes` are the machines: frontends run on the first, which is this one; workers take their seats in
+    order, `gpus_per_worker` of the `gpus_per_node` each (0: all on the first, no GPUs). `discovery` is a
+    folder that all processes see, or etcd (program `etcd`, started on the first node). `scratch` is a folder
+    that all nodes see; None is the system's temporary one.
     """
 
     model: str
@@ -73,7 +78,12 @@ class DeploymentSpec:
     kv_transfer_bandwidth: float = 64.0
     kv_bytes_per_token: int = 163_840
     seed: int = 0
-    host: str = LOOPBACK
+    nodes: tuple[Node, ...] = (HERE.node,)
+    gpus_per_worker: int = 0
+    gpus_per_node: int = 0
+    discovery: Literal["file", "etcd"] = "file"
+    etcd: str = "etcd"
+    scratch: Path | None = None
     http_ports: tuple[int, ...] = ()
     start_timeout_s: float = 60.0
     dynamo_python: Path = field(default_factory=default_dynamo_python)
@@ -114,10 +124,23 @@ class DeploymentSpec:
                 remedy="give one port a policy, or none",
             )
 
+    @property
+    def host(self) -> str:
+        """Address of the first node, where frontends, discovery and the event broker listen."""
+        return self.nodes[0].address
+
+    @property
+    def seats(self) -> tuple[Seat, ...]:
+        """Seat of each worker, prefill 0..P-1, then decode 0..D-1."""
+        return seats(self.prefill + self.decode, self.gpus_per_worker, self.nodes, self.gpus_per_node)
+
 
 @dataclass(frozen=True)
 class Worker:
-    """One running worker; `index` counts from 0 within its role, `instance_id` is Dynamo's 64-bit name."""
+    """One running worker; `index` counts from 0 within its role, `instance_id` is Dynamo's 64-bit name.
+
+    `pid` is that of the process here: the worker's own, or of the `srun` that stands for it.
+    """
 
     index: int
     role: Role
@@ -125,6 +148,7 @@ class Worker:
     pid: int
     system_port: int
     log_path: Path
+    seat: Seat = HERE
 
     @property
     def name(self) -> str:

@@ -24,6 +24,7 @@ from anarchy.serving.health import (
     LogWatch,
     Probe,
     UnhealthyError,
+    etcd_is_up,
     knows_all,
     probe_workers,
     registered_instance,
@@ -39,6 +40,8 @@ from anarchy.serving.versions import machine_versions, serving_versions
 
 FaultKind = Literal["process_died", "discovery_lost"]
 Progress = Callable[[str], None]
+Launcher = Callable[[ProcessPlan, Path], tuple[str, ...]]
+"""Command that starts a process at its seat, given its plan and the folder to run in."""
 
 LOG_BYTES = 200_000_000
 """Free disk that the logs of a long deployment may take: about 0.5 kB a request."""
@@ -84,6 +87,11 @@ def _silent(_: str) -> None:
     """Progress of a caller that wants none."""
 
 
+def here(plan: ProcessPlan, _: Path) -> tuple[str, ...]:
+    """Launcher of a deployment on this machine alone."""
+    return plan.command
+
+
 class Deployment:
     """A running deployment: a `with` starts it, proves it healthy, and stops it however it ends.
 
@@ -101,8 +109,10 @@ class Deployment:
         *,
         progress: Progress = _silent,
         max_concurrency: int | None = None,
+        launcher: Launcher = here,
     ) -> None:
         self.spec = spec
+        self._launcher = launcher
         self.endpoints: dict[str, Address] = {}
         self.workers: tuple[Worker, ...] = ()
         self.probes: tuple[Probe, ...] = ()
@@ -148,7 +158,7 @@ class Deployment:
         spec = self.spec
         self._check_before()
         spec.log_dir.mkdir(parents=True, exist_ok=True)
-        self._scratch = Path(tempfile.mkdtemp(prefix="anarchy-"))
+        self._scratch = Path(tempfile.mkdtemp(prefix="anarchy-", dir=spec.scratch))
         contrasts = contrast_policies(spec.policies) if spec.decode > 1 else ()
         ports = self._choose_ports(len(contrasts))
         placement = place(
@@ -162,7 +172,7 @@ class Deployment:
         started = time.monotonic()
         deadline = started + spec.start_timeout_s
         rng = random.Random(spec.seed)
-        self._launch(placement)
+        self._launch(placement, ports, deadline)
         launched = time.monotonic()
 
         everyone = {plan.policy.name: (spec.host, plan.port) for plan in placement.frontends}
@@ -290,15 +300,22 @@ class Deployment:
 
     def _choose_ports(self, contrasts: int) -> Ports:
         spec = self.spec
-        system = spec.prefill + spec.decode
         free = free_ports(spec.host, Ports.needed(spec, contrasts), avoid=spec.http_ports)
-        http = (*spec.http_ports, *free[2 + system :])
-        return Ports(free[0], free[1], free[2 : 2 + system], http)
+        return Ports.of(spec, free)
 
-    def _launch(self, placement: Placement) -> None:
+    def _launch(self, placement: Placement, ports: Ports, deadline: float) -> None:
         self._progress(f"starting {len(placement.processes)} processes")
         self._supervisor = Supervisor(scratch=self._scratch)
-        for plan in placement.processes:
+        for plan in placement.infrastructure:
+            self._launch_one(plan)
+        for port in ports.etcd[:1]:
+            wait_until(
+                f"waiting for etcd (log {self._logs['etcd']})",
+                lambda: etcd_is_up((self.spec.host, port)),  # noqa: B023 (called before the next turn)
+                deadline,
+                self.raise_if_faulty,
+            )
+        for plan in (*(w.process for w in placement.workers), *(f.process for f in placement.frontends)):
             self._launch_one(plan)
         self._watch = LogWatch(self._logs)
 
@@ -310,7 +327,7 @@ class Deployment:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("DYN_")}
         self._running().start(
             plan.name,
-            plan.command,
+            self._launcher(plan, self._scratch),
             env={**inherited, **plan.environment},
             log_path=log_path,
             cwd=self._scratch,
@@ -325,13 +342,21 @@ class Deployment:
             self._progress(f"waiting for {plan.process.name} to register")
             instance = wait_until(
                 f"waiting for {plan.process.name} to register (log {self._logs[plan.process.name]})",
-                lambda port=plan.system_port: registered_instance(spec.host, port),  # type: ignore[misc]
+                lambda plan=plan: registered_instance(plan.process.seat.node.address, plan.system_port),  # type: ignore[misc]
                 deadline,
                 self.raise_if_faulty,
             )
             name = plan.process.name
             workers.append(
-                Worker(plan.index, plan.role, instance, self.pids[name], plan.system_port, self._logs[name])
+                Worker(
+                    plan.index,
+                    plan.role,
+                    instance,
+                    self.pids[name],
+                    plan.system_port,
+                    self._logs[name],
+                    plan.process.seat,
+                )
             )
         self.workers = tuple(workers)
         for frontend in frontend_plans:
@@ -386,5 +411,6 @@ __all__ = [
     "Fault",
     "ProcessExit",
     "StartTimes",
+    "here",
     "serve",
 ]

@@ -1,0 +1,61 @@
+"""What a deployment asks of Slurm, in the words of Snakemake's executor: pure."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from anarchy.cluster.site import Site
+from anarchy.errors import UserError
+from anarchy.plan import DeploymentPlan
+from anarchy.serving.hosts import nodes_needed
+
+SLACK = 1.5
+"""A job may take so many times its predicted time: attempts again, slow disks, a drain that drags on."""
+STOP_MINUTES = 5
+
+
+def job_resources(site: Site, plan: DeploymentPlan) -> dict[str, Any]:
+    """Resources of one deployment's job: nodes, all their GPUs, and its time limit.
+
+    `mpi: srun` makes the executor run the rule's shell on the first node, outside any step: inside a step a
+    nested `srun` would quietly stay on one node. `tasks_per_gpu: 0` keeps it from asking for a task a GPU.
+    """
+    workers = plan.topology.prefill + plan.topology.decode
+    nodes = nodes_needed(workers, plan.model.tensor_parallel, site.gpus_per_node)
+    per_node = 1 if nodes > 1 else 2  # the executor refuses an mpi job of one task
+    resources: dict[str, Any] = {
+        "nodes": nodes,
+        "tasks": nodes * per_node,
+        "cpus_per_task": site.cpus_per_node,
+        "gres": f"{site.gres}:{site.gpus_per_node}",
+        "tasks_per_gpu": 0,
+        "mpi": "srun",
+        "mem_mb": site.memory_mb_per_node,
+        "runtime": minutes(site, plan),
+        "slurm_partition": site.partition,
+        "slurm_extra": " ".join([f"--ntasks-per-node={per_node}", *_flags(site)]),
+    }
+    if site.account:
+        resources["slurm_account"] = site.account
+    if site.qos:
+        resources["qos"] = site.qos
+    return resources
+
+
+def minutes(site: Site, plan: DeploymentPlan) -> int:
+    """Time limit of a deployment's job; raises UserError where the partition does not allow it."""
+    needed = site.start_minutes + math.ceil(SLACK * plan.wall_s / 60.0) + STOP_MINUTES
+    if needed > site.max_minutes:
+        raise UserError(
+            f"{plan.title} needs {needed} min ({site.start_minutes} to start, {plan.wall_s / 60:.0f} "
+            f"predicted x {SLACK}, {STOP_MINUTES} to stop), but max_minutes is {site.max_minutes}",
+            where="slurm/site.yaml",
+            remedy="name a partition that allows it, or take a smaller tier",
+        )
+    return needed
+
+
+def _flags(site: Site) -> list[str]:
+    exclusive = ["--exclusive"] if site.exclusive else []
+    return [*exclusive, *site.extra_sbatch]

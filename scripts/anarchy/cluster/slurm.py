@@ -1,0 +1,162 @@
+"""The Slurm job that this process runs in: its nodes, proven one by one, and how to start things on them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from anarchy.cluster.site import Site
+from anarchy.errors import UserError
+from anarchy.serving.health import UnhealthyError
+from anarchy.serving.hosts import Node
+
+COMMAND_TIMEOUT_S = 60.0
+PROBE_TIMEOUT_S = 120.0
+STEP_FLAGS = ("--overlap", "--export=ALL", "--kill-on-bad-exit=1", "--unbuffered")
+"""Flags of every step: beside other steps, with the caller's environment, and gone with its task."""
+
+
+class AllocationError(UnhealthyError):
+    """The job does not have what it asked for."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A running Slurm job: its number and its nodes in Slurm's order, the first being this one."""
+
+    number: str
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ProvenNode:
+    """A node of the job that has answered, with what it said."""
+
+    node: Node
+    facts: Mapping[str, Any]
+
+
+def current_job(environment: Mapping[str, str] | None = None) -> Job:
+    """The job that this process runs in.
+
+    Asks scontrol, because a job step that Snakemake starts sees few of Slurm's variables. Raises UserError
+    outside a job.
+    """
+    number = (os.environ if environment is None else environment).get("SLURM_JOB_ID", "")
+    if not number:
+        raise UserError(
+            "this is not a Slurm job",
+            where="SLURM_JOB_ID",
+            remedy="run it through `snakemake --profile slurm`, or with --launcher local on one machine",
+        )
+    described = _ask("scontrol", "show", "job", "--oneliner", number)
+    found = re.search(r"\sNodeList=(\S+)", described)
+    if found is None:
+        raise AllocationError(f"scontrol tells no nodes of job {number}: {described[:200]}")
+    return Job(number, tuple(_ask("scontrol", "show", "hostnames", found[1]).split()))
+
+
+def check_nodes(job: Job, wanted: int) -> None:
+    """Raise AllocationError unless the job has the nodes that it asked for."""
+    if len(job.nodes) != wanted:
+        raise AllocationError(
+            f"job {job.number} asked for {wanted} node(s) and has {len(job.nodes)}: {', '.join(job.nodes)}"
+        )
+
+
+def prove_nodes(job: Job, site: Site, gpus: int, ports: Sequence[int] = ()) -> tuple[ProvenNode, ...]:
+    """Ask every node of the job, through srun, who it is; each must answer, with its GPUs and its interface.
+
+    `gpus` a node. Raises AllocationError naming the node that fails.
+    """
+    command = [
+        *("srun", f"--nodes={len(job.nodes)}", f"--ntasks={len(job.nodes)}", "--ntasks-per-node=1"),
+        *STEP_FLAGS,
+        *_gres(site, gpus),
+        *(sys.executable, "-m", "anarchy.cluster.node_probe", site.interface, *map(str, ports)),
+    ]
+    answers = [
+        json.loads(line) for line in _run(command, PROBE_TIMEOUT_S).splitlines() if line.startswith("{")
+    ]
+    by_name = {answer["slurm_name"]: answer for answer in answers}
+    proven = []
+    for place, name in enumerate(job.nodes, start=1):
+        alias = f"node{place:02d}"
+        facts = by_name.get(name)
+        if facts is None:
+            raise AllocationError(
+                f"{alias} ({name}) did not answer; {len(answers)} of {len(job.nodes)} nodes did"
+            )
+        if facts["address"] is None:
+            raise AllocationError(
+                f"{alias} ({name}): {facts['address_reason']}; correct `interface` of the site"
+            )
+        if facts["gpus"] < gpus:
+            raise AllocationError(f"{alias} ({name}) has {facts['gpus']} GPUs of this job, not {gpus}")
+        node = Node(alias, name, facts["address"], site.interface)
+        proven.append(
+            ProvenNode(node, {key: facts[key] for key in ("gpus", "driver", "driver_reason", "taken_ports")})
+        )
+    return tuple(proven)
+
+
+def step_command(
+    node: Node, command: Sequence[str], site: Site, *, job_gpus: int, gpus: Sequence[int], chdir: str
+) -> tuple[str, ...]:
+    """Command that runs another one on a node of this job, in the site's container, on these of its GPUs.
+
+    The step is given all `job_gpus` of the node and shown `gpus` alone, so that workers on one node keep
+    apart whatever the container does with the device files.
+    """
+    shown = ("env", f"CUDA_VISIBLE_DEVICES={','.join(map(str, gpus))}") if gpus else ()
+    return (
+        *("srun", "--nodes=1", "--ntasks=1", f"--nodelist={node.slurm_name}", *STEP_FLAGS),
+        f"--chdir={chdir}",
+        *_gres(site, job_gpus),
+        *container_flags(site, chdir),
+        *contained(site, (*shown, *command), chdir),
+    )
+
+
+def container_flags(site: Site, *folders: str) -> tuple[str, ...]:
+    """Flags of srun for a container that Slurm itself starts (Pyxis)."""
+    if site.container.runtime != "pyxis":
+        return ()
+    mounts = (*(f"{folder}:{folder}" for folder in folders), *site.container.mounts)
+    return (f"--container-image={site.container.image}", f"--container-mounts={','.join(mounts)}")
+
+
+def contained(site: Site, command: Sequence[str], *folders: str) -> tuple[str, ...]:
+    """The command inside Apptainer where the site says so."""
+    if site.container.runtime != "apptainer":
+        return tuple(command)
+    binds = (*(f"{folder}:{folder}" for folder in folders), *site.container.mounts)
+    return ("apptainer", "exec", "--nv", "--bind", ",".join(binds), site.container.image, *command)
+
+
+def _gres(site: Site, gpus: int) -> tuple[str, ...]:
+    return (f"--gres={site.gres}:{gpus}",) if gpus else ()
+
+
+def _ask(*command: str) -> str:
+    return _run(command, COMMAND_TIMEOUT_S)
+
+
+def _run(command: Sequence[str], timeout_s: float) -> str:
+    try:
+        done = subprocess.run(list(command), capture_output=True, text=True, timeout=timeout_s, check=False)
+    except FileNotFoundError:
+        raise UserError(
+            f"there is no {command[0]}", where="PATH", remedy="run this where Slurm's commands are installed"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise AllocationError(f"{' '.join(command[:4])} ... did not answer within {timeout_s:g} s") from None
+    if done.returncode != 0:
+        raise AllocationError(f"{' '.join(command[:4])} ... failed: {done.stderr.strip()[-400:]}")
+    return done.stdout
