@@ -12,7 +12,7 @@ PYTEST := $(DRIVER)/python -m pytest
 export PYTHON
 
 .PHONY: help setup reproduce plan doctor test test-unit test-live test-notebooks test-workflow test-setup test-browser \
-	lint format bench bench-estimator bench-client profiles schemas clean distclean
+	lint format bench bench-estimator bench-coverage bench-client profiles schemas clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ bench: bench-estimator bench-client  ## speed, as ratios against a peer in one r
 
 bench-estimator: test-setup  # against arch and SciPy, 4 minutes
 	@$(DRIVER)/python tests/bench/bench_estimator.py
+
+bench-coverage: test-setup  # how often the intervals hold the truth, simulated: 7 minutes
+	@OMP_NUM_THREADS=1 $(DRIVER)/python tests/bench/simulate_coverage.py
 
 bench-client: test-setup  # against aiperf, 7 minutes; builds aiperf's environment
 	@envs/build bench

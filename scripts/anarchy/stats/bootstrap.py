@@ -7,11 +7,9 @@ Romano 1994). Sums over blocks come from prefix sums, so a replicate costs its b
 
 Percentiles over few launches are too narrow (Hesterberg 2015), so the draws of a value are spread between
 launches until their 95 % interval is as wide as Student's (`_spread_as_student`); at other levels it is not
-Student's. How often a nominal 95 % interval holds the truth, simulated 400 times a case on costs with
-autocorrelation 0.5, launches alike or with lognormal levels of 5 and 20 %: 95 to 98 % with three launches,
-95 to 97 % with five, 94 to 96 % with twelve (percentiles alone: 78 to 96, 85 to 98, 91 to 97 %). One launch
-eight times as large as another is held as often. On an M/M/3 queue at load 0.5: three launches 98 %, one run
-94 % with 5,000 windows and 89 % with 2,000; one run of 1,000 windows of AR(1) costs 93 %.
+Student's. How often a nominal 95 % interval holds the truth is simulated by tests/bench/simulate_coverage.py
+(table in docs/benchmarks.md): 93 to 97 % with three launches and more, alike or not; within one run 90 to
+93 % on AR(1) costs, and on a queue 63 % with 30 windows, 88 % with 1,000, 92 % with 5,000.
 
 Every random number hangs on (seed, stream, launch, chunk) alone, so the result does not depend on who
 computes which chunk. The cells of one ladder share the seed, which draws the same launches for all of them,
