@@ -21,6 +21,7 @@ from typing import Any
 
 from anarchy.cli_traces import add_commands, usable_cores
 from anarchy.errors import EXIT_USER_ERROR, UserError
+from anarchy.telemetry import diff
 
 PR_SET_PDEATHSIG = 1
 """Linux: the signal that a process gets when its parent dies."""
@@ -91,6 +92,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add(commands, "claims", _claims, "judge each published claim against the estimates", run)
     _add(commands, "report", _report, "write report.html from estimates, figures and tables", run)
     _add(commands, "summary", _summary, "print every system's plateau, knee and deepest point", run)
+    fingerprints = _add(
+        commands, "fingerprint", diff.run, "compare what two deployments ran on: fingerprint diff A B"
+    )
+    diff.add_arguments(fingerprints)
     _add(commands, "unlock", _unlock, "remove the lock that a killed Snakemake left, unless one still runs")
     return parser
 

@@ -14,7 +14,7 @@ import json
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from anarchy.serving.profiles import write_npz
 from anarchy.serving.spec import DeploymentSpec, RoutingPolicy
 from anarchy.serving.stack import Deployment
 from anarchy.study import Workbench
+from anarchy.telemetry.deployment import recorded
 from anarchy.trace.gates import MACHINE_GATES, evaluate
 from anarchy.trace.reader import CellTrace, read_manifest
 from anarchy.trace.schema import Manifest, WorkerCount, WorkerEntry
@@ -137,15 +138,8 @@ def _measure(
             sitting.start_s = time.monotonic() - started
             session = _Session(plan, folder, deployment, progress, sitting)
             progress.say(f"healthy after {sitting.start_s:.1f} s, {session.prove()}")
-            queue = deque((cell, attempts_at(folder, cell) + 1) for cell in cells)
-            while queue:
-                cell, attempt = queue.popleft()
-                manifest = session.measure(cell, attempt)
-                sitting.cells_s = time.monotonic() - started - sitting.start_s
-                _note_sitting(folder, sitting)
-                if _deserves_another(manifest, attempt, plan.experiment.attempts):
-                    progress.again(cell.cost.wall_s)
-                    queue.append((cell, attempt + 1))
+            with recorded(deployment, folder):
+                session.measure_all(cells, started)
         sitting.stop_s = time.monotonic() - started - sitting.start_s - sitting.cells_s
         _note_sitting(folder, sitting)
     _compress_logs(folder / LOGS_FOLDER)
@@ -268,6 +262,18 @@ class _Session:
         checks = [{**asdict(check), "ok": check.ok} for check in (*test.checks, *test.contrasts)]
         p_value = min(min(check["p_value"], check["p_value_dispatched"]) for check in checks)
         return {"ok": test.ok, "p_value": p_value, "omega": test.omega, "checks": checks}
+
+    def measure_all(self, cells: Sequence[Cell], started: float) -> None:
+        """Measure cells in order, each again where a gate that speaks of the machine fails."""
+        queue = deque((cell, attempts_at(self.folder, cell) + 1) for cell in cells)
+        while queue:
+            cell, attempt = queue.popleft()
+            manifest = self.measure(cell, attempt)
+            self.sitting.cells_s = time.monotonic() - started - self.sitting.start_s
+            _note_sitting(self.folder, self.sitting)
+            if _deserves_another(manifest, attempt, self.plan.experiment.attempts):
+                self.progress.again(cell.cost.wall_s)
+                queue.append((cell, attempt + 1))
 
     def measure(self, cell: Cell, attempt: int) -> Manifest:
         """Measure one cell, seal it, and return its manifest with the verdict of the gates."""

@@ -1,0 +1,67 @@
+"""Searching files for what an anonymiser would take out, before anybody publishes them."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from anarchy.telemetry.alias import Anonymiser
+
+NOT_TEXT = frozenset({".png", ".npz", ".partial"})
+"""Files without words: pictures, tables of numbers, and what was never finished."""
+EXCERPT = 160
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A name, address or secret in a file: where, and what the text should be instead."""
+
+    path: Path
+    place: str
+    clean: str
+
+
+def find_leaks(folder: Path, anonymiser: Anonymiser) -> list[Leak]:
+    """Every text under a folder that the anonymiser would change: names of files, lines, Parquet's strings.
+
+    Reads plain text, gzip and Parquet. Raises `OSError` for what cannot be read: it is not proven clean.
+    """
+    leaks: list[Leak] = []
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        texts = [("its name", name)]
+        if path.is_file() and path.suffix not in NOT_TEXT:
+            texts += _texts(path)
+        for place, text in texts:
+            clean = anonymiser.text(text)
+            if clean != text:
+                leaks.append(Leak(path, place, clean.strip()[:EXCERPT]))
+    return leaks
+
+
+def _texts(path: Path) -> Iterator[tuple[str, str]]:
+    """Every piece of text of a file with its place."""
+    if path.suffix == ".parquet":
+        yield from _strings(path)
+        return
+    data = path.read_bytes()
+    if path.suffix == ".gz":
+        data = gzip.decompress(data)
+    for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), start=1):
+        yield f"line {number}", line
+
+
+def _strings(path: Path) -> Iterator[tuple[str, str]]:
+    table = pq.read_table(path)
+    for key, value in (table.schema.metadata or {}).items():
+        yield f"metadata {key.decode()}", value.decode("utf-8", "replace")
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            for value in column.cast(pa.string()).unique().drop_null().to_pylist():
+                yield f"column {name}", value
