@@ -11,7 +11,7 @@ DRIVER := .envs/driver/bin
 PYTEST := $(DRIVER)/python -m pytest
 export PYTHON
 
-.PHONY: help setup reproduce plan doctor test test-unit test-live test-notebooks test-workflow test-setup test-browser \
+.PHONY: help setup reproduce plan doctor test test-unit test-live test-notebooks test-workflow test-slurm test-setup test-browser lab-up lab-down lab-status \
 	lint format bench bench-estimator bench-coverage bench-client profiles schemas clean distclean
 
 help:  ## this list
@@ -36,7 +36,8 @@ test-setup: setup
 test-browser: test-setup  # without a browser the report's tests are skipped, except in CI
 	@command -v chromium google-chrome >/dev/null || envs/apt-install chromium fonts-dejavu-core || [ -z "$${CI:-}" ]
 
-test: test-browser lint  ## everything below, in order of speed
+test: test-browser lint  ## everything below, in order of speed; Slurm's part only as root
+	@[ "$$(id -u)" -ne 0 ] || slurm/lab/install-packages
 	@$(PYTEST) tests
 
 test-unit: test-setup  ## pure code: unit and property tests, seconds
@@ -51,16 +52,30 @@ test-notebooks: test-setup  ## execute every notebook on a small trace
 test-workflow: test-browser  ## dry runs, bad input, and the report in a real browser
 	@$(PYTEST) tests/workflow
 
+test-slurm: test-setup  ## three real Slurm nodes on this machine: the lab, deployments over nodes (root)
+	@slurm/lab/install-packages
+	@$(PYTEST) tests/slurm
+
+lab-up: setup  ## a real three-node Slurm cluster on this machine, GPUs in name only (root)
+	@slurm/lab/install-packages
+	@$(DRIVER)/python slurm/lab/lab.py up
+
+lab-down:  ## end that cluster and remove what it made
+	@$(DRIVER)/python slurm/lab/lab.py down
+
+lab-status:  ## its processes, nodes and jobs
+	@$(DRIVER)/python slurm/lab/lab.py status || [ $$? -eq 1 ]
+
 lint: test-setup  ## ruff, mypy, snakefmt, notebooks without outputs
-	@$(DRIVER)/ruff check scripts tests
-	@$(DRIVER)/ruff format --check scripts tests
+	@$(DRIVER)/ruff check scripts tests slurm
+	@$(DRIVER)/ruff format --check scripts tests slurm
 	@$(DRIVER)/mypy
 	@$(DRIVER)/snakefmt --check Snakefile workflow/rules
 	@$(DRIVER)/nbstripout --verify notebooks/*.ipynb
 
 format: test-setup  ## bring every file into the project's format
-	@$(DRIVER)/ruff check --fix-only scripts tests
-	@$(DRIVER)/ruff format scripts tests
+	@$(DRIVER)/ruff check --fix-only scripts tests slurm
+	@$(DRIVER)/ruff format scripts tests slurm
 	@$(DRIVER)/snakefmt Snakefile workflow/rules
 	@$(DRIVER)/nbstripout notebooks/*.ipynb
 

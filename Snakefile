@@ -35,6 +35,11 @@ wildcard_constraints:
 localrules:
     all,
     measure,
+    # Minutes on one core: not worth a job on a cluster's GPU nodes.
+    estimate,
+    claims,
+    notebook,
+    report,
 
 
 rule all:

@@ -70,7 +70,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     run = _run_options()
-    _add(commands, "doctor", _doctor, "check this machine and say what is missing and how to get it")
+    checking = _add(
+        commands, "doctor", _doctor, "check this machine and say what is missing and how to get it"
+    )
+    checking.add_argument(
+        "--site", nargs="?", type=Path, const=Path("slurm/site.yaml"), metavar="FILE",
+        help="check the cluster's site file against the live cluster instead (default slurm/site.yaml)",
+    )  # fmt: skip
     planning = _add(commands, "plan", _plan, "print deployments, cells and what they will cost", run)
     planning.add_argument(
         "--cost", action="store_true", help="a row a cell: seconds, requests, disk, GPU-hours"
@@ -145,12 +151,20 @@ def _open(options: argparse.Namespace) -> Any:
     return open_run({key: getattr(options, key) for key in keys if getattr(options, key) is not None})
 
 
-def _doctor(_: argparse.Namespace) -> int:
+def _doctor(options: argparse.Namespace) -> int:
     from anarchy import doctor
 
-    findings = doctor.diagnose()
+    findings = doctor.diagnose() if options.site is None else _site_findings(options.site)
     print(doctor.render(findings))
     return doctor.exit_status(findings)
+
+
+def _site_findings(path: Path) -> Any:
+    from anarchy.cluster import site_check
+    from anarchy.config_files import load_study
+    from anarchy.layout import CONFIG
+
+    return site_check.diagnose(path, load_study(CONFIG))
 
 
 def _plan(options: argparse.Namespace) -> int:

@@ -356,7 +356,13 @@ class _Session:
             launched_at=self.sitting.launched_at,
             duration_s=report.duration_s,
             workers=tuple(
-                WorkerEntry(role=worker.role, index=worker.index, instance_id=str(worker.instance_id))
+                WorkerEntry(
+                    role=worker.role,
+                    index=worker.index,
+                    instance_id=str(worker.instance_id),
+                    node=worker.seat.node.alias,
+                    gpus=worker.seat.gpus,
+                )
                 for worker in self.deployment.workers
             ),
             versions=dict(self.deployment.versions),

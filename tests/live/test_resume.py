@@ -143,7 +143,7 @@ def refuses_damaged_traces(results: Path) -> None:
             traces[0].unlink()
         else:
             traces[0].write_bytes(content)
-        estimate = [sys.executable, "-m", "anarchy.cli", "estimate", "equilibrium", MODEL, "1p2d"]
+        estimate = [sys.executable, "-m", "anarchy.cli", "system", "equilibrium", MODEL, "1p2d"]
         options = ["--tier", "smoke", "--results", str(results)]
         done = subprocess.run([*estimate, *options], cwd=PROJECT, capture_output=True, text=True, timeout=60)
         assert done.returncode == 2, done.stderr

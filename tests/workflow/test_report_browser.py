@@ -15,7 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "notebooks"))
 from synthetic_estimates import write_results
 
-from anarchy import report
+from anarchy import figures, report
 from anarchy.layout import Layout
 from anarchy.tables import load_systems
 
@@ -107,7 +107,7 @@ def test_page_is_whole_silent_and_fits(opened: tuple[Any, list[str]]) -> None:
     page, faults = opened
     assert faults == []
     images = page.evaluate("[...document.images].map(i => [i.complete, i.naturalWidth, i.alt.length])")
-    assert len(images) == 1 + 3 * 3
+    assert len(images) == 1 + 3 * len(figures.NAMES)
     assert all(complete and width > 0 and words > 60 for complete, width, words in images)
     sizes = page.evaluate(
         "(e => [e.scrollWidth, document.body.scrollWidth, e.clientWidth])(document.documentElement)"

@@ -18,7 +18,7 @@ from anarchy.serving.hosts import Node
 
 COMMAND_TIMEOUT_S = 60.0
 PROBE_TIMEOUT_S = 120.0
-STEP_FLAGS = ("--overlap", "--export=ALL", "--kill-on-bad-exit=1", "--unbuffered")
+STEP_FLAGS = ("--overlap", "--mem=0", "--export=ALL", "--kill-on-bad-exit=1", "--unbuffered")
 """Flags of every step: beside other steps, with the caller's environment, and gone with its task."""
 
 
@@ -111,8 +111,8 @@ def step_command(
 ) -> tuple[str, ...]:
     """Command that runs another one on a node of this job, in the site's container, on these of its GPUs.
 
-    The step is given all `job_gpus` of the node and shown `gpus` alone, so that workers on one node keep
-    apart whatever the container does with the device files.
+    The step is given all `job_gpus` of the node and shown `gpus` alone: steps that overlap and ask for a part
+    each get the same part (seen with Slurm 22.05), and steps that do not overlap wait for one another.
     """
     shown = ("env", f"CUDA_VISIBLE_DEVICES={','.join(map(str, gpus))}") if gpus else ()
     return (

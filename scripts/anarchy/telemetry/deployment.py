@@ -15,7 +15,7 @@ from anarchy.telemetry.gpu import GpuNode
 from anarchy.telemetry.node import node_facts
 from anarchy.telemetry.recorder import Recorder, deployment_sources, recording_folder
 
-STEP = ("srun", "--overlap", "--unbuffered", "--ntasks-per-node=1")
+STEP = ("srun", "--overlap", "--mem=0", "--unbuffered", "--ntasks-per-node=1")
 
 
 @contextmanager

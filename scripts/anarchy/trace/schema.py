@@ -157,6 +157,10 @@ class WorkerEntry(_Strict):
     index: int = Field(ge=0)
     instance_id: str
     """The serving stack's own 64-bit identity, as text."""
+    node: str = "node01"
+    """Alias of the machine that it ran on."""
+    gpus: tuple[int, ...] = ()
+    """Indices of its GPUs there; none for an engine on one machine without GPUs."""
 
 
 class Seal(_Strict):
