@@ -1,4 +1,4 @@
-"""Deployments over the lab's nodes, by `snakemake --profile slurm`: real Slurm, Dynamo and etcd, mock engines."""
+"""Deployments over the nodes of the lab, by `snakemake --profile slurm`: real Slurm, Dynamo and etcd."""
 
 from __future__ import annotations
 
