@@ -48,7 +48,8 @@ from rich.table import Table
 from scipy.signal import lfilter
 from scipy.stats import binomtest
 
-from anarchy.stats.bootstrap import MIN_LAUNCHES, block_length, bootstrap_ratios, resampled_sums
+from anarchy.stats.bootstrap import block_length, bootstrap_ratios, resampled_sums
+from anarchy.stats.launches import MIN_LAUNCHES
 
 FloatArray = NDArray[np.float64]
 Simulate = Callable[[np.random.Generator, tuple[int, int, int]], tuple[FloatArray, FloatArray]]

@@ -9,7 +9,7 @@ import pytest
 from arch.bootstrap import StationaryBootstrap, optimal_block_length
 from scipy import stats
 
-from anarchy.stats import bootstrap
+from anarchy.stats import bootstrap, launches
 from anarchy.stats.bootstrap import (
     block_length,
     bootstrap_mean,
@@ -150,11 +150,11 @@ def test_spread_between_launches_is_students(n_launches):
 
 def test_launches_of_unequal_size_have_fewer_degrees_of_freedom():
     equal = stats.t.ppf(0.975, 4) / stats.norm.ppf(0.975) * (5 / 4) ** 0.5
-    assert bootstrap._student_width(np.full(5, 70)) == pytest.approx(equal)
-    assert bootstrap._student_width(np.array([70, 71, 69, 70, 70])) == pytest.approx(equal, rel=1e-3)
-    three = bootstrap._student_width(np.full(3, 70))
-    assert equal < bootstrap._student_width(np.array([1, 1, 1, 4, 8])) < three
-    assert three < bootstrap._student_width(np.array([1000, 10, 10])) < 50.0
+    assert launches._student_width(np.full(5, 70)) == pytest.approx(equal)
+    assert launches._student_width(np.array([70, 71, 69, 70, 70])) == pytest.approx(equal, rel=1e-3)
+    three = launches._student_width(np.full(3, 70))
+    assert equal < launches._student_width(np.array([1, 1, 1, 4, 8])) < three
+    assert three < launches._student_width(np.array([1000, 10, 10])) < 50.0
 
 
 def test_values_that_are_not_positive_are_spread_on_their_own_scale():
@@ -365,7 +365,7 @@ def test_a_cell_that_lacks_a_launch_still_draws_the_others_together():
         other = draws(lacking, 1)
         assert np.corrcoef(whole.draws, other.draws)[0, 1] > 0.8
         assert other.n_launches == 5
-    counts = bootstrap._launch_counts([100] * 5, [1, 2, 3, 4, 5], 6, 4000, 0)
+    counts = launches.launch_counts([100] * 5, [1, 2, 3, 4, 5], 6, 4000, 0)
     assert (counts.sum(axis=1) == 5).all()
     np.testing.assert_allclose(counts.mean(axis=0), 1.0, atol=0.06)
 

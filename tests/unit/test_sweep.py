@@ -11,8 +11,10 @@ from trace_samples import sealed
 
 from anarchy.layout import cell_directory
 from anarchy.plan import Cell
+from anarchy.session import attempts_at
+from anarchy.sittings import SITTINGS_FILE, Sitting, note_sitting, read_sittings
 from anarchy.study import open_run
-from anarchy.sweep import SITTINGS_FILE, Sitting, _note_sitting, attempts_at, is_open, read_sittings
+from anarchy.sweep import is_open
 from anarchy.trace.schema import GateResult
 from anarchy.trace.state import set_aside
 
@@ -56,9 +58,9 @@ def test_attempts_are_counted_over_sittings_and_only_under_this_plan(tmp_path: P
 
 def test_a_sitting_that_was_killed_is_known_up_to_its_last_cell(tmp_path: Path):
     sitting = Sitting("2026-01-01T00:00:00+00:00", "plan")
-    _note_sitting(tmp_path, sitting)
-    _note_sitting(tmp_path, replace(sitting, start_s=4.0, cells_s=30.0, sealed=2))
-    _note_sitting(tmp_path, Sitting("2026-01-02T00:00:00+00:00", "another plan", cells_s=99.0))
+    note_sitting(tmp_path, sitting)
+    note_sitting(tmp_path, replace(sitting, start_s=4.0, cells_s=30.0, sealed=2))
+    note_sitting(tmp_path, Sitting("2026-01-02T00:00:00+00:00", "another plan", cells_s=99.0))
     with (tmp_path / SITTINGS_FILE).open("a") as file:
         file.write(json.dumps({"plan_hash": "plan"})[:-3])
     found = read_sittings(tmp_path, "plan")

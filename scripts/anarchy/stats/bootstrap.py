@@ -5,11 +5,10 @@ more launches each replicate draws launches with replacement; with fewer it keep
 `within-run`. Inside a launch, blocks start anywhere, have geometric lengths and wrap round (Politis and
 Romano 1994). Sums over blocks come from prefix sums, so a replicate costs its blocks and not its windows.
 
-Percentiles over few launches are too narrow (Hesterberg 2015), so the draws of a value are spread between
-launches until their 95 % interval is as wide as Student's (`_spread_as_student`); at other levels it is not
-Student's. How often a nominal 95 % interval holds the truth is simulated by tests/bench/simulate_coverage.py
-(table in docs/benchmarks.md): 93 to 97 % with three launches and more, alike or not; within one run 90 to
-93 % on AR(1) costs, and on a queue 63 % with 30 windows, 88 % with 1,000, 92 % with 5,000.
+Over few launches the draws are spread as wide as Student's interval (`launches.spread_as_student`). How often
+a nominal 95 % interval holds the truth is simulated by tests/bench/simulate_coverage.py (table in
+docs/benchmarks.md): 93 to 97 % with three launches and more, alike or not; within one run 90 to 93 % on AR(1)
+costs, and on a queue 63 % with 30 windows, 88 % with 1,000, 92 % with 5,000.
 
 Every random number hangs on (seed, stream, launch, chunk) alone, so the result does not depend on who
 computes which chunk. The cells of one ladder share the seed, which draws the same launches for all of them,
@@ -25,20 +24,15 @@ from math import ceil, log1p, sqrt
 import numpy as np
 from arch.bootstrap import optimal_block_length
 from numpy.typing import NDArray
-from scipy.special import ndtri, stdtrit
 
 from .intervals import FloatArray, Kind, Resampled
+from .launches import launch_counts, resamples_launches, spread_as_student
 
 IntArray = NDArray[np.int64]
 
-MIN_LAUNCHES = 3
-MIN_EFFECTIVE = 2.0  # effective number of launches below which one of them is nearly alone
 _MIN_SERIES = 16  # below this the automatic block length has nothing to estimate from
 _CHUNK = 1 << 16  # blocks a thread holds at once: 512 KiB an array, so that they stay in its cache
 _COUNT_CHUNK = 1 << 22  # counts a thread holds at once in a quantile's bootstrap
-# What is kept of the spread inside launches where launches are resampled: a launch's mean carries its own
-# noise already, so all of it would count twice; none would leave a few values to take percentiles of.
-_WITHIN = 1.0 / 3.0
 
 
 def block_length(series: FloatArray) -> float:
@@ -101,7 +95,7 @@ def bootstrap_ratios(
             ids=present,
             of=of,
         )
-    times = _launch_counts([launch.shape[1] for launch in launches], present, of, replicates, seed)
+    times = launch_counts([launch.shape[1] for launch in launches], present, of, replicates, seed)
     out = {}
     for ratio, (over, under) in ratios.items():
         a, b = used.index(over), used.index(under)
@@ -166,7 +160,7 @@ def bootstrap_quantile(
     kept, present = _launches([launches])
     lengths = [block_length(launch[0]) for launch in kept]
     sizes = [launch.shape[1] for launch in kept]
-    times = _launch_counts(sizes, present, len(launches), replicates, seed)
+    times = launch_counts(sizes, present, len(launches), replicates, seed)
     if not kept:
         return _resampled(float("nan"), np.full(replicates, np.nan), kept, lengths, times)
     pooled = np.concatenate([launch[0] for launch in kept])
@@ -210,7 +204,7 @@ def resampled_sums(
     k = launches[0].shape[0]
     present = list(range(len(launches))) if ids is None else list(ids)
     sizes = [launch.shape[1] for launch in launches]
-    times = _launch_counts(sizes, present, max(present) + 1 if of is None else of, replicates, seed)
+    times = launch_counts(sizes, present, max(present) + 1 if of is None else of, replicates, seed)
     out = np.zeros((k, replicates))
     for l, (launch, mean_length) in enumerate(zip(launches, block_lengths, strict=True)):
         owner = np.repeat(np.arange(replicates), times[:, l])
@@ -302,40 +296,6 @@ def _weighted_quantile(ordered: FloatArray, counts: NDArray[np.int32], q: float)
     return np.asarray(below + (rank - low) * (above - below), dtype=np.float64)
 
 
-def _launch_counts(
-    sizes: Sequence[int], present: Sequence[int], of: int, replicates: int, seed: int
-) -> IntArray:
-    """How often each replicate takes each of the launches that are present, of those of a ladder: (B, L).
-
-    A replicate is an endless list of launches, the same for every cell of a ladder. A cell takes from its
-    front as many as it has, of those that it has: so cells with the same launches draw the same ones, and a
-    cell that lacks one stays as close to the others as it can.
-    """
-    counts = np.ones((replicates, len(present)), dtype=np.int64)
-    if not _resamples_launches(sizes):
-        return counts
-    counts[:] = 0
-    place = np.full(of, -1)
-    place[list(present)] = np.arange(len(present))
-    open_draws = np.full(replicates, len(present))
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
-    while open_draws.any():
-        drawn = place[rng.integers(0, of, replicates)]
-        rows = np.flatnonzero((drawn >= 0) & (open_draws > 0))
-        counts[rows, drawn[rows]] += 1
-        open_draws[rows] -= 1
-    return counts
-
-
-def _resamples_launches(sizes: Sequence[int]) -> bool:
-    """Whether there are launches enough to resample: three, and none so large that it is nearly alone.
-
-    The second is asked of the effective number of launches, 1 / sum of squared shares of the windows.
-    """
-    shares = np.asarray(sizes, dtype=np.float64) / max(sum(sizes), 1)
-    return len(sizes) >= MIN_LAUNCHES and 1.0 / float((shares**2).sum()) >= MIN_EFFECTIVE
-
-
 def _generator(seed: int, stream: int, launch: int, chunk: int) -> np.random.Generator:
     # A spawn key, because a list of integers as seed is padded with zeros: [5] would be [5, 0, 0, 0].
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1, stream, launch, chunk)))
@@ -360,9 +320,9 @@ def _resampled(
     value: float, draws: FloatArray, launches: Sequence[FloatArray], lengths: Sequence[float], times: IntArray
 ) -> Resampled:
     sizes = np.array([launch.shape[1] for launch in launches])
-    kind: Kind = "across-launches" if _resamples_launches(sizes.tolist()) else "within-run"
+    kind: Kind = "across-launches" if resamples_launches(sizes.tolist()) else "within-run"
     if kind == "across-launches":
-        draws = _spread_as_student(value, draws, times, sizes)
+        draws = spread_as_student(value, draws, times, sizes)
     elif all(launch.shape[1] < 2 for launch in launches):
         draws = np.full(draws.size, np.nan)  # one window resamples to itself: no spread is no knowledge
     return Resampled(
@@ -373,37 +333,6 @@ def _resampled(
         n_windows=sum(launch.shape[1] for launch in launches),
         block_length=float(np.mean(lengths)) if lengths else float("nan"),
     )
-
-
-def _spread_as_student(value: float, draws: FloatArray, times: IntArray, sizes: IntArray) -> FloatArray:
-    """The draws with a spread between launches as wide as Student's 95 % interval over the launches.
-
-    Log draws about the log value are split into a part linear in how often each launch was drawn and a rest.
-    The first is scaled to Student's width, the rest keeps `_WITHIN`. The factors depend on the sizes alone
-    and the split is linear, so products of ratios from one call stay what they were, and what cells share of
-    their launches still cancels in their quotient. A value or a draw that is not positive is treated on its
-    own scale. Shapes: draws (B,), times (B, L), sizes (L,). Source: ours.
-    """
-    if not np.isfinite(draws).all():
-        return draws
-    positive = value > 0.0 and bool((draws > 0.0).all())
-    away = np.log(draws / value) if positive else draws - value
-    counts = times - 1.0
-    between = counts @ np.linalg.lstsq(counts, away, rcond=None)[0]
-    moved = _student_width(sizes) * between + _WITHIN * (away - between)
-    return np.asarray(value * np.exp(moved) if positive else value + moved, dtype=np.float64)
-
-
-def _student_width(sizes: IntArray) -> float:
-    """Half width of Student's 95 % interval over launches in units of the percentile bootstrap's.
-
-    It is t(L - 1) / z times sqrt(L / (L - 1)) where launches are equally large. Otherwise the deviations from
-    a mean weighted by size have the expectation and the degrees of freedom (Satterthwaite 1946) used here.
-    """
-    w = sizes / sizes.sum()
-    w2, w3 = float((w**2).sum()), float((w**3).sum())
-    freedom = (1.0 - w2) ** 2 / (w2**2 + w2 - 2.0 * w3)
-    return float(stdtrit(freedom, 0.975) / ndtri(0.975) / sqrt(1.0 - w2))
 
 
 def _divide(over: FloatArray, under: FloatArray) -> FloatArray:

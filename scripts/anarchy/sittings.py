@@ -1,0 +1,56 @@
+"""What each start of a deployment's stack took, remembered beside its cells."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from anarchy.trace.writer import disk_errors
+
+SITTINGS_FILE = "sittings.jsonl"
+"""What each start of a deployment's stack took, a line after each cell; beside deployment.json."""
+
+
+@dataclass
+class Sitting:
+    """One start of the stack: wall seconds that were and were not spent measuring, and cells sealed."""
+
+    launched_at: str
+    plan_hash: str
+    start_s: float = 0.0
+    cells_s: float = 0.0
+    stop_s: float = 0.0
+    sealed: int = 0
+
+    @property
+    def wall_s(self) -> float:
+        """Wall seconds of the whole sitting."""
+        return self.start_s + self.cells_s + self.stop_s
+
+
+def note_sitting(folder: Path, sitting: Sitting) -> None:
+    """Append where a sitting stands; the last line of each start counts, so a kill loses one cell's time."""
+    with disk_errors(folder), (folder / SITTINGS_FILE).open("a", encoding="utf-8") as file:
+        file.write(json.dumps({**asdict(sitting), "wall_s": sitting.wall_s}) + "\n")
+
+
+def read_sittings(folder: Path, plan_hash: str) -> list[dict[str, Any]]:
+    """Every start of a deployment under this plan, in order; a line that was cut off is left out."""
+    path = folder / SITTINGS_FILE
+    latest: dict[str, dict[str, Any]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            sitting = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if sitting.get("plan_hash") == plan_hash:
+            latest[sitting["launched_at"]] = sitting
+    return list(latest.values())
+
+
+def utc(wall_clock: float) -> str:
+    """A time of the wall clock as ISO 8601, UTC, to milliseconds."""
+    return datetime.datetime.fromtimestamp(wall_clock, datetime.UTC).isoformat(timespec="milliseconds")
