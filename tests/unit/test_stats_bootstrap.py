@@ -9,7 +9,8 @@ import pytest
 from arch.bootstrap import StationaryBootstrap, optimal_block_length
 from scipy import stats
 
-from anarchy.stats import bootstrap, launches
+from anarchy.stats import bootstrap
+from anarchy.stats import launches as upper
 from anarchy.stats.bootstrap import (
     block_length,
     bootstrap_mean,
@@ -150,11 +151,11 @@ def test_spread_between_launches_is_students(n_launches):
 
 def test_launches_of_unequal_size_have_fewer_degrees_of_freedom():
     equal = stats.t.ppf(0.975, 4) / stats.norm.ppf(0.975) * (5 / 4) ** 0.5
-    assert launches._student_width(np.full(5, 70)) == pytest.approx(equal)
-    assert launches._student_width(np.array([70, 71, 69, 70, 70])) == pytest.approx(equal, rel=1e-3)
-    three = launches._student_width(np.full(3, 70))
-    assert equal < launches._student_width(np.array([1, 1, 1, 4, 8])) < three
-    assert three < launches._student_width(np.array([1000, 10, 10])) < 50.0
+    assert upper._student_width(np.full(5, 70)) == pytest.approx(equal)
+    assert upper._student_width(np.array([70, 71, 69, 70, 70])) == pytest.approx(equal, rel=1e-3)
+    three = upper._student_width(np.full(3, 70))
+    assert equal < upper._student_width(np.array([1, 1, 1, 4, 8])) < three
+    assert three < upper._student_width(np.array([1000, 10, 10])) < 50.0
 
 
 def test_values_that_are_not_positive_are_spread_on_their_own_scale():
@@ -317,7 +318,7 @@ def test_quantile_draws_are_quantiles_of_the_resamples(q):
 
 
 def test_quantile_over_launches_pools_what_was_drawn(monkeypatch):
-    monkeypatch.setattr(bootstrap, "_spread_as_student", lambda value, draws, times, sizes: draws)
+    monkeypatch.setattr(bootstrap, "spread_as_student", lambda value, draws, times, sizes: draws)
     launches = [np.full(n, level) for n, level in ((100, 1.0), (200, 2.0), (50, 9.0))]
     result = bootstrap_quantile(launches, 0.5, replicates=500)
     assert (result.kind, result.n_launches, result.n_windows) == ("across-launches", 3, 350)
@@ -365,7 +366,7 @@ def test_a_cell_that_lacks_a_launch_still_draws_the_others_together():
         other = draws(lacking, 1)
         assert np.corrcoef(whole.draws, other.draws)[0, 1] > 0.8
         assert other.n_launches == 5
-    counts = launches.launch_counts([100] * 5, [1, 2, 3, 4, 5], 6, 4000, 0)
+    counts = upper.launch_counts([100] * 5, [1, 2, 3, 4, 5], 6, 4000, 0)
     assert (counts.sum(axis=1) == 5).all()
     np.testing.assert_allclose(counts.mean(axis=0), 1.0, atol=0.06)
 
