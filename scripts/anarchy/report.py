@@ -356,11 +356,21 @@ def _deployments(systems: Sequence[System], run_info: Mapping[str, Any]) -> list
                     "cells": found.get("cells_s"),
                     "stop": found.get("stop_s"),
                     "measured": found.get("wall_s"),
+                    "measuring": found.get("measuring_s"),
+                    "idle_gpu_hours": _idle_gpu_hours(found),
                     "predicted": predicted.get("/".join((*system.key, str(policy), str(found["trial"])))),
                     "routing_test": verdict + p_value,
                 }
             )
     return rows
+
+
+def _idle_gpu_hours(deployment: Mapping[str, Any]) -> float | None:
+    """GPU-hours held while nothing was measured: start, load, warm-up, drain, stop; None without GPUs."""
+    gpus, wall_s = deployment.get("gpus") or 0, deployment.get("wall_s")
+    if not gpus or wall_s is None:
+        return None
+    return float(gpus * (wall_s - deployment["measuring_s"]) / 3600.0)
 
 
 def _versions(systems: Sequence[System], run_info: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -119,7 +119,10 @@ def estimate_system(
         "pool": plans[0].pool,
         "workloads": workloads,
         "versions": manifests[0].versions,
-        "deployments": [_describe(plan, summary) for plan, summary in zip(plans, summaries, strict=True)],
+        "deployments": [
+            _describe(plan, summary, [m for m in manifests if m.launch == plan.trial])
+            for plan, summary in zip(plans, summaries, strict=True)
+        ],
         "deviations": deviations(plans, manifests),
     }
     cells = pd.DataFrame(rows).sort_values(["workload", "concurrency"], ignore_index=True)
@@ -201,10 +204,13 @@ def _growth(
     return {"from": plateau[-1], "to": deepest, **grown}
 
 
-def _describe(plan: DeploymentPlan, summary: dict[str, Any]) -> dict[str, Any]:
+def _describe(plan: DeploymentPlan, summary: dict[str, Any], cells: Sequence[Manifest]) -> dict[str, Any]:
+    """What a deployment took, wall seconds; `measuring_s` is the part spent in measure phases that count."""
     sittings = summary["sittings"]
     return {
         "trial": plan.trial,
+        "measuring_s": sum((cell.client.get("measure_s") or 0.0) * cell.dilation for cell in cells),
+        "gpus": sum(len(worker.gpus) for worker in cells[0].workers),
         "predicted_s": plan.wall_s,
         "routing_test": summary["routing_test"],
         "sittings": len(sittings),
