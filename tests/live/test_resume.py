@@ -134,7 +134,7 @@ def refuses_damaged_traces(results: Path) -> None:
     damages = {
         "truncated or edited": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
         "does not match its seal": whole[:middle],
-        "the trace is gone": None,
+        "there is no trace": None,
     }
     system = results / f"smoke/estimates/equilibrium/{MODEL}_1p2d/system.json"
     before = system.read_bytes()
