@@ -171,7 +171,7 @@ def _plan(options: argparse.Namespace) -> int:
     from anarchy import plan_table
 
     bench = _open(options)
-    print(plan_table.render(bench.deployments, cells=options.cost))
+    print(plan_table.render(bench.deployments, cells=options.cost, site=bench.site))
     return 0
 
 

@@ -8,19 +8,26 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from anarchy.cluster.job import gpu_hours, minutes, nodes_of
+from anarchy.cluster.site import Site
 from anarchy.plan import DeploymentPlan
 from anarchy.progress import clock
 
 SIMULATED = "mocker"
 
 
-def render(deployments: Sequence[DeploymentPlan], *, cells: bool = False) -> str:
-    """A row a deployment, or with ``cells`` a row a cell in the order of measuring, and the totals."""
+def render(deployments: Sequence[DeploymentPlan], *, cells: bool = False, site: Site | None = None) -> str:
+    """A row a deployment, or with ``cells`` a row a cell in the order of measuring, and the totals.
+
+    With ``site``, what the jobs are predicted to hold there as well.
+    """
     table = _cell_table(deployments) if cells else _deployment_table(deployments)
     out = io.StringIO()
     console = Console(file=out, width=120, highlight=False)
     console.print(table)
     console.print(totals(deployments))
+    if site is not None:
+        console.print(jobs(deployments, site))
     return out.getvalue().rstrip()
 
 
@@ -32,6 +39,17 @@ def totals(deployments: Sequence[DeploymentPlan]) -> str:
         f"{len(deployments)} deployments, {len(cells)} cells, {clock(wall)} one after the other, "
         f"{sum(cell.cost.requests for cell in cells):,} requests, "
         f"{sum(cell.cost.disk_bytes for cell in cells) / 1e6:.0f} MB, {_gpu_hours(deployments)}"
+    )
+
+
+def jobs(deployments: Sequence[DeploymentPlan], site: Site) -> str:
+    """One line: jobs, the most nodes of one, GPU-hours held, and the longest time limit."""
+    hours = sum(gpu_hours(site, deployment) for deployment in deployments)
+    most = max((nodes_of(site, deployment) for deployment in deployments), default=0)
+    longest = max((minutes(site, deployment) for deployment in deployments), default=0)
+    return (
+        f"on partition {site.partition}: {len(deployments)} jobs of up to {most} nodes with {site.gpus_per_node} "
+        f"GPUs, {hours:.1f} GPU-hours held, time limits up to {longest} min"
     )
 
 

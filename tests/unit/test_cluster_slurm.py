@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 
+from anarchy import plan_table
 from anarchy.cluster import node_probe
 from anarchy.cluster.job import job_resources, minutes
 from anarchy.cluster.site import EXAMPLE, Container, Site, load_site
 from anarchy.cluster.slurm import AllocationError, Job, check_nodes, current_job, prove_nodes, step_command
 from anarchy.errors import UserError
+from anarchy.plan import DeploymentPlan
 from anarchy.serving.hosts import Node
 from anarchy.study import open_run
 
@@ -200,3 +202,17 @@ def test_the_probe_tells_address_gpus_and_taken_ports(monkeypatch: pytest.Monkey
     assert address is None
     assert "lo" in why
     assert node_probe.allocated_gpus({"CUDA_VISIBLE_DEVICES": "NoDevFiles"}) == 0
+
+
+def test_a_plan_tells_what_its_jobs_hold():
+    plans = open_run({}).deployments
+    told = plan_table.render(plans, site=SITE)
+    assert "3 jobs of up to 3 nodes with 8 GPUs" in told
+    held = sum((3, 3, 2)[i] * 8 * plan.wall_s / 3600 for i, plan in enumerate(sorted(plans, key=order_of)))
+    assert f"{held:.1f} GPU-hours held" in told
+    assert "GPU-hours held" not in plan_table.render(plans)
+
+
+def order_of(plan: DeploymentPlan) -> bool:
+    """Those that take three nodes first."""
+    return plan.key[1:3] == ("llama-3.1-70b", "1p2d")

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from anarchy.cluster.job import nodes_of
 from anarchy.cluster.site import Site
 from anarchy.cluster.slurm import check_nodes, current_job, prove_nodes, step_command
 from anarchy.plan import DeploymentPlan
-from anarchy.serving.hosts import HERE, Node, nodes_needed
+from anarchy.serving.hosts import HERE, Node
 from anarchy.serving.placement import ProcessPlan
 from anarchy.serving.spec import default_dynamo_python
 from anarchy.serving.stack import Launcher, here
@@ -45,8 +46,7 @@ def allocate(
     """
     if site is None:
         return Allocation()
-    workers = plan.topology.prefill + plan.topology.decode
-    wanted = nodes_needed(workers, plan.model.tensor_parallel, site.gpus_per_node)
+    wanted = nodes_of(site, plan)
     job = current_job()
     check_nodes(job, wanted)
     tell(f"job {job.number}: asking {wanted} node(s) who they are")

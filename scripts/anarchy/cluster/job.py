@@ -21,8 +21,7 @@ def job_resources(site: Site, plan: DeploymentPlan) -> dict[str, Any]:
     `mpi: srun` makes the executor run the rule's shell on the first node, outside any step: inside a step a
     nested `srun` would quietly stay on one node. `tasks_per_gpu: 0` keeps it from asking for a task a GPU.
     """
-    workers = plan.topology.prefill + plan.topology.decode
-    nodes = nodes_needed(workers, plan.model.tensor_parallel, site.gpus_per_node)
+    nodes = nodes_of(site, plan)
     per_node = 1 if nodes > 1 else 2  # the executor refuses an mpi job of one task
     resources: dict[str, Any] = {
         "nodes": nodes,
@@ -41,6 +40,17 @@ def job_resources(site: Site, plan: DeploymentPlan) -> dict[str, Any]:
     if site.qos:
         resources["qos"] = site.qos
     return resources
+
+
+def gpu_hours(site: Site, plan: DeploymentPlan) -> float:
+    """GPU-hours that a deployment's job is predicted to hold: all GPUs of its nodes, start and stop included."""
+    return nodes_of(site, plan) * site.gpus_per_node * plan.wall_s / 3600.0
+
+
+def nodes_of(site: Site, plan: DeploymentPlan) -> int:
+    """Nodes of a deployment's job."""
+    workers = plan.topology.prefill + plan.topology.decode
+    return nodes_needed(workers, plan.model.tensor_parallel, site.gpus_per_node)
 
 
 def minutes(site: Site, plan: DeploymentPlan) -> int:
