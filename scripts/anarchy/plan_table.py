@@ -48,8 +48,8 @@ def jobs(deployments: Sequence[DeploymentPlan], site: Site) -> str:
     most = max((nodes_of(site, deployment) for deployment in deployments), default=0)
     longest = max((minutes(site, deployment) for deployment in deployments), default=0)
     return (
-        f"on partition {site.partition}: {len(deployments)} jobs of up to {most} nodes with {site.gpus_per_node} "
-        f"GPUs, {hours:.1f} GPU-hours held, time limits up to {longest} min"
+        f"on partition {site.partition}: {len(deployments)} jobs of up to {most} nodes with "
+        f"{site.gpus_per_node} GPUs, {hours:.1f} GPU-hours held, time limits up to {longest} min"
     )
 
 

@@ -43,7 +43,7 @@ def job_resources(site: Site, plan: DeploymentPlan) -> dict[str, Any]:
 
 
 def gpu_hours(site: Site, plan: DeploymentPlan) -> float:
-    """GPU-hours that a deployment's job is predicted to hold: all GPUs of its nodes, start and stop included."""
+    """GPU-hours that a deployment's job will hold: all GPUs of its nodes, start and stop included."""
     return nodes_of(site, plan) * site.gpus_per_node * plan.wall_s / 3600.0
 
 
