@@ -10,6 +10,7 @@ from typing import Any, Literal
 from anarchy.cluster.job import nodes_of
 from anarchy.cluster.site import Site
 from anarchy.cluster.slurm import check_nodes, current_job, prove_nodes, step_command
+from anarchy.errors import UserError
 from anarchy.plan import DeploymentPlan
 from anarchy.serving.hosts import HERE, Node
 from anarchy.serving.placement import ProcessPlan
@@ -46,6 +47,13 @@ def allocate(
     """
     if site is None:
         return Allocation()
+    if site.container.runtime != "none":
+        raise UserError(
+            f"key 'container.runtime': {site.container.runtime} is not built yet: frontends and the version check "
+            "would run outside the image",
+            where="slurm/site.yaml",
+            remedy="set runtime: none and serving_python to an environment on a folder that all nodes see",
+        )
     wanted = nodes_of(site, plan)
     job = current_job()
     check_nodes(job, wanted)
