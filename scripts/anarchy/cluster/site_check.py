@@ -105,7 +105,7 @@ def reach(site: Site, nodes: int) -> Finding:
 
 
 def serving(site: Site) -> Finding:
-    """The container's image, or the Python of the serving stack, can be read."""
+    """The Python of the serving stack can be run; containers are not built yet."""
     container = site.container
     if container.runtime == "none":
         python = Path(site.serving_python) if site.serving_python else default_dynamo_python()
