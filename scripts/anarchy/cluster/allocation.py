@@ -49,7 +49,7 @@ def allocate(
         return Allocation()
     if site.container.runtime != "none":
         raise UserError(
-            f"key 'container.runtime': {site.container.runtime} is not built yet: frontends and version check "
+            f"key 'container.runtime': {site.container.runtime} is not built yet: frontends and versions "
             "would run outside the image",
             where="slurm/site.yaml",
             remedy="set runtime: none and serving_python to an environment on a folder that all nodes see",
