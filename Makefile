@@ -11,7 +11,7 @@ DRIVER := .envs/driver/bin
 PYTEST := $(DRIVER)/python -m pytest
 export PYTHON
 
-.PHONY: help setup reproduce plan doctor test test-unit test-live test-notebooks test-workflow test-slurm test-setup test-browser lab-up lab-down lab-status \
+.PHONY: help setup reproduce plan doctor test test-unit test-live test-notebooks test-workflow test-slurm test-faults test-setup test-browser lab-up lab-down lab-status \
 	lint format bench bench-estimator bench-coverage bench-client profiles schemas clean distclean
 
 help:  ## this list
@@ -38,7 +38,7 @@ test-browser: test-setup  # without a browser the report's tests are skipped, ex
 
 test: test-browser lint  ## everything below, in order of speed; Slurm's part only as root
 	@[ "$$(id -u)" -ne 0 ] || slurm/lab/install-packages
-	@$(PYTEST) tests
+	@$(PYTEST) -m "not nightly" tests
 
 test-unit: test-setup  ## pure code: unit and property tests, seconds
 	@$(PYTEST) tests/unit tests/property
@@ -54,7 +54,11 @@ test-workflow: test-browser  ## dry runs, bad input, and the report in a real br
 
 test-slurm: test-setup  ## three real Slurm nodes on this machine: the lab, deployments over nodes (root)
 	@slurm/lab/install-packages
-	@$(PYTEST) tests/slurm
+	@$(PYTEST) -m "not nightly" tests/slurm
+
+test-faults: test-setup  ## every fault on the lab, 25 minutes: for a nightly run (root)
+	@slurm/lab/install-packages
+	@$(PYTEST) tests/slurm/test_faults.py
 
 lab-up: setup  ## a real three-node Slurm cluster on this machine, GPUs in name only (root)
 	@slurm/lab/install-packages

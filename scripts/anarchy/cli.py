@@ -7,6 +7,7 @@ nobody reads what is printed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import dataclasses
 import functools
@@ -14,12 +15,14 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from anarchy.cli_traces import add_commands, usable_cores
+from anarchy.cluster.driver import FAILED
 from anarchy.errors import EXIT_USER_ERROR, UserError
 from anarchy.telemetry import diff
 
@@ -196,8 +199,20 @@ def _sweep(options: argparse.Namespace) -> int:
     bench = _open(options)
     if options.log:
         _make_folder(options.log.parent)
-    print(sweep(bench, _deployment(bench, options), log=options.log))
+    told: tuple[type[BaseException], ...] = (UserError, KeyboardInterrupt, *_deployment_errors())
+    try:
+        print(sweep(bench, _deployment(bench, options), log=options.log))
+    except told as error:
+        _note_end(options.log, str(error) or "interrupted (cancelled, out of time, or by hand)")
+        raise
     return 0
+
+
+def _note_end(log: Path | None, why: str) -> None:
+    """Say in the sweep's log, in one line, why it could not go on; a full disk is no second error."""
+    if log:
+        with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
+            file.write(f"[{time.strftime('%H:%M:%S')}] {FAILED}{why.splitlines()[0]}\n")
 
 
 def _make_folder(folder: Path) -> None:

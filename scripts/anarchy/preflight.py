@@ -142,7 +142,9 @@ def snakemake_in(project: Path) -> int | None:
     """Process id of a Snakemake working in this folder; one whose folder may not be looked at counts."""
     for process in psutil.process_iter():
         try:
-            if not any(Path(word).name == "snakemake" for word in process.cmdline()[:4]):
+            words = process.cmdline()
+            # Inside a job of the cluster it runs one rule and holds no lock.
+            if "--nolock" in words or not any(Path(word).name == "snakemake" for word in words[:4]):
                 continue
         except (psutil.Error, OSError):
             continue

@@ -96,6 +96,7 @@ class Session:
                 on_progress=self.progress.update,
                 watch=self.deployment.raise_if_faulty,
             )
+        self.deployment.raise_if_faulty()  # what died since the last look, before the cell is sealed
         table = read_rows(writer.path)
         manifest = self._manifest(cell, attempt, report)
         # Gates look at the cell as a reader will see it; the seal comes last.

@@ -23,7 +23,7 @@ from anarchy.plan import Cell, DeploymentPlan, derive_seed
 from anarchy.progress import SweepProgress
 from anarchy.serving.profiles import write_npz
 from anarchy.serving.spec import DeploymentSpec, RoutingPolicy
-from anarchy.serving.stack import Deployment
+from anarchy.serving.stack import SCRATCH_PREFIX, Deployment
 from anarchy.session import Session
 from anarchy.sittings import Sitting, note_sitting, read_sittings, utc
 from anarchy.study import Workbench
@@ -52,6 +52,8 @@ def sweep(bench: Workbench, plan: DeploymentPlan, *, log: Path | None = None) ->
     """
     folder = bench.folder(plan)
     with _only_one(folder):
+        for left in folder.glob(f"{SCRATCH_PREFIX}*"):  # of a node that lost its power
+            shutil.rmtree(left, ignore_errors=True)
         open_cells = [cell for cell in plan.cells if is_open(folder, cell)]
         if open_cells:
             _check_before_start(folder, open_cells)

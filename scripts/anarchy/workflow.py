@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from anarchy import report
+from anarchy.cluster.driver import ended, mend_executor
 from anarchy.cluster.job import job_resources
 from anarchy.cluster.site import Site
 from anarchy.config import Strict
@@ -194,8 +195,9 @@ class Workflow:
 
     def print_failure(self, log: str) -> None:
         """Tell what a failure means and what to do next."""
+        told = "".join(f"\n{line}" for line in ended) or " the reason stands above, everything in " + str(log)
         print(
-            f"\nThe run did not finish; the reason stands above, everything in {log}\n"
+            f"\nThe run did not finish:{told}\n"
             "  remedy: mend it and run the same command again: sealed cells are kept",
             file=sys.stderr,
         )
@@ -215,7 +217,10 @@ def _of_job(
 def open_workflow(config: Mapping[str, Any]) -> Workflow:
     """Resolve ``--config``; for bad input print one message and exit with status 2."""
     try:
-        return Workflow(open_run(config))
+        bench = open_run(config)
     except UserError as error:
         print(f"anarchy: {error}", file=sys.stderr)
         raise SystemExit(EXIT_USER_ERROR) from None
+    if bench.site is not None:
+        mend_executor()
+    return Workflow(bench)

@@ -127,7 +127,8 @@ class Lab:
         if "slurmctld" not in alive:
             return Status(self.folder, alive, {}, None)
         try:
-            return Status(self.folder, alive, self.node_states(), len(self.query("squeue", "-h").split()))
+            jobs = self.query("squeue", "-h").splitlines()
+            return Status(self.folder, alive, self.node_states(), len(jobs))
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
             return Status(self.folder, alive, {}, None)
 

@@ -145,8 +145,8 @@ class LoadClient:
         """Run until every user has stopped, or one of the tasks raises."""
         users = [asyncio.create_task(self._user(user)) for user in range(self._config.concurrency)]
         housekeeping = asyncio.create_task(self._keep_house())
+        gathered = asyncio.gather(*users)
         try:
-            gathered = asyncio.gather(*users)
             either: set[asyncio.Future[Any]] = {gathered, housekeeping}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if housekeeping.done():
@@ -156,7 +156,8 @@ class LoadClient:
             tasks = [*users, housekeeping]
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            # With the one that was not waited for, or asyncio prints its cancellation as a traceback.
+            await asyncio.gather(gathered, *tasks, return_exceptions=True)
 
     async def _user(self, user: int) -> None:
         """Send requests one after the other until the cell drains; pause after each that failed."""

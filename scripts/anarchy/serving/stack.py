@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import shutil
 import signal
 import tempfile
@@ -43,6 +44,7 @@ Progress = Callable[[str], None]
 Launcher = Callable[[ProcessPlan, Path], tuple[str, ...]]
 """Command that starts a process at its seat, given its plan and the folder to run in."""
 
+SCRATCH_PREFIX = "anarchy-"
 LOG_BYTES = 200_000_000
 """Free disk that the logs of a long deployment may take: about 0.5 kB a request."""
 
@@ -158,7 +160,7 @@ class Deployment:
         spec = self.spec
         self._check_before()
         spec.log_dir.mkdir(parents=True, exist_ok=True)
-        self._scratch = Path(tempfile.mkdtemp(prefix="anarchy-", dir=spec.scratch))
+        self._scratch = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX, dir=spec.scratch))
         contrasts = contrast_policies(spec.policies) if spec.decode > 1 else ()
         ports = self._choose_ports(len(contrasts))
         placement = place(
@@ -214,8 +216,17 @@ class Deployment:
             if gone.name not in self._ended
         )
         for name, line in self._watch.lost():
-            self._lost.setdefault(name, Fault("discovery_lost", name, line.strip()))
+            self._lost.setdefault(name, Fault("discovery_lost", name, self._meant(line) + line.strip()))
         return (*died, *(fault for name, fault in self._lost.items() if name not in self._ended))
+
+    def _meant(self, line: str) -> str:
+        """The worker that a line speaks of by its instance id, by name and node; empty when it names none."""
+        found = re.search(r"worker_id: (\d+)", line)
+        for worker in self.workers:
+            if found and worker.instance_id == int(found[1]):
+                node = worker.seat.node
+                return f"lost {worker.name} on {node.slurm_name or node.alias}: "
+        return ""
 
     def raise_if_faulty(self) -> None:
         """Raise `DeploymentFaultError` with every fault of `check`, if there is any."""
