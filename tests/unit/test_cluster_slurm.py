@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,7 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def answers(folder: Path, *nodes: dict[str, Any]) -> None:
     good = {"hostname": "h", "address": "127.0.0.1", "address_reason": "", "gpus": 8, "driver": None}
-    rest = {"driver_reason": "nvidia-smi: not here", "taken_ports": []}
+    rest = {"driver_reason": "nvidia-smi: not here"}
     lines = "\n".join(json.dumps({**good, **rest, **node}) for node in nodes)
     program(folder, "srun", f"cat <<'END'\n{lines}\nsrun: a remark\nEND")
 
@@ -187,16 +186,11 @@ def test_a_time_limit_that_the_partition_forbids_is_refused():
         minutes(SITE.model_copy(update={"max_minutes": 10}), bench.deployments[0])
 
 
-def test_the_probe_tells_address_gpus_and_taken_ports(monkeypatch: pytest.MonkeyPatch):
+def test_the_probe_tells_address_and_gpus(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SLURMD_NODENAME", "n1")
     monkeypatch.setenv("SLURM_STEP_GPUS", "0,1,2,3,4,5,6,7")
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        held.listen()
-        port = held.getsockname()[1]
-        facts = node_probe.facts("lo", [port])
+    facts = node_probe.facts("lo")
     assert (facts["slurm_name"], facts["address"], facts["gpus"]) == ("n1", "127.0.0.1", 8)
-    assert facts["taken_ports"] == [port]
     assert facts["driver"] or "nvidia-smi" in facts["driver_reason"]
     address, why = node_probe.interface_address("nosuch0")
     assert address is None

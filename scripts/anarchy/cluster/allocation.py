@@ -62,8 +62,9 @@ def allocate(
     scratch = Path(site.scratch) if site.scratch else folder.resolve()
 
     def launcher(process: ProcessPlan, chdir: Path) -> tuple[str, ...]:
+        """Start workers by `srun` at their seats, everything else here."""
         if not process.seat.gpus:
-            return process.command  # discovery, broker and frontends run beside this process
+            return process.command
         return step_command(
             process.seat.node,
             process.command,
@@ -87,6 +88,4 @@ def allocate(
 
 
 def _serving_python(site: Site) -> Path:
-    if site.container.runtime != "none":
-        return Path(site.container.python)
     return Path(site.serving_python) if site.serving_python else default_dynamo_python()

@@ -1,8 +1,8 @@
 """One node of an allocation tells who and what it is; run once on every node by `srun`.
 
-`python -m anarchy.cluster.node_probe INTERFACE PORT...` prints one JSON line: the node's name for Slurm, its
-host name, the address of the interface, how many GPUs the job has there, the driver, and which of the ports
-are taken. What cannot be read is null, with the reason.
+`python -m anarchy.cluster.node_probe INTERFACE` prints one JSON line: the node's name for Slurm, its host
+name, the address of the interface, how many GPUs the job has there, and the driver. What cannot be read is
+null, with the reason.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ NVIDIA_SMI_TIMEOUT_S = 20.0
 
 def main(arguments: Sequence[str]) -> None:
     """Print the facts as one line."""
-    interface, *ports = arguments
-    print(json.dumps(facts(interface, [int(port) for port in ports])), flush=True)
+    (interface,) = arguments
+    print(json.dumps(facts(interface)), flush=True)
 
 
-def facts(interface: str, ports: Sequence[int]) -> dict[str, Any]:
+def facts(interface: str) -> dict[str, Any]:
     """What this node says of itself."""
     address, why = interface_address(interface)
     driver, no_driver = nvidia_driver()
@@ -40,7 +40,6 @@ def facts(interface: str, ports: Sequence[int]) -> dict[str, Any]:
         "gpus": allocated_gpus(os.environ),
         "driver": driver,
         "driver_reason": no_driver,
-        "taken_ports": [port for port in ports if address and not _free(address, port)],
     }
 
 
@@ -76,15 +75,6 @@ def nvidia_driver() -> tuple[str | None, str]:
         return None, f"nvidia-smi: {error}"
     lines = sorted(set(done.stdout.split()))
     return (lines[0], "") if done.returncode == 0 and lines else (None, f"nvidia-smi: {done.stderr.strip()}")
-
-
-def _free(address: str, port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind((address, port))
-        except OSError:
-            return False
-        return True
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def check_nodes(job: Job, wanted: int) -> None:
         )
 
 
-def prove_nodes(job: Job, site: Site, gpus: int, ports: Sequence[int] = ()) -> tuple[ProvenNode, ...]:
+def prove_nodes(job: Job, site: Site, gpus: int) -> tuple[ProvenNode, ...]:
     """Ask every node of the job, through srun, who it is; each must answer, with its GPUs and its interface.
 
     `gpus` a node. Raises AllocationError naming the node that fails.
@@ -79,7 +79,7 @@ def prove_nodes(job: Job, site: Site, gpus: int, ports: Sequence[int] = ()) -> t
         *("srun", f"--nodes={len(job.nodes)}", f"--ntasks={len(job.nodes)}", "--ntasks-per-node=1"),
         *STEP_FLAGS,
         *_gres(site, gpus),
-        *(sys.executable, "-m", "anarchy.cluster.node_probe", site.interface, *map(str, ports)),
+        *(sys.executable, "-m", "anarchy.cluster.node_probe", site.interface),
     ]
     answers = [
         json.loads(line) for line in _run(command, PROBE_TIMEOUT_S).splitlines() if line.startswith("{")
@@ -100,9 +100,7 @@ def prove_nodes(job: Job, site: Site, gpus: int, ports: Sequence[int] = ()) -> t
         if facts["gpus"] < gpus:
             raise AllocationError(f"{alias} ({name}) has {facts['gpus']} GPUs of this job, not {gpus}")
         node = Node(alias, name, facts["address"], site.interface)
-        proven.append(
-            ProvenNode(node, {key: facts[key] for key in ("gpus", "driver", "driver_reason", "taken_ports")})
-        )
+        proven.append(ProvenNode(node, {key: facts[key] for key in ("gpus", "driver", "driver_reason")}))
     return tuple(proven)
 
 
