@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import time
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from anarchy.errors import UserError
 from anarchy.load.cell import ClientConfig, Labels
 from anarchy.load.client import run_client
 from anarchy.load.payload import Endpoint
@@ -28,6 +30,8 @@ PROFILE = Path(__file__).parents[2] / "data" / "profiles" / "llama-3.1-70b-tp4"
 MODEL = "llama-3.1-70b"
 DILATION = 2.0
 CONCURRENCY = 8
+DROPPED = "request trace bus lagged"
+"""What a frontend logs when it drops records of its trace, which is best effort."""
 
 pytestmark = pytest.mark.live
 
@@ -73,6 +77,19 @@ def load(deployment: Deployment, policy: str) -> list[RequestRecord]:
     return seen
 
 
+def until_written(source: Path, since_s: float, requests: int) -> None:
+    """Wait for Dynamo's writer, which is behind on a busy machine; whoever asked looks what there is then."""
+    ends = time.monotonic() + 30.0
+    while time.monotonic() < ends:
+        with contextlib.suppress(UserError):  # a segment or line that is still being written
+            if (
+                len(rows_since(import_trace(source, Facts(concurrency=CONCURRENCY, model=MODEL)), since_s))
+                >= requests
+            ):
+                return
+        time.sleep(0.5)
+
+
 def rows_since(trace: CellTrace, wall_s: float) -> list[dict[str, Any]]:
     """Rows sent after a time of the wall clock: a start tries its frontends, and that is traced too."""
     zero = datetime.datetime.fromisoformat(trace.manifest.started_at).timestamp()
@@ -97,7 +114,8 @@ def test_dynamos_request_trace_is_the_load_that_was_sent(tmp_path: Path) -> None
             time.sleep(0.1)  # what came before is of an earlier millisecond
             started = time.time()
             seen[policy] = (started, load(deployment, policy))
-        time.sleep(1.0)  # several flushes
+        for policy, (started, records) in seen.items():
+            until_written(trace_path(tmp_path, f"frontend-{policy}"), started, len(records))
 
     assert len(list(tmp_path.glob("rolled.*.jsonl.gz"))) > 2
     for policy, (started, records) in seen.items():
@@ -105,16 +123,16 @@ def test_dynamos_request_trace_is_the_load_that_was_sent(tmp_path: Path) -> None
         assert detect(source) == "dynamo"
         trace = import_trace(source, Facts(concurrency=CONCURRENCY, model=MODEL))
         rows = rows_since(trace, started)
-        assert len(rows) == len(records)
+        if len(rows) < len(records):  # best effort, on a starved machine: Dynamo must have said so
+            assert DROPPED in (tmp_path / "logs" / f"frontend-{policy}.log").read_text()
         assert {(w.role, w.instance_id) for w in trace.manifest.workers} == {
             (role, name) for (role, _), name in ids.items()
         }
         by_index = {w.index: w.instance_id for w in trace.manifest.workers if w.role == "decode"}
-        assert Counter(by_index[row["decode_worker"]] for row in rows) == Counter(
-            ids["decode", record.decode_worker] for record in records
+        assert Counter((by_index[row["decode_worker"]], row["output_tokens"]) for row in rows) <= Counter(
+            (ids["decode", record.decode_worker], record.output_tokens) for record in records
         )
         assert {row["prefill_worker"] for row in rows} == {0}
-        assert Counter(row["output_tokens"] for row in rows) == Counter(r.output_tokens for r in records)
         for row in rows:
             assert row["t_sent"] < row["t_last_token"]
             assert row["t_first_token"] is None

@@ -1,4 +1,7 @@
-"""Coverage of a known ratio: a nominal 95 % interval holds it in 90 to 98 % of simulated experiments."""
+"""Coverage of a known ratio: a nominal 95 % interval holds it in 90 to 98 % of simulated experiments.
+
+Few experiments with fixed seeds, to notice a change; `make bench-coverage` is the measurement.
+"""
 
 from __future__ import annotations
 
@@ -69,15 +72,14 @@ def mean_time_in_system(c, load):
         (5, 150, 0.5, 0.0),
         (5, 150, 0.5, 0.6),
         (5, 150, 0.5, 3.0),
-        (12, 150, 0.5, 0.6),
     ],
 )
 def test_coverage_on_ar1_costs(launches, n, rho, sd):
-    share = coverage(lambda rng: ar1_launches(rng, launches, n, rho, sd), 4.0, 300)
+    share = coverage(lambda rng: ar1_launches(rng, launches, n, rho, sd), 4.0, 200)
     assert 0.90 <= share <= 0.98
 
 
-@pytest.mark.parametrize(("launches", "n", "experiments"), [(1, 15_000, 200), (3, 4_500, 400)])
+@pytest.mark.parametrize(("launches", "n", "experiments"), [(1, 15_000, 60), (3, 4_500, 100)])
 def test_coverage_on_a_queue(launches, n, experiments):
     truth = mean_time_in_system(3, 0.5)
     share = coverage(lambda rng: queue_launches(rng, launches, n, 3, 0.5), truth, experiments)

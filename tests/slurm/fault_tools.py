@@ -29,11 +29,11 @@ SITE = HERE / "site.yaml"
 SNAKEMAKE = (sys.executable, "-m", "snakemake", "--profile", "slurm")
 POLL = ("--slurm-init-seconds-before-status-checks", "5", "--seconds-between-status-checks", "1")
 """Looks at the job after 5 s, then 11, 21, 31 s later, and so on."""
-UNDER_WAY_S = 90.0
-END_S = 150.0
+UNDER_WAY_S = 180.0
+END_S = 240.0
 """How long a run may take to end after a fault: the next look at the job and Slurm's own patience."""
 WHOLE_S = 200.0
-GONE_S = 30.0
+GONE_S = 90.0
 
 
 @dataclass

@@ -12,8 +12,11 @@ from typing import Any
 import psutil
 import pytest
 
+from anarchy.telemetry.alias import Anonymiser
+from anarchy.telemetry.leaks import find_leaks
 from lab import Lab
 
+TOKEN = "hunter2-of-this-test"
 PROJECT = Path(__file__).resolve().parents[2]
 SITE = PROJECT / "slurm" / "lab" / "site.yaml"
 SYSTEMS = {
@@ -72,8 +75,9 @@ def results(tmp_path: Path, lab: Lab) -> Path:
 
 
 def test_every_topology_over_its_nodes(results: Path, lab: Lab, env: dict[str, str]) -> None:
+    secret = {"HF_TOKEN": TOKEN, "NGC_API_KEY": TOKEN}
     with (results.parent / "snakemake.log").open("w") as log:
-        run = subprocess.Popen(snakemake(results), cwd=PROJECT, env=env, stdout=log, stderr=log)
+        run = subprocess.Popen(snakemake(results), cwd=PROJECT, env=env | secret, stdout=log, stderr=log)
     most = dict.fromkeys(("node01", "node02", "node03"), 0)
     try:
         ends = time.monotonic() + 500
@@ -104,6 +108,10 @@ def test_every_topology_over_its_nodes(results: Path, lab: Lab, env: dict[str, s
         document = json.loads(fingerprint.read_text())
         assert document["slurm"]["value"]["partition"] == "b200"
         assert set(document["nodes"]) <= {"node01", "node02", "node03"}
+    # A token of the caller's environment, which every process had, was written nowhere.
+    names = Anonymiser(secrets={TOKEN})
+    assert find_leaks(results.parent, names) == []
+    assert find_leaks(PROJECT / ".snakemake" / "slurm_logs", names) == []
     again = subprocess.run(
         snakemake(results), cwd=PROJECT, env=env, capture_output=True, text=True, timeout=120
     )

@@ -193,7 +193,6 @@ def test_lacking_label_is_named_also_where_no_cell_counts(layout: Layout) -> Non
 def test_attempt_that_passed_and_is_not_counted_says_so(layout: Layout) -> None:
     path = layout.estimates("equilibrium", "llama-3.1-70b", "1p2d") / "attempts.parquet"
     attempts = pd.read_parquet(path)
-    assert "valid, not counted" not in report.render(layout, {}, None)
     attempts.assign(counted=[False, *[True] * (len(attempts) - 1)]).to_parquet(path)
     assert report.render(layout, {}, None).count("valid, not counted") == 1
 

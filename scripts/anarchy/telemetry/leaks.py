@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from anarchy.telemetry.alias import Anonymiser
 
-NOT_TEXT = frozenset({".png", ".npz", ".partial"})
+NOT_TEXT = frozenset({".pdf", ".png", ".npz", ".partial"})
 """Files without words: pictures, tables of numbers, and what was never finished."""
 EXCERPT = 160
 
