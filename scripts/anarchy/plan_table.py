@@ -10,10 +10,8 @@ from rich.table import Table
 
 from anarchy.cluster.job import gpu_hours, minutes, nodes_of
 from anarchy.cluster.site import Site
-from anarchy.plan import DeploymentPlan
+from anarchy.plan import SIMULATED, DeploymentPlan
 from anarchy.progress import clock
-
-SIMULATED = "mocker"
 
 
 def render(deployments: Sequence[DeploymentPlan], *, cells: bool = False, site: Site | None = None) -> str:

@@ -11,6 +11,8 @@ from anarchy.serving.profiles import Profile
 
 START_S = 6.0
 """Wall seconds to start, prove and stop a simulated deployment on one host (tier quick: 4.1 to 5.8)."""
+REAL_START_S = 60.0
+"""The same for real engines: vLLM on two cores, 1P/2D (37 to 75); on GPUs loading the weights decides."""
 BYTES_PER_REQUEST = 170
 """Disk of one request: its share of sealed trace, manifest and compressed logs (tier quick: 171)."""
 SETTLE_S = 2.0
@@ -32,6 +34,11 @@ class CellCost:
     def disk_bytes(self) -> int:
         """Bytes of the sealed trace."""
         return self.requests * BYTES_PER_REQUEST
+
+
+def start_s(engine: str) -> float:
+    """Wall seconds to start, prove and stop a deployment of this engine."""
+    return START_S if engine == "mocker" else REAL_START_S
 
 
 def cell_cost(

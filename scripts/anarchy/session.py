@@ -47,6 +47,8 @@ class Session:
         self.deployment = deployment
         self.progress = progress
         self.sitting = sitting
+        self.device: str | None = None
+        """What the engines compute on, for the manifests (`devices.device_seen`)."""
 
     def prove(self) -> str:
         """What the routing self-test found, for people; raises UnhealthyError when the policy has no effect.
@@ -158,6 +160,7 @@ class Session:
             tier=plan.tier,
             workload=cell.workload.name,
             engine=plan.engine,
+            device=self.device,
             dilation=plan.model.dilation,
             plan_hash=cell.plan_hash,
             seed=cell.seed,

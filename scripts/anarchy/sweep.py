@@ -17,9 +17,12 @@ from typing import Any
 
 from anarchy import predict, preflight
 from anarchy.cluster.allocation import Allocation, allocate
+from anarchy.cluster.local import this_machine
+from anarchy.cluster.real_engine import check_serving, vllm_settings
+from anarchy.devices import device_seen
 from anarchy.errors import UserError
 from anarchy.layout import DYNAMO_LOCK, ENVS, cell_directory
-from anarchy.plan import Cell, DeploymentPlan, derive_seed
+from anarchy.plan import SIMULATED, Cell, DeploymentPlan, derive_seed
 from anarchy.progress import SweepProgress
 from anarchy.serving.profiles import write_npz
 from anarchy.serving.spec import DeploymentSpec, RoutingPolicy
@@ -33,8 +36,6 @@ from anarchy.trace.reader import read_manifest
 from anarchy.trace.state import CellState, cell_state
 from anarchy.trace.writer import disk_errors, write_json
 
-ENGINE_LABEL = {"mocker": "simulated", "vllm": "B200"}
-"""What figures and tables call the engine."""
 RUNNING_BYTES_PER_REQUEST = 1_600
 """Disk of one request while its deployment runs: its JSON row, and two lines in the frontend's log, which
 Dynamo writes whatever the log level; sealed and compressed they take a tenth (measured)."""
@@ -56,7 +57,7 @@ def sweep(bench: Workbench, plan: DeploymentPlan, *, log: Path | None = None) ->
             shutil.rmtree(left, ignore_errors=True)
         open_cells = [cell for cell in plan.cells if is_open(folder, cell)]
         if open_cells:
-            _check_before_start(folder, open_cells)
+            _check_before_start(bench, plan, folder, open_cells)
             _measure(bench, plan, folder, open_cells, log)
         summary = bench.layout.summary(*plan.key)
         write_json(summary, _summarise(plan, folder))
@@ -78,8 +79,13 @@ def is_open(folder: Path, cell: Cell) -> bool:
     return state is not CellState.DONE
 
 
-def _check_before_start(folder: Path, cells: list[Cell]) -> None:
-    preflight.check_environment(ENVS / "dynamo", DYNAMO_LOCK)
+def _check_before_start(bench: Workbench, plan: DeploymentPlan, folder: Path, cells: list[Cell]) -> None:
+    if plan.engine == SIMULATED:
+        preflight.check_environment(ENVS / "dynamo", DYNAMO_LOCK)
+    else:
+        assert bench.site is not None
+        check_serving(bench.site, plan.engine)
+        vllm_settings(bench.site, plan, bench.run.site)
     preflight.check_open_files(max(cell.concurrency for cell in cells))
     requests = sum(cell.cost.requests for cell in cells)
     preflight.check_disk(folder, requests * RUNNING_BYTES_PER_REQUEST + 50_000_000)
@@ -101,13 +107,18 @@ def _measure(
             f"{len(cells)} of {len(plan.cells)} cells to measure"
         )
         note_sitting(folder, sitting)
-        allocation = allocate(plan, bench.site, folder, progress.say)
+        allocation = (
+            this_machine(plan, bench.site)
+            if bench.cluster is None
+            else allocate(plan, bench.cluster, folder, progress.say)
+        )
         spec = specify(bench, plan, folder / LOGS_FOLDER, allocation)
         with Deployment(spec, max_concurrency=largest, launcher=allocation.launcher) as deployment:
             sitting.start_s = time.monotonic() - started
             session = Session(plan, folder, deployment, progress, sitting)
             progress.say(f"healthy after {sitting.start_s:.1f} s, {session.prove()}")
-            with recorded(deployment, folder):
+            with recorded(deployment, folder) as nodes:
+                session.device = device_seen(plan.engine, bench.site.device if bench.site else "", nodes)
                 session.measure_all(cells, started)
         sitting.stop_s = time.monotonic() - started - sitting.start_s - sitting.cells_s
         note_sitting(folder, sitting)
@@ -121,7 +132,7 @@ def _elsewhere_s(bench: Workbench, plan: DeploymentPlan) -> float:
         if other.key == plan.key or bench.layout.summary(*other.key).exists():
             continue
         open_cells = [cell for cell in other.cells if is_open(bench.folder(other), cell)]
-        seconds += predict.START_S + sum(cell.cost.wall_s for cell in open_cells)
+        seconds += predict.start_s(other.engine) + sum(cell.cost.wall_s for cell in open_cells)
     return seconds
 
 
@@ -138,18 +149,18 @@ def specify(
 ) -> DeploymentSpec:
     """Translate a planned deployment into what the serving stack is told.
 
-    Writes the timing table for it into ``logs``, where every process's log goes as well.
+    For a simulated engine it writes the timing table into ``logs``, where every process's log goes as well.
     """
-    with disk_errors(logs):
-        logs.mkdir(parents=True, exist_ok=True)
-        timing = logs / "timing.npz"
-        write_npz(bench.profiles[plan.model.profile], timing)
     largest = max(cell.concurrency for cell in plan.cells)
     return DeploymentSpec(
         model=plan.model.name,
         prefill=plan.topology.prefill,
         decode=plan.topology.decode,
-        profile=timing,
+        engine=plan.engine,
+        profile=_timing_table(bench, plan, logs) if plan.engine == SIMULATED else None,
+        vllm=vllm_settings(bench.site, plan, bench.run.site)
+        if bench.site and plan.engine != SIMULATED
+        else None,
         dilation=plan.model.dilation,
         # Past this the engine answers 503 to everything that follows.
         max_num_seqs=max(1024, 2 * largest),
@@ -157,8 +168,16 @@ def specify(
         policies=(RoutingPolicy(plan.policy.name, plan.policy.tau, plan.policy.omega),),
         log_dir=logs,
         seed=derive_seed(plan.plan_hash, "self-test"),
-        **(allocation or Allocation()).spec_fields,
+        **(allocation or this_machine(plan, bench.site)).spec_fields,
     )
+
+
+def _timing_table(bench: Workbench, plan: DeploymentPlan, logs: Path) -> Path:
+    with disk_errors(logs):
+        logs.mkdir(parents=True, exist_ok=True)
+        timing = logs / "timing.npz"
+        write_npz(bench.profiles[plan.model.profile], timing)
+    return timing
 
 
 def _summarise(plan: DeploymentPlan, folder: Path) -> dict[str, Any]:

@@ -305,7 +305,7 @@ def engine_words(
 ) -> str:
     """What numbers come from, in one line: engines, time dilation, timing table, tiers, kinds of interval."""
     engines, dilations = sorted(set(engines)), sorted(set(dilations))
-    parts = ["simulated engine" if engine == "simulated" else f"{engine} engine" for engine in engines]
+    parts = [engine if engine.startswith("vLLM") else f"{engine} engine" for engine in engines]
     if dilations and dilations[-1] > 1:
         span = f"{dilations[0]:g}x" if len(dilations) == 1 else f"{dilations[0]:g}x to {dilations[-1]:g}x"
         parts.append(f"model time dilated {span}")

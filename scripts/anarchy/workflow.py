@@ -16,7 +16,7 @@ from anarchy.cluster.site import Site
 from anarchy.config import Strict
 from anarchy.errors import EXIT_USER_ERROR, UserError
 from anarchy.layout import PROFILES, PROJECT, Layout
-from anarchy.plan import DeploymentPlan
+from anarchy.plan import SIMULATED, DeploymentPlan
 from anarchy.study import Workbench, open_run, relative
 
 DEPLOYMENT = ("{experiment}", "{model}", "{topology}", "{routing}", "{trial}")
@@ -98,7 +98,7 @@ class Workflow:
             words += ["--models", ",".join(run.models)]
         if run.seed is not None:
             words += ["--seed", str(run.seed)]
-        if run.launcher != "local":
+        if self.bench.site is not None:
             words += ["--launcher", run.launcher, "--site", run.site]
         return shlex.join(words)
 
@@ -118,7 +118,7 @@ class Workflow:
 
         Two deployments on one host would measure each other; on a cluster each has its own nodes.
         """
-        site = self.bench.site
+        site = self.bench.cluster
         if site is None:
             return {"host": 1}
         return {
@@ -127,7 +127,9 @@ class Workflow:
         }
 
     def timing_tables(self, model: str) -> list[Path]:
-        """Files that a simulated engine of this model follows."""
+        """Files that a simulated engine of this model follows; none for a real one."""
+        if self.bench.run.engine != SIMULATED:
+            return []
         folder = relative(PROFILES / self.bench.study.models[model].profile)
         return [folder / "prefill.csv", folder / "decode.csv"]
 
@@ -221,6 +223,6 @@ def open_workflow(config: Mapping[str, Any]) -> Workflow:
     except UserError as error:
         print(f"anarchy: {error}", file=sys.stderr)
         raise SystemExit(EXIT_USER_ERROR) from None
-    if bench.site is not None:
+    if bench.cluster is not None:
         mend_executor()
     return Workflow(bench)

@@ -114,28 +114,9 @@ def test_a_step_runs_on_its_node_with_its_gpus():
     assert command[-5:] == ("env", "CUDA_VISIBLE_DEVICES=4,5,6,7", "python", "-m", "x")
 
 
-def test_a_step_in_a_container():
-    inside = Container(runtime="apptainer", image="d.sif", mounts=("/m:/m",))
-    command = step_command(
-        NODE, ("python",), SITE.model_copy(update={"container": inside}), job_gpus=8, gpus=(0,), chdir="/s"
-    )
-    tail = command[command.index("apptainer") :]
-    assert tail == (
-        "apptainer",
-        "exec",
-        "--nv",
-        "--bind",
-        "/s:/s,/m:/m",
-        "d.sif",
-        "env",
-        "CUDA_VISIBLE_DEVICES=0",
-        "python",
-    )
-    pyxis = Container(runtime="pyxis", image="img#d@sha256:0")
-    command = step_command(
-        NODE, ("python",), SITE.model_copy(update={"container": pyxis}), job_gpus=8, gpus=(0,), chdir="/s"
-    )
-    assert {"--container-image=img#d@sha256:0", "--container-mounts=/s:/s"} <= set(command)
+def test_a_step_without_gpus_asks_for_none():
+    command = step_command(NODE, ("etcd",), SITE, job_gpus=8, gpus=(), chdir="/s")
+    assert command[-2:] == ("--gres=none", "etcd")  # left out, a step is given all of the job's
 
 
 def test_a_container_needs_an_image():

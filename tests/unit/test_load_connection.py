@@ -93,6 +93,15 @@ def test_cached_tokens_are_the_prefill_workers_where_the_router_tells_them() -> 
     assert result.status(3) == "ok"
 
 
+def test_a_stream_that_closes_with_its_last_token_tells_its_times_too():
+    """So vLLM ends: text, reason and timing in one event, where mock engines send an event of its own."""
+    closing = {"timing": {"ttft_ms": 4.5, "kv_hit_rate": 0.75}, **WORKERS}
+    last = event(" b", nvext=closing).replace(b'"index":0', b'"index":0,"finish_reason":"length"')
+    body = chunked(event(" a", nvext=WORKERS), last, DONE)
+    result, _ = receive(HEAD + body)
+    assert (result.output_tokens, result.kv_hit_rate, result.decode_id) == (2, 0.75, 7)
+
+
 def test_several_events_in_one_chunk_and_comments_between_them() -> None:
     stream = chunked(event(" a") + b": ping\n\n" + event(" b") + FINISH + DONE)
     result, _ = receive(HEAD + stream)

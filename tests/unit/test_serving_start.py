@@ -19,7 +19,7 @@ REFUSED = RefusedError(("127.0.0.1", 1), 503, "not now")
 @pytest.fixture
 def deployment(tmp_path: Path) -> Deployment:
     policy = RoutingPolicy("static", 0.0, 1.0)
-    return Deployment(DeploymentSpec("m", 1, 2, tmp_path / "t.npz", (policy,), tmp_path / "logs"))
+    return Deployment(DeploymentSpec("m", 1, 2, (policy,), tmp_path / "logs", profile=tmp_path / "t.npz"))
 
 
 def outcome(ok: bool, tested: bool = True) -> SelfTest:

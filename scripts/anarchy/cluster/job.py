@@ -66,6 +66,14 @@ def minutes(site: Site, plan: DeploymentPlan) -> int:
     return needed
 
 
+def srun_words(site: Site, nodes: int) -> list[str]:
+    """Words of an `srun` outside any job, on so many nodes with a task each."""
+    account = [f"--account={site.account}"] if site.account else []
+    qos = [f"--qos={site.qos}"] if site.qos else []
+    size = [f"--partition={site.partition}", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
+    return ["srun", *size, *account, *qos, *site.extra_sbatch]
+
+
 def _flags(site: Site) -> list[str]:
     exclusive = ["--exclusive"] if site.exclusive else []
     return [*exclusive, *site.extra_sbatch]

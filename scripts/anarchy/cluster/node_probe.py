@@ -1,8 +1,8 @@
 """One node of an allocation tells who and what it is; run once on every node by `srun`.
 
-`python -m anarchy.cluster.node_probe INTERFACE` prints one JSON line: the node's name for Slurm, its host
-name, the address of the interface, how many GPUs the job has there, and the driver. What cannot be read is
-null, with the reason.
+`python -m anarchy.cluster.node_probe INTERFACE [PROGRAM [IMAGE]]` prints one JSON line: the node's name for
+Slurm, its host name, the address of the interface, how many GPUs the job has there, the driver, and where the
+container's PROGRAM is and whether the file IMAGE can be read. What cannot be read is null, with the reason.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -24,12 +25,11 @@ NVIDIA_SMI_TIMEOUT_S = 20.0
 
 def main(arguments: Sequence[str]) -> None:
     """Print the facts as one line."""
-    (interface,) = arguments
-    print(json.dumps(facts(interface)), flush=True)
+    print(json.dumps(facts(*arguments)), flush=True)
 
 
-def facts(interface: str) -> dict[str, Any]:
-    """What this node says of itself."""
+def facts(interface: str, program: str = "", image: str = "") -> dict[str, Any]:
+    """What this node says of itself, and of a container's program and image file."""
     address, why = interface_address(interface)
     driver, no_driver = nvidia_driver()
     return {
@@ -40,6 +40,8 @@ def facts(interface: str) -> dict[str, Any]:
         "gpus": allocated_gpus(os.environ),
         "driver": driver,
         "driver_reason": no_driver,
+        "program": shutil.which(program) if program else None,
+        "image_readable": os.access(image, os.R_OK) if image else None,
     }
 
 

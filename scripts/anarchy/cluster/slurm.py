@@ -9,8 +9,10 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
+from anarchy.cluster.container import inside, pyxis_flags, without_host_python
 from anarchy.cluster.site import Site
 from anarchy.errors import UserError
 from anarchy.serving.health import UnhealthyError
@@ -105,41 +107,47 @@ def prove_nodes(job: Job, site: Site, gpus: int) -> tuple[ProvenNode, ...]:
 
 
 def step_command(
-    node: Node, command: Sequence[str], site: Site, *, job_gpus: int, gpus: Sequence[int], chdir: str
+    node: Node,
+    command: Sequence[str],
+    site: Site,
+    *,
+    job_gpus: int,
+    gpus: Sequence[int],
+    chdir: str,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    folders: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """Command that runs another one on a node of this job, in the site's container, on these of its GPUs.
 
     The step is given all `job_gpus` of the node and shown `gpus` alone: steps that overlap and ask for a part
-    each get the same part (seen with Slurm 22.05), and steps that do not overlap wait for one another.
+    each get the same part (seen with Slurm 22.05), and steps that do not overlap wait for one another. A step
+    without `gpus` asks for none. Inside a container `environment` is set, which Slurm passes on without one,
+    and `folders` are mounted.
     """
-    shown = ("env", f"CUDA_VISIBLE_DEVICES={','.join(map(str, gpus))}") if gpus else ()
-    return (
+    shown = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))} if gpus else {}
+    step = (
         *("srun", "--nodes=1", "--ntasks=1", f"--nodelist={node.slurm_name}", *STEP_FLAGS),
         f"--chdir={chdir}",
-        *_gres(site, job_gpus),
-        *container_flags(site, chdir),
-        *contained(site, (*shown, *command), chdir),
+        *_gres(site, job_gpus if gpus else 0),
+    )
+    if site.container.runtime == "none":
+        return (
+            *step,
+            *(("env", *(f"{name}={value}" for name, value in shown.items())) if shown else ()),
+            *command,
+        )
+    return without_host_python(
+        (
+            *step,
+            *pyxis_flags(site, chdir, folders),
+            *inside(site, command, {**environment, **shown}, chdir, folders),
+        )
     )
 
 
-def container_flags(site: Site, *folders: str) -> tuple[str, ...]:
-    """Flags of srun for a container that Slurm itself starts (Pyxis)."""
-    if site.container.runtime != "pyxis":
-        return ()
-    mounts = (*(f"{folder}:{folder}" for folder in folders), *site.container.mounts)
-    return (f"--container-image={site.container.image}", f"--container-mounts={','.join(mounts)}")
-
-
-def contained(site: Site, command: Sequence[str], *folders: str) -> tuple[str, ...]:
-    """The command inside Apptainer where the site says so."""
-    if site.container.runtime != "apptainer":
-        return tuple(command)
-    binds = (*(f"{folder}:{folder}" for folder in folders), *site.container.mounts)
-    return ("apptainer", "exec", "--nv", "--bind", ",".join(binds), site.container.image, *command)
-
-
 def _gres(site: Site, gpus: int) -> tuple[str, ...]:
-    return (f"--gres={site.gres}:{gpus}",) if gpus else ()
+    # Left out, a step is given all that the job has (man srun, --gres).
+    return (f"--gres={site.gres}:{gpus}" if gpus else "--gres=none",)
 
 
 def _ask(*command: str) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from anarchy.devices import engine_label
 from anarchy.errors import UserError
 from anarchy.estimate.game import METRIC_END
 from anarchy.estimate.ladder import Curves, fit_launches
-from anarchy.estimate.output import ENGINES
 from anarchy.estimate.traces import Cell, LadderCells, Settings, read_any
 from anarchy.games.latency import FullLatency
 from anarchy.games.requests import FloatArray
@@ -83,9 +83,10 @@ def _find(groups: Sequence[LadderCells], name: str) -> tuple[LadderCells, Cell]:
 
 def _head(cell: Cell, settings: Settings) -> list[str]:
     of = cell.manifest
+    engine = engine_label(of.engine, of.device)
     return [
         f"cell {of.cell}: {of.model} {of.topology} {of.policy}, C = {of.concurrency}, launch {of.launch}",
-        f"{settings.pool} pool, metric {settings.metric}, engine {ENGINES[of.engine]}; times in ms",
+        f"{settings.pool} pool, metric {settings.metric}, engine {engine}; times in ms",
     ]
 
 

@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 from rich import box
@@ -15,14 +15,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from anarchy.devices import common_label, engine_label
 from anarchy.estimate.ladder import LadderEstimate, Row, describe_knee
 from anarchy.estimate.traces import Cell, LadderCells, Settings
 from anarchy.tables import MISSING, interval, number
 from anarchy.trace.gates import MAX_ERROR_SHARE
 
 Format = Literal["table", "json", "csv"]
-
-ENGINES: Final = {"mocker": "simulated", "virtual": "simulated", "vllm": "vLLM", "unknown": "unknown"}
 
 
 class CellEstimate(BaseModel):
@@ -37,7 +36,8 @@ class CellEstimate(BaseModel):
     workload: str
     concurrency: int
     engine: str
-    """`simulated`, `vLLM` or `unknown`."""
+    """`simulated`, `unknown`, or what it ran on: `B200`, `vLLM on CPU`, another GPU's name, `vLLM on an
+    unknown device`."""
     pool: Literal["decode", "prefill"]
     """Pool of workers that the routing game is about."""
     metric: Literal["ttft", "e2e"]
@@ -136,7 +136,7 @@ def _of_ladder(group: LadderCells, estimate: LadderEstimate, settings: Settings)
         "topology": head.topology,
         "policy": head.policy,
         "workload": head.workload,
-        "engine": ENGINES[head.engine],
+        "engine": common_label([engine_label(of.manifest.engine, of.manifest.device) for of in group.cells]),
         "pool": settings.pool,
         "metric": settings.metric,
         "knee": knee["knee"],

@@ -159,6 +159,8 @@ class StreamConnection(asyncio.Protocol):
                 self._t_last_token = self._now
                 if self._t_first_token is None:
                     self._read_first_token(event)
+                if b'"timing":{' in event:  # vLLM closes with its last token, mock engines after it
+                    self._read_closing_event(event)
             else:
                 self._read_closing_event(event)
 

@@ -134,6 +134,8 @@ def completion_body(
         "max_tokens": max_tokens,
         "min_tokens": max_tokens,
         "ignore_eos": True,
+        # Greedy, as the load is: vLLM compiles its sampler for the first request that samples.
+        "temperature": 0,
         "nvext": nvext,
     }
 

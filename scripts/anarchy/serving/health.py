@@ -105,10 +105,12 @@ def probe_workers(
     rng: random.Random,
     deadline: float,
     check: Callable[[], None],
+    answer_s: float = 10.0,
 ) -> tuple[Probe, ...]:
     """Send a pinned request through every worker at every frontend; just that worker must answer.
 
-    Asks again until `deadline` (monotonic seconds), then raises `UnhealthyError` with the last answer.
+    Asks again until `deadline` (monotonic seconds), then raises `UnhealthyError` with the last answer; a
+    request may take `answer_s`.
     """
     prefill = [worker for worker in workers if worker.role == "prefill"]
     decode = [worker for worker in workers if worker.role == "decode"]
@@ -130,7 +132,7 @@ def probe_workers(
 
         def ask() -> Probe | None:
             started = time.monotonic()
-            with Connection(address) as connection:
+            with Connection(address, timeout_s=answer_s) as connection:
                 answer = connection.complete(
                     model,
                     prompt,

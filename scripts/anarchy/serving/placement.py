@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from anarchy.serving.engines import WORKER_COMMANDS, frontend_command
+from anarchy.serving.engines import ENGINES, frontend_command
 from anarchy.serving.hosts import HERE, Node, Seat
 from anarchy.serving.spec import DeploymentSpec, Role, RoutingPolicy
 
@@ -67,7 +67,8 @@ class Placement:
 class Ports:
     """The ports of one deployment: no two alike, so that nodes may share an address.
 
-    `etcd` holds the port for clients and the one for peers; none with file discovery.
+    `etcd` holds the port for clients and the one for peers; none with file discovery. `engine` holds what
+    the engine of each worker takes beside its system port.
     """
 
     broker_publish: int
@@ -75,21 +76,26 @@ class Ports:
     system: tuple[int, ...]
     http: tuple[int, ...]
     etcd: tuple[int, ...] = ()
+    engine: tuple[tuple[int, ...], ...] = ()
 
     @staticmethod
     def needed(spec: DeploymentSpec, extra_frontends: int = 0) -> int:
         """How many free ports a deployment takes beside those that its spec names."""
         http = 0 if spec.http_ports else len(spec.policies)
         etcd = 2 if spec.discovery == "etcd" else 0
-        return 2 + etcd + spec.prefill + spec.decode + http + extra_frontends
+        workers = (spec.prefill + spec.decode) * (1 + ENGINES[spec.engine].ports)
+        return 2 + etcd + workers + http + extra_frontends
 
     @classmethod
     def of(cls, spec: DeploymentSpec, free: Sequence[int]) -> Ports:
         """Share out as many free ports as are needed; the named ones of the policies come first."""
         publish, subscribe, *rest = free
         etcd, rest = (tuple(rest[:2]), rest[2:]) if spec.discovery == "etcd" else ((), rest)
-        workers = spec.prefill + spec.decode
-        return cls(publish, subscribe, tuple(rest[:workers]), (*spec.http_ports, *rest[workers:]), etcd)
+        workers, each = spec.prefill + spec.decode, ENGINES[spec.engine].ports
+        system, rest = tuple(rest[:workers]), rest[workers:]
+        engine = tuple(tuple(rest[each * index : each * (index + 1)]) for index in range(workers))
+        http = (*spec.http_ports, *rest[each * workers :])
+        return cls(publish, subscribe, system, http, etcd, engine)
 
 
 def common_environment(
@@ -127,6 +133,13 @@ def _discovery(spec: DeploymentSpec, ports: Ports, folder: Path) -> dict[str, st
     return {"DYN_DISCOVERY_BACKEND": "etcd", "ETCD_ENDPOINTS": f"http://{spec.host}:{ports.etcd[0]}"}
 
 
+def _shown_gpus(seat: Seat) -> dict[str, str]:
+    """The GPUs of a worker on this machine; on a node of a Slurm job its step is shown them."""
+    if not seat.gpus or seat.node.slurm_name:
+        return {}
+    return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, seat.gpus))}
+
+
 def etcd_process(spec: DeploymentSpec, ports: Ports, data: Path) -> ProcessPlan:
     """The discovery service, with its data in a folder of the first node; no other member can join it."""
     client, peer = (f"http://{spec.host}:{port}" for port in ports.etcd)
@@ -153,15 +166,15 @@ def place(
 ) -> Placement:
     """Lay out a deployment; `contrasts` are the short-lived frontends of the routing self-test.
 
-    `ports.system` holds one port a worker, `ports.http` one a policy and then one a contrast. Frontends,
-    discovery and broker are on the first node.
+    `model_folder` is what the engine takes for the model. `ports.system` holds one port a worker,
+    `ports.http` one a policy and then one a contrast. Frontends, discovery and broker are on the first node.
     """
 
     def environment(node: Node) -> dict[str, str]:
         return common_environment(spec, ports, node, discovery_dir=discovery_dir, home=home)
 
     here = environment(spec.nodes[0])
-    worker_command = WORKER_COMMANDS[spec.engine]
+    engine = ENGINES[spec.engine]
     places: list[tuple[Role, int]] = [("prefill", index) for index in range(spec.prefill)]
     places += [("decode", index) for index in range(spec.decode)]
     workers = tuple(
@@ -171,12 +184,19 @@ def place(
             port,
             ProcessPlan(
                 f"{role}-{index}",
-                worker_command(spec, role, model_folder),
-                {**environment(seat.node), "DYN_SYSTEM_PORT": str(port)},
+                engine.command(spec, role, model_folder, more),
+                {
+                    **environment(seat.node),
+                    "DYN_SYSTEM_PORT": str(port),
+                    **_shown_gpus(seat),
+                    **engine.environment(spec, seat.node, more),
+                },
                 seat,
             ),
         )
-        for (role, index), port, seat in zip(places, ports.system, spec.seats, strict=True)
+        for (role, index), port, more, seat in zip(
+            places, ports.system, ports.engine or ((),) * len(places), spec.seats, strict=True
+        )
     )
     frontends = tuple(
         FrontendPlan(

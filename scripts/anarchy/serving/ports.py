@@ -13,6 +13,8 @@ from anarchy.errors import UserError
 MODEL_EXPRESS_PORT = 8001
 """Default port of ModelExpress: a frontend found there is asked for model files, and start-up may fail."""
 LOWEST_PORT = 20_000
+HIGHEST_PORT = 32_767
+"""Dynamo reads DYN_SYSTEM_PORT as a signed 16-bit number."""
 _EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
@@ -62,9 +64,9 @@ def free_ports(host: str, count: int, *, avoid: Sequence[int] = ()) -> tuple[int
     They lie below the kernel's ephemeral range, so that no outgoing connection can take one between now and
     its use. Raises `UserError` when there are not enough.
     """
-    low, high = LOWEST_PORT, ephemeral_floor()
+    low, high = LOWEST_PORT, min(ephemeral_floor(), HIGHEST_PORT + 1)
     if high - low < 1000:  # an unusual range: take what the kernel gives
-        low, high = 1024, 65_536
+        low, high = 1024, HIGHEST_PORT + 1
     taken = {MODEL_EXPRESS_PORT, *avoid}
     found: list[int] = []
     with ExitStack() as held:

@@ -24,7 +24,7 @@ from scipy import stats
 
 from anarchy.serving.frontend_api import Address, Connection, HeldRequest, active_decode_blocks
 from anarchy.serving.health import UnhealthyError, random_prompt, wait_until
-from anarchy.serving.spec import RoutingPolicy, Worker
+from anarchy.serving.spec import HOLD_TOKENS, RoutingPolicy, Worker
 
 ALPHA = 1e-4
 """A policy fails when its choices are less likely than this under the predicted distribution."""
@@ -35,10 +35,8 @@ DISPATCHED = 32
 IN_FLIGHT = 8
 LOAD_STEP_BLOCKS = 16
 """Load between one decode worker and the next, in KV blocks: twice what the requests in flight can add."""
-HOLD_TOKENS = 20_000
 MIN_EXPECTED = 5.0
 """Smallest expected count for which the chi-squared approximation is used."""
-SYNC_TIMEOUT_S = 5.0
 
 Array = npt.NDArray[np.float64]
 
@@ -154,15 +152,18 @@ def routing_self_test(
     contrasts: Sequence[RoutingPolicy],
     *,
     block_size: int,
+    hold_tokens: int = HOLD_TOKENS,
+    answer_s: float = 10.0,
     seed: int,
     check: Callable[[], None],
     expected_tau: Mapping[str, float] | None = None,
 ) -> SelfTest:
     """Load the decode workers unequally, then compare every frontend's choices with the softmax.
 
-    `frontends` holds policies and contrasts by name; `expected_tau` replaces the tau that a policy is
-    tested against (to see the test fail). Leaves no request behind. Raises `UnhealthyError` when the
-    frontends do not agree on the loads within 5 s.
+    `frontends` holds policies and contrasts by name; a request that holds load asks for `hold_tokens` tokens
+    and is cancelled when the test ends, any other may take `answer_s`; `expected_tau` replaces the tau that a
+    policy is tested against (to see the test fail). Leaves no request behind. Raises `UnhealthyError` when
+    the frontends do not agree on the loads within half of `answer_s`.
     """
     started = time.monotonic()
     decode = [worker for worker in workers if worker.role == "decode"]
@@ -177,21 +178,21 @@ def routing_self_test(
         for worker, load in zip(decode, loads, strict=True):
             if load:
                 prompt = random_prompt(rng, load * block_size)
-                held.enter_context(HeldRequest(entry, model, prompt, HOLD_TOKENS, worker.instance_id))
+                held.enter_context(HeldRequest(entry, model, prompt, hold_tokens, worker.instance_id))
         believed = {worker.instance_id: float(load) for worker, load in zip(decode, loads, strict=True)}
         for name, address in frontends.items():
-            _await_loads(name, address, believed, check)
+            _await_loads(name, address, believed, check, answer_s)
         for policy in (*policies, *contrasts):
             tau = (expected_tau or {}).get(policy.name, policy.tau)
             # The request's own block is part of every worker's cost.
             costs = tuple(load + 1.0 for load in loads)
             address = frontends[policy.name]
-            drawn = _draw(address, model, decode, block_size, rng)
-            dispatched = _dispatch(address, model, decode, block_size, rng)
+            drawn = _draw(address, model, decode, block_size, answer_s, rng)
+            dispatched = _dispatch(address, model, decode, block_size, answer_s, rng)
             check()
             checks.append(_judge(policy, tau, costs, drawn, dispatched))
     for name, address in frontends.items():
-        _await_loads(name, address, {worker.instance_id: 0.0 for worker in decode}, check)
+        _await_loads(name, address, {worker.instance_id: 0.0 for worker in decode}, check, answer_s)
     own = len(policies)
     seconds = time.monotonic() - started
     return SelfTest(tuple(checks[:own]), tuple(checks[own:]), True, "", OMEGA_NOTE, seconds)
@@ -222,20 +223,30 @@ def _judge(
 
 
 def _draw(
-    address: Address, model: str, decode: Sequence[Worker], block_size: int, rng: random.Random
+    address: Address,
+    model: str,
+    decode: Sequence[Worker],
+    block_size: int,
+    answer_s: float,
+    rng: random.Random,
 ) -> tuple[int, ...]:
-    with Connection(address) as connection:
+    with Connection(address, timeout_s=answer_s) as connection:
         chosen = Counter(connection.choose(model, random_prompt(rng, block_size)) for _ in range(DRAWS))
     return _in_order(chosen, decode)
 
 
 def _dispatch(
-    address: Address, model: str, decode: Sequence[Worker], block_size: int, rng: random.Random
+    address: Address,
+    model: str,
+    decode: Sequence[Worker],
+    block_size: int,
+    answer_s: float,
+    rng: random.Random,
 ) -> tuple[int, ...]:
     prompts = [random_prompt(rng, block_size) for _ in range(DISPATCHED)]
 
     def send(share: Sequence[list[int]]) -> list[int]:
-        with Connection(address) as connection:
+        with Connection(address, timeout_s=answer_s) as connection:
             return [connection.complete(model, prompt, 1).decode_worker for prompt in share]
 
     with ThreadPoolExecutor(IN_FLIGHT) as pool:
@@ -253,7 +264,7 @@ def _in_order(chosen: Counter[int], decode: Sequence[Worker]) -> tuple[int, ...]
 
 
 def _await_loads(
-    name: str, address: Address, believed: Mapping[int, float], check: Callable[[], None]
+    name: str, address: Address, believed: Mapping[int, float], check: Callable[[], None], answer_s: float
 ) -> None:
     """Wait until a frontend's router believes these loads: own bookings, and its peers' by replica sync."""
 
@@ -263,4 +274,4 @@ def _await_loads(
         return True if all(seen.get(worker, 0.0) == load for worker, load in believed.items()) else None
 
     what = f"waiting for the frontend of {name} to learn the workers' loads (replica sync)"
-    wait_until(what, poll, time.monotonic() + SYNC_TIMEOUT_S, check)
+    wait_until(what, poll, time.monotonic() + answer_s / 2, check)

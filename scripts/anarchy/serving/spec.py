@@ -11,11 +11,14 @@ from typing import Literal
 from anarchy.errors import UserError
 from anarchy.layout import DYNAMO_PYTHON
 from anarchy.serving.hosts import HERE, Node, Seat, seats
+from anarchy.serving.image import ServingImage
 
 Role = Literal["prefill", "decode"]
 
 DYNAMO_PYTHON_VARIABLE = "ANARCHY_DYNAMO_PYTHON"
 """Environment variable that names the serving environment's Python where it is not `.envs/dynamo`."""
+HOLD_TOKENS = 20_000
+"""Output tokens of a request that outlasts every self-test."""
 
 
 def default_dynamo_python() -> Path:
@@ -48,10 +51,26 @@ class RoutingPolicy:
 
 
 @dataclass(frozen=True)
+class VllmSettings:
+    """What the engine vllm is told beside what all engines are.
+
+    `weights` is the folder that it loads, `context_length` the tokens of its context. `quantization` is
+    applied at load; empty leaves the weights as they are.
+    """
+
+    weights: Path
+    context_length: int
+    quantization: str = ""
+    tensor_parallel: int = 1
+    device: Literal["cuda", "cpu"] = "cuda"
+
+
+@dataclass(frozen=True)
 class DeploymentSpec:
     """One disaggregated deployment: its worker pools, engine, timing, and one frontend a routing policy.
 
-    `profile` is the timing table (NPZ). `dilation` slows all model time by that factor (>= 1).
+    `profile` is the timing table (NPZ) of the engine mocker, `vllm` what the engine vllm needs; each has the
+    one and not the other. `dilation` slows all model time of simulated engines by that factor (>= 1).
     `kv_transfer_bandwidth` is in GB/s and `kv_bytes_per_token` in bytes, both in model time; 0 GB/s means
     no delay. `block_size` is the KV block in tokens (16 is vLLM's default, and so the paper's);
     `num_gpu_blocks` is the KV capacity of a worker in blocks. `http_ports` are taken in the order of the
@@ -60,16 +79,18 @@ class DeploymentSpec:
     `nodes` are the machines: frontends run on the first, which is this one; workers take their seats in
     order, `gpus_per_worker` of the `gpus_per_node` each (0: all on the first, no GPUs). `discovery` is a
     folder that all processes see, or etcd (program `etcd`, started on the first node). `scratch` is a folder
-    that all nodes see; None is the system's temporary one.
+    that all nodes see; None is the system's temporary one. With a `container` the launcher runs every process
+    inside that image, and `dynamo_python` is a Python there.
     """
 
     model: str
     prefill: int
     decode: int
-    profile: Path
     policies: tuple[RoutingPolicy, ...]
     log_dir: Path
-    engine: Literal["mocker"] = "mocker"
+    engine: Literal["mocker", "vllm"] = "mocker"
+    profile: Path | None = None
+    vllm: VllmSettings | None = None
     dilation: float = 1.0
     max_num_seqs: int = 1024
     max_num_batched_tokens: int = 8192
@@ -87,6 +108,7 @@ class DeploymentSpec:
     http_ports: tuple[int, ...] = ()
     start_timeout_s: float = 60.0
     dynamo_python: Path = field(default_factory=default_dynamo_python)
+    container: ServingImage | None = None
 
     def __post_init__(self) -> None:
         where = f"deployment of {self.model!r}"
@@ -95,6 +117,7 @@ class DeploymentSpec:
                 raise UserError(f"{value} {what} workers", where=where, remedy="ask for at least one of each")
         if not (math.isfinite(self.dilation) and self.dilation >= 1):
             raise UserError(f"dilation is {self.dilation}", where=where, remedy="give a number of at least 1")
+        self._check_engine(where)
         for what, number in (
             ("max_num_seqs", self.max_num_seqs),
             ("max_num_batched_tokens", self.max_num_batched_tokens),
@@ -123,6 +146,30 @@ class DeploymentSpec:
                 where=where,
                 remedy="give one port a policy, or none",
             )
+
+    def _check_engine(self, where: str) -> None:
+        simulated = self.engine == "mocker"
+        if (self.profile is None) is simulated or (self.vllm is None) is not simulated:
+            raise UserError(
+                f"engine {self.engine} with {'no' if self.profile is None else 'a'} timing table and "
+                f"{'no' if self.vllm is None else ''} vLLM settings",
+                where=where,
+                remedy="give `profile` to the engine mocker and `vllm` to the engine vllm",
+            )
+        if not simulated and self.dilation != 1:
+            raise UserError(
+                f"dilation is {self.dilation:g}, but engine {self.engine} keeps its own time",
+                where=where,
+                remedy="leave it at 1",
+            )
+
+    @property
+    def hold_tokens(self) -> int:
+        """Output tokens of a request that is to last until it is cancelled.
+
+        A real engine refuses more than its context has room for; 1,280 tokens of it are left to the prompt.
+        """
+        return HOLD_TOKENS if self.vllm is None else min(HOLD_TOKENS, self.vllm.context_length - 1280)
 
     @property
     def host(self) -> str:

@@ -18,8 +18,7 @@ from typing import Literal, Self
 
 import psutil
 
-from anarchy.errors import UserError
-from anarchy.preflight import check_disk, check_open_files
+from anarchy.serving.engines import ENGINES
 from anarchy.serving.frontend_api import Address, RefusedError
 from anarchy.serving.health import (
     LogWatch,
@@ -33,7 +32,8 @@ from anarchy.serving.health import (
 )
 from anarchy.serving.model_folder import write_model_folder
 from anarchy.serving.placement import FrontendPlan, Placement, Ports, ProcessPlan, WorkerPlan, place
-from anarchy.serving.ports import check_ports, free_ports
+from anarchy.serving.ports import free_ports
+from anarchy.serving.requirements import check_before_start, check_engine
 from anarchy.serving.selftest import SelfTest, contrast_policies, routing_self_test
 from anarchy.serving.spec import DeploymentSpec, RoutingPolicy, Worker
 from anarchy.serving.supervisor import ProcessDiedError, ProcessExit, Supervisor
@@ -45,8 +45,6 @@ Launcher = Callable[[ProcessPlan, Path], tuple[str, ...]]
 """Command that starts a process at its seat, given its plan and the folder to run in."""
 
 SCRATCH_PREFIX = "anarchy-"
-LOG_BYTES = 200_000_000
-"""Free disk that the logs of a long deployment may take: about 0.5 kB a request."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +113,7 @@ class Deployment:
     ) -> None:
         self.spec = spec
         self._launcher = launcher
+        self._answer_s = ENGINES[spec.engine].answer_s
         self.endpoints: dict[str, Address] = {}
         self.workers: tuple[Worker, ...] = ()
         self.probes: tuple[Probe, ...] = ()
@@ -166,7 +165,7 @@ class Deployment:
         placement = place(
             spec,
             ports,
-            model_folder=write_model_folder(self._scratch / "model"),
+            model_folder=self._model_folder(self._scratch),
             discovery_dir=self._scratch / "discovery",
             home=self._scratch,
             contrasts=contrasts,
@@ -185,7 +184,13 @@ class Deployment:
         self._progress("asking every worker through every frontend")
         with self._unhealthy_when_refused():
             self.probes = probe_workers(
-                everyone, spec.model, self.workers, rng=rng, deadline=deadline, check=self.raise_if_faulty
+                everyone,
+                spec.model,
+                self.workers,
+                rng=rng,
+                deadline=deadline,
+                check=self.raise_if_faulty,
+                answer_s=self._answer_s,
             )
         probed = time.monotonic()
 
@@ -281,6 +286,8 @@ class Deployment:
                 spec.policies,
                 contrasts,
                 block_size=spec.block_size,
+                hold_tokens=spec.hold_tokens,
+                answer_s=self._answer_s,
                 seed=seed,
                 check=self.raise_if_faulty,
             )
@@ -292,22 +299,26 @@ class Deployment:
         return test(spec.seed + 1)
 
     def _check_before(self) -> None:
+        check_before_start(self.spec, self._concurrency)
+        self.versions = {**self._serving_versions(), **machine_versions()}
+        check_engine(self.spec, self.versions)
+
+    def _serving_versions(self) -> dict[str, str | None]:
+        """Ask the serving Python, inside the image where there is one, as every process will be started."""
         spec = self.spec
-        check_ports(spec.host, spec.http_ports)
-        if self._concurrency > spec.max_num_seqs:
-            raise UserError(
-                f"{self._concurrency} requests in flight, but max_num_seqs is {spec.max_num_seqs}: "
-                "past it a deployment may end in 503 for every later request",
-                where=f"deployment of {spec.model!r}",
-                remedy="raise max_num_seqs above the highest concurrency",
-            )
-        check_open_files(self._concurrency)
-        check_disk(spec.log_dir, LOG_BYTES)
-        if not spec.profile.is_file():
-            raise UserError(
-                "no such timing table", where=spec.profile, remedy="convert a profile with `write_npz` first"
-            )
-        self.versions = {**serving_versions(spec.dynamo_python), **machine_versions()}
+        if spec.container is None:
+            return serving_versions(spec.dynamo_python)
+        folder = spec.scratch or spec.log_dir
+        return serving_versions(
+            spec.dynamo_python,
+            lambda command: self._launcher(ProcessPlan("versions", command, {}), folder),
+            timeout_s=spec.start_timeout_s,
+        )
+
+    def _model_folder(self, scratch: Path) -> Path:
+        """Where the engine finds the model: its weights, or a folder without any where it is simulated."""
+        vllm = self.spec.vllm
+        return write_model_folder(scratch / "model") if vllm is None else vllm.weights
 
     def _choose_ports(self, contrasts: int) -> Ports:
         spec = self.spec

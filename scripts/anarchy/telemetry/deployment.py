@@ -19,8 +19,11 @@ STEP = ("srun", "--overlap", "--mem=0", "--unbuffered", "--ntasks-per-node=1")
 
 
 @contextmanager
-def recorded(deployment: Deployment, folder: Path) -> Iterator[None]:
-    """Write the deployment's fingerprint.json, and sample its metrics and GPUs while the block runs."""
+def recorded(deployment: Deployment, folder: Path) -> Iterator[list[dict[str, Any]]]:
+    """Write the deployment's fingerprint.json, and sample its metrics and GPUs while the block runs.
+
+    The block is given the facts of the deployment's nodes.
+    """
     nodes = facts_of(deployment.spec.nodes)
     made = fingerprint(nodes, deployment=spec_words(deployment.spec), versions=deployment.versions)
     recording = recording_folder(folder)
@@ -32,7 +35,7 @@ def recorded(deployment: Deployment, folder: Path) -> Iterator[None]:
         gpu_nodes=[GpuNode(node.alias, on_node(node)) for node in deployment.spec.nodes],
         anonymiser=anonymiser_of(nodes),
     ):
-        yield
+        yield nodes
 
 
 def facts_of(nodes: Sequence[Node]) -> list[dict[str, Any]]:

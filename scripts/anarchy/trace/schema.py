@@ -197,6 +197,9 @@ class Manifest(BaseModel):
     tier: str = ""
     workload: str = ""
     engine: Literal["mocker", "vllm", "virtual", "unknown"] = "unknown"
+    device: str | None = None
+    """What a real engine computed on: `CPU`, or the GPU's name by nvidia-smi, such as `NVIDIA B200`;
+    `mixed: A, B` where they differ; null for a simulated engine, and where nobody knows."""
     dilation: float = Field(default=1.0, ge=1.0)
     """How many wall seconds one model second took; already divided out of the trace."""
     plan_hash: str = ""

@@ -1,0 +1,38 @@
+"""Engines by name: what a deployment's words mean to Dynamo 1.5.1, as commands and variables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from anarchy.serving.engines import mocker, vllm
+from anarchy.serving.engines.frontend import frontend_command
+from anarchy.serving.hosts import Node
+from anarchy.serving.spec import DeploymentSpec, Role
+
+__all__ = ["ENGINES", "Engine", "frontend_command"]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How one worker of an engine is started."""
+
+    command: Callable[[DeploymentSpec, Role, Path, Sequence[int]], tuple[str, ...]]
+    """Its command, given its role, the folder of the model, and its further ports."""
+    environment: Callable[[DeploymentSpec, Node, Sequence[int]], dict[str, str]]
+    """Its variables beside Dynamo's own, given its node and its further ports."""
+    ports: int = 0
+    """How many ports it takes beside its system port."""
+    answer_s: float = 10.0
+    """How long a request of the start-up and its self-test may take."""
+
+
+ENGINES: Mapping[str, Engine] = MappingProxyType(
+    {
+        "mocker": Engine(mocker.command, mocker.environment),
+        "vllm": Engine(vllm.command, vllm.environment, vllm.PORTS, vllm.ANSWER_S),
+    }
+)
+"""Engine's name in the config -> how its workers are started."""
