@@ -10,6 +10,7 @@ SEED ?=
 SITE ?= slurm/site.yaml
 ENGINE ?= vllm
 SMOKE := results/smoke-b200/one-cell/raw/equilibrium/llama-3.1-70b/1p2d/static/1
+CHOICES = tier=$(TIER) $(if $(MODELS),models=$(MODELS)) $(if $(SEED),seed=$(SEED))
 DRIVER := .envs/driver/bin
 PYTEST := $(DRIVER)/python -m pytest
 export PYTHON
@@ -26,7 +27,7 @@ setup:  ## build the two environments (.envs/driver, .envs/dynamo); does nothing
 
 reproduce: setup  ## measure, estimate, draw, report: make reproduce [TIER=quick|full] [MODELS=llama-3.1-70b] [SEED=1]
 	@$(DRIVER)/anarchy unlock
-	@$(DRIVER)/snakemake --config tier=$(TIER) $(if $(MODELS),models=$(MODELS)) $(if $(SEED),seed=$(SEED))
+	@$(DRIVER)/snakemake --config $(CHOICES)
 
 plan: setup  ## what a run would measure and cost, without running it
 	@$(DRIVER)/anarchy plan --cost --tier $(TIER) $(if $(MODELS),--models $(MODELS))
@@ -87,16 +88,18 @@ lab-status:  ## its processes, nodes and jobs
 
 lab-reproduce: setup  ## tier quick of E1 through that cluster, 20 minutes; it comes up and goes away (root)
 	@slurm/lab/install-packages
-	@trap '$(DRIVER)/python slurm/lab/lab.py down' EXIT; \
+	@$(DRIVER)/python slurm/lab/lab.py status >/dev/null || trap '$(DRIVER)/python slurm/lab/lab.py down' EXIT; \
 	$(DRIVER)/python slurm/lab/lab.py up; \
 	$(DRIVER)/anarchy unlock; \
-	$(DRIVER)/snakemake --profile slurm --config site=slurm/lab/site.yaml tier=$(TIER) results=results/lab
+	$(DRIVER)/snakemake --profile slurm --config site=slurm/lab/site.yaml results=results/lab $(CHOICES)
 
 smoke-b200: setup  ## first run on a cluster with GPUs: one deployment, one cell, every gate [SITE=slurm/site.yaml]
-	@$(DRIVER)/anarchy doctor --site $(SITE)
+	@$(DRIVER)/anarchy doctor --site $(SITE) --engine $(ENGINE) --models llama-3.1-70b
+	@rm -rf results/smoke-b200
 	@$(DRIVER)/snakemake $(SMOKE)/deployment.json --profile slurm \
 		--config engine=$(ENGINE) tier=one-cell models=llama-3.1-70b site=$(SITE) results=results/smoke-b200
-	@grep -E "healthy|valid" $(SMOKE)/logs/sweep.log
+	@grep -iE "healthy|valid" $(SMOKE)/logs/sweep.log
+	@! grep -q "NOT VALID" $(SMOKE)/logs/sweep.log
 
 lint: test-setup  ## ruff, mypy, snakefmt, notebooks without outputs
 	@$(DRIVER)/ruff check scripts tests slurm

@@ -28,7 +28,7 @@ from anarchy.claim_rules import (
     show,
 )
 from anarchy.config_files import load_block
-from anarchy.devices import ON_CPU
+from anarchy.devices import PAPERS_DEVICE
 from anarchy.layout import PROJECT
 from anarchy.tables import engine_words
 from anarchy.trace.writer import disk_errors, write_json
@@ -102,8 +102,8 @@ def _judge_group(claim: Claim, systems: Sequence[System], workload: str, engine:
         reason += f"; {NOTES[claim.rule]}"
     if engine == SIMULATED and outcome != NOT_TESTABLE:
         reason += "; by simulated engines, which follow predicted times: no measurement of the hardware"
-    if engine == ON_CPU and outcome != NOT_TESTABLE:
-        reason += "; by vLLM on a CPU: no measurement of the hardware that the claim is about"
+    elif engine != PAPERS_DEVICE and outcome != NOT_TESTABLE:
+        reason += f"; by {engine}: no measurement of the hardware that the claim is about"
     return Verdict(
         id=claim.id,
         claim=claim.claim,

@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any
 
 from anarchy.cli_traces import add_commands, usable_cores
-from anarchy.cluster.driver import FAILED
+from anarchy.cluster.executor import FAILED
 from anarchy.errors import EXIT_USER_ERROR, UserError
 from anarchy.telemetry import diff
 
@@ -80,9 +80,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--site", nargs="?", type=Path, const=Path("slurm/site.yaml"), metavar="FILE",
         help="check the cluster's site file against the live cluster instead (default slurm/site.yaml)",
     )  # fmt: skip
+    checking.add_argument(
+        "--engine", choices=("mocker", "vllm"), help="with --site: for which engine (default mocker)"
+    )
+    checking.add_argument("--models", help="with --site: only the weights of these, comma-separated")
     planning = _add(commands, "plan", _plan, "print deployments, cells and what they will cost", run)
     planning.add_argument(
-        "--cost", action="store_true", help="a row a cell: seconds, requests, disk, GPU-hours"
+        "--cost", action="store_true", help="a row a cell: seconds, requests, disk; GPU-hours in all"
     )
     serving = _add(
         commands, "serve", _serve, "start a deployment, prove it healthy, keep it until Ctrl-C", run
@@ -92,6 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
     sweeping = _add(commands, "sweep", _sweep, "measure one deployment's open cells and seal each", run)
     _deployment_arguments(sweeping)
     sweeping.add_argument("--log", type=Path, help="also append what is said to this file")
+    sweeping.add_argument("--expect", metavar="HASH", help="refuse to measure under any other plan")
     system = _add(commands, "system", _system, "estimate one system of a run from its sealed cells", run)
     _system_arguments(system)
     system.add_argument(
@@ -109,6 +114,9 @@ def build_parser() -> argparse.ArgumentParser:
     comparing.add_argument("first", type=Path, help="folder of one run's tier: results/quick")
     comparing.add_argument("second", type=Path, help="the same of the other run")
     comparing.add_argument("--metric", default="poa_hat", help="%(default)s, ttft_p99, itl_mean, ...")
+    leaks = _add(commands, "leaks", _leaks, "search a folder for names, addresses and secrets")
+    leaks.add_argument("folder", type=Path, help="results, or a part of them")
+    leaks.add_argument("names", nargs="*", help="further host names, such as those of the nodes")
     _add(commands, "unlock", _unlock, "remove the lock that a killed Snakemake left, unless one still runs")
     return parser
 
@@ -161,17 +169,25 @@ def _open(options: argparse.Namespace) -> Any:
 def _doctor(options: argparse.Namespace) -> int:
     from anarchy import doctor
 
-    findings = doctor.diagnose() if options.site is None else _site_findings(options.site)
+    if options.site is None and (options.engine or options.models):
+        raise UserError(
+            "--engine and --models say what a site is checked for", where="command line", remedy="add --site"
+        )
+    findings = doctor.diagnose() if options.site is None else _site_findings(options)
     print(doctor.render(findings))
     return doctor.exit_status(findings)
 
 
-def _site_findings(path: Path) -> Any:
+def _site_findings(options: argparse.Namespace) -> Any:
     from anarchy.cluster import site_check
     from anarchy.config_files import load_study
     from anarchy.layout import CONFIG
+    from anarchy.plan import SIMULATED
 
-    return site_check.diagnose(path, load_study(CONFIG))
+    wanted = [name for name in (options.models or "").split(",") if name]
+    return site_check.diagnose(
+        options.site, load_study(CONFIG), engine=options.engine or SIMULATED, models=wanted
+    )
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -205,11 +221,22 @@ def _sweep(options: argparse.Namespace) -> int:
         _make_folder(options.log.parent)
     told: tuple[type[BaseException], ...] = (UserError, KeyboardInterrupt, *_deployment_errors())
     try:
-        print(sweep(bench, _deployment(bench, options), log=options.log))
+        print(sweep(bench, _as_expected(_deployment(bench, options), options.expect), log=options.log))
     except told as error:
         _note_end(options.log, str(error) or "interrupted (cancelled, out of time, or by hand)")
         raise
     return 0
+
+
+def _as_expected(plan: Any, expected: str | None) -> Any:
+    """The plan, if it is the one that the caller knows: a job may have waited in a queue meanwhile."""
+    if expected and plan.plan_hash != expected:
+        raise UserError(
+            "configuration or site file changed since this was submitted: another plan would be measured",
+            where=plan.title,
+            remedy="run snakemake again; cells that the change does not concern are kept",
+        )
+    return plan
 
 
 def _note_end(log: Path | None, why: str) -> None:
@@ -311,6 +338,17 @@ def _compare(options: argparse.Namespace) -> int:
     )
     print(compare.render(cells, options.metric), end="")
     return 0
+
+
+def _leaks(options: argparse.Namespace) -> int:
+    from anarchy.telemetry.alias import own_names
+    from anarchy.telemetry.leaks import find_leaks
+
+    found = find_leaks(options.folder, own_names(options.names))
+    for leak in found:
+        print(f"{leak.path}, {leak.place}: {leak.clean}")
+    print(f"{len(found)} places name a host, user, home, address or secret; shown as they should read")
+    return 1 if found else 0
 
 
 def _unlock(_: argparse.Namespace) -> int:

@@ -8,9 +8,11 @@ from typing import Any, Final
 CPU: Final = "CPU"
 MIXED: Final = "mixed: "
 """What a device begins with where the nodes have different GPUs."""
-SIMULATED: Final = frozenset({"mocker", "virtual"})
+SIMULATED_ENGINES: Final = frozenset({"mocker", "virtual"})
 """Engines that compute nothing."""
-SHORT_NAMES: Final[Mapping[str, str]] = {"NVIDIA B200": "B200", CPU: "vLLM on CPU"}
+PAPERS_DEVICE: Final = "B200"
+"""Label of the hardware that the published claims are about."""
+SHORT_NAMES: Final[Mapping[str, str]] = {"NVIDIA B200": PAPERS_DEVICE, CPU: "vLLM on CPU"}
 """Label of an engine by its device; another device is called by its own name."""
 ON_CPU: Final = SHORT_NAMES[CPU]
 
@@ -21,7 +23,7 @@ def device_seen(engine: str, on: str, nodes: Sequence[Mapping[str, Any]]) -> str
     `on` is the site's device (`cuda` or `cpu`), `nodes` are the facts of each node (`telemetry.node`), whose
     GPUs are named by nvidia-smi. Different names together are `mixed: A, B`.
     """
-    if engine in SIMULATED:
+    if engine in SIMULATED_ENGINES:
         return None
     if on == "cpu":
         return CPU
@@ -38,7 +40,7 @@ def device_seen(engine: str, on: str, nodes: Sequence[Mapping[str, Any]]) -> str
 
 def engine_label(engine: str, device: str | None) -> str:
     """What figures, tables and verdicts call an engine: `simulated`, `B200`, `vLLM on CPU`, a GPU's name."""
-    if engine in SIMULATED:
+    if engine in SIMULATED_ENGINES:
         return "simulated"
     if engine != "vllm":
         return "unknown"

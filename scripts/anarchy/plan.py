@@ -11,6 +11,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
 
 from anarchy import predict
 from anarchy.config import EngineName, Experiment, Model, Policy, Run, Study, Timing, Topology, Workload
@@ -52,6 +53,8 @@ class DeploymentPlan:
     policy: Policy
     trial: int
     cells: tuple[Cell, ...]
+    start_s: float = predict.START_S
+    """Predicted wall seconds to start, prove and stop."""
 
     @property
     def key(self) -> tuple[str, str, str, str, int]:
@@ -76,7 +79,7 @@ class DeploymentPlan:
     @cached_property
     def wall_s(self) -> float:
         """Predicted wall seconds: start and self-test, every cell, stop."""
-        return predict.start_s(self.engine) + sum(cell.cost.wall_s for cell in self.cells)
+        return self.start_s + sum(cell.cost.wall_s for cell in self.cells)
 
     @property
     def plan_hash(self) -> str:
@@ -97,11 +100,16 @@ class Stack:
 
 
 def plan(
-    study: Study, run: Run, profiles: Mapping[str, Profile], stack: Stack | None = None
+    study: Study,
+    run: Run,
+    profiles: Mapping[str, Profile],
+    stack: Stack | None = None,
+    starts: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[DeploymentPlan, ...]:
     """Every deployment of a run, ordered as configured.
 
-    A real engine keeps its own time: the dilation of its models is 1 here.
+    A real engine keeps its own time: the dilation of its models is 1 here. ``starts``: model -> wall seconds
+    that a start of it has taken before; without, a default of the engine's.
     Raises UserError for a model, experiment or tier that does not exist or an empty selection.
     """
     for name in run.models:
@@ -119,7 +127,9 @@ def plan(
                 where="--config",
                 remedy=f"known experiments: {', '.join(sorted(study.experiments))}",
             )
-        deployments += _plan_experiment(study, study.experiments[name], run, profiles, stack or Stack())
+        deployments += _plan_experiment(
+            study, study.experiments[name], run, profiles, stack or Stack(), starts
+        )
     if not deployments:
         raise UserError(
             "this selection holds no deployment",
@@ -131,7 +141,12 @@ def plan(
 
 
 def _plan_experiment(
-    study: Study, experiment: Experiment, run: Run, profiles: Mapping[str, Profile], stack: Stack
+    study: Study,
+    experiment: Experiment,
+    run: Run,
+    profiles: Mapping[str, Profile],
+    stack: Stack,
+    starts: Mapping[str, float],
 ) -> list[DeploymentPlan]:
     if run.tier not in experiment.tiers:
         raise UserError(
@@ -150,6 +165,7 @@ def _plan_experiment(
             study.policies[routing],
             trial,
             cells=(),
+            start_s=starts.get(system.model, predict.start_s(run.engine)),
         )
         for system in experiment.systems
         if not run.models or system.model in run.models

@@ -11,8 +11,9 @@ from anarchy.serving.profiles import Profile
 
 START_S = 6.0
 """Wall seconds to start, prove and stop a simulated deployment on one host (tier quick: 4.1 to 5.8)."""
-REAL_START_S = 60.0
-"""The same for real engines: vLLM on two cores, 1P/2D (37 to 75); on GPUs loading the weights decides."""
+REAL_START_S = 300.0
+"""The same for real engines, on which loading the weights decides: a guess of ours, used until a start of the
+model has been recorded."""
 BYTES_PER_REQUEST = 170
 """Disk of one request: its share of sealed trace, manifest and compressed logs (tier quick: 171)."""
 SETTLE_S = 2.0

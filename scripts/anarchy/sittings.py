@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
+import statistics
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,9 @@ class Sitting:
     cells_s: float = 0.0
     stop_s: float = 0.0
     sealed: int = 0
+    gpus: int = 0
+    """GPUs held, those of the nodes that no worker uses among them; 0 where engines are simulated here."""
+    engine: str = ""
 
     @property
     def wall_s(self) -> float:
@@ -39,16 +45,23 @@ def note_sitting(folder: Path, sitting: Sitting) -> None:
 
 def read_sittings(folder: Path, plan_hash: str) -> list[dict[str, Any]]:
     """Every start of a deployment under this plan, in order; a line that was cut off is left out."""
-    path = folder / SITTINGS_FILE
-    latest: dict[str, dict[str, Any]] = {}
+    sittings = (one for one in _lines(folder / SITTINGS_FILE) if one.get("plan_hash") == plan_hash)
+    return list({sitting["launched_at"]: sitting for sitting in sittings}.values())
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            sitting = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if sitting.get("plan_hash") == plan_hash:
-            latest[sitting["launched_at"]] = sitting
-    return list(latest.values())
+        with contextlib.suppress(json.JSONDecodeError):  # cut off
+            yield json.loads(line)
+
+
+def recorded_start_s(results: Path, engine: str, model: str) -> float | None:
+    """Median wall seconds of a model's starts on an engine in any tier of these results; None without any."""
+    starts = []
+    for path in results.glob(f"*/raw/*/{model}/*/*/*/{SITTINGS_FILE}"):
+        latest = {sitting["launched_at"]: sitting for sitting in _lines(path)}
+        starts += [s["start_s"] for s in latest.values() if s.get("engine") == engine and s["sealed"]]
+    return statistics.median(starts) if starts else None
 
 
 def utc(wall_clock: float) -> str:

@@ -15,6 +15,7 @@ from anarchy.layout import CONFIG, DYNAMO_LOCK, PROFILES, PROJECT, VLLM_CPU_LOCK
 from anarchy.plan import SIMULATED, DeploymentPlan, Stack, plan
 from anarchy.preflight import pinned_version
 from anarchy.serving.profiles import Profile, load_profile
+from anarchy.sittings import recorded_start_s
 
 RUN_FILE = CONFIG / "run.yaml"
 
@@ -77,7 +78,16 @@ def open_run(overrides: Mapping[str, Any] | None = None) -> Workbench:
     }
     layout = Layout(relative(PROJECT / run.results / run.tier))
     site = _site(run)
-    return Workbench(study, run, profiles, plan(study, run, profiles, _stack(run, site)), layout, site)
+    return Workbench(
+        study, run, profiles, plan(study, run, profiles, _stack(run, site), _starts(study, run)), layout, site
+    )
+
+
+def _starts(study: Study, run: Run) -> dict[str, float]:
+    """What a start of each model took in earlier runs into these results, where there were any."""
+    results = PROJECT / run.results
+    recorded = {model: recorded_start_s(results, run.engine, model) for model in study.models}
+    return {model: seconds for model, seconds in recorded.items() if seconds is not None}
 
 
 def _site(run: Run) -> Site | None:
@@ -85,7 +95,7 @@ def _site(run: Run) -> Site | None:
     if run.launcher == "local" and run.engine == SIMULATED:
         return None
     try:
-        return load_site(PROJECT / run.site)
+        return load_site(PROJECT / run.site, launcher=run.launcher)
     except UserError as error:
         if run.launcher == "slurm":
             raise

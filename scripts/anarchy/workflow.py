@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from anarchy import report
-from anarchy.cluster.driver import ended, mend_executor
+from anarchy.cluster.executor import ended, mend_executor
 from anarchy.cluster.job import job_resources
 from anarchy.cluster.site import Site
 from anarchy.config import Strict

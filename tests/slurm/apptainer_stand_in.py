@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
-SWITCHES = ("--nv", "--no-home")
+SWITCHES = ("--nv", "--no-home", "--writable-tmpfs")
 VALUES = ("--pwd", "--bind")
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 MARK = ("INSIDE_IMAGE", "1")

@@ -26,7 +26,6 @@ TITLE = f"{MODEL}/1p2d/static/1"
 """The one deployment of the run, as every message calls it: 1 prefill and 2 decode workers on three nodes."""
 CELLS = 4  # tier smoke
 SITE = HERE / "site.yaml"
-SNAKEMAKE = (sys.executable, "-m", "snakemake", "--profile", "slurm")
 POLL = ("--slurm-init-seconds-before-status-checks", "5", "--seconds-between-status-checks", "1")
 """Looks at the job after 5 s, then 11, 21, 31 s later, and so on."""
 UNDER_WAY_S = 180.0
@@ -220,11 +219,6 @@ class Call:
 def assert_whole(cell: Path) -> None:
     """A sealed trace matches its seal."""
     read_cell(cell)  # raises UserError where it does not
-
-
-WHOLE = (
-    "import sys, pathlib; from anarchy.trace.reader import read_cell; read_cell(pathlib.Path(sys.argv[1]))"
-)
 
 
 def until(condition: Callable[[], Any], timeout_s: float, what: Callable[[], str]) -> None:

@@ -132,7 +132,7 @@ def test_the_only_prefill_worker_dies(run: Run) -> None:
     call = run.start()
     kept = call.under_way()
     kill(run.find("dynamo.mocker", "prefill"))
-    assert_failed_and_completes(call, kept, "prefill-0")
+    assert_failed_and_completes(call, kept, "process_died prefill-0")
 
 
 @pytest.mark.nightly
@@ -140,7 +140,7 @@ def test_etcd_dies(run: Run) -> None:
     call = run.start()
     kept = call.under_way()
     kill(run.find("etcd"))
-    assert_failed_and_completes(call, kept, "etcd")
+    assert_failed_and_completes(call, kept, "process_died etcd")
 
 
 @pytest.mark.nightly
@@ -148,7 +148,7 @@ def test_the_frontend_dies(run: Run) -> None:
     call = run.start()
     kept = call.under_way()
     kill(run.find("dynamo.frontend"))
-    assert_failed_and_completes(call, kept, "frontend-static")
+    assert_failed_and_completes(call, kept, "process_died frontend-static")
 
 
 @pytest.mark.nightly

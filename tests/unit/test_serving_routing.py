@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from anarchy.serving.frontend_api import active_decode_blocks, completion_body, instance_id_of
-from anarchy.serving.health import LogWatch, discovery_lost_lines
+from anarchy.serving.health import PORT_TAKEN_MARK, LogWatch, fatal_lines
 from anarchy.serving.selftest import (
     ALPHA,
     PolicyCheck,
@@ -119,6 +119,14 @@ def test_lost_discovery_is_found_once_and_whole(tmp_path) -> None:  # type: igno
     assert watch.lost() == ()
 
 
+def test_a_taken_port_is_found(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    log = tmp_path / "decode-0.log"
+    log.write_text("zmq.error.ZMQError: Address already in use (addr='tcp://198.51.100.7:20123')\n")
+    ((name, line),) = LogWatch({"decode-0": log}).lost()
+    assert name == "decode-0"
+    assert PORT_TAKEN_MARK in line
+
+
 def test_a_worker_that_a_frontend_drops_is_lost() -> None:
     dropped = "WARN sequences: Removing worker WorkerWithDpRank { worker_id: 1, dp_rank: 0 }"
-    assert discovery_lost_lines(["WARN sequences: Adding worker WorkerWithDpRank", dropped]) == [dropped]
+    assert fatal_lines(["WARN sequences: Adding worker WorkerWithDpRank", dropped]) == [dropped]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from trace_samples import sealed
 
+from anarchy.errors import UserError
 from anarchy.layout import cell_directory
 from anarchy.plan import Cell
 from anarchy.session import attempts_at
-from anarchy.sittings import SITTINGS_FILE, Sitting, note_sitting, read_sittings
+from anarchy.sittings import SITTINGS_FILE, Sitting, note_sitting, read_sittings, recorded_start_s
 from anarchy.study import open_run
-from anarchy.sweep import is_open
+from anarchy.sweep import _refuse_a_mixture, _timed, is_open
 from anarchy.trace.schema import GateResult
 from anarchy.trace.state import set_aside
 
@@ -65,6 +67,43 @@ def test_a_sitting_that_was_killed_is_known_up_to_its_last_cell(tmp_path: Path):
         file.write(json.dumps({"plan_hash": "plan"})[:-3])
     found = read_sittings(tmp_path, "plan")
     assert [(entry["wall_s"], entry["sealed"]) for entry in found] == [(34.0, 2)]
+
+
+def test_a_start_that_failed_was_held_all_the_same(tmp_path: Path):
+    sitting = Sitting("2026-01-01T00:00:00+00:00", "plan", gpus=16)
+    with pytest.raises(RuntimeError, match="on purpose"), _timed(sitting, tmp_path, time.monotonic() - 30.0):
+        raise RuntimeError("on purpose")
+    ((_, told),) = ((s["launched_at"], s) for s in read_sittings(tmp_path, "plan"))
+    assert told["gpus"] == 16
+    assert 30.0 <= told["start_s"] == told["wall_s"] < 40.0
+
+
+def test_the_next_start_is_predicted_from_the_recorded_ones(tmp_path: Path):
+    for trial, (took, sealed_cells, engine) in enumerate(
+        [(100, 3, "vllm"), (400, 0, "vllm"), (140, 1, "vllm"), (4, 9, "mocker")]
+    ):
+        folder = tmp_path / f"quick/raw/equilibrium/m/1p2d/static/{trial}"
+        folder.mkdir(parents=True)
+        note_sitting(folder, Sitting("t", "plan", start_s=took, sealed=sealed_cells, engine=engine))
+    assert recorded_start_s(tmp_path, "vllm", "m") == 120.0, "the one that sealed nothing did not come up"
+    assert recorded_start_s(tmp_path, "mocker", "m") == 4.0
+    assert recorded_start_s(tmp_path, "vllm", "another") is None
+
+
+def test_cells_of_two_devices_or_stacks_are_not_mixed(tmp_path: Path):
+    plan = open_run({"tier": "smoke"}).deployments[0]
+    cell = plan.cells[0]
+    directory = cell_directory(tmp_path, cell.name)
+    b200 = {"ai-dynamo": "1.5.1", "vllm": "0.28.0"}
+    sealed(
+        directory, plan_hash=cell.plan_hash, gates=GateResult(valid=True), device="NVIDIA B200", versions=b200
+    )
+    _refuse_a_mixture(plan, tmp_path, "NVIDIA B200", {**b200, "python": "3.12"})
+    for device, versions in (("NVIDIA H200", b200), ("NVIDIA B200", {**b200, "vllm": "0.29.0"})):
+        with pytest.raises(
+            UserError, match="measured on something else: (device NVIDIA B200, now|vllm 0.28.0, now)"
+        ):
+            _refuse_a_mixture(plan, tmp_path, device, versions)
 
 
 def test_no_sitting_at_all_is_no_fault(tmp_path: Path):

@@ -112,7 +112,9 @@ def counter(deployment: Deployment, metric: str, role: str) -> float:
             ) as answer:
                 text = answer.read().decode()
             pattern = rf"^{re.escape(metric)}(?:\{{[^}}]*\}})? (\S+)$"
-            total += sum(float(value) for value in re.findall(pattern, text, re.MULTILINE))
+            values = re.findall(pattern, text, re.MULTILINE)
+            assert values, f"{worker.name} has no {metric}"
+            total += sum(map(float, values))
     return total
 
 
@@ -192,6 +194,7 @@ def test_everything_listens_on_the_loopback(deployment: Deployment) -> None:
         for socket in process.net_connections("inet")
         if socket.status == psutil.CONN_LISTEN
     }
+    assert "127.0.0.1" in listening
     assert listening <= {"127.0.0.1", "::1"}
 
 

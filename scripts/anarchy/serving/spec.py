@@ -17,6 +17,9 @@ Role = Literal["prefill", "decode"]
 
 DYNAMO_PYTHON_VARIABLE = "ANARCHY_DYNAMO_PYTHON"
 """Environment variable that names the serving environment's Python where it is not `.envs/dynamo`."""
+MAX_MODEL_LEN = 32_768
+"""Tokens of context, ours, where a model has more (Llama-3.1: 131,072): the study needs a few hundred, the
+self-test 21,280, and a longer context only asks for more KV memory before vLLM starts at all."""
 HOLD_TOKENS = 20_000
 """Output tokens of a request that outlasts every self-test."""
 
@@ -63,6 +66,11 @@ class VllmSettings:
     quantization: str = ""
     tensor_parallel: int = 1
     device: Literal["cuda", "cpu"] = "cuda"
+
+    @property
+    def max_model_len(self) -> int:
+        """Tokens of context that a worker serves."""
+        return min(self.context_length, MAX_MODEL_LEN)
 
 
 @dataclass(frozen=True)
@@ -169,7 +177,7 @@ class DeploymentSpec:
 
         A real engine refuses more than its context has room for; 1,280 tokens of it are left to the prompt.
         """
-        return HOLD_TOKENS if self.vllm is None else min(HOLD_TOKENS, self.vllm.context_length - 1280)
+        return HOLD_TOKENS if self.vllm is None else min(HOLD_TOKENS, self.vllm.max_model_len - 1280)
 
     @property
     def host(self) -> str:

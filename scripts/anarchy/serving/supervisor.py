@@ -61,17 +61,17 @@ class ProcessDiedError(RuntimeError):
 class Supervisor:
     """Owns one guardian process; everything started through it ends with it, with the parent, or on `stop`.
 
-    `scratch` is a folder that the guardian removes when all have ended, also where the parent cannot. Not for
+    `scratch` are folders that the guardian removes when all have ended, also where the parent cannot. Not for
     several threads at once; after a fork the child must not use it.
     """
 
-    def __init__(self, *, grace_s: float = GRACE_S, scratch: Path | None = None) -> None:
+    def __init__(self, *, grace_s: float = GRACE_S, scratch: Sequence[Path] = ()) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             self._guardian = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "anarchy.serving.guardian"),
-                    *(str(theirs.fileno()), str(grace_s), str(scratch or "")),
+                    *(str(theirs.fileno()), str(grace_s), *map(str, scratch)),
                 ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

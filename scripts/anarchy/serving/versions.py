@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import subprocess
@@ -39,9 +40,10 @@ def told_versions(output: str) -> dict[str, str | None]:
     An image may print lines of its own before (NVIDIA's entry points do).
     """
     for line in output.splitlines():
-        if line.startswith("{"):
-            found: dict[str, str | None] = json.loads(line)
-            return found
+        with contextlib.suppress(json.JSONDecodeError):
+            found = json.loads(line)
+            if isinstance(found, dict) and "serving-python" in found:
+                return found
     return {}
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import getpass
 import ipaddress
 import os
 import re
+import socket
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 ADDRESS = "<address>"
@@ -120,6 +123,12 @@ def anonymiser_of(nodes: Sequence[Mapping[str, Any]]) -> Anonymiser:
         users.update(identity.get("user_names", ()))
         homes.update(identity.get("homes", ()))
     return Anonymiser(hosts, users=users, homes=homes, secrets=secrets_of())
+
+
+def own_names(further_hosts: Iterable[str] = ()) -> Anonymiser:
+    """The anonymiser of who asks: this host and further ones, user, home, the environment's secrets."""
+    hosts = {name: node_alias(index) for index, name in enumerate((socket.gethostname(), *further_hosts))}
+    return Anonymiser(hosts, users={getpass.getuser()}, homes={str(Path.home())}, secrets=secrets_of())
 
 
 def _is_name(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from anarchy.telemetry.gpu import GpuNode
 from anarchy.telemetry.node import node_facts
 from anarchy.telemetry.recorder import Recorder, deployment_sources, recording_folder
 
-STEP = ("srun", "--overlap", "--mem=0", "--unbuffered", "--ntasks-per-node=1")
+STEP = ("srun", "--overlap", "--mem=0", "--cpu-bind=none", "--unbuffered", "--ntasks-per-node=1")
 
 
 @contextmanager
@@ -42,8 +43,10 @@ def facts_of(nodes: Sequence[Node]) -> list[dict[str, Any]]:
     """Facts of the nodes of a deployment, in their order; srun asks those of a Slurm job."""
     if not nodes[0].slurm_name:
         return [node_facts()]
-    names = [node.slurm_name for node in nodes]
-    return remote_node_facts(names, (*STEP, f"--nodes={len(names)}", f"--ntasks={len(names)}"))
+    # A step for each: lines of several tasks may reach us mixed, and these are long.
+    with ThreadPoolExecutor(len(nodes)) as pool:
+        told = pool.map(lambda node: remote_node_facts([node.slurm_name], on_node(node)), nodes)
+    return [facts for (facts,) in told]
 
 
 def on_node(node: Node) -> tuple[str, ...]:

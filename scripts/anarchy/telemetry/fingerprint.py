@@ -28,8 +28,12 @@ from anarchy.telemetry.probes import Fact, ProbeError, ask, read_text, run_tool,
 from anarchy.trace.writer import sha256_of, write_json
 
 FINGERPRINT_SCHEMA = 1
-UNSPOKEN = frozenset({"log_dir", "dynamo_python", "host", "nodes", "scratch", "etcd"})
+UNSPOKEN = frozenset({"log_dir", "dynamo_python", "nodes", "scratch", "etcd"})
 """Fields of a deployment's spec that say where it lies, not what it is; `nodes` has a part of its own."""
+OF_SIMULATION = frozenset(
+    {"profile", "dilation", "num_gpu_blocks", "kv_transfer_bandwidth", "kv_bytes_per_token"}
+)
+"""Fields that only a simulated engine is told."""
 GIT_TIMEOUT_S = 20.0
 DRIVER_LOCK = PROJECT / "envs" / "driver.lock"
 
@@ -113,7 +117,7 @@ def spec_words(spec: Any) -> dict[str, Any]:
     words: dict[str, Any] = {}
     for field in dataclasses.fields(spec):
         value = getattr(spec, field.name)
-        if field.name in UNSPOKEN:
+        if field.name in UNSPOKEN or (spec.engine != "mocker" and field.name in OF_SIMULATION):
             continue
         words[field.name] = json.loads(json.dumps(value, default=_plain))
     return words

@@ -11,6 +11,7 @@ from anarchy.serving.engines import mocker, vllm
 from anarchy.serving.engines.frontend import frontend_command
 from anarchy.serving.hosts import Node
 from anarchy.serving.spec import DeploymentSpec, Role
+from anarchy.serving.supervisor import GRACE_S
 
 __all__ = ["ENGINES", "Engine", "frontend_command"]
 
@@ -27,12 +28,14 @@ class Engine:
     """How many ports it takes beside its system port."""
     answer_s: float = 10.0
     """How long a request of the start-up and its self-test may take."""
+    grace_s: float = GRACE_S
+    """How long its processes may take to end by themselves; on other nodes Slurm gives them no time."""
 
 
 ENGINES: Mapping[str, Engine] = MappingProxyType(
     {
         "mocker": Engine(mocker.command, mocker.environment),
-        "vllm": Engine(vllm.command, vllm.environment, vllm.PORTS, vllm.ANSWER_S),
+        "vllm": Engine(vllm.command, vllm.environment, vllm.PORTS, vllm.ANSWER_S, vllm.GRACE_S),
     }
 )
 """Engine's name in the config -> how its workers are started."""

@@ -7,6 +7,7 @@ nowhere else.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +21,22 @@ PORTS = 1
 ANSWER_S = 120.0
 """The first requests through a worker compile and connect, 2 s on idle cores and 50 on busy ones; one that is
 given up early leaves work behind that keeps the next ones waiting."""
+GRACE_S = 15.0
+"""Workers free memory that processes of one worker share, which is left behind on a node after SIGKILL."""
 KV_ROLES: Mapping[Role, str] = MappingProxyType({"prefill": "kv_producer", "decode": "kv_consumer"})
 """vLLM 0.28 calls `kv_both` deprecated for this connector."""
+
+
+CACHE = Path("/tmp") / f"anarchy-cache-{os.getuid()}"  # noqa: S108  on every node, and not a job's own TMPDIR
+CACHES: Mapping[str, str] = MappingProxyType(
+    {
+        "VLLM_CACHE_ROOT": "vllm",
+        "TRITON_CACHE_DIR": "triton",
+        "TORCHINDUCTOR_CACHE_DIR": "inductor",
+        "FLASHINFER_WORKSPACE_BASE": "flashinfer",
+    }
+)
+"""Variables of the compilers that vLLM uses -> folder of their results."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +90,7 @@ def command(spec: DeploymentSpec, role: Role, model_folder: Path, ports: Sequenc
         "--tensor-parallel-size": str(settings.tensor_parallel),
         "--quantization": settings.quantization,
         "--block-size": str(spec.block_size),
+        "--max-model-len": str(settings.max_model_len),
         "--max-num-seqs": str(spec.max_num_seqs),
         "--max-num-batched-tokens": str(spec.max_num_batched_tokens),
         "--seed": str(spec.seed % 2**32),
@@ -110,6 +126,11 @@ def environment(spec: DeploymentSpec, node: Node, ports: Sequence[int]) -> dict[
         "VLLM_NIXL_SIDE_CHANNEL_HOST": node.address,
         "VLLM_NIXL_SIDE_CHANNEL_PORT": str(side_channel),
         "VLLM_NO_USAGE_STATS": "1",
+        # Left alone a worker waits 5 s after SIGTERM before it begins to end.
+        "DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS": "0",
+        # What compilers make is kept on the node's own disk from launch to launch: HOME is this launch's,
+        # shared by all nodes and removed at its end.
+        **{name: str(CACHE / folder) for name, folder in CACHES.items()},
         **{name: value.format(interface=node.interface) for name, value in variant.environment.items()},
     }
 

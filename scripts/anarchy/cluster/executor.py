@@ -3,7 +3,8 @@
 The executor (2.8.0) waits for ever in three cases: a job that Slurm has forgotten, a look that Slurm did not
 answer (it then drops its jobs from the list and never looks again), and a job that sacct calls
 `CANCELLED by 0`. And it says of a failed job no more than its state. Here every wait is bounded, and a failed
-job is one line: the deployment, Slurm's state, the sweep's last word, and the path of its log.
+job is one line: the deployment, Slurm's state, the sweep's last word, and the path of its log. A job that
+asks for 0 MB gets `--mem=0`, which is all memory of its nodes; the executor leaves a 0 out.
 """
 
 from __future__ import annotations
@@ -59,11 +60,16 @@ def mend_executor() -> None:
         return
     executor.mended = True
     waits = Waits()
+    submit = plugin.get_submit_command
     ask, look = plugin.query_job_status, executor.check_active_jobs
     report_submission, cancel_jobs = executor.report_job_submission, executor.cancel_jobs
     report_success, report_error = executor.report_job_success, executor.report_job_error
     running: dict[str, Any] = {}
     settled: set[str] = set()
+
+    def submit_command(job: Any, *rest: Any, **named: Any) -> str:
+        words: str = submit(job, *rest, **named)
+        return f"{words} --mem=0" if job.resources.get("mem_mb") == 0 else words
 
     async def query(command: str, logger: Any) -> tuple[dict[str, str] | None, float | None]:
         states, seconds = await ask(command, logger)
@@ -116,6 +122,7 @@ def mend_executor() -> None:
         ended.append(line_of(title_of(job), job.external_jobid, state, log_of(job)))
         report_error(self, job, msg=msg, **rest)
 
+    plugin.get_submit_command = submit_command
     plugin.query_job_status = query
     executor.check_active_jobs = check
     executor.report_job_submission = submission

@@ -1,0 +1,25 @@
+"""`anarchy leaks`: names, addresses and secrets in a folder, told with what they should read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from anarchy.cli import main
+
+
+def test_a_node_an_address_and_a_token_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hunter2-of-this-test")
+    (tmp_path / "clean.log").write_text("healthy after 3.1 s\n")
+    assert main(["leaks", str(tmp_path), "gpu-17"]) == 0
+    (tmp_path / "worker.log").write_text("on gpu-17\nfrom 198.51.100.7\ntoken hunter2-of-this-test\n")
+    assert main(["leaks", str(tmp_path), "gpu-17"]) == 1
+    said = capsys.readouterr().out
+    assert "worker.log, line 1: on node02" in said
+    assert "line 2: from <address>" in said
+    assert "line 3: token <secret>" in said
+    assert "hunter2" not in said
+    assert "3 places" in said
