@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from anarchy.errors import UserError
 from anarchy.layout import cell_directory
 from anarchy.load.cell import ClientConfig, Labels
 from anarchy.load.client import run_client
@@ -29,6 +30,8 @@ from anarchy.trace.writer import TraceWriter, read_rows, seal
 
 MEASURED = frozenset({CellState.DONE, CellState.INVALID})
 """States of a cell that was measured to its end under this plan."""
+FAULT_KNOWN_S = 2.0
+"""How long after a process has died its deployment knows it at the latest."""
 
 
 class Session:
@@ -91,13 +94,17 @@ class Session:
         set_aside(directory)
         self.progress.start_cell(cell.name, cell.cost.wall_s)
         with TraceWriter(directory) as writer:
-            report = run_client(
-                self._client_config(cell),
-                self._workload(cell),
-                writer.append,
-                on_progress=self.progress.update,
-                watch=self.deployment.raise_if_faulty,
-            )
+            try:
+                report = run_client(
+                    self._client_config(cell),
+                    self._workload(cell),
+                    writer.append,
+                    on_progress=self.progress.update,
+                    watch=self.deployment.raise_if_faulty,
+                )
+            except UserError:
+                self._tell_the_cause()
+                raise
         self.deployment.raise_if_faulty()  # what died since the last look, before the cell is sealed
         table = read_rows(writer.path)
         manifest = self._manifest(cell, attempt, report)
@@ -108,6 +115,13 @@ class Session:
         verdict = "valid" if gates.valid else "NOT VALID: " + ", ".join(gates.reasons)
         self.progress.end_cell(f"{verdict}, {table.num_rows} requests")
         return manifest
+
+    def _tell_the_cause(self) -> None:
+        """Raise the deployment's fault behind a refused connection, which may be known a moment later only."""
+        ends = time.monotonic() + FAULT_KNOWN_S
+        while time.monotonic() < ends:
+            self.deployment.raise_if_faulty()
+            time.sleep(0.05)
 
     def _client_config(self, cell: Cell) -> ClientConfig:
         plan, timing = self.plan, cell.timing

@@ -13,7 +13,8 @@ from trace_samples import sealed
 from anarchy.errors import UserError
 from anarchy.layout import cell_directory
 from anarchy.plan import Cell
-from anarchy.session import attempts_at
+from anarchy.serving.stack import DeploymentFaultError, Fault
+from anarchy.session import Session, attempts_at
 from anarchy.sittings import SITTINGS_FILE, Sitting, note_sitting, read_sittings, recorded_start_s
 from anarchy.study import open_run
 from anarchy.sweep import _refuse_a_mixture, _timed, is_open
@@ -104,6 +105,23 @@ def test_cells_of_two_devices_or_stacks_are_not_mixed(tmp_path: Path):
             UserError, match="measured on something else: (device NVIDIA B200, now|vllm 0.28.0, now)"
         ):
             _refuse_a_mixture(plan, tmp_path, device, versions)
+
+
+def test_a_refused_connection_is_told_as_the_death_behind_it():
+    class Dying:
+        looks = 0
+
+        def raise_if_faulty(self) -> None:
+            self.looks += 1
+            if self.looks == 3:
+                raise DeploymentFaultError(
+                    [Fault("process_died", "frontend-static", "exited with status 137")]
+                )
+
+    session = Session.__new__(Session)
+    session.deployment = Dying()  # type: ignore[assignment]
+    with pytest.raises(DeploymentFaultError, match="process_died frontend-static"):
+        session._tell_the_cause()
 
 
 def test_no_sitting_at_all_is_no_fault(tmp_path: Path):
