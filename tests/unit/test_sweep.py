@@ -102,7 +102,7 @@ def test_cells_of_two_devices_or_stacks_are_not_mixed(tmp_path: Path):
     _refuse_a_mixture(plan, tmp_path, "NVIDIA B200", {**b200, "python": "3.12"})
     for device, versions in (("NVIDIA H200", b200), ("NVIDIA B200", {**b200, "vllm": "0.29.0"})):
         with pytest.raises(
-            UserError, match="measured on something else: (device NVIDIA B200, now|vllm 0.28.0, now)"
+            UserError, match=r"measured on something else: (device NVIDIA B200, now|vllm 0.28.0, now)"
         ):
             _refuse_a_mixture(plan, tmp_path, device, versions)
 
