@@ -12,7 +12,8 @@ ENGINE ?= vllm
 SMOKE := results/smoke-b200/one-cell/raw/equilibrium/llama-3.1-70b/1p2d/static/1
 CHOICES = tier=$(TIER) $(if $(MODELS),models=$(MODELS)) $(if $(SEED),seed=$(SEED))
 DRIVER := .envs/driver/bin
-PYTEST := $(DRIVER)/python -m pytest
+# BLAS threads of small matrices only get in each other's way.
+PYTEST := OMP_NUM_THREADS=1 $(DRIVER)/python -m pytest
 export PYTHON
 
 .PHONY: help setup reproduce plan doctor test test-unit test-live test-notebooks test-workflow test-slurm test-faults test-containers test-vllm test-nightly test-setup test-browser \
