@@ -117,7 +117,7 @@ class Session:
         return manifest
 
     def _tell_the_cause(self) -> None:
-        """Raise the deployment's fault behind a refused connection, which may be known a moment later only."""
+        """Raise the deployment's fault behind a refused connection, known a moment later at times."""
         ends = time.monotonic() + FAULT_KNOWN_S
         while time.monotonic() < ends:
             self.deployment.raise_if_faulty()
