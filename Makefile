@@ -50,7 +50,7 @@ test-unit: test-setup  ## pure code: unit and property tests, seconds
 	@$(PYTEST) tests/unit tests/property
 
 test-live: test-setup  ## the real Dynamo frontend and router with mock engines; kill -9 and resume
-	@$(PYTEST) tests/live
+	@$(PYTEST) -m "not nightly" tests/live
 
 test-notebooks: test-setup  ## execute every notebook on a small trace
 	@$(PYTEST) tests/notebooks
@@ -71,6 +71,7 @@ test-containers: test-setup  ## stand-ins of Apptainer and Pyxis on the lab, 5 m
 	@$(PYTEST) tests/slurm/test_container.py
 
 test-nightly: test-faults test-containers test-vllm  ## what `make test` leaves out (root)
+	@$(PYTEST) -m nightly tests/live
 
 test-vllm: test-setup  ## the real engine, vLLM on the CPU: one machine and the lab, 10 minutes; builds 4 GB once (root)
 	@envs/build vllm-cpu

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from anarchy.cli_control import add_command
 from anarchy.cli_traces import add_commands, usable_cores
 from anarchy.cluster.executor import FAILED
 from anarchy.errors import EXIT_USER_ERROR, UserError
@@ -103,6 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
         "-B", "--replicates", type=int, help="bootstrap replicates (default: as many as are published)"
     )
     add_commands(functools.partial(_add, commands))
+    add_command(functools.partial(_add, commands))
     _add(commands, "claims", _claims, "judge each published claim against the estimates", run)
     _add(commands, "report", _report, "write report.html from estimates, figures and tables", run)
     _add(commands, "summary", _summary, "print every system's plateau, knee and deepest point", run)

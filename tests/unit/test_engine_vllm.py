@@ -123,7 +123,7 @@ def test_a_cpu_worker_differs_by_one_list_and_nothing_else(spec: DeploymentSpec,
         expected[at] = option(right.command, "--kv-transfer-config")
         assert [*expected, *CPU.flags] == list(right.command)
         more = {name: value.format(interface="ib0") for name, value in CPU.environment.items()}
-        assert {**left.environment, **more} == dict(right.environment)
+        assert {**left.environment, **more, **CPU.everywhere} == dict(right.environment)
 
 
 def test_gpus_on_this_machine_are_shown_by_the_environment(spec: DeploymentSpec, tmp_path: Path) -> None:

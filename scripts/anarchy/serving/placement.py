@@ -169,12 +169,13 @@ def place(
     `model_folder` is what the engine takes for the model. `ports.system` holds one port a worker,
     `ports.http` one a policy and then one a contrast. Frontends, discovery and broker are on the first node.
     """
+    engine = ENGINES[spec.engine]
 
     def environment(node: Node) -> dict[str, str]:
-        return common_environment(spec, ports, node, discovery_dir=discovery_dir, home=home)
+        common = common_environment(spec, ports, node, discovery_dir=discovery_dir, home=home)
+        return {**common, **engine.everywhere(spec)}
 
     here = environment(spec.nodes[0])
-    engine = ENGINES[spec.engine]
     places: list[tuple[Role, int]] = [("prefill", index) for index in range(spec.prefill)]
     places += [("decode", index) for index in range(spec.decode)]
     workers = tuple(

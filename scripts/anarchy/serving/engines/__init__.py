@@ -24,6 +24,8 @@ class Engine:
     """Its command, given its role, the folder of the model, and its further ports."""
     environment: Callable[[DeploymentSpec, Node, Sequence[int]], dict[str, str]]
     """Its variables beside Dynamo's own, given its node and its further ports."""
+    everywhere: Callable[[DeploymentSpec], dict[str, str]]
+    """Variables of every process of the deployment beside Dynamo's own."""
     ports: int = 0
     """How many ports it takes beside its system port."""
     answer_s: float = 10.0
@@ -34,8 +36,10 @@ class Engine:
 
 ENGINES: Mapping[str, Engine] = MappingProxyType(
     {
-        "mocker": Engine(mocker.command, mocker.environment),
-        "vllm": Engine(vllm.command, vllm.environment, vllm.PORTS, vllm.ANSWER_S, vllm.GRACE_S),
+        "mocker": Engine(mocker.command, mocker.environment, mocker.everywhere),
+        "vllm": Engine(
+            vllm.command, vllm.environment, vllm.everywhere, vllm.PORTS, vllm.ANSWER_S, vllm.GRACE_S
+        ),
     }
 )
 """Engine's name in the config -> how its workers are started."""

@@ -45,6 +45,11 @@ def command(spec: DeploymentSpec, role: Role, model_folder: Path, _: Sequence[in
     )
 
 
+def everywhere(_: DeploymentSpec) -> dict[str, str]:
+    """Variables of every process of a deployment beside Dynamo's own: none."""
+    return {}
+
+
 def environment(_: DeploymentSpec, __: Node, ___: Sequence[int] = ()) -> dict[str, str]:
     """Variables of a worker beside Dynamo's own: none."""
     return {}

@@ -50,6 +50,8 @@ class Variant:
     """Further keys of `--kv-transfer-config`."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Further variables; `{interface}` is the network interface of the worker's node."""
+    everywhere: Mapping[str, str] = field(default_factory=dict)
+    """Variables of every process of the deployment, frontends too."""
 
 
 CUDA = Variant()
@@ -72,6 +74,8 @@ CPU = Variant(
         # UCX would listen on every interface. With InfiniBand it is not told: devices have other names there.
         "UCX_NET_DEVICES": "{interface}",
     },
+    # Dynamo's own is 10 s, in which on two full cores one process or another does not get to renew its lease.
+    everywhere={"ETCD_LEASE_TTL": "60"},
 )
 """All that a CPU worker differs in from a GPU worker."""
 
@@ -133,6 +137,11 @@ def environment(spec: DeploymentSpec, node: Node, ports: Sequence[int]) -> dict[
         **{name: str(CACHE / folder) for name, folder in CACHES.items()},
         **{name: value.format(interface=node.interface) for name, value in variant.environment.items()},
     }
+
+
+def everywhere(spec: DeploymentSpec) -> dict[str, str]:
+    """Variables of every process of a deployment beside Dynamo's own."""
+    return dict(VARIANTS[settings_of(spec).device].everywhere)
 
 
 def settings_of(spec: DeploymentSpec) -> VllmSettings:

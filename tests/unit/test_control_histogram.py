@@ -1,0 +1,103 @@
+"""Quantiles of histogram increases, against NumPy on the samples that made them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anarchy.control.histogram import Histogram, add, increase, quantile, read_histograms
+from anarchy.telemetry.metrics import Exposition
+
+EDGES = (0.0047, 0.01, 0.022, 0.047, 0.1, 0.22, 0.47, 1.0, 2.2, 4.7, 10.0, math.inf)
+samples = st.lists(st.floats(0.0, 30.0), min_size=1, max_size=400)
+shares = st.sampled_from([0.5, 0.9, 0.99, 1.0])
+
+
+def histogram(values, edges=EDGES) -> Histogram:
+    return Histogram(edges, tuple(float(sum(value <= edge for value in values)) for edge in edges))
+
+
+@settings(max_examples=200, deadline=None)
+@given(samples, shares)
+def test_the_true_quantile_lies_in_the_bracket(values, q) -> None:
+    found = quantile(histogram(values), q)
+    true = float(np.quantile(values, q, method="inverted_cdf"))
+    assert found.lower < true <= found.upper or (true == 0.0 == found.lower)
+    assert found.lower <= found.value <= found.upper
+
+
+@settings(max_examples=100, deadline=None)
+@given(samples, samples)
+def test_the_increase_is_what_came_in_between(first, second) -> None:
+    grown = increase({"": histogram(first)}, {"": histogram(first + second)})
+    assert grown.restarts == 0
+    assert grown.histograms == (histogram(second),)
+
+
+def test_interpolation_is_linear_inside_the_bucket_as_in_prometheus() -> None:
+    counts = Histogram((0.1, 0.2, 0.4, math.inf), (50.0, 90.0, 100.0, 100.0))
+    assert quantile(counts, 0.5).value == pytest.approx(0.1)
+    assert quantile(counts, 0.25).value == pytest.approx(0.05)  # the first bucket begins at 0
+    assert quantile(counts, 0.95).value == pytest.approx(0.3)
+    assert quantile(counts, 0.99).value == pytest.approx(0.38)
+    assert (quantile(counts, 0.99).lower, quantile(counts, 0.99).upper) == (0.2, 0.4)
+
+
+def test_the_last_bucket_gives_a_lower_bound_and_says_so() -> None:
+    found = quantile(Histogram((0.1, 10.0, math.inf), (0.0, 5.0, 10.0)), 0.99)
+    assert (found.value, found.lower, found.upper) == (10.0, 10.0, math.inf)
+
+
+def test_an_empty_histogram_has_no_quantile() -> None:
+    assert quantile(Histogram(EDGES, (0.0,) * len(EDGES)), 0.99) is None
+    assert add([]) is None
+    with pytest.raises(ValueError, match="quantile"):
+        quantile(histogram([1.0]), 0.0)
+
+
+def test_a_reset_counts_what_came_in_since_and_is_told() -> None:
+    before, after = histogram([0.05] * 10), histogram([0.3] * 3)
+    grown = increase({"a": before, "gone": before}, {"a": after, "new": after})
+    assert grown.restarts == 2
+    assert grown.histograms == (after, after)
+
+
+def test_changed_edges_are_a_reset() -> None:
+    after = histogram([0.3] * 30, (0.5, math.inf))
+    grown = increase({"a": histogram([0.05])}, {"a": after})
+    assert (grown.restarts, grown.histograms) == (1, (after,))
+
+
+def test_frontends_add_up_and_different_edges_do_not() -> None:
+    assert add([histogram([0.05, 3.0]), histogram([0.3])]) == histogram([0.05, 3.0, 0.3])
+    with pytest.raises(ValueError, match="different edges"):
+        add([histogram([1.0]), histogram([1.0], (1.0, math.inf))])
+
+
+@pytest.mark.parametrize(
+    ("edges", "counts"),
+    [((), ()), ((1.0,), (1.0,)), ((1.0, math.inf), (2.0, 1.0)), ((2.0, 1.0, math.inf), (0.0, 0.0, 0.0)),
+     ((1.0, math.inf), (math.nan, 1.0)), ((1.0, math.inf), (1.0,)), ((math.nan, math.inf), (0.0, 1.0))],
+)  # fmt: skip
+def test_what_is_no_histogram_is_refused(edges, counts) -> None:
+    with pytest.raises(ValueError, match=r"count|edge"):
+        Histogram(edges, counts)
+
+
+def test_series_are_read_by_their_labels() -> None:
+    text = "".join(
+        f'ttft_bucket{{model="{model}",le="{edge}"}} {count}\n'
+        for (model, count), edge in itertools.product([("a", 2), ("b", 5)], ["0.1", "+Inf"])
+    )
+    found = read_histograms(Exposition().update(text + "ttft_sum 3\nttft_other_bucket 1\n").values, "ttft")
+    assert found == {
+        '{"model":"a"}': Histogram((0.1, math.inf), (2.0, 2.0)),
+        '{"model":"b"}': Histogram((0.1, math.inf), (5.0, 5.0)),
+    }
+    with pytest.raises(ValueError, match="edge"):
+        read_histograms({'ttft_bucket{le="0.1"}': 1.0}, "ttft")
