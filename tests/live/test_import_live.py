@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from live_spec import MODEL, one_prefill_two_decode
 
 from anarchy.errors import UserError
 from anarchy.load.cell import ClientConfig, Labels
@@ -19,15 +20,12 @@ from anarchy.load.payload import Endpoint
 from anarchy.load.phases import PhasePlan
 from anarchy.load.workload import Workload, WorkloadSpec
 from anarchy.serving.placement import ProcessPlan
-from anarchy.serving.profiles import load_profile, write_npz
-from anarchy.serving.spec import DeploymentSpec, RoutingPolicy
+from anarchy.serving.spec import RoutingPolicy
 from anarchy.serving.stack import Deployment
 from anarchy.trace.importers import Facts, detect, import_trace
 from anarchy.trace.reader import CellTrace
 from anarchy.trace.schema import RequestRecord
 
-PROFILE = Path(__file__).parents[2] / "data" / "profiles" / "llama-3.1-70b-tp4"
-MODEL = "llama-3.1-70b"
 DILATION = 2.0
 CONCURRENCY = 8
 DROPPED = "request trace bus lagged"
@@ -97,16 +95,8 @@ def rows_since(trace: CellTrace, wall_s: float) -> list[dict[str, Any]]:
 
 
 def test_dynamos_request_trace_is_the_load_that_was_sent(tmp_path: Path) -> None:
-    write_npz(load_profile(PROFILE), tmp_path / "profile.npz")
-    spec = DeploymentSpec(
-        model=MODEL,
-        prefill=1,
-        decode=2,
-        profile=tmp_path / "profile.npz",
-        policies=(RoutingPolicy("plain", 0.0, 1.0), RoutingPolicy("rolled", 0.7, 1.0)),
-        log_dir=tmp_path / "logs",
-        dilation=DILATION,
-    )
+    policies = (RoutingPolicy("plain", 0.0, 1.0), RoutingPolicy("rolled", 0.7, 1.0))
+    spec = one_prefill_two_decode(tmp_path, policies, dilation=DILATION)
     seen: dict[str, tuple[float, list[RequestRecord]]] = {}
     with TracedDeployment(spec) as deployment:
         ids = {(w.role, w.index): str(w.instance_id) for w in deployment.workers}

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from live_spec import one_prefill_two_decode
 
 from anarchy.serving.frontend_api import Connection
-from anarchy.serving.profiles import load_profile, write_npz
-from anarchy.serving.spec import DeploymentSpec, RoutingPolicy
 from anarchy.serving.stack import Deployment
 from anarchy.telemetry.fingerprint import fingerprint, spec_words
 from anarchy.telemetry.metrics import Source
@@ -24,23 +23,13 @@ from anarchy.telemetry.recording import read, seal, values
 
 pytestmark = pytest.mark.live
 
-PROFILE = Path(__file__).parents[2] / "data" / "profiles" / "llama-3.1-70b-tp4"
 REQUESTS = 12
 
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     folder = tmp_path_factory.mktemp("stack")
-    write_npz(load_profile(PROFILE), folder / "profile.npz")
-    spec = DeploymentSpec(
-        model="llama-3.1-70b",
-        prefill=1,
-        decode=2,
-        profile=folder / "profile.npz",
-        policies=(RoutingPolicy("static", 0.0, 1.0),),
-        log_dir=folder / "logs",
-    )
-    with Deployment(spec) as running:
+    with Deployment(one_prefill_two_decode(folder)) as running:
         yield running
 
 

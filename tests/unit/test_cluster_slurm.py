@@ -302,3 +302,12 @@ def test_a_plan_tells_what_its_jobs_hold():
 def order_of(plan: DeploymentPlan) -> bool:
     """Those that take three nodes first."""
     return plan.key[1:3] == ("llama-3.1-70b", "1p2d")
+
+
+def test_mixed_and_foreign_lines_are_no_answers():
+    """Two nodes' lines on one were seen with srun --unbuffered; the node that is missing is then named."""
+    whole = '{"slurm_name": "node01", "gpus": 8}'
+    mixed = '{"slurm_name": "node02"}{"slurm_name": "node03"}'
+    assert node_probe.answers(f"module loaded\n{whole}\n{mixed}\n[1]\n{{}}\n") == [
+        {"slurm_name": "node01", "gpus": 8}
+    ]

@@ -7,6 +7,7 @@ container's PROGRAM is and whether the file IMAGE can be read. What cannot be re
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -43,6 +44,17 @@ def facts(interface: str, program: str = "", image: str = "") -> dict[str, Any]:
         "program": shutil.which(program) if program else None,
         "image_readable": os.access(image, os.R_OK) if image else None,
     }
+
+
+def answers(output: str) -> list[dict[str, Any]]:
+    """What nodes said, from the lines that srun printed; what is no whole answer is left out."""
+    found = []
+    for line in output.splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            answer = json.loads(line)
+            if isinstance(answer, dict) and "slurm_name" in answer:
+                found.append(answer)
+    return found
 
 
 def interface_address(interface: str) -> tuple[str | None, str]:

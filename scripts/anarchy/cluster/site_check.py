@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anarchy.cluster import image_check
+from anarchy.cluster import image_check, node_probe
 from anarchy.cluster.container import image_of
 from anarchy.cluster.job import BUSY_AFTER_S, is_busy, placing, srun_words
 from anarchy.cluster.real_engine import check_serving, missing_packages, serving_python
@@ -166,7 +165,7 @@ def reach(site: Site, nodes: int) -> tuple[list[dict[str, Any]], Finding]:
         done = subprocess.run(command, capture_output=True, text=True, timeout=REACH_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
         return [], Finding("nodes", False, f"no answer of {nodes} nodes within {REACH_TIMEOUT_S:g} s", remedy)
-    answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    answers = node_probe.answers(done.stdout)
     if is_busy(done.stderr):
         return [], busy_nodes(f"{nodes} nodes with {site.gpus_per_node} GPUs")
     if done.returncode != 0 or len(answers) < nodes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -13,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from anarchy.cluster.container import inside, pyxis_flags, without_host_python
+from anarchy.cluster.node_probe import answers
 from anarchy.cluster.site import Site
 from anarchy.errors import UserError
 from anarchy.serving.health import UnhealthyError
@@ -89,17 +89,15 @@ def prove_nodes(job: Job, site: Site, gpus: int, *, driver_needed: bool = False)
         *_gres(site, gpus),
         *(sys.executable, "-m", "anarchy.cluster.node_probe", site.interface),
     ]
-    answers = [
-        json.loads(line) for line in _run(command, PROBE_TIMEOUT_S).splitlines() if line.startswith("{")
-    ]
-    by_name = {answer["slurm_name"]: answer for answer in answers}
+    told = answers(_run(command, PROBE_TIMEOUT_S))
+    by_name = {answer["slurm_name"]: answer for answer in told}
     proven = []
     for place, name in enumerate(job.nodes):
         alias = node_alias(place)
         facts = by_name.get(name)
         if facts is None:
             raise AllocationError(
-                f"{alias} ({name}) did not answer; {len(answers)} of {len(job.nodes)} nodes did"
+                f"{alias} ({name}) did not answer; {len(told)} of {len(job.nodes)} nodes did"
             )
         if facts["address"] is None:
             raise AllocationError(

@@ -1,0 +1,29 @@
+"""The deployment that live tests share: Llama-3.1-70B as 1P/2D on this machine, simulated engines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from anarchy.serving.profiles import load_profile, write_npz
+from anarchy.serving.spec import DeploymentSpec, RoutingPolicy
+
+PROFILE = Path(__file__).parents[2] / "data" / "profiles" / "llama-3.1-70b-tp4"
+MODEL = "llama-3.1-70b"
+STATIC = (RoutingPolicy("static", 0.0, 1.0),)
+
+
+def one_prefill_two_decode(
+    folder: Path, policies: tuple[RoutingPolicy, ...] = STATIC, **more: Any
+) -> DeploymentSpec:
+    """Its spec, with timing table and logs in a folder of the test's own."""
+    write_npz(load_profile(PROFILE), folder / "profile.npz")
+    return DeploymentSpec(
+        model=MODEL,
+        prefill=1,
+        decode=2,
+        profile=folder / "profile.npz",
+        policies=policies,
+        log_dir=folder / "logs",
+        **more,
+    )
