@@ -6,7 +6,7 @@ import pytest
 from conftest import Run
 
 
-@pytest.mark.parametrize(("tier", "sweeps"), [("smoke", 3), ("quick", 3), ("full", 9)])
+@pytest.mark.parametrize(("tier", "sweeps"), [("smoke", 3), ("quick", 3), ("repeats", 9), ("full", 9)])
 def test_every_tier_plans_one_job_a_launch(snakemake: Run, tier: str, sweeps: int) -> None:
     done = snakemake(f"tier={tier}", options=("-n",))
     assert done.returncode == 0, done.stderr
