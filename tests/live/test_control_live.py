@@ -19,6 +19,7 @@ from anarchy.load.cell import ClientConfig, Labels
 from anarchy.load.client import run_client
 from anarchy.load.payload import Endpoint
 from anarchy.load.phases import PhasePlan
+from anarchy.load.router import FixedRouter, Route
 from anarchy.load.workload import Workload, WorkloadSpec
 from anarchy.serving.frontend_api import Connection
 from anarchy.serving.stack import Deployment
@@ -28,6 +29,7 @@ from anarchy.trace.schema import RequestRecord
 DILATION = 2.0
 PERIOD_S = 1.0
 C = 48
+ROUTER = FixedRouter(Route(Labels("static", 0.0, 1.0)))
 
 pytestmark = [pytest.mark.live, pytest.mark.nightly]
 
@@ -69,15 +71,16 @@ def controlled(
         client.append(record)
 
     config = ClientConfig(
-        Endpoint(host, port, deployment.spec.model),
+        (Endpoint(host, port, deployment.spec.model),),
         C,
         PhasePlan(warmup_s=1.0, measure_s=3.5, measure_max_s=6.0),
-        Labels("static", 0.0, 1.0),
         deadline_s=20.0,
         stagger_s=0.4,
         dilation=DILATION,
     )
-    run_client(config, Workload(WorkloadSpec(), seed=5), sink, watch=deployment.raise_if_faulty)
+    run_client(
+        config, Workload(WorkloadSpec(), seed=5), sink, router=ROUTER, watch=deployment.raise_if_faulty
+    )
     time.sleep(1.5 * PERIOD_S * DILATION)  # one more poll takes what is left
     for loop in loops:
         loop.stop()
@@ -109,15 +112,14 @@ def test_the_histogram_s_bracket_begins_below_the_client_s_p99(
     coarse.begin(0.0)
     exact.begin(0.0)
     config = ClientConfig(
-        Endpoint(host, port, deployment.spec.model),
+        (Endpoint(host, port, deployment.spec.model),),
         C,
         PhasePlan(warmup_s=0.5, measure_s=2.0, measure_max_s=4.0),
-        Labels("static", 0.0, 1.0),
         deadline_s=20.0,
         stagger_s=0.4,
         dilation=DILATION,
     )
-    run_client(config, Workload(WorkloadSpec(), seed=6), exact.append)
+    run_client(config, Workload(WorkloadSpec(), seed=6), exact.append, router=ROUTER)
     seen, true = coarse.poll(5.0), exact.poll(5.0)
     assert seen.requests == true.requests
     assert seen.p99 is not None

@@ -18,6 +18,7 @@ from anarchy.load.cell import ClientConfig, Labels
 from anarchy.load.client import run_client
 from anarchy.load.payload import Endpoint
 from anarchy.load.phases import PhasePlan
+from anarchy.load.router import FixedRouter, Route
 from anarchy.load.workload import Workload, WorkloadSpec
 from anarchy.serving.placement import ProcessPlan
 from anarchy.serving.spec import RoutingPolicy
@@ -60,17 +61,17 @@ def load(deployment: Deployment, policy: str) -> list[RequestRecord]:
     host, port = deployment.endpoints[policy]
     seen: list[RequestRecord] = []
     config = ClientConfig(
-        Endpoint(host, port, MODEL),
+        (Endpoint(host, port, MODEL),),
         CONCURRENCY,
         PhasePlan(warmup_s=0.5, measure_s=1.5, measure_max_s=10.0, min_requests=40),
-        Labels(policy, 0.0, 1.0),
         deadline_s=20.0,
         stagger_s=0.2,
         dilation=DILATION,
         prefill_workers={str(w.instance_id): w.index for w in deployment.workers if w.role == "prefill"},
         decode_workers={str(w.instance_id): w.index for w in deployment.workers if w.role == "decode"},
     )
-    report = run_client(config, Workload(WorkloadSpec(), seed=5), seen.append)
+    router = FixedRouter(Route(Labels(policy, 0.0, 1.0)))
+    report = run_client(config, Workload(WorkloadSpec(), seed=5), seen.append, router=router)
     assert report.status_counts == {"ok": len(seen)}, report.error_samples
     return seen
 

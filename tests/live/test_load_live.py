@@ -13,11 +13,15 @@ from anarchy.load.client import run_client
 from anarchy.load.payload import Endpoint
 from anarchy.load.phases import PhasePlan
 from anarchy.load.report import ClientReport
+from anarchy.load.router import FixedRouter, Route
 from anarchy.load.workload import Workload, WorkloadSpec
+from anarchy.plan import Stage
 from anarchy.serving.stack import Deployment
 from anarchy.trace.schema import RequestRecord
 
 DILATION = 2.0
+LABELS = Labels("static", 0.0, 1.0)
+ROUTE = Route(LABELS)
 
 pytestmark = pytest.mark.live
 
@@ -30,22 +34,29 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 
 
 def run_cell(
-    deployment: Deployment, workload: Workload, concurrency: int, *, min_requests: int = 0
+    deployment: Deployment,
+    workload: Workload,
+    concurrency: int,
+    *,
+    min_requests: int = 0,
+    route: Route = ROUTE,
+    stages: tuple[Stage, ...] = (),
 ) -> tuple[ClientReport, list[RequestRecord]]:
     host, port = deployment.endpoints["static"]
     records: list[RequestRecord] = []
     config = ClientConfig(
-        Endpoint(host, port, deployment.spec.model),
+        (Endpoint(host, port, deployment.spec.model),),
         concurrency,
-        PhasePlan(warmup_s=0.5, measure_s=1.5, measure_max_s=10.0, min_requests=min_requests),
-        Labels("static", 0.0, 1.0),
+        None if stages else PhasePlan(0.5, measure_s=1.5, measure_max_s=10.0, min_requests=min_requests),
+        stages,
         deadline_s=20.0,
         stagger_s=0.4,
         dilation=DILATION,
         prefill_workers=index_of(deployment, "prefill"),
         decode_workers=index_of(deployment, "decode"),
     )
-    report = run_client(config, workload, records.append, watch=deployment.raise_if_faulty)
+    watch = deployment.raise_if_faulty
+    report = run_client(config, workload, records.append, router=FixedRouter(route), watch=watch)
     return report, records
 
 
@@ -78,6 +89,33 @@ def test_templates_are_found_in_the_prefix_cache(deployment: Deployment) -> None
     assert {record.template for record in records} == {0, 1, 2}
     cached = Counter(record.cached_tokens for record in records if record.phase == "measure")
     assert cached.keys() == {128}, "the prefill worker's, not the decode worker's, which usage tells"
+
+
+def test_pinned_requests_are_served_where_they_were_pinned_to(deployment: Deployment) -> None:
+    ids = {(worker.role, worker.index): worker.instance_id for worker in deployment.workers}
+    for index in (0, 1):
+        route = Route(LABELS, prefill_id=ids["prefill", 0], decode_id=ids["decode", index])
+        report, records = run_cell(deployment, Workload(WorkloadSpec(), seed=14), 8, route=route)
+        assert report.status_counts == {"ok": len(records)}, report.error_samples
+        assert {record.decode_worker for record in records} == {index}
+
+
+def test_a_request_pinned_to_a_worker_that_is_gone_fails_and_does_not_hang(deployment: Deployment) -> None:
+    route = Route(LABELS, prefill_id=deployment.workers[0].instance_id, decode_id=4711)
+    report, records = run_cell(deployment, Workload(WorkloadSpec(), seed=15), 4, route=route)
+    assert set(report.status_counts) <= {"http_400", "http_404", "http_500", "http_503"}, report.error_samples
+    assert len(records) < 4 * 12, "users back off"
+
+
+def test_staged_load_on_the_real_stack(deployment: Deployment) -> None:
+    stages = (Stage("low", 4, 0.5, 2.0), Stage("high", 32, 0.5, 2.0), Stage("low again", 4, 0.5, 2.0))
+    report, records = run_cell(deployment, Workload(WorkloadSpec(), seed=16), 32, stages=stages)
+    assert report.status_counts == {"ok": len(records)}, report.error_samples
+    assert [span.concurrency for span in report.stages] == [4, 32, 4]
+    for span in report.stages:
+        assert span.end_s - span.start_s == pytest.approx(2.5, abs=0.1)
+        sent = [record for record in records if span.settled_s <= record.t_sent <= span.end_s]
+        assert {record.user for record in sent} == set(range(span.concurrency))
 
 
 def test_the_client_costs_little_and_is_on_time(deployment: Deployment) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -27,6 +28,8 @@ class Reply:
     """Seconds before each token."""
     fragment: int = 0
     """Send in pieces of this many bytes; 0 = whole."""
+    workers: dict[str, int] | None = None
+    """Claim that these served it, whoever it was pinned to."""
 
 
 class FaultServer:
@@ -37,6 +40,9 @@ class FaultServer:
         self.requests: list[dict[str, Any]] = []
         self.connections = 0
         self.open_connections = 0
+        self.in_flight = 0
+        self.loads: list[tuple[float, int]] = []
+        """At each arrival: the monotonic clock and the requests under way, that one included."""
         self.port = 0
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
@@ -82,8 +88,13 @@ class FaultServer:
                 number = len(self.requests)
                 self.requests.append(body)
                 reply = self.reply(number, body)
-                if not await self._answer(writer, number, body, reply):
-                    return
+                self.in_flight += 1
+                self.loads.append((time.monotonic(), self.in_flight))
+                try:
+                    if not await self._answer(writer, number, body, reply):
+                        return
+                finally:
+                    self.in_flight -= 1
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
@@ -126,11 +137,12 @@ class FaultServer:
             + b"transfer-encoding: chunked\r\n\r\n"
         )
         asked = body["max_tokens"]
+        workers = _workers(number, body["nvext"]) | (reply.workers or {})
         whole = reply.kind in ("ok", "close")
         for token in range(asked if whole else reply.tokens):
             if reply.delay:
                 await asyncio.sleep(reply.delay)
-            await send(_chunk(_event(number, f" t{token}")))
+            await send(_chunk(_event(number, workers, f" t{token}")))
         if reply.kind == "cut":
             return False
         if reply.kind == "stall":
@@ -141,7 +153,7 @@ class FaultServer:
                 "completion_tokens": asked if whole else 0,
                 "prompt_tokens_details": {"audio_tokens": None, "cached_tokens": 0},
             }
-            await send(_chunk(_event(number, "", finish="length" if whole else "stop")))
+            await send(_chunk(_event(number, workers, "", finish="length" if whole else "stop")))
             await send(_chunk({"choices": [], "usage": usage}))
         else:  # as Dynamo ends a stream whose worker died
             await send(_chunk({"error": {"message": "Internal server error", "code": 500}}))
@@ -149,8 +161,8 @@ class FaultServer:
         return reply.kind != "close"
 
 
-def _event(number: int, text: str, finish: str | None = None) -> dict[str, Any]:
-    nvext: dict[str, Any] = {"worker_id": _workers(number)}
+def _event(number: int, workers: dict[str, int], text: str, finish: str | None = None) -> dict[str, Any]:
+    nvext: dict[str, Any] = {"worker_id": workers}
     choice: dict[str, Any] = {"text": text, "index": 0}
     if finish is not None:
         choice["finish_reason"] = finish
@@ -158,8 +170,10 @@ def _event(number: int, text: str, finish: str | None = None) -> dict[str, Any]:
     return {"id": f"cmpl-{number}", "choices": [choice], "usage": None, "nvext": nvext}
 
 
-def _workers(number: int) -> dict[str, int]:
-    return {"prefill_worker_id": PREFILL_IDS[0], "decode_worker_id": DECODE_IDS[number % len(DECODE_IDS)]}
+def _workers(number: int, nvext: dict[str, Any]) -> dict[str, int]:
+    """Those that the request is pinned to, else in turn."""
+    ids = {"prefill_worker_id": PREFILL_IDS[0], "decode_worker_id": DECODE_IDS[number % len(DECODE_IDS)]}
+    return {name: nvext.get(name, worker) for name, worker in ids.items()}
 
 
 def _chunk(document: dict[str, Any]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import signal
@@ -16,43 +17,16 @@ from typing import Any, NamedTuple
 
 import psutil
 import pytest
-from load_fault_server import DECODE_IDS, PREFILL_IDS, FaultServer, Reply
+from load_fault_server import FaultServer, Reply
+from load_samples import FIXED, SLOW, WORKLOAD, config, run_cell
 
 from anarchy.errors import UserError
-from anarchy.load.cell import BACKOFF_MAX_S, ClientConfig, Labels, backoff_s
+from anarchy.load.cell import BACKOFF_MAX_S, backoff_s
 from anarchy.load.client import run_client
-from anarchy.load.payload import Endpoint
-from anarchy.load.phases import PhasePlan
-from anarchy.load.report import ClientProgress, ClientReport, cpu_mark
-from anarchy.load.workload import Workload, WorkloadSpec
+from anarchy.load.report import ClientProgress, cpu_mark
+from anarchy.plan import Stage
 from anarchy.preflight import check_open_files
 from anarchy.trace.schema import RequestRecord
-
-WORKLOAD = Workload(WorkloadSpec(input_tokens=16, output_tokens=10), seed=3)
-SLOW = Reply(delay=0.002)
-
-
-def config(port: int, concurrency: int = 4, **changes: Any) -> ClientConfig:
-    phases = {"warmup_s": 0.2, "measure_s": 0.4, "measure_max_s": 2.0} | changes.pop("phases", {})
-    fields: dict[str, Any] = {
-        "deadline_s": 5.0,
-        "stagger_s": 0.1,
-        "prefill_workers": {str(PREFILL_IDS[0]): 0},
-        "decode_workers": {str(worker): index for index, worker in enumerate(DECODE_IDS)},
-    }
-    return ClientConfig(
-        Endpoint("127.0.0.1", port, "m"),
-        concurrency,
-        PhasePlan(**phases),
-        Labels("kv", 0.7, 1.0),
-        **(fields | changes),
-    )
-
-
-def run_cell(server: FaultServer, *args: Any, **kwargs: Any) -> tuple[ClientReport, list[RequestRecord]]:
-    records: list[RequestRecord] = []
-    report = run_client(config(server.port, *args, **kwargs), WORKLOAD, records.append)
-    return report, records
 
 
 def faulty(bad: Reply) -> Callable[[int, dict[str, Any]], Reply]:
@@ -97,7 +71,7 @@ def test_content_follows_user_and_number_and_tokens_come_as_asked() -> None:
 
 def test_closed_loop_keeps_one_request_a_user_and_one_connection() -> None:
     with FaultServer(lambda n, body: SLOW) as server:
-        _, records = run_cell(server, 3)
+        _, records = run_cell(server, concurrency=3)
         assert server.connections == 3
     for user in range(3):
         mine = sorted((r for r in records if r.user == user), key=lambda r: r.t_sent)
@@ -143,11 +117,11 @@ def test_measuring_goes_on_until_enough_requests_are_sent_or_the_bound_is_hit() 
 def test_warm_up_waits_for_every_user_unless_bounded() -> None:
     slow = Reply(delay=0.05)
     with FaultServer(lambda n, body: slow) as server:
-        report, records = run_cell(server, 3, phases={"warmup_s": 0.0})
+        report, records = run_cell(server, concurrency=3, phases={"warmup_s": 0.0})
         first_ends = [min(r.t_last_token or 0 for r in records if r.user == user) for user in range(3)]
         assert report.measure_start_s is not None
         assert report.measure_start_s >= max(first_ends)
-        report, _ = run_cell(server, 3, phases={"warmup_s": 0.0, "warmup_max_s": 0.1})
+        report, _ = run_cell(server, concurrency=3, phases={"warmup_s": 0.0, "warmup_max_s": 0.1})
         assert report.measure_start_s is not None
         assert report.measure_start_s < 0.2
         assert report.bounds_hit == ("warmup_max_s",)
@@ -155,7 +129,7 @@ def test_warm_up_waits_for_every_user_unless_bounded() -> None:
 
 def test_starts_are_staggered() -> None:
     with FaultServer(lambda n, body: SLOW) as server:
-        _, records = run_cell(server, 8, stagger_s=0.4, phases={"warmup_s": 0.5})
+        _, records = run_cell(server, concurrency=8, stagger_s=0.4, phases={"warmup_s": 0.5})
     first = {r.user: r.t_sent for r in records if r.request_id.endswith("-000000")}
     for user, t_sent in first.items():
         assert t_sent == pytest.approx(0.4 * user / 8, abs=0.04)
@@ -185,7 +159,7 @@ def test_dilation_is_divided_out() -> None:
 def test_other_manners_of_a_healthy_server(kind: str) -> None:
     reply = Reply("close") if kind == "close" else Reply(fragment=37)
     with FaultServer(lambda n, body: reply) as server:
-        report, records = run_cell(server, 2)
+        report, records = run_cell(server, concurrency=2)
         assert report.status_counts == {"ok": len(records)}
         if kind == "close":
             # Each user may open one more as the cell comes to drain.
@@ -233,7 +207,7 @@ def test_every_failure_has_its_name(bad: Reply, status: str, tokens: int, reused
 def test_the_deadline_bounds_the_whole_cell() -> None:
     with FaultServer(lambda n, body: Reply("silent")) as server:
         started = time.monotonic()
-        report, records = run_cell(server, 2, deadline_s=0.3, phases={"measure_s": 0.3})
+        report, records = run_cell(server, concurrency=2, deadline_s=0.3, phases={"measure_s": 0.3})
         assert time.monotonic() - started < 0.1 + 0.3 + 2.5 + 0.3 + 0.6
     assert set(report.status_counts) == {"timeout"}
     assert all(record.t_first_token is None for record in records)
@@ -241,7 +215,7 @@ def test_the_deadline_bounds_the_whole_cell() -> None:
 
 def test_errors_never_become_a_hot_loop() -> None:
     with FaultServer(lambda n, body: Reply("http", status=503)) as server:
-        report, records = run_cell(server, 8, phases={"warmup_s": 0.5, "measure_s": 2.0})
+        report, records = run_cell(server, concurrency=8, phases={"warmup_s": 0.5, "measure_s": 2.0})
     assert report.status_counts == {"http_503": len(records)}
     assert len(records) < 8 * 7, "about 0.25 + 0.5 + 1 + 2 s between a user's attempts"
     assert report.requests_per_s == 0
@@ -263,11 +237,17 @@ def test_backoff_grows_spreads_and_is_bounded() -> None:
 
 
 def test_a_server_that_dies_and_stays_dead() -> None:
-    with FaultServer(lambda n, body: SLOW) as server:
-        stopper = threading.Timer(0.5, server.stop)
-        stopper.start()
-        report, records = run_cell(server, 4, phases={"measure_s": 1.0})
-        stopper.join()
+    stoppers: list[threading.Thread] = []
+
+    def reply(n: int, body: dict[str, Any]) -> Reply:
+        if n == 40:
+            stoppers.append(threading.Thread(target=server.stop))
+            stoppers[0].start()
+        return SLOW
+
+    with FaultServer(reply) as server:
+        report, records = run_cell(server, concurrency=4, phases={"measure_s": 1.0})
+        stoppers[0].join()
     assert set(report.status_counts) == {"ok", "disconnect"}
     assert report.status_counts["disconnect"] < 30
     assert all(0 <= r.t_intended <= r.t_sent for r in records)
@@ -275,7 +255,7 @@ def test_a_server_that_dies_and_stays_dead() -> None:
 
 def test_one_user() -> None:
     with FaultServer(lambda n, body: SLOW) as server:
-        report, records = run_cell(server, 1)
+        report, records = run_cell(server, concurrency=1)
         assert server.connections == 1
     assert report.status_counts == {"ok": len(records)}
     assert {r.user for r in records} == {0}
@@ -288,7 +268,11 @@ def test_six_hundred_users() -> None:
         pytest.skip(error.what)
     with FaultServer() as server:
         report, records = run_cell(
-            server, 600, stagger_s=1.0, deadline_s=30.0, phases={"warmup_s": 1.0, "measure_s": 0.5}
+            server,
+            concurrency=600,
+            stagger_s=1.0,
+            deadline_s=30.0,
+            phases={"warmup_s": 1.0, "measure_s": 0.5},
         )
         assert server.connections == 600
     assert report.status_counts == {"ok": len(records)}
@@ -297,7 +281,7 @@ def test_six_hundred_users() -> None:
 
 def test_self_observation() -> None:
     with FaultServer(lambda n, body: SLOW) as server:
-        report, records = run_cell(server, 4, phases={"measure_s": 1.0})
+        report, records = run_cell(server, concurrency=4, phases={"measure_s": 1.0})
     assert report.schedule_delay.n == report.measured
     delays = [r.t_sent - r.t_intended for r in records if r.phase == "measure"]
     assert report.schedule_delay.max == pytest.approx(max(delays))
@@ -348,7 +332,7 @@ def test_a_blocked_loop_shows_in_the_lag() -> None:
             time.sleep(0.1)
 
     with FaultServer(lambda n, body: SLOW) as server:
-        report = run_client(config(server.port), WORKLOAD, sink)
+        report = run_client(config(server.port), WORKLOAD, sink, router=FIXED)
     assert report.loop_lag_measure.max is not None
     assert report.loop_lag_measure.max > 0.05
     assert report.schedule_delay.max is not None
@@ -362,6 +346,7 @@ def test_progress() -> None:
             config(server.port, phases={"measure_s": 1.5}),
             WORKLOAD,
             lambda record: None,
+            router=FIXED,
             on_progress=seen.append,
         )
     assert 3 <= len(seen) <= 8
@@ -375,6 +360,20 @@ def test_progress() -> None:
     assert sorted(p.elapsed_s for p in seen) == [p.elapsed_s for p in seen]
     measuring = next(p for p in seen if p.phase == "measure")
     assert measuring.elapsed_s + measuring.remaining_s == pytest.approx(report.duration_s, abs=0.3)
+
+
+def test_the_start_is_told_once_at_the_cell_s_zero() -> None:
+    started: list[float] = []
+    with FaultServer(lambda n, body: SLOW) as server:
+        report = run_client(
+            config(server.port),
+            WORKLOAD,
+            lambda record: None,
+            router=FIXED,
+            on_start=lambda: started.append(time.time()),
+        )
+    assert len(started) == 1
+    assert 0 <= started[0] - report.started_at < 0.1
 
 
 class DeploymentDiedError(Exception):
@@ -398,6 +397,7 @@ def test_watch_ends_the_cell() -> None:
                 config(server.port, phases={"measure_s": 9, "measure_max_s": 9}),
                 WORKLOAD,
                 records.append,
+                router=FIXED,
                 watch=watch,
             )
         assert time.monotonic() - started < 2
@@ -411,7 +411,7 @@ def test_a_sink_that_fails_ends_the_cell() -> None:
 
     with FaultServer(lambda n, body: SLOW) as server:
         with pytest.raises(OSError, match="No space left"):
-            run_client(config(server.port), WORKLOAD, sink)
+            run_client(config(server.port), WORKLOAD, sink, router=FIXED)
         assert_all_closed(server)
 
 
@@ -425,11 +425,11 @@ def assert_all_closed(server: FaultServer) -> None:
 INTERRUPTED = """
 import sys
 sys.path[:0] = [{here!r}]
-from test_load_client import *
+from load_samples import *
 def sink(record):
     print(record.request_id, flush=True)
 try:
-    run_client(config({port}, phases=dict(measure_s=30, measure_max_s=30)), WORKLOAD, sink)
+    run_client(config({port}, phases=dict(measure_s=30, measure_max_s=30)), WORKLOAD, sink, router=FIXED)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
@@ -454,7 +454,7 @@ def test_nobody_listening_is_a_user_error() -> None:
     with FaultServer() as server:
         port = server.port
     with pytest.raises(UserError, match=f"127.0.0.1:{port}: no connection"):
-        run_client(config(port), WORKLOAD, lambda record: None)
+        run_client(config(port), WORKLOAD, lambda record: None, router=FIXED)
 
 
 def test_too_few_open_files_is_a_user_error() -> None:
@@ -462,7 +462,8 @@ def test_too_few_open_files_is_a_user_error() -> None:
         code = (
             "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300));"
             f"import sys; sys.path[:0] = [{str(Path(__file__).parent)!r}];"
-            f"from test_load_client import *; run_client(config({server.port}, 100), WORKLOAD, print)"
+            "from load_samples import *;"
+            f"run_client(config({server.port}, concurrency=100), WORKLOAD, print, router=FIXED)"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert server.connections == 0
@@ -471,8 +472,29 @@ def test_too_few_open_files_is_a_user_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"concurrency": 0}, {"deadline_s": 0.0}, {"stagger_s": -1.0}, {"dilation": 0.0}]
+    ("changes", "what"),
+    [
+        ({"concurrency": 0}, "concurrency"),
+        ({"deadline_s": 0.0}, "deadline_s"),
+        ({"stagger_s": -1.0}, "stagger_s"),
+        ({"dilation": 0.0}, "dilation"),
+        ({"stages": (Stage("a", 5, 0.0, 1.0),)}, "stage 'a': C 5 of 4"),
+        ({"stages": (Stage("a", 0, 0.0, 1.0),)}, "stage 'a': C 0 of 4"),
+        ({"stages": (Stage("a", 4, -1.0, 1.0),)}, "settle_s -1.0"),
+        ({"stages": (Stage("a", 4, 0.0, 0.0),)}, "seconds 0.0"),
+        ({"stages": (Stage("a", 4, 0.0, float("nan")),)}, "seconds nan"),
+        ({"stages": (Stage("a", 4, 0.0, 1.0), Stage("a", 2, 0.0, 1.0))}, "two stages have one name"),
+    ],
 )
-def test_a_cell_without_sense_is_a_user_error(changes: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=next(iter(changes))):
+def test_a_cell_without_sense_is_a_user_error(changes: dict[str, Any], what: str) -> None:
+    with pytest.raises(UserError, match=what):
         config(1, **changes)
+
+
+def test_a_cell_is_constant_or_staged_and_has_a_frontend() -> None:
+    cell = config(1)
+    for changes in ({"phases": None}, {"stages": (Stage("a", 4, 0.0, 1.0),)}):
+        with pytest.raises(UserError, match="constant or staged"):
+            dataclasses.replace(cell, **changes)
+    with pytest.raises(UserError, match="no endpoints"):
+        config()

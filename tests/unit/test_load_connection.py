@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 
 import pytest
 
+from anarchy.load.cell import Labels
 from anarchy.load.connection import StreamConnection, StreamResult, is_token_event
 from anarchy.load.payload import Endpoint, PayloadWriter
+from anarchy.load.router import Route
 from anarchy.load.workload import Request
 
 
@@ -158,11 +161,15 @@ def test_what_is_not_http_is_a_disconnect() -> None:
     assert not connection.is_open
 
 
+LABELS = Labels("kv", 0.0, 1.0)
+
+
 @pytest.mark.parametrize("template", [-1, 2])
 def test_payload_asks_for_exactly_the_tokens(template: int) -> None:
-    writer = PayloadWriter(Endpoint("127.0.0.1", 8080, "llama"))
+    writer = PayloadWriter([Endpoint("127.0.0.1", 8080, "llama")])
     for _ in range(2):
-        head, _, body = writer.write(Request((5, 6, 7), 9, template)).partition(b"\r\n\r\n")
+        request = Request((5, 6, 7), 9, template)
+        head, _, body = writer.write(request, Route(LABELS)).partition(b"\r\n\r\n")
         assert head.startswith(b"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n")
         assert f"Content-Length: {len(body)}".encode() in head
         assert json.loads(body) == {
@@ -176,3 +183,63 @@ def test_payload_asks_for_exactly_the_tokens(template: int) -> None:
             "stream_options": {"include_usage": True},
             "nvext": {"extra_fields": ["worker_id", "timing"]},
         }
+
+
+@pytest.mark.parametrize(
+    "pins", [{"prefill_id": 2**64 - 1, "decode_id": 7}, {"prefill_id": 0}, {"decode_id": 2**63}]
+)
+def test_payload_pins_the_workers_that_the_route_names(pins: dict[str, int]) -> None:
+    writer = PayloadWriter([Endpoint("127.0.0.1", 8080, "llama")])
+    payload = writer.write(Request((5, 6, 7), 9, -1), Route(LABELS, **pins))  # type: ignore[arg-type]
+    body = json.loads(payload.partition(b"\r\n\r\n")[2])
+    wanted = {name.replace("_id", "_worker_id"): worker for name, worker in pins.items()}
+    assert body["nvext"] == {"extra_fields": ["worker_id", "timing"], **wanted}
+
+
+def test_payload_is_addressed_to_the_route_s_frontend() -> None:
+    writer = PayloadWriter([Endpoint("127.0.0.1", 8080, "a"), Endpoint("127.0.0.1", 8081, "b", "/v2")])
+    request = Request((5, 6, 7), 9, 0)
+    payloads = [writer.write(request, Route(LABELS, frontend)) for frontend in (0, 1, 0)]
+    assert b"Host: 127.0.0.1:8080\r\n" in payloads[0]
+    assert payloads[1].startswith(b"POST /v2 HTTP/1.1\r\nHost: 127.0.0.1:8081\r\n")
+    assert [json.loads(p.partition(b"\r\n\r\n")[2])["model"] for p in payloads] == ["a", "b", "a"]
+
+
+def first_tokens(data: bytes, tell: Callable[[str], None]) -> list[StreamResult | BaseException]:
+    """Two requests on one connection that answers both alike, with a hook for their first tokens."""
+
+    async def run() -> list[StreamResult | BaseException]:
+        connection = StreamConnection(asyncio.get_running_loop(), tell)
+        connection.connection_made(WireEnd())  # type: ignore[arg-type]
+        results: list[StreamResult | BaseException] = []
+        for request_id in ("a", "b"):
+            if not connection.is_open:
+                break
+            result = connection.exchange(b"", 1.0, request_id)
+            connection.data_received(data)
+            results += await asyncio.gather(result, return_exceptions=True)
+        return results
+
+    return asyncio.run(run())
+
+
+def test_first_tokens_are_told_once_a_request() -> None:
+    told: list[str] = []
+    results = first_tokens(HEAD + chunked(event(" a"), event(" b"), FINISH, DONE), told.append)
+    assert [result.status(2) for result in results if isinstance(result, StreamResult)] == ["ok", "ok"]
+    assert told == ["a", "b"]
+
+
+def test_a_request_without_a_token_tells_of_none() -> None:
+    told: list[str] = []
+    first_tokens(HEAD + chunked(FINISH, DONE), told.append)
+    assert told == []
+
+
+def test_what_is_raised_at_the_first_token_comes_out_of_the_request() -> None:
+    def fail(request_id: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    results = first_tokens(HEAD + chunked(event(" a"), event(" b"), FINISH, DONE), fail)
+    assert len(results) == 1, "the connection is closed"
+    assert isinstance(results[0], OSError)

@@ -78,6 +78,35 @@ def test_templates_are_k_prompts_equally_likely() -> None:
     assert counts.max() < 470
 
 
+def test_without_skew_every_template_is_the_one_it_was() -> None:
+    """So that traces of before skew was there are those of skew 0."""
+    even = Workload(WorkloadSpec(templates=5, skew=0.0), 7)
+    assert [even.request(3, k).template for k in range(12)] == [0, 2, 1, 0, 0, 2, 3, 1, 0, 3, 0, 3]
+
+
+@pytest.mark.parametrize("skew", [0.5, 1.0, 2.0])
+def test_skewed_templates_follow_zipf(skew: float) -> None:
+    workload = Workload(WorkloadSpec(templates=5, skew=skew), 1)
+    templates = [workload.request(user, k).template for user in range(100) for k in range(50)]
+    weights = np.arange(1, 6) ** -skew
+    expected = 5000 * weights / weights.sum()
+    counts = np.bincount(templates, minlength=5)
+    assert ((counts - expected) ** 2 / expected).sum() < 18.5, "chi-squared, 4 degrees: 99.9 % is 18.5"
+
+
+def test_skew_changes_neither_prompts_nor_lengths() -> None:
+    even = Workload(WorkloadSpec(templates=3), 1)
+    skewed = Workload(WorkloadSpec(templates=3, skew=1.0), 1)
+    both = [(even.request(0, k), skewed.request(0, k)) for k in range(200)]
+    assert {(r.template, r.prompt) for r, _ in both} == {(r.template, r.prompt) for _, r in both}
+    assert all(a.output_tokens == b.output_tokens for a, b in both)
+
+
+def test_an_extreme_skew_leaves_one_template() -> None:
+    workload = Workload(WorkloadSpec(templates=4, skew=1e6), 1)
+    assert {workload.request(0, k).template for k in range(200)} == {0}
+
+
 def test_output_lengths_are_uniform_and_cover_the_range() -> None:
     workload = Workload(WorkloadSpec(), 1)
     lengths = np.array([workload.request(user, k).output_tokens for user in range(100) for k in range(50)])
@@ -103,6 +132,10 @@ def test_output_range(mean: int, jitter: float, expected: tuple[int, int]) -> No
         ({"output_tokens": 0}, "output_tokens"),
         ({"templates": -1}, "templates"),
         ({"output_jitter": 1.0}, "output_jitter"),
+        ({"templates": 5, "skew": -0.1}, "skew is -0.1"),
+        ({"templates": 5, "skew": float("nan")}, "skew is nan"),
+        ({"templates": 5, "skew": float("inf")}, "skew is inf"),
+        ({"templates": 0, "skew": 1.0}, "every prompt is unique"),
         ({"token_low": 5, "token_high": 5}, "token_high"),
         ({"input_tokens": 2}, "first block"),
         ({"token_low": 0, "token_high": 4}, "first block"),

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from trace_samples import judged, manifest, record, records
+from trace_samples import STAGES, judged, manifest, record, records, staged_records, write_rows
 
+from anarchy.control.log import LOG_FILE, ControllerLog
+from anarchy.errors import UserError
 from anarchy.trace import gates
+from anarchy.trace.reader import CellTrace
 from anarchy.trace.schema import GateResult, RequestRecord, WorkerCount
-from anarchy.trace.writer import write_json
+from anarchy.trace.writer import read_rows, write_json
 
 
 def change(rows: list[RequestRecord], indices: range, **changes: Any) -> list[RequestRecord]:
@@ -107,6 +111,14 @@ def test_worker_silent_at_the_threshold(tmp_path: Path, count: int, fails: bool)
 def test_one_request_is_not_silence(tmp_path: Path):
     rows = [record(n, decode_worker=int(n == 150)) for n in range(200)]
     assert judged(tmp_path, rows).valid
+
+
+def test_a_worker_that_a_pinning_policy_never_chose_is_no_fault(tmp_path: Path):
+    rows = change(records(), range(200), decode_worker=0)
+    result = judged(tmp_path / "pinned", rows, way="pinned")
+    assert result.valid
+    assert result.measures["fewest_requests_of_a_worker"] == 0
+    assert judged(tmp_path / "builtin", rows, way="builtin").reasons == ("worker_silent",)
 
 
 def test_a_worker_whose_requests_all_failed_is_silent(tmp_path: Path):
@@ -207,4 +219,235 @@ def test_every_failed_gate_is_named(tmp_path: Path):
 
 def test_only_gates_that_speak_of_the_machine_allow_another_attempt():
     assert {"not_steady", "override_inert"}.isdisjoint(gates.MACHINE_GATES)
+    assert {"warm_cache", "controller_blind"} <= gates.MACHINE_GATES
     assert isinstance(GateResult(valid=True).reasons, tuple)
+
+
+def stage_client(**stages: dict[str, Any]) -> dict[str, Any]:
+    """What the client of a staged cell says; 18 s were measured."""
+    calm = {
+        "cpu_share": 0.2,
+        "host_cpu_share": 0.5,
+        "loop_lag_p99_s": 0.001,
+        "schedule_delay_p99_s": 0.001,
+    }
+    told = {stage.name: calm | stages.get(stage.name, {}) for stage in STAGES}
+    return {**manifest().client, "measure_s": 18.0, "stages": told}
+
+
+def judged_stages(folder: Path, rows: list[RequestRecord], **changes: Any) -> GateResult:
+    fields = {"stages": STAGES, "client": stage_client()} | changes
+    return judged(folder, rows, planned_measure_s=18.0, **fields)
+
+
+def test_a_clean_staged_cell_passes_every_gate(tmp_path: Path):
+    result = judged_stages(tmp_path, staged_records())
+    assert result.valid, result
+    assert result.measures["windows"] == 45, "of the stage with the fewest"
+    assert result.measures["drift"] == pytest.approx(1.0)
+    assert result.measures["client_cpu_share"] == 0.2
+
+
+def test_stages_are_the_spans_of_their_measured_parts(tmp_path: Path):
+    table = read_rows(write_rows(tmp_path, staged_records()))
+    parts = gates.measured_parts(CellTrace(tmp_path, manifest(stages=STAGES), table))
+    assert {name: int(rows.sum()) for name, rows in parts.items()} == {"below": 90, "past": 90}
+    whole = gates.measured_parts(CellTrace(tmp_path, manifest(), table))
+    assert {name: int(rows.sum()) for name, rows in whole.items()} == {"": 180}
+
+
+def test_a_switch_inside_a_stage_is_not_unsteady(tmp_path: Path):
+    rows = slower(staged_records(), range(150, 200), 3.0)
+    staged = judged_stages(tmp_path / "staged", rows)
+    assert staged.valid
+    assert staged.measures["drift"] is not None
+    assert staged.measures["drift"] > gates.MAX_DRIFT
+    constant = slower(records(), range(100, 200), 3.0)
+    assert judged(tmp_path / "constant", constant).reasons == ("not_steady",)
+
+
+@pytest.mark.parametrize(("failed", "fails"), [(0, False), (1, True)])
+def test_errors_of_one_stage_are_not_hidden_by_the_others(tmp_path: Path, failed: int, fails: bool):
+    result = judged_stages(tmp_path, change(staged_records(), range(150, 150 + failed), status="timeout"))
+    assert (result.reasons == ("errors",)) is fails
+    assert result.measures["error_share"] == pytest.approx(failed / 90), "of the worst stage"
+
+
+def test_a_stage_with_too_few_windows_makes_the_cell_short(tmp_path: Path):
+    rows = change(staged_records(), range(113, 200), status="ok", phase="warmup")
+    assert judged_stages(tmp_path / "few", rows).reasons == ("short",)
+    rows = change(staged_records(), range(114, 200), status="ok", phase="warmup")
+    assert judged_stages(tmp_path / "enough", rows).valid
+
+
+@pytest.mark.parametrize(("seconds", "fails"), [(17.2, False), (17.0, True)])
+def test_short_by_the_time_of_all_stages(tmp_path: Path, seconds: float, fails: bool):
+    result = judged_stages(tmp_path, staged_records(), client=stage_client() | {"measure_s": seconds})
+    assert (result.reasons == ("short",)) is fails
+
+
+@pytest.mark.parametrize("key", ["cpu_share", "host_cpu_share", "loop_lag_p99_s", "schedule_delay_p99_s"])
+def test_a_client_that_was_bound_in_one_stage(tmp_path: Path, key: str):
+    result = judged_stages(tmp_path, staged_records(), client=stage_client(past={key: 0.99}))
+    assert result.reasons == ("client_bound",)
+    name = {"cpu_share": "client_cpu_share"}.get(key, key)
+    assert result.measures[name] == 0.99
+
+
+def test_a_delay_is_held_against_the_ttft_of_its_own_stage(tmp_path: Path):
+    """30 ms of lag are a tenth of nothing below the knee, and nothing past it, where TTFT is seconds."""
+    rows = slower(staged_records(), range(100, 200), 3.0)
+    lag = {"loop_lag_p99_s": 0.03}
+    assert judged_stages(tmp_path / "past", rows, client=stage_client(past=lag)).valid
+    result = judged_stages(tmp_path / "below", rows, client=stage_client(below=lag))
+    assert result.reasons == ("client_bound",)
+    assert result.measures["delay_allowed_s"] == pytest.approx(0.1 * 2 * 0.101, rel=0.01)
+
+
+def test_a_staged_cell_whose_client_tells_nothing_of_its_stages(tmp_path: Path):
+    told = {**manifest().client, "measure_s": 18.0}
+    assert judged_stages(tmp_path / "calm", staged_records(), client=told).valid
+    bound = judged_stages(tmp_path / "bound", staged_records(), client=told | {"cpu_share": 0.9})
+    assert bound.reasons == ("client_bound",)
+
+
+def test_a_worker_is_silent_over_the_whole_staged_cell(tmp_path: Path):
+    rows = change(staged_records(), range(100, 200), decode_worker=0)
+    assert judged_stages(tmp_path / "one-stage", rows).valid
+    rows = change(staged_records(), range(200), decode_worker=0)
+    assert judged_stages(tmp_path / "all", rows).reasons == ("worker_silent",)
+
+
+def test_an_empty_staged_cell_fails_without_a_traceback(tmp_path: Path):
+    assert set(judged_stages(tmp_path, []).reasons) == {"zero_tokens", "short"}
+
+
+def test_a_request_at_the_end_of_a_stage_is_not_of_it(tmp_path: Path):
+    """Measured parts hold their first instant and not their last, where the next stage begins."""
+    rows = [record(n, t_intended=t, t_sent=t) for n, t in enumerate((1.0, 9.99, 11.0, 19.99))]
+    trace = CellTrace(tmp_path, manifest(stages=STAGES), read_rows(write_rows(tmp_path, rows)))
+    parts = gates.measured_parts(trace)
+    assert {name: part.tolist() for name, part in parts.items()} == {
+        "below": [True, False, False, False],
+        "past": [False, False, True, False],
+    }
+
+
+@pytest.mark.parametrize(("warm", "fails"), [(0, False), (2, False), (3, True)])
+def test_warm_cache_at_the_threshold(tmp_path: Path, warm: int, fails: bool):
+    """Of 200 measured prompts of their own two may have been found in a cache."""
+    assert gates.MAX_WARM_SHARE == 0.01
+    rows = change([record(n, cached_tokens=0) for n in range(200)], range(warm), cached_tokens=112)
+    result = judged(tmp_path, rows)
+    assert (result.reasons == ("warm_cache",)) is fails
+    assert result.measures["warm_prompt_share"] == warm / 200
+
+
+def test_a_template_in_the_cache_is_what_templates_are_for(tmp_path: Path):
+    rows = [record(n, template=n % 4, cached_tokens=128) for n in range(200)]
+    result = judged(tmp_path / "all", rows)
+    assert result.valid
+    assert result.measures["warm_prompt_share"] is None, "no prompt is its own"
+    rows = change(rows, range(100), template=-1, cached_tokens=0)
+    rows = change(rows, range(2), cached_tokens=16)
+    assert judged(tmp_path / "half", rows).reasons == ("warm_cache",), "2 of 100, not of 200"
+
+
+def test_warm_prompts_count_where_they_are_measured_and_known(tmp_path: Path):
+    rows = change(records(), range(10), cached_tokens=128)
+    rows = change(rows, range(190, 200), cached_tokens=128)
+    assert judged(tmp_path, rows).measures["warm_prompt_share"] == 0.0, "null is not warm"
+
+
+def test_one_stage_of_warm_prompts_is_not_hidden_by_the_others(tmp_path: Path):
+    result = judged_stages(tmp_path, change(staged_records(), range(150, 151), cached_tokens=16))
+    assert result.reasons == ("warm_cache",)
+    assert result.measures["warm_prompt_share"] == pytest.approx(1 / 90)
+
+
+ZERO = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
+"""The cell's zero on the wall clock."""
+RELATIVE = {"theta1": None, "theta2": None, "multiples": {"theta1_times": 3.0, "theta2_times": 30.0}}
+ABSOLUTE = {"theta1": 1.0, "theta2": 10.0}
+
+
+def judged_with_log(
+    folder: Path,
+    *,
+    baseline: float | None = 4.0,
+    verdicts: str = "s" * 19,
+    detector: dict[str, Any] = RELATIVE,
+    begun_s: float = 1.0,
+    **changes: Any,
+) -> GateResult:
+    """Judge the staged cell beside a controller that polled each model second from ``begun_s`` on.
+
+    ``baseline`` is the log's time of it; a poll of verdict m was missing, of s steady.
+    """
+    words = {"m": "missing", "s": "steady"}
+    with ControllerLog(folder / LOG_FILE) as log:
+        log.write("start", at_wall_s=ZERO.timestamp() + 2.0 * begun_s, period_s=1.0, detector=detector)
+        for number, verdict in enumerate(verdicts, start=1):
+            log.write("poll", poll=number, window=(number - 1.0, float(number)), verdict=words[verdict])
+            if baseline is not None and number - 1 < baseline <= number:
+                log.write("baseline", t=baseline, p99=0.1, theta1=0.3, theta2=3.0)
+        log.write("end", t=float(len(verdicts)), reason="stopped")
+    return judged_stages(folder, staged_records(), **({"started_at": ZERO.isoformat()} | changes))
+
+
+def test_a_controller_that_sees_is_no_fault(tmp_path: Path):
+    result = judged_with_log(tmp_path)
+    assert result.valid, result
+    assert result.measures["controller_baseline_s"] == 5.0, "on the cell's clock"
+    assert result.measures["controller_missing_share"] == 0.0
+
+
+def test_a_cell_without_a_controller_is_not_asked(tmp_path: Path):
+    assert "controller_missing_share" not in judged_stages(tmp_path, staged_records()).measures
+
+
+@pytest.mark.parametrize(("baseline", "fails"), [(8.98, False), (8.99, True), (None, True)])
+def test_a_baseline_must_be_known_by_the_end_of_the_first_stage(
+    tmp_path: Path, baseline: float | None, fails: bool
+):
+    """The stage ends at 9.99 s, and the log's clock begins at 1 s."""
+    result = judged_with_log(tmp_path / "relative", baseline=baseline)
+    assert (result.reasons == ("controller_blind",)) is fails
+    assert judged_with_log(tmp_path / "absolute", baseline=None, detector=ABSOLUTE).valid
+
+
+@pytest.mark.parametrize(("missing", "fails"), [(4, False), (5, True)])
+def test_polls_without_an_answer_at_the_threshold(tmp_path: Path, missing: int, fails: bool):
+    """18 polls lie inside the stages, at 2 to 19 s of the cell; those after its end are not asked."""
+    assert gates.MAX_BLIND_SHARE == 0.25
+    verdicts = "m" * missing + "s" * (18 - missing) + "m" * 9
+    result = judged_with_log(tmp_path, verdicts=verdicts)
+    assert (result.reasons == ("controller_blind",)) is fails
+    assert result.measures["controller_missing_share"] == pytest.approx(missing / 18)
+
+
+def test_a_controller_that_never_polled_was_blind(tmp_path: Path):
+    result = judged_with_log(tmp_path / "none", verdicts="", detector=ABSOLUTE)
+    assert result.reasons == ("controller_blind",)
+    assert result.measures["controller_missing_share"] is None
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / LOG_FILE).touch()
+    assert judged_stages(tmp_path / "empty", staged_records()).reasons == ("controller_blind",)
+
+
+def test_a_log_of_a_controller_that_only_watches_is_not_asked(tmp_path: Path):
+    (tmp_path / "controller-prometheus.jsonl").touch()
+    assert judged_stages(tmp_path, staged_records()).valid
+
+
+def test_the_controller_of_a_constant_cell(tmp_path: Path):
+    """What it measured, 1.0 to 19.9 s, is its one stage."""
+    told = {"stages": (), "client": manifest().client}
+    assert judged_with_log(tmp_path / "sees", **told).valid
+    assert judged_with_log(tmp_path / "late", baseline=18.95, **told).reasons == ("controller_blind",)
+    assert judged_with_log(tmp_path / "blind", verdicts="m" * 18, **told).reasons == ("controller_blind",)
+
+
+def test_a_controller_beside_a_cell_without_a_clock_is_refused(tmp_path: Path):
+    with pytest.raises(UserError, match="started_at"):
+        judged_with_log(tmp_path, started_at="soon")

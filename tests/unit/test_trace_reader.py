@@ -14,7 +14,7 @@ from trace_samples import manifest, record, records, sealed, write_rows
 
 from anarchy.errors import UserError
 from anarchy.layout import MANIFEST_FILE, TRACE_FILE
-from anarchy.trace.reader import MEASURE_AGAIN, read_cell, read_manifest
+from anarchy.trace.reader import MEASURE_AGAIN, read_cell, read_manifest, read_trace
 from anarchy.trace.schema import SCHEMA_VERSION, TRACE_SCHEMA
 from anarchy.trace.writer import sha256_of
 
@@ -115,6 +115,47 @@ def test_a_manifest_that_is_a_folder(tmp_path: Path):
 def test_a_manifest_with_a_wrong_value_names_the_key(cell: Path):
     edit_manifest(cell, n_workers={"prefill": 1, "decode": 0})
     refused(cell, "n_workers.decode", cell / MANIFEST_FILE)
+
+
+STAGE = {"name": "a", "concurrency": 4, "start_s": 0.0, "settled_s": 1.0, "end_s": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("stages", "what"),
+    [
+        ([{**STAGE, "more": 1}], "stages.0.more"),
+        ([{**STAGE, "concurrency": "many"}], "stages.0.concurrency"),
+        ([{"name": "a"}], "stages.0.concurrency"),
+        ([STAGE, STAGE], "two stages have one name"),
+        ([{**STAGE, "settled_s": 3.0}], "follow one another"),
+        (
+            [STAGE, {**STAGE, "name": "b", "start_s": 1.9, "settled_s": 3.0, "end_s": 4.0}],
+            "follow one another",
+        ),
+    ],
+)
+def test_stages_that_cannot_be_are_refused(cell: Path, stages: list[dict[str, object]], what: str):
+    edit_manifest(cell, stages=stages)
+    refused(cell, what, cell / MANIFEST_FILE)
+
+
+@pytest.mark.parametrize("changes", [{"repeat": 0}, {"way": "by hand"}, {"companions": {"../x": "ab"}}])
+def test_new_keys_with_wrong_values_are_refused(cell: Path, changes: dict[str, object]):
+    edit_manifest(cell, **changes)
+    refused(cell, next(iter(changes)), cell / MANIFEST_FILE)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what"), [("lost", "is missing beside"), ("edited", "truncated or edited")]
+)
+def test_a_cell_with_a_spoiled_companion_is_refused(cell: Path, spoil: str, what: str):
+    log = cell / "controller.jsonl"
+    log.write_text("{}\n")
+    edit_manifest(cell, companions={log.name: sha256_of(log)})
+    assert read_cell(cell).manifest.companions
+    log.unlink() if spoil == "lost" else log.write_text("{ }\n")
+    refused(cell, what, log)
+    assert read_trace(cell).measured.any(), "a copy of the trace alone is enough for an estimate"
 
 
 def test_a_manifest_may_hold_more_than_the_schema_knows(cell: Path):

@@ -74,6 +74,12 @@ def test_broken_by_an_edited_trace(cell: Path):
     assert cell_state(cell, PLAN_HASH) is CellState.BROKEN
 
 
+def test_broken_by_a_lost_companion(cell: Path):
+    sealed(cell)
+    edit(cell, companions={"decisions.parquet": "0" * 64})
+    assert cell_state(cell, PLAN_HASH) is CellState.BROKEN
+
+
 def test_broken_by_a_manifest_that_is_not_one(cell: Path):
     sealed(cell)
     (cell / MANIFEST_FILE).write_text("{")

@@ -14,11 +14,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trace_samples import PLAN_HASH, manifest, record, records, sealed, write_rows
+from trace_samples import (
+    PLAN_HASH,
+    STAGES,
+    manifest,
+    record,
+    records,
+    sealed,
+    staged_records,
+    write_rows,
+)
 
 from anarchy.errors import UserError
 from anarchy.layout import MANIFEST_FILE, REQUESTS_FILE, TRACE_FILE
-from anarchy.trace.reader import read_cell
+from anarchy.trace.reader import companion, read_cell
 from anarchy.trace.schema import TRACE_SCHEMA, RequestRecord
 from anarchy.trace.state import CellState, cell_state
 from anarchy.trace.writer import TraceWriter, disk_errors, read_rows, seal, sha256_of, write_json
@@ -61,6 +70,46 @@ def test_seal_records_rows_and_digest_and_removes_the_lines(tmp_path: Path):
     assert made.seal.sha256 == sha256_of(cell / TRACE_FILE)
     assert sorted(os.listdir(cell)) == [MANIFEST_FILE, TRACE_FILE]
     assert read_cell(cell).manifest == made
+
+
+def test_companions_are_sealed_beside_the_trace(tmp_path: Path):
+    cell = tmp_path / "cell"
+    table = read_rows(write_rows(cell, records()))
+    (cell / "decisions.parquet").write_bytes(b"PAR1")
+    (cell / "controller.jsonl").write_text("{}\n")
+    made = seal(cell, table, manifest(), [cell / "decisions.parquet", cell / "controller.jsonl"])
+    assert made.companions == {
+        name: sha256_of(cell / name) for name in ("decisions.parquet", "controller.jsonl")
+    }
+    trace = read_cell(cell)
+    assert trace.manifest == made
+    assert companion(trace, "controller.jsonl") == cell / "controller.jsonl"
+    assert companion(trace, "nothing.jsonl") is None
+
+
+def test_a_companion_from_elsewhere_is_not_sealed(tmp_path: Path):
+    table = read_rows(write_rows(tmp_path / "cell", records()))
+    (tmp_path / "controller.jsonl").write_text("{}\n")
+    with pytest.raises(ValueError, match="does not lie in"):
+        seal(tmp_path / "cell", table, manifest(), [tmp_path / "controller.jsonl"])
+    with pytest.raises(FileNotFoundError):
+        seal(tmp_path / "cell", table, manifest(), [tmp_path / "cell" / "controller.jsonl"])
+    assert cell_state(tmp_path / "cell", PLAN_HASH) is CellState.PARTIAL
+
+
+def test_a_policy_without_parameters_has_none(tmp_path: Path):
+    sealed(tmp_path / "cell", [record(0, tau=None, omega=None), record(1)])
+    trace = read_cell(tmp_path / "cell")
+    assert trace.table.column("tau").to_pylist() == [None, 0.0]
+    assert np.isnan(trace.column("omega")[0])
+
+
+def test_a_staged_cell_keeps_its_stages(tmp_path: Path):
+    made = sealed(tmp_path / "cell", staged_records(), stages=STAGES, load="past", repeat=2, way="pinned")
+    assert made.stages == STAGES
+    assert read_cell(tmp_path / "cell").manifest == made
+    stage = json.loads((tmp_path / "cell" / MANIFEST_FILE).read_text())["stages"][1]
+    assert stage == {"name": "past", "concurrency": 4, "start_s": 9.99, "settled_s": 11.0, "end_s": 19.99}
 
 
 def test_a_sealed_cell_is_never_sealed_over(tmp_path: Path):

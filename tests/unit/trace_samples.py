@@ -8,7 +8,7 @@ from typing import Any
 
 from anarchy.trace.gates import evaluate
 from anarchy.trace.reader import CellTrace
-from anarchy.trace.schema import GateResult, Manifest, RequestRecord, WorkerCount
+from anarchy.trace.schema import GateResult, Manifest, RequestRecord, StageSpan, WorkerCount
 from anarchy.trace.writer import TraceWriter, read_rows, seal
 
 PLAN_HASH = "a" * 64
@@ -47,6 +47,24 @@ def records(count: int = 200) -> list[RequestRecord]:
     rows[:edge] = [dataclasses.replace(row, phase="warmup") for row in rows[:edge]]
     rows[-edge:] = [dataclasses.replace(row, phase="cooldown") for row in rows[-edge:]]
     return rows
+
+
+STAGES = (
+    StageSpan("below", 2, 0.0, 1.0, 9.99),
+    StageSpan("past", 4, 9.99, 11.0, 19.99),
+)
+"""Of a staged cell of 200 requests, one each 0.1 s: 90 are measured in each stage."""
+
+
+def staged_records() -> list[RequestRecord]:
+    """A clean staged cell's requests: what settles is warm-up."""
+    rows = [record(index) for index in range(200)]
+    return [
+        row
+        if any(stage.settled_s <= row.t_sent < stage.end_s for stage in STAGES)
+        else dataclasses.replace(row, phase="warmup")
+        for row in rows
+    ]
 
 
 def manifest(**changes: Any) -> Manifest:
@@ -89,7 +107,9 @@ def sealed(directory: Path, rows: list[RequestRecord] | None = None, **changes: 
     return seal(directory, table, manifest(**changes))
 
 
-def judged(directory: Path, rows: list[RequestRecord], **changes: Any) -> GateResult:
+def judged(
+    directory: Path, rows: list[RequestRecord], planned_measure_s: float = 20.0, **changes: Any
+) -> GateResult:
     """Ask every gate about a cell whose plan was to measure 20 s."""
     table = read_rows(write_rows(directory, rows))
-    return evaluate(CellTrace(directory, manifest(**changes), table), planned_measure_s=20.0)
+    return evaluate(CellTrace(directory, manifest(**changes), table), planned_measure_s)

@@ -18,6 +18,7 @@ from anarchy.load.cell import ClientConfig, Labels
 from anarchy.load.client import run_client
 from anarchy.load.payload import Endpoint
 from anarchy.load.phases import PhasePlan
+from anarchy.load.router import FixedRouter, Route
 from anarchy.load.workload import Workload, WorkloadSpec
 from anarchy.serving.frontend_api import Connection
 from anarchy.serving.model_folder import FIRST_ORDINARY_TOKEN, VOCABULARY
@@ -166,16 +167,18 @@ def test_cached_tokens_and_workers_reach_the_trace(deployment: Deployment) -> No
     host, port = deployment.endpoints["static"]
     records: list[RequestRecord] = []
     config = ClientConfig(
-        Endpoint(host, port, MODEL),
+        (Endpoint(host, port, MODEL),),
         2,
         PhasePlan(warmup_s=1.0, measure_s=5.0, measure_max_s=30.0, min_requests=12),
-        Labels("static", 0.0, 1.0),
         deadline_s=60.0,
         prefill_workers=index_of(deployment, "prefill"),
         decode_workers=index_of(deployment, "decode"),
     )
     spec = WorkloadSpec(input_tokens=128, output_tokens=8, output_jitter=0.3, templates=2)
-    run_client(config, Workload(spec, seed=3), records.append, watch=deployment.raise_if_faulty)
+    router = FixedRouter(Route(Labels("static", 0.0, 1.0)))
+    run_client(
+        config, Workload(spec, seed=3), records.append, router=router, watch=deployment.raise_if_faulty
+    )
     assert {record.status for record in records} == {"ok"}
     assert {record.prefill_worker for record in records} == {0}
     assert {record.decode_worker for record in records} == {0, 1}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,9 +20,12 @@ import uvloop
 from anarchy.errors import UserError
 from anarchy.load.cell import ClientConfig, backoff_s
 from anarchy.load.connection import StreamConnection, StreamResult
+from anarchy.load.connections import Connections
 from anarchy.load.payload import PayloadWriter
 from anarchy.load.phases import Phases
 from anarchy.load.report import ClientProgress, ClientReport, Observer
+from anarchy.load.router import FixedRouter, Route, Router
+from anarchy.load.stages import StagedPhases
 from anarchy.load.workload import Request, Workload
 from anarchy.preflight import check_open_files
 from anarchy.trace.schema import RequestRecord
@@ -32,19 +34,20 @@ TICK_S: Final = 0.02
 """Period of the ticker that measures the event loop's lag and moves the phases on, wall s."""
 PROGRESS_S: Final = 0.5
 WATCH_S: Final = 1.0
-CONNECT_BATCH: Final = 64
+CANCELLED: Final = StreamResult.nothing("cancelled", "")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sent:
-    """A request that went out, with the times of it, model s."""
+    """A request that was routed; times in model s, sending and phase as expected until it is sent."""
 
     user: int
-    k: int
-    phase: str
+    request_id: str
     request: Request
+    route: Route
     t_intended: float
     t_sent: float
+    phase: str
 
 
 def run_client(
@@ -52,19 +55,26 @@ def run_client(
     workload: Workload,
     sink: Callable[[RequestRecord], None],
     *,
+    router: Router,
+    on_start: Callable[[], None] | None = None,
     on_progress: Callable[[ClientProgress], None] | None = None,
     watch: Callable[[], None] | None = None,
 ) -> ClientReport:
     """Run one cell on an event loop of its own and return the client's report.
 
-    ``sink`` takes each record as its request ends. ``on_progress`` is called about each 0.5 s (wall) and at
-    the end, ``watch`` each 1 s; all run on the event loop, so they must be quick. What one of them raises
-    ends the cell and comes out here, as does KeyboardInterrupt on SIGINT; connections are then closed, and
-    the records of all requests that had ended are in the sink. Raises UserError if the endpoint refuses the
-    first connections or the limit on open files is too low.
+    ``sink`` takes each record as its request ends. ``on_start`` is called at the cell's zero, when router
+    and connections are ready, ``on_progress`` about each 0.5 s (wall) and at the end, ``watch`` each 1 s; all
+    run on the event loop, as the router does, so they must be quick. What one of them raises ends the cell
+    and comes out here, as does KeyboardInterrupt on SIGINT; connections and router are then closed, and the
+    records of all requests that had ended are in the sink. Raises UserError if an endpoint refuses the
+    first connections, if the limit on open files is too low, or if the router takes longer over a request
+    than the deadline.
     """
+    client = LoadClient(
+        config, workload, sink, router=router, on_start=on_start, on_progress=on_progress, watch=watch
+    )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(LoadClient(config, workload, sink, on_progress=on_progress, watch=watch).run())
+        return runner.run(client.run())
 
 
 class LoadClient:
@@ -76,35 +86,50 @@ class LoadClient:
         workload: Workload,
         sink: Callable[[RequestRecord], None],
         *,
+        router: Router,
+        on_start: Callable[[], None] | None = None,
         on_progress: Callable[[ClientProgress], None] | None = None,
         watch: Callable[[], None] | None = None,
     ) -> None:
         self._config = config
         self._workload = workload
         self._sink = sink
+        self._router = router
+        self._fixed = router.fixed if isinstance(router, FixedRouter) else None
+        self._on_start = on_start
         self._on_progress = on_progress
         self._watch = watch
-        self._phases = Phases(config.phases, config.concurrency)
+        self._phases = (
+            StagedPhases(config.stages, config.deadline_s)
+            if config.phases is None
+            else Phases(config.phases, config.concurrency, config.stagger_s)
+        )
         self._observer = Observer()
-        self._connections: list[StreamConnection] = []
+        self._connections = Connections(
+            config.endpoints, config.concurrency, router.first_token if self._fixed is None else None
+        )
+        self._payloads = PayloadWriter(config.endpoints)
         self._draining = asyncio.Event()
+        self._moved = asyncio.Event()
+        """Set, and replaced, whenever the phases move on."""
         self._zero = 0.0
         self._sent = 0
         self._in_flight = 0
-        self._reconnects = 0
-        self._payloads = PayloadWriter(config.endpoint)
 
     async def run(self) -> ClientReport:
         """Run the cell; see `run_client` for what it raises."""
-        check_open_files(self._config.concurrency)
+        check_open_files(self._config.concurrency * len(self._config.endpoints))
         # A collection of everything the program has imported would stop the loop for tens of milliseconds.
         gc.collect()
         gc.freeze()
         try:
-            await self._connect_all()
+            await self._router.open()
+            await self._connections.open()
             anchor = time.time()
             self._zero = time.monotonic()
             self._observer.mark("warmup")
+            if self._on_start is not None:
+                self._on_start()
             await self._run_users()
             self._observer.mark("end")
             self._tell_progress()
@@ -114,32 +139,12 @@ class LoadClient:
                 duration_s=self._model_now(),
                 dilation=self._config.dilation,
                 sent=self._sent,
-                reconnects=self._reconnects,
+                reconnects=self._connections.reconnects,
             )
         finally:
-            for connection in self._connections:
-                connection.close()
+            self._connections.close()
             gc.unfreeze()
-
-    async def _connect_all(self) -> None:
-        try:
-            while len(self._connections) < self._config.concurrency:
-                batch = min(CONNECT_BATCH, self._config.concurrency - len(self._connections))
-                self._connections += await asyncio.gather(*(self._connect() for _ in range(batch)))
-        except OSError as error:
-            raise UserError(
-                f"no connection: {error}",
-                where=str(self._config.endpoint),
-                remedy="see that the frontend runs and listens there; its log says why if it does not",
-            ) from error
-
-    async def _connect(self) -> StreamConnection:
-        loop = asyncio.get_running_loop()
-        endpoint = self._config.endpoint
-        _, connection = await loop.create_connection(
-            lambda: StreamConnection(loop), endpoint.host, endpoint.port
-        )
-        return connection
+            await self._router.close()
 
     async def _run_users(self) -> None:
         """Run until every user has stopped, or one of the tasks raises."""
@@ -160,14 +165,16 @@ class LoadClient:
             await asyncio.gather(gathered, *tasks, return_exceptions=True)
 
     async def _user(self, user: int) -> None:
-        """Send requests one after the other until the cell drains; pause after each that failed."""
-        await self._pause(self._config.stagger_s * user / self._config.concurrency)
+        """Send requests one after the other while active, until the cell drains; pause after failures."""
+        k, failures = 0, 0
         t_intended = self._model_now()
-        failures = 0
-        for k in itertools.count():
-            if self._phases.draining:
-                return
-            ended = await self._send(user, k, t_intended)
+        while not self._phases.draining:
+            opens = self._phases.opens_at(user)
+            if opens is None or opens > t_intended:
+                await self._park(opens)
+                t_intended = self._model_now()
+                continue
+            ended = await self._send(user, f"{user:04d}-{k:06d}", self._workload.request(user, k), t_intended)
             if ended is None:
                 return
             t_intended, status = ended
@@ -175,75 +182,115 @@ class LoadClient:
             if failures:
                 await self._pause(backoff_s(failures, user, k))
                 t_intended = self._model_now()
+            k += 1
 
-    async def _send(self, user: int, k: int, t_intended: float) -> tuple[float, str] | None:
-        """Send one request, record how it ended, and return when (model s) and with which status.
+    async def _park(self, until: float | None) -> None:
+        """Wait for a model time, or for any, but no longer than until the phases move on."""
+        moved = self._moved
+        wall_s = None if until is None else (until - self._model_now()) * self._config.dilation
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wall_s):
+                await moved.wait()
+
+    async def _send(
+        self, user: int, request_id: str, request: Request, t_intended: float
+    ) -> tuple[float, str] | None:
+        """Route and send one request, record how it ended, and return when (model s) and with which status.
 
         Returns None, having sent nothing, when the cell has come to drain meanwhile.
         """
-        request = self._workload.request(user, k)
-        payload = self._payloads.write(request)
+        route, routing_s = self._fixed, 0.0
+        if route is None:
+            route, routing_s = await self._route(request_id, request)
+        sent = Sent(user, request_id, request, route, t_intended, t_intended, self._phases.phase)
+        result = None
+        try:
+            result = await self._exchange(sent, routing_s)
+        finally:
+            if result is None:  # not sent, or the cell ends here: what was reserved for it is free again
+                self._router.ended(request_id, self._record(sent, CANCELLED, "cancelled"))
+        return None if result is None else (self._to_model(result.t_end), self._end(sent, result))
+
+    async def _route(self, request_id: str, request: Request) -> tuple[Route, float]:
+        """Ask the router; return the route and what it took, model s. One that hangs ends the cell."""
+        asked = self._model_now()
+        try:
+            async with asyncio.timeout(self._config.deadline_s * self._config.dilation) as limit:
+                route = await self._router.route(request_id, request, asked)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise UserError(
+                f"no route within the deadline of {self._config.deadline_s:g} s",
+                where=f"request {request_id}",
+                remedy="see the logs of whatever routes: it hangs, or is far too slow for this load",
+            ) from None
+        return route, self._model_now() - asked
+
+    async def _exchange(self, sent: Sent, routing_s: float) -> StreamResult | None:
+        """Send a request over its user's connection and return what came back; None if it was not sent."""
+        payload = self._payloads.write(sent.request, sent.route)
         deadline = self._config.deadline_s * self._config.dilation
-        refusal = await self._reconnect(user, deadline)
-        t_sent = self._model_now()
-        self._advance(t_sent)
+        user, frontend = sent.user, sent.route.frontend
+        connection: StreamConnection | StreamResult | None = self._connections.get(user, frontend)
+        if connection is None:
+            connection = await self._connections.reopen(user, frontend, deadline)
+        sent.t_sent = self._model_now()
+        self._advance(sent.t_sent)
         if self._phases.draining:
             return None
-        sent = Sent(user, k, self._phases.sent(), request, t_intended, t_sent)
+        sent.phase = self._phases.sent(user)
+        if sent.phase == "measure":
+            waited = sent.t_sent - sent.t_intended - routing_s
+            self._observer.delayed(self._phases.stage, waited, routing_s)
         self._sent += 1
         self._in_flight += 1
-        result = refusal or await self._connections[user].exchange(payload, deadline)
+        if isinstance(connection, StreamResult):
+            return connection
+        return await connection.exchange(payload, deadline, sent.request_id)
+
+    def _end(self, sent: Sent, result: StreamResult) -> str:
+        """Count a request that has ended, tell the router and the sink, and return its status."""
         self._in_flight -= 1
-        self._phases.ended(user, sent.phase)
+        self._phases.ended(sent.user, sent.phase)
         self._advance(self._model_now())
-        return self._to_model(result.t_end), self._record(sent, result)
-
-    async def _reconnect(self, user: int, deadline: float) -> StreamResult | None:
-        """Open the user's connection again if it is closed; return the failure if that fails."""
-        if self._connections[user].is_open:
-            return None
-        self._reconnects += 1
-        try:
-            async with asyncio.timeout(deadline):
-                self._connections[user] = await self._connect()
-        except (OSError, TimeoutError) as error:
-            return StreamResult.not_connected(str(error) or "no connection within the deadline")
-        return None
-
-    def _record(self, sent: Sent, result: StreamResult) -> str:
-        """Count the request, write its record and return its status."""
-        request, labels = sent.request, self._config.labels
-        status = result.status(request.output_tokens)
+        status, detail = result.status(sent.request.output_tokens), result.detail
+        if status == "ok" and (strayed := _strayed(sent.route, result)):
+            status, detail = "misrouted", strayed
         self._observer.ended(
             status,
-            result.detail,
+            detail,
+            measured=sent.phase == "measure",
             latency_s=self._to_model(result.t_end) - sent.t_sent,
-            schedule_delay_s=sent.t_sent - sent.t_intended if sent.phase == "measure" else None,
             tokens_now=result.output_tokens if self._phases.phase == "measure" else None,
         )
-        self._sink(
-            RequestRecord(
-                request_id=f"{sent.user:04d}-{sent.k:06d}",
-                user=sent.user,
-                template=request.template,
-                t_intended=sent.t_intended,
-                t_sent=sent.t_sent,
-                t_first_token=self._to_model_or_none(result.t_first_token),
-                t_last_token=self._to_model_or_none(result.t_last_token),
-                input_tokens=len(request.prompt),
-                output_tokens=result.output_tokens,
-                cached_tokens=result.cached_tokens(len(request.prompt)),
-                prefill_worker=self._config.prefill_workers.get(str(result.prefill_id), -1),
-                decode_worker=self._config.decode_workers.get(str(result.decode_id), -1),
-                policy=labels.policy,
-                tau=labels.tau,
-                omega=labels.omega,
-                regime=labels.regime,
-                phase=sent.phase,
-                status=status,
-            )
-        )
+        record = self._record(sent, result, status)
+        self._router.ended(sent.request_id, record)
+        self._sink(record)
         return status
+
+    def _record(self, sent: Sent, result: StreamResult, status: str) -> RequestRecord:
+        request, labels = sent.request, sent.route.labels
+        return RequestRecord(
+            request_id=sent.request_id,
+            user=sent.user,
+            template=request.template,
+            t_intended=sent.t_intended,
+            t_sent=sent.t_sent,
+            t_first_token=self._to_model_or_none(result.t_first_token),
+            t_last_token=self._to_model_or_none(result.t_last_token),
+            input_tokens=len(request.prompt),
+            output_tokens=result.output_tokens,
+            cached_tokens=result.cached_tokens(len(request.prompt)),
+            prefill_worker=self._config.prefill_workers.get(str(result.prefill_id), -1),
+            decode_worker=self._config.decode_workers.get(str(result.decode_id), -1),
+            policy=labels.policy,
+            tau=labels.tau,
+            omega=labels.omega,
+            regime=labels.regime,
+            phase=sent.phase,
+            status=status,
+        )
 
     async def _pause(self, model_s: float) -> None:
         """Sleep, but no longer than until the cell drains."""
@@ -258,10 +305,12 @@ class LoadClient:
         next_progress, next_watch = due, due
         while True:
             due = time.monotonic() + TICK_S
+            measuring = self._phases.phase == "measure"
             await asyncio.sleep(TICK_S)
             now = time.monotonic()
             lag = max(0.0, now - due) / self._config.dilation
-            self._observer.tick(lag, measuring=self._phases.phase == "measure")
+            # A loop that blocks at the end of a measured part has held up what was measured in it.
+            self._observer.tick(lag, measuring=measuring or self._phases.phase == "measure")
             self._advance(self._to_model(now))
             if now >= next_progress:
                 next_progress = now + PROGRESS_S
@@ -272,10 +321,9 @@ class LoadClient:
 
     def _advance(self, now: float) -> None:
         if self._phases.advance(now):
-            reached = (self._phases.measure_start, self._phases.measure_end, self._phases.drain_start)
-            for name, start in zip(("measure", "cooldown", "drain"), reached, strict=True):
-                if start is not None:
-                    self._observer.mark(name)
+            self._observer.moved(self._phases)
+            self._moved.set()
+            self._moved = asyncio.Event()
             if self._phases.draining:
                 self._draining.set()
 
@@ -286,9 +334,12 @@ class LoadClient:
         observer, dilation = self._observer, self._config.dilation
         mean_latency = observer.latency_sum_s / observer.finished if observer.finished else 0.0
         over = self._phases.draining and self._in_flight == 0
+        phase = "drain" if self._phases.draining else self._phases.phase
+        if self._config.stages and phase in ("warmup", "measure"):
+            phase = f"{self._config.stages[self._phases.stage].name}, {phase}"
         self._on_progress(
             ClientProgress(
-                phase="drain" if self._phases.draining else self._phases.phase,
+                phase=phase,
                 elapsed_s=now * dilation,
                 remaining_s=0.0 if over else self._phases.expected_remaining_s(now, mean_latency) * dilation,
                 sent=self._sent,
@@ -306,3 +357,14 @@ class LoadClient:
 
     def _to_model_or_none(self, t: float | None) -> float | None:
         return None if t is None else (t - self._zero) / self._config.dilation
+
+
+def _strayed(route: Route, result: StreamResult) -> str:
+    """Say which worker served a request that was pinned to another; empty where all is as asked."""
+    for role, pinned, served in (
+        ("prefill", route.prefill_id, result.prefill_id),
+        ("decode", route.decode_id, result.decode_id),
+    ):
+        if pinned is not None and served is not None and served != pinned:
+            return f"pinned to {role} worker {pinned}, served by {served}"
+    return ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -24,7 +25,7 @@ class StreamResult:
     http_status: int | None
     """None when no response head arrived."""
     failure: str
-    """Empty when the response is whole, else ``timeout`` or ``disconnect``."""
+    """Empty when the response is whole, else ``timeout``, ``disconnect`` or ``cancelled``."""
     detail: str
     """What the server or the socket said of a failure, shortened."""
     t_first_token: float | None
@@ -40,11 +41,9 @@ class StreamResult:
     decode_id: int | None
 
     @staticmethod
-    def not_connected(detail: str) -> StreamResult:
-        """Return the result of a request for which no connection could be had."""
-        return StreamResult(
-            None, "disconnect", detail, None, None, time.monotonic(), 0, None, None, None, None
-        )
+    def nothing(failure: str, detail: str) -> StreamResult:
+        """Return the result of a request that was never sent, or whose answer nobody waited for."""
+        return StreamResult(None, failure, detail, None, None, time.monotonic(), 0, None, None, None, None)
 
     def cached_tokens(self, input_tokens: int) -> int | None:
         """Return how many of the prompt's tokens the prefill worker had in its cache.
@@ -79,8 +78,12 @@ def is_token_event(event: bytes) -> bool:
 class StreamConnection(asyncio.Protocol):
     """A connection that carries one streamed completion at a time, and is used again while it stays open."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, on_first_token: Callable[[str], None] | None = None
+    ) -> None:
         self._loop = loop
+        self._on_first_token = on_first_token
+        self._request_id = ""
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[StreamResult] | None = None
@@ -104,11 +107,15 @@ class StreamConnection(asyncio.Protocol):
         """Whether a request can be sent on it."""
         return self._transport is not None and not self._transport.is_closing()
 
-    def exchange(self, payload: bytes, deadline: float) -> asyncio.Future[StreamResult]:
-        """Write one request, and return the future of its result, which comes within ``deadline`` wall s."""
+    def exchange(self, payload: bytes, deadline: float, request_id: str = "") -> asyncio.Future[StreamResult]:
+        """Write one request, and return the future of its result, which comes within ``deadline`` wall s.
+
+        ``on_first_token`` is given the request's id; what it raises comes out of the future.
+        """
         assert self._transport is not None
         assert self._waiter is None
         self._reset()
+        self._request_id = request_id
         self._waiter = self._loop.create_future()
         self._deadline = self._loop.call_later(deadline, self._expire)
         self._transport.write(payload)
@@ -175,6 +182,12 @@ class StreamConnection(asyncio.Protocol):
         self._t_first_token = self._now
         if b'"worker_id":{' in event:
             self._worker_ids = _nvext_of(event).get("worker_id") or {}
+        if self._on_first_token is not None and self._waiter is not None and not self._waiter.done():
+            try:
+                self._on_first_token(self._request_id)
+            except Exception as error:  # noqa: BLE001 (it must not vanish in the event loop's log)
+                self._waiter.set_exception(error)
+                self.close()
 
     def _read_closing_event(self, event: bytes) -> None:
         if b'"usage":{' in event:

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, field
 
 from anarchy.errors import UserError
+from anarchy.trace.schema import StageSpan
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,13 @@ class Phases:
     """Where a cell with ``users`` users stands.
 
     The client tells it of every request sent and ended, and of passing time; all times are model seconds
-    since the start of the cell.
+    since the start of the cell. `stages.StagedPhases` has the same face for cells whose C changes.
     """
 
     plan: PhasePlan
     users: int
+    stagger_s: float = 0.0
+    """Users start evenly over this span."""
     phase: str = "warmup"
     draining: bool = False
     """No request is sent any more; those under way end."""
@@ -62,11 +65,26 @@ class Phases:
     """Requests sent in the measure phase."""
     bounds_hit: list[str] = field(default_factory=list)
     """Upper limits that ended a phase before its condition was met."""
+    spans: tuple[StageSpan, ...] = ()
+    """A constant cell has no stages."""
+    stage: int = 0
+    """Index of the measured part that requests are sent in now: there is one."""
     _unfinished_users: set[int] = field(default_factory=set)
     _measured_under_way: int = 0
 
     def __post_init__(self) -> None:
         self._unfinished_users = set(range(self.users))
+
+    @property
+    def measure_s(self) -> float | None:
+        """Length of the measure phase; None while it is not over."""
+        if self.measure_start is None or self.measure_end is None:
+            return None
+        return self.measure_end - self.measure_start
+
+    def opens_at(self, user: int) -> float | None:
+        """From when a user may send; in a staged cell None while it is not among the active."""
+        return self.stagger_s * user / self.users
 
     def advance(self, now: float) -> bool:
         """Move on as far as the conditions allow at ``now``; say whether anything changed."""
@@ -79,8 +97,8 @@ class Phases:
             self.draining, self.drain_start = True, now
         return (self.phase, self.draining) != before
 
-    def sent(self) -> str:
-        """Count a request sent now and return its phase."""
+    def sent(self, user: int) -> str:  # noqa: ARG002 (the face of StagedPhases)
+        """Count a request that a user sends now and return its phase."""
         if self.phase == "measure":
             self.measured += 1
             self._measured_under_way += 1

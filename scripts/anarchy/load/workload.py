@@ -8,7 +8,9 @@ coordinates: the same on every machine and with every library version.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -32,14 +34,16 @@ class WorkloadSpec:
     """The distribution that requests are drawn from.
 
     Lengths in tokens. Output lengths are whole and uniform on mean * (1 -+ output_jitter). ``templates``
-    is the number of distinct prompts, each equally likely; 0 makes every prompt unique. Prompt tokens are
-    uniform on [token_low, token_high). Raises UserError for a spec that cannot be drawn from.
+    is the number of distinct prompts; 0 makes every prompt unique. Template i = 0, 1, ... has weight
+    1 / (i + 1)^skew (Zipf), so skew 0 makes them equally likely. Prompt tokens are uniform on
+    [token_low, token_high). Raises UserError for a spec that cannot be drawn from.
     """
 
     input_tokens: int = 128
     output_tokens: int = 64
     output_jitter: float = 0.3
     templates: int = 0
+    skew: float = 0.0
     token_low: int = 100
     token_high: int = 32000
 
@@ -55,6 +59,12 @@ class WorkloadSpec:
                 raise _bad_spec(f"{name} is {value}", f"set it to at least {least}")
         if not 0 <= self.output_jitter < 1:
             raise _bad_spec(f"output_jitter is {self.output_jitter}", "set it to at least 0 and below 1")
+        if not 0 <= self.skew < math.inf:
+            raise _bad_spec(f"skew is {self.skew}", "set it to a number that is at least 0")
+        if self.skew > 0 and self.templates == 0:
+            raise _bad_spec(
+                f"skew is {self.skew}, but every prompt is unique", "set skew to 0, or templates above 0"
+            )
         bits = min(self.input_tokens, FIRST_BLOCK_TOKENS) * math.log2(self.token_high - self.token_low)
         if self.templates == 0 and bits < _FIRST_BLOCK_BITS:
             raise _bad_spec(
@@ -88,10 +98,12 @@ class Workload:
     spec: WorkloadSpec
     seed: int
     _template_prompts: tuple[tuple[int, ...], ...] = field(init=False, repr=False, compare=False)
+    _template_ends: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         prompts = tuple(self._prompt(f"template/{template}") for template in range(self.spec.templates))
         object.__setattr__(self, "_template_prompts", prompts)
+        object.__setattr__(self, "_template_ends", _zipf_ends(self.spec.templates, self.spec.skew))
 
     def request(self, user: int, k: int) -> Request:
         """Return the k-th request (from 0) of a user (from 0)."""
@@ -101,7 +113,11 @@ class Workload:
         output_tokens = low + (draw_length * (high - low + 1) >> 32)
         if spec.templates == 0:
             return Request(self._prompt(f"unique/{user}/{k}"), output_tokens, UNIQUE_PROMPT)
-        template = draw_template * spec.templates >> 32
+        template = (
+            bisect_right(self._template_ends, draw_template)
+            if spec.skew
+            else draw_template * spec.templates >> 32
+        )
         return Request(self._template_prompts[template], output_tokens, template)
 
     def _prompt(self, coordinates: str) -> tuple[int, ...]:
@@ -114,6 +130,13 @@ class Workload:
         """Return ``count`` uniform 32-bit words that belong to the coordinates alone."""
         digest = hashlib.shake_128(f"{self.seed}/{coordinates}".encode()).digest(4 * count)
         return np.frombuffer(digest, dtype="<u4")
+
+
+def _zipf_ends(templates: int, skew: float) -> tuple[int, ...]:
+    """Where the templates' shares of the 2^32 draws end, the last one's (2^32) left out."""
+    weights = [(index + 1.0) ** -skew for index in range(templates)]
+    total = math.fsum(weights)
+    return tuple(round(share / total * 2**32) for share in itertools.accumulate(weights[:-1]))
 
 
 def _bad_spec(what: str, remedy: str) -> UserError:

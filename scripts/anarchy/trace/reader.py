@@ -114,22 +114,41 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def read_cell(cell_directory: Path) -> CellTrace:
     """Read one sealed cell of this project.
 
-    Raises UserError when the trace is missing, does not match its seal, lacks a column, or holds rows
-    that cannot be (see ``check_rows``).
+    Raises UserError when the trace or a companion is missing or does not match its seal, or when the trace
+    lacks a column or holds rows that cannot be (see ``check_rows``).
     """
     manifest = read_manifest(cell_directory)
     if manifest.seal is None:
         raise UserError("the cell is not sealed", where=cell_directory / MANIFEST_FILE, remedy=MEASURE_AGAIN)
     table = _read_table(cell_directory / TRACE_FILE, manifest, TRACE_SCHEMA, MEASURE_AGAIN)
     check_finished(table, where=cell_directory / TRACE_FILE, remedy=MEASURE_AGAIN)
-    return CellTrace(cell_directory, manifest, _in_order(table))
+    trace = CellTrace(cell_directory, manifest, _in_order(table))
+    for name in manifest.companions:
+        companion(trace, name)
+    return trace
+
+
+def companion(trace: CellTrace, name: str) -> Path | None:
+    """Path of a companion of a cell, checked against its seal; None where the manifest names no such file.
+
+    Raises UserError when it is missing or does not match its seal.
+    """
+    sealed = trace.manifest.companions.get(name)
+    if sealed is None:
+        return None
+    path = trace.directory / name
+    if not path.is_file():
+        raise UserError("is missing beside the trace", where=path, remedy=MEASURE_AGAIN)
+    _check_seal(path, sealed, MEASURE_AGAIN)
+    return path
 
 
 def read_trace(folder: Path) -> CellTrace:
     """Read anybody's trace: a folder with ``trace.parquet`` and ``manifest.json``.
 
-    A seal is checked where there is one. Columns that the source does not know may be null or missing and
-    come back as null; the overlap columns are kept where they are there. Raises UserError as ``read_cell``.
+    A seal is checked where there is one; companions only when asked for (``companion``). Columns that the
+    source does not know may be null or missing and come back as null; the overlap columns are kept where
+    they are there. Raises UserError as ``read_cell``.
     """
     if not (folder / MANIFEST_FILE).exists() and not (folder / TRACE_FILE).exists():
         raise UserError(

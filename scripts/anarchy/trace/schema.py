@@ -11,10 +11,12 @@ manifest. A missing value is null, never zero.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Final, Literal
+import itertools
+import math
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 SCHEMA_VERSION: Final = 1
 
@@ -46,14 +48,36 @@ class RequestRecord:
     decode_worker: int
     """Index in the manifest's worker table, within the decode pool; -1 when unknown."""
     policy: str
-    tau: float
-    omega: float
+    tau: float | None
+    omega: float | None
+    """None for a policy that has none."""
     regime: str
     """Regime of the adaptive controller, empty for a static policy."""
     phase: str
     """One of PHASES: the phase in which the request was sent."""
     status: str
-    """``ok`` or the error: ``http_503``, ``timeout``, ``disconnect``, ``truncated``, ``zero_tokens``."""
+    """``ok`` or the error: ``http_503``, ``timeout``, ``disconnect``, ``truncated``, ``zero_tokens``,
+    ``misrouted`` (served by another worker than it was pinned to)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StageSpan:
+    """One stage of a staged cell as it really happened; s on the clock of the trace.
+
+    Its requests are those of phase `measure` with settled_s <= t_sent < end_s.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    name: str
+    concurrency: int
+    """Users that were active."""
+    start_s: float
+    """When C was set: from here on the system settles."""
+    settled_s: float
+    """When measuring began."""
+    end_s: float
+    """When measuring ended."""
 
 
 TRACE_SCHEMA: Final = pa.schema(
@@ -71,8 +95,8 @@ TRACE_SCHEMA: Final = pa.schema(
         pa.field("prefill_worker", pa.int32(), nullable=False),
         pa.field("decode_worker", pa.int32(), nullable=False),
         pa.field("policy", pa.string(), nullable=False),
-        pa.field("tau", pa.float64(), nullable=False),
-        pa.field("omega", pa.float64(), nullable=False),
+        pa.field("tau", pa.float64()),
+        pa.field("omega", pa.float64()),
         pa.field("regime", pa.string(), nullable=False),
         pa.field("phase", pa.string(), nullable=False),
         pa.field("status", pa.string(), nullable=False),
@@ -106,7 +130,8 @@ class TraceRow(BaseModel):
     phase: Literal["warmup", "measure", "cooldown"]
     """Phase in which the request was sent; only `measure` is estimated, all put load on the workers."""
     status: str
-    """`ok`, or the error's kind, such as `http_503`, `timeout`, `disconnect`, `truncated`, `zero_tokens`."""
+    """`ok`, or the error's kind, such as `http_503`, `timeout`, `disconnect`, `truncated`, `zero_tokens`,
+    `misrouted`."""
     prefill_worker: int = Field(ge=-1)
     """Index within the prefill pool, from 0; -1 when unknown."""
     decode_worker: int = Field(ge=-1)
@@ -128,9 +153,9 @@ class TraceRow(BaseModel):
     policy: str | None = None
     """What routed the request: the manifest's policy."""
     tau: float | None = None
-    """Router temperature."""
+    """Router temperature; null for a policy that has none."""
     omega: float | None = None
-    """Weight of KV overlap in the router's cost."""
+    """Weight of KV overlap in the router's cost; null for a policy that has none."""
     regime: str | None = None
     """Regime of an adaptive controller, empty for a static policy."""
     prefill_overlap: list[float] | None = None
@@ -196,6 +221,14 @@ class Manifest(BaseModel):
     experiment: str = ""
     tier: str = ""
     workload: str = ""
+    load: str = ""
+    """Name of the load where it was planned as a multiple of the knee."""
+    repeat: int = Field(default=1, ge=1, strict=True)
+    """Which of several measurements of one cell on one deployment; they show the noise."""
+    way: Literal["", "builtin", "pinned"] = ""
+    """Who chose the workers: the serving stack's own router, or the client; empty where nobody knows."""
+    stages: tuple[StageSpan, ...] = ()
+    """The stages of a staged cell in order; `concurrency` is then the largest C. Empty for a constant one."""
     engine: Literal["mocker", "vllm", "virtual", "unknown"] = "unknown"
     device: str | None = None
     """What a real engine computed on: `CPU`, or the GPU's name by nvidia-smi, such as `NVIDIA B200`;
@@ -220,4 +253,18 @@ class Manifest(BaseModel):
     """Of an imported trace: format, file, SHA-256, assumptions made and notes."""
     gates: GateResult | None = None
     attempt: int = 1
+    companions: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")], str] = Field(
+        default_factory=dict
+    )
+    """Further raw files in the cell's folder, such as the router's decisions: name -> SHA-256."""
     seal: Seal | None = None
+
+    @field_validator("stages")
+    @classmethod
+    def _one_after_the_other(cls, stages: tuple[StageSpan, ...]) -> tuple[StageSpan, ...]:
+        if len({stage.name for stage in stages}) < len(stages):
+            raise ValueError("two stages have one name")
+        times = [t for stage in stages for t in (stage.start_s, stage.settled_s, stage.end_s)]
+        if not all(map(math.isfinite, times)) or any(b < a for a, b in itertools.pairwise(times)):
+            raise ValueError("the stages' times must be finite and follow one another")
+        return stages

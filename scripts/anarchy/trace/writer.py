@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -93,11 +93,14 @@ def _whole_row(line: bytes, *, where: str) -> dict[str, Any]:
     return row
 
 
-def seal(cell_directory: Path, table: pa.Table, manifest: Manifest) -> Manifest:
+def seal(
+    cell_directory: Path, table: pa.Table, manifest: Manifest, companions: Sequence[Path] = ()
+) -> Manifest:
     """Turn a finished cell into data: Parquet, checksum, manifest, in that order.
 
-    Returns the sealed manifest. Raises UserError when the cell is sealed already: raw data are never
-    rewritten (``state.set_aside`` makes room).
+    ``companions`` are further files of the cell, finished and in its folder; the manifest holds their
+    checksums. Returns the sealed manifest. Raises UserError when the cell is sealed already: raw data are
+    never rewritten (``state.set_aside`` makes room).
     """
     trace = cell_directory / TRACE_FILE
     if (cell_directory / MANIFEST_FILE).exists():
@@ -113,11 +116,22 @@ def seal(cell_directory: Path, table: pa.Table, manifest: Manifest) -> Manifest:
         digest = sha256_of(scratch)
         os.replace(scratch, trace)
         sealed = manifest.model_copy(
-            update={"seal": Seal(file=TRACE_FILE, rows=table.num_rows, sha256=digest)}
+            update={
+                "seal": Seal(file=TRACE_FILE, rows=table.num_rows, sha256=digest),
+                "companions": {path.name: _checked_in(cell_directory, path) for path in companions},
+            }
         )
         write_json(cell_directory / MANIFEST_FILE, sealed.model_dump(mode="json"))
         (cell_directory / REQUESTS_FILE).unlink(missing_ok=True)
     return sealed
+
+
+def _checked_in(cell_directory: Path, companion: Path) -> str:
+    """Bring a companion to the disk and return its checksum."""
+    if companion.parent != cell_directory:
+        raise ValueError(f"{companion} does not lie in {cell_directory}")
+    _sync(companion)
+    return sha256_of(companion)
 
 
 def write_json(path: Path, document: object) -> None:
