@@ -8,58 +8,73 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from anarchy.config_routing import (
+    Controller,
+    Grid,
+    Policy,
+    PolicyKind,
+    Routing,
+    RoutingSet,
+    Source,
+    Way,
+    reference_of,
+)
+from anarchy.config_values import (
+    Name,
+    NameList,
+    Names,
+    NonNegative,
+    Positive,
+    PositiveInt,
+    Seconds,
+    Strict,
+    each_once,
 )
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.\-]*$")]
-"""A name that is also a wildcard and a folder: lower case letters, digits, dots and dashes."""
-
-PositiveInt = Annotated[int, Field(strict=True, ge=1)]
-NonNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
-Seconds = NonNegative
-
-
-def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Refuse a list that names something twice: it would be measured twice under one name."""
-    for index, value in enumerate(values):
-        if value in values[:index]:
-            raise ValueError(f"{value!s} stands there twice; name each once")
-    return values
-
-
-def _split(value: Any) -> Any:
-    """Accept ``a,b`` from a command line as well as a list."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
+__all__ = [
+    "ALL",
+    "BLOCKS",
+    "KNEE_WORKLOAD",
+    "Cluster",
+    "Controller",
+    "Design",
+    "EngineName",
+    "Experiment",
+    "Grid",
+    "Load",
+    "Model",
+    "Name",
+    "Policy",
+    "PolicyKind",
+    "Routing",
+    "RoutingSet",
+    "Run",
+    "Source",
+    "StagePlan",
+    "Strict",
+    "Study",
+    "System",
+    "Tier",
+    "Timing",
+    "Topology",
+    "Way",
+    "Workload",
+    "reference_of",
+]
 
 EngineName = Literal["mocker", "vllm"]
 """What serves: Dynamo's mock engine, or vLLM."""
 
-Names = Annotated[tuple[Name, ...], AfterValidator(_each_once)]
-"""A list of names, each once."""
+Design = Literal["ladder", "pareto", "stages"]
+"""What an experiment is made of: a grid of C (E1), loads under many (tau, omega) (E4), or stages (E2, E3)."""
 
-NameList = Annotated[
-    Names,
-    BeforeValidator(_split),
-    WithJsonSchema(
-        {"anyOf": [{"type": "array", "items": {"type": "string"}, "uniqueItems": True}, {"type": "string"}]}
-    ),
-]
-"""Names as a list, or as one text ``a,b``."""
-
-
-class Strict(BaseModel):
-    """Base of every block: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+KNEE_WORKLOAD = "unique"
+"""The workload that knees are known under: with prompts that repeat, prefill hardly saturates, and nothing is
+said to lie past a knee."""
+ALL = "all"
+"""In place of names of experiments: every one that has the tier asked for."""
 
 
 class Cluster(Strict):
@@ -94,18 +109,6 @@ class Topology(Strict):
     decode: PositiveInt
 
 
-class Policy(Strict):
-    """A routing policy: Dynamo's KV router with a temperature and an overlap weight."""
-
-    name: Name
-    title: str
-    kind: Literal["kv"] = "kv"
-    tau: NonNegative
-    """Router temperature: softmax over the workers' costs, 0 = always the cheapest."""
-    omega: NonNegative
-    """Overlap weight: what the prompt blocks that a worker lacks count in its cost."""
-
-
 class Workload(Strict):
     """What one request looks like."""
 
@@ -118,51 +121,128 @@ class Workload(Strict):
     """Output lengths are uniform within this share of the mean, so that users do not march in step."""
     templates: Annotated[int, Field(strict=True, ge=0)]
     """Number of distinct prompts; 0 makes every prompt unique."""
+    skew: NonNegative = 0.0
+    """Zipf exponent of the templates' popularity: template i = 0, 1, ... has weight 1 / (i + 1)^skew."""
+
+    @model_validator(mode="after")
+    def _skew_has_something_to_skew(self) -> Workload:
+        if self.skew > 0 and self.templates < 2:
+            raise ValueError(
+                f"skew {self.skew:g} needs templates to be unequally popular: there are {self.templates}; "
+                "give at least 2, or leave skew out"
+            )
+        return self
 
 
 class Timing(Strict):
-    """How long a cell warms up and measures, model seconds and requests."""
+    """How long a cell warms up and measures, model seconds and requests.
 
-    warmup_s: Seconds
+    Of a staged cell only the deadline is given here: its stages say how long.
+    """
+
+    warmup_s: Seconds = 0.0
     """Warm-up lasts at least this long and until every user has finished a request."""
-    measure_s: Seconds
+    measure_s: Seconds = 0.0
     """The measure phase lasts at least this long."""
     min_windows: Annotated[int, Field(strict=True, ge=0)] = 30
     """Measuring goes on until this many windows of the routing game are in, within measure_max_s."""
-    measure_max_s: Seconds
+    measure_max_s: Seconds = 0.0
     """The measure phase lasts at most this long."""
-    deadline_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 60.0
+    deadline_s: Positive = 60.0
     """A request that takes longer is ended and recorded as `timeout`."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Timing:
-        if self.measure_s <= 0:
-            raise ValueError("measure_s must be above 0")
         if self.measure_max_s < self.measure_s:
             raise ValueError("measure_max_s must not be below measure_s")
         return self
 
 
-class Tier(Strict):
-    """One size of an experiment."""
+class Load(Strict):
+    """A constant concurrency by name."""
 
-    concurrency: Annotated[
-        tuple[PositiveInt, ...], Field(json_schema_extra={"minItems": 1, "uniqueItems": True})
-    ]
-    """The grid of C, rising."""
+    name: Name
+    knee_times: Positive
+    """C as a multiple of the system's knee."""
+    reference_only: bool = False
+    """Measured once and under the reference policy alone: a point for the latency curves, which need two."""
+
+
+class StagePlan(Strict):
+    """A span of a staged cell in which C stays the same."""
+
+    name: Name
+    knee_times: Positive
+    """C as a multiple of the system's knee."""
+    settle_s: Seconds
+    """Before measuring, model seconds from the change of C."""
+    seconds: Positive
+    """Measured part, model seconds."""
+
+
+class SystemName(Strict):
+    """Names a system: a model on a topology."""
+
+    model: Name
+    topology: Name
+
+
+class System(SystemName):
+    """A model on a topology."""
+
+    knee: PositiveInt | None = None
+    """C of its knee under KNEE_WORKLOAD, which loads and stages are multiples of, whatever the workload."""
+
+
+def _each_system_once(systems: tuple[SystemName, ...]) -> tuple[SystemName, ...]:
+    each_once(tuple(f"{system.model} on {system.topology}" for system in systems))
+    return systems
+
+
+class Tier(Strict):
+    """One size of an experiment: a grid of C, or loads, or stages; each for every workload and policy."""
+
+    concurrency: Annotated[tuple[PositiveInt, ...], Field(json_schema_extra={"uniqueItems": True})] = ()
+    """The grid of C, rising: a constant cell each."""
+    loads: tuple[Load, ...] = ()
+    """Named loads: a constant cell each."""
+    stages: tuple[StagePlan, ...] = ()
+    """The stages of one cell, in order."""
     launches: PositiveInt
     """Fresh launches of every deployment; three or more give intervals over launches."""
     workloads: Names
     timing: Timing
+    systems: Annotated[tuple[SystemName, ...], AfterValidator(_each_system_once)] = ()
+    """Only these of the experiment's systems; empty = all."""
+    routing: Routing | None = None
+    """Replaces the experiment's, so that a small tier measures fewer policies."""
+    repeats: PositiveInt = 1
+    """Loads only: how often the reference policy's cells are measured on each deployment. They show the noise
+    that differences between policies are held against."""
+    poll_s: Positive = 5.0
+    """Stages only: a controller's period, model seconds (5 s is stated by the paper)."""
+    baseline_polls: PositiveInt = 6
+    """Stages only: polls with a P99 that make the baseline of a controller's thresholds."""
+    watch: Annotated[tuple[Source, ...], AfterValidator(each_once)] = ()
+    """Stages only: detectors with default settings that watch and set nothing."""
+
+    @property
+    def design(self) -> Design:
+        """Which of the three this tier gives."""
+        return "stages" if self.stages else "pareto" if self.loads else "ladder"
 
     @field_validator("concurrency")
     @classmethod
     def _grid(cls, grid: tuple[int, ...]) -> tuple[int, ...]:
-        if not grid:
-            raise ValueError("the concurrency grid is empty; name at least one C")
         if list(grid) != sorted(set(grid)):
             raise ValueError("the concurrency grid must be rising, each C once")
         return grid
+
+    @field_validator("loads", "stages")
+    @classmethod
+    def _named_once(cls, parts: tuple[Any, ...]) -> tuple[Any, ...]:
+        each_once(tuple(part.name for part in parts))
+        return parts
 
     @field_validator("workloads")
     @classmethod
@@ -171,12 +251,31 @@ class Tier(Strict):
             raise ValueError("name at least one workload")
         return workloads
 
+    @model_validator(mode="after")
+    def _one_design(self) -> Tier:
+        given = [key for key in ("concurrency", "loads", "stages") if getattr(self, key)]
+        if not given:
+            raise ValueError("nothing to measure: concurrency, loads and stages are empty; fill one of them")
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are given; a tier has one of them")
+        if self.repeats > 1 and self.design != "pareto":
+            raise ValueError("repeats are of cells at loads; leave the key out")
+        defaults = {
+            key: type(self).model_fields[key].default for key in ("poll_s", "baseline_polls", "watch")
+        }
+        idle = [key for key, default in defaults.items() if getattr(self, key) != default]
+        if idle and not self.stages:
+            raise ValueError(f"{', '.join(idle)} need stages; leave them out of a tier of constant cells")
+        return self
 
-class System(Strict):
-    """A model on a topology."""
-
-    model: Name
-    topology: Name
+    @model_validator(mode="after")
+    def _timing_belongs(self) -> Tier:
+        timing = self.timing
+        if not self.stages and timing.measure_s <= 0:
+            raise ValueError("timing.measure_s must be above 0")
+        if self.stages and (timing.warmup_s or timing.measure_s or timing.measure_max_s):
+            raise ValueError("the stages say how long a staged cell takes; of timing give deadline_s alone")
+        return self
 
 
 class Experiment(Strict):
@@ -185,15 +284,42 @@ class Experiment(Strict):
     name: Name
     id: str
     title: str
-    systems: Annotated[tuple[System, ...], Field(min_length=1), AfterValidator(_each_once)]
-    routing: Annotated[Names, Field(min_length=1)]
-    """Names of the policies."""
+    systems: Annotated[tuple[System, ...], Field(min_length=1), AfterValidator(_each_system_once)]
+    routing: Routing
+    """Sets of policies; each set is measured on deployments of its own."""
+    reference: Name | None = None
+    """The policy whose cells the latency curves of its set are fitted to; without, the set's only one, or its
+    kv policy with tau 0 and omega 1."""
     c_ref: PositiveInt = 64
     """Concurrency up to which the affine latency curve is fitted: a point below the knee."""
     seed: Annotated[int, Field(strict=True, ge=0)] = 0
     attempts: PositiveInt = 2
     """How often a cell is measured when a gate that speaks of the machine, not of the result, fails."""
     tiers: dict[Name, Tier] = Field(min_length=1)
+
+    @property
+    def design(self) -> Design:
+        """What it is made of, the same at every tier."""
+        return next(iter(self.tiers.values())).design
+
+    def systems_of(self, tier: str) -> tuple[System, ...]:
+        """The systems of a tier."""
+        only = [(system.model, system.topology) for system in self.tiers[tier].systems]
+        return tuple(s for s in self.systems if not only or (s.model, s.topology) in only)
+
+    def sets(self, tier: str) -> dict[str, RoutingSet]:
+        """The sets of policies of a tier."""
+        return self.tiers[tier].routing or self.routing
+
+    @model_validator(mode="after")
+    def _one_design(self) -> Experiment:
+        designs = dict.fromkeys(tier.design for tier in self.tiers.values())
+        if len(designs) > 1:
+            raise ValueError(
+                f"its tiers are of several designs ({', '.join(designs)}); "
+                "give each tier concurrency, or each loads, or each stages"
+            )
+        return self
 
 
 class Run(Strict):
@@ -203,6 +329,7 @@ class Run(Strict):
     engine: EngineName = "mocker"
     """`mocker` is simulated; `vllm` is real and needs the site file, for the weights and what they run on."""
     experiments: NameList = ("equilibrium",)
+    """Names of experiments, or `all`: each that has this tier."""
     models: NameList = ()
     """Only these models; empty = all."""
     seed: Annotated[int, Field(strict=True, ge=0)] | None = None

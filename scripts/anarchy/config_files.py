@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from anarchy.config import Cluster, Experiment, Model, Policy, Strict, Study, Topology, Workload
+from anarchy.config_checks import check_experiment
 from anarchy.errors import UserError
 
 T = TypeVar("T", bound=Strict)
@@ -54,7 +55,7 @@ def load_study(directory: Path) -> Study:
         experiments=_load_named(directory / "experiments", Experiment),
     )
     for experiment in study.experiments.values():
-        _check_references(study, experiment, directory / "experiments" / f"{experiment.name}.yaml")
+        check_experiment(study, experiment, directory / "experiments" / f"{experiment.name}.yaml")
     return study
 
 
@@ -139,8 +140,19 @@ def _describe(problem: Any, block: type[Strict]) -> tuple[str, str]:
         return f"unknown key {key!r}", hint
     if problem["type"] == "missing":
         return f"key {key!r} is missing", f"add {location[-1]}: to it"
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"key {key!r}: {message} (got {_short(problem['input'])})", f"correct {key}"
+    if problem["type"] == "value_error":  # ours: it says what to do
+        message = problem["msg"].removeprefix("Value error, ")
+        return f"key {key!r}: {message}", f"correct {key}"
+    return f"key {key!r}: {problem['msg']} (got {_short(problem['input'])})", _remedy(key, problem)
+
+
+def _remedy(key: str, problem: Any) -> str:
+    """What would be right, where the problem is a number out of range; else only which key it is."""
+    limits = problem.get("ctx", {})
+    for limit, words in {"ge": "at least", "gt": "above", "le": "at most", "lt": "under"}.items():
+        if limit in limits:
+            return f"give {key} a number {words} {limits[limit]:g}"
+    return f"give {key} a finite number" if problem["type"] == "finite_number" else f"correct {key}"
 
 
 def _short(value: object) -> str:
@@ -168,67 +180,3 @@ def _nested_model(annotation: Any) -> type[BaseModel] | None:
         if found is not None:
             return found
     return None
-
-
-def _check_references(study: Study, experiment: Experiment, file: Path) -> None:
-    for index, system in enumerate(experiment.systems):
-        _known(system.model, study.models, file, f"systems.{index}.model")
-        _known(system.topology, study.topologies, file, f"systems.{index}.topology")
-        check_fit(study.models[system.model], study.topologies[system.topology], study.cluster, where=file)
-    if len(experiment.routing) > 1:
-        raise UserError(
-            f"key 'routing': {len(experiment.routing)} policies, but estimates are made for one",
-            where=file,
-            remedy="make an experiment of each, or name one policy",
-        )
-    for policy in experiment.routing:
-        _known(policy, study.policies, file, "routing")
-    for tier_name, tier in experiment.tiers.items():
-        _check_reference_range(study, experiment, tier_name, file)
-        for workload in tier.workloads:
-            _known(workload, study.workloads, file, f"tiers.{tier_name}.workloads")
-
-
-def _check_reference_range(study: Study, experiment: Experiment, tier_name: str, file: Path) -> None:
-    """Refuse a grid that leaves the affine curve of some system without a cell to be fitted to."""
-    grid = experiment.tiers[tier_name].concurrency
-    for system in experiment.systems:
-        lowest = max(8, study.topologies[system.topology].decode)
-        if not any(lowest <= C <= experiment.c_ref for C in grid):
-            raise UserError(
-                f"key 'tiers.{tier_name}.concurrency': no C between {lowest} and c_ref = {experiment.c_ref}: "
-                f"{system.model} on {system.topology} has no cell to fit its affine latency curve to",
-                where=file,
-                remedy="add such a C to the grid, or raise c_ref to a C below the knee",
-            )
-
-
-def _known(name: str, among: dict[str, Any], file: Path, key: str) -> None:
-    if name not in among:
-        near = difflib.get_close_matches(name, among, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UserError(
-            f"key {key!r}: there is no {name!r}",
-            where=file,
-            remedy=f"{hint}known: {', '.join(sorted(among))}",
-        )
-
-
-def check_fit(model: Model, topology: Topology, cluster: Cluster, *, where: str | Path) -> None:
-    """Refuse a topology that the cluster cannot hold, and show the arithmetic.
-
-    A worker takes ``tensor_parallel`` GPUs of one node; raises UserError.
-    """
-    per_node = cluster.gpus_per_node // model.tensor_parallel
-    room = per_node * cluster.nodes
-    wanted = topology.prefill + topology.decode
-    if wanted > room:
-        raise UserError(
-            f"{model.name} on {topology.name} does not fit: "
-            f"{topology.prefill} prefill + {topology.decode} decode = {wanted} workers of "
-            f"{model.tensor_parallel} GPUs need {wanted * model.tensor_parallel} GPUs; "
-            f"{cluster.nodes} nodes x ({cluster.gpus_per_node} GPUs // {model.tensor_parallel}) = "
-            f"room for {room} workers",
-            where=where,
-            remedy="take a smaller topology, or raise nodes in cluster.yaml if the cluster really has them",
-        )

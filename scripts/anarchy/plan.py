@@ -14,10 +14,28 @@ from functools import cached_property
 from types import MappingProxyType
 
 from anarchy import predict
-from anarchy.config import EngineName, Experiment, Model, Policy, Run, Study, Timing, Topology, Workload
+from anarchy.config import (
+    ALL,
+    EngineName,
+    Experiment,
+    Model,
+    Policy,
+    Run,
+    Strict,
+    Study,
+    Tier,
+    Timing,
+    Topology,
+    Workload,
+    reference_of,
+)
 from anarchy.errors import UserError
+from anarchy.plan_conditions import Condition, Stage, cell_name, condition_facts, conditions, timing_of
 from anarchy.predict import CellCost
+from anarchy.routing.frontends import frontends
 from anarchy.serving.profiles import Profile
+
+__all__ = ["SIMULATED", "Cell", "DeploymentPlan", "Stack", "Stage", "cell_name", "derive_seed", "plan"]
 
 SIMULATED = "mocker"
 """The engine that follows a timing table."""
@@ -25,32 +43,46 @@ _FOR_PEOPLE = {"title"}
 """Keys that decide nothing: a better title must not cost a measurement."""
 _OF_SIMULATION = {"profile", "kv_bytes_per_token", "dilation"}
 """Keys of a model that decide nothing for a real engine."""
+_UNLESS_SET = {"way": "builtin", "skew": 0.0, "controller": None, "batch_s": None, "tau": None, "omega": None}
+"""Keys that decide nothing at these values; cells sealed before there were such keys stay what they are."""
+_NOT_THERE = object()
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One concurrency of one workload on one deployment: the unit that is sealed and resumed."""
+    """One policy under one workload at one C, or through stages: the unit that is sealed and resumed."""
 
     name: str
+    policy: Policy
     workload: Workload
     concurrency: int
+    """Of a staged cell the largest."""
     timing: Timing
+    """Of a staged cell: `measure_s` is that of its stages together."""
     seed: int
     plan_hash: str
     """Everything that decides the measurement; a sealed trace with another hash is not this cell."""
     cost: CellCost
+    load: str = ""
+    """Name of the load, where C is a multiple of the knee."""
+    stages: tuple[Stage, ...] = ()
+    """Empty for a constant cell."""
+    repeat: int = 1
+    """Which of several measurements of the same."""
 
 
 @dataclass(frozen=True)
 class DeploymentPlan:
-    """One fresh launch of the serving stack and its ladder of cells, in the order of measuring."""
+    """One fresh launch of the serving stack and its cells, in the order of measuring; its workers stay up."""
 
     experiment: Experiment
     tier: str
     engine: EngineName
     model: Model
     topology: Topology
-    policy: Policy
+    routing: str
+    """Name of the set of policies."""
+    policies: tuple[Policy, ...]
     trial: int
     cells: tuple[Cell, ...]
     start_s: float = predict.START_S
@@ -59,12 +91,24 @@ class DeploymentPlan:
     @property
     def key(self) -> tuple[str, str, str, str, int]:
         """The wildcards: experiment, model, topology, routing, trial."""
-        return self.experiment.name, self.model.name, self.topology.name, self.policy.name, self.trial
+        return self.experiment.name, self.model.name, self.topology.name, self.routing, self.trial
 
     @property
     def title(self) -> str:
         """For people: model, topology, routing, launch."""
-        return f"{self.model.name}/{self.topology.name}/{self.policy.name}/{self.trial}"
+        return f"{self.model.name}/{self.topology.name}/{self.routing}/{self.trial}"
+
+    @property
+    def settings(self) -> Tier:
+        """The tier's settings."""
+        return self.experiment.tiers[self.tier]
+
+    @property
+    def reference(self) -> Policy:
+        """The policy whose cells the latency curves are fitted to."""
+        found = reference_of(self.policies, self.experiment.reference)
+        assert found is not None, "config_files refuses a set without one"
+        return found
 
     @property
     def pool(self) -> int:
@@ -120,16 +164,8 @@ def plan(
                 remedy=f"known models: {', '.join(sorted(study.models))}",
             )
     deployments: list[DeploymentPlan] = []
-    for name in run.experiments:
-        if name not in study.experiments:
-            raise UserError(
-                f"key 'experiments': there is no experiment {name!r}",
-                where="--config",
-                remedy=f"known experiments: {', '.join(sorted(study.experiments))}",
-            )
-        deployments += _plan_experiment(
-            study, study.experiments[name], run, profiles, stack or Stack(), starts
-        )
+    for experiment in _selected(study, run):
+        deployments += _plan_experiment(study, experiment, run, profiles, stack or Stack(), starts)
     if not deployments:
         raise UserError(
             "this selection holds no deployment",
@@ -140,6 +176,35 @@ def plan(
     return tuple(deployments)
 
 
+def _selected(study: Study, run: Run) -> list[Experiment]:
+    """The experiments that a run names; of `all`, those that have its tier, in the order of their ids."""
+    known = study.experiments
+    if ALL in run.experiments:
+        having = [one for one in known.values() if run.tier in one.tiers]
+        if not having:
+            tiers = dict.fromkeys(tier for one in known.values() for tier in one.tiers)
+            raise UserError(
+                f"key 'tier': no experiment has a tier {run.tier!r}",
+                where="--config",
+                remedy=f"known tiers: {', '.join(tiers)}",
+            )
+        return sorted(having, key=lambda one: one.id)
+    for name in run.experiments:
+        if name not in known:
+            raise UserError(
+                f"key 'experiments': there is no experiment {name!r}",
+                where="--config",
+                remedy=f"known experiments: {', '.join(sorted(known))}; {ALL}: each that has the tier",
+            )
+        if run.tier not in known[name].tiers:
+            raise UserError(
+                f"key 'tier': experiment {name} has no tier {run.tier!r}",
+                where="--config",
+                remedy=f"known tiers: {', '.join(known[name].tiers)}",
+            )
+    return [known[name] for name in run.experiments]
+
+
 def _plan_experiment(
     study: Study,
     experiment: Experiment,
@@ -148,38 +213,44 @@ def _plan_experiment(
     stack: Stack,
     starts: Mapping[str, float],
 ) -> list[DeploymentPlan]:
-    if run.tier not in experiment.tiers:
-        raise UserError(
-            f"key 'tier': experiment {experiment.name} has no tier {run.tier!r}",
-            where="--config",
-            remedy=f"known tiers: {', '.join(experiment.tiers)}",
-        )
-    tier = experiment.tiers[run.tier]
-    bases = [
-        DeploymentPlan(
-            experiment,
-            run.tier,
-            run.engine,
-            _as_served(study.models[system.model], run.engine),
-            study.topologies[system.topology],
-            study.policies[routing],
-            trial,
-            cells=(),
-            start_s=starts.get(system.model, predict.start_s(run.engine)),
-        )
-        for system in experiment.systems
-        if not run.models or system.model in run.models
-        for routing in experiment.routing
-        for trial in range(1, tier.launches + 1)
-    ]
     seed = experiment.seed if run.seed is None else run.seed
-    return [_with_cells(base, study, seed, profiles, stack) for base in bases]
+    deployments = []
+    for system in experiment.systems_of(run.tier):
+        if run.models and system.model not in run.models:
+            continue
+        for routing, policy_set in experiment.sets(run.tier).items():
+            policies = policy_set.resolve(study.policies)
+            pinned = any(policy.way == "pinned" for policy in policies)
+            base = DeploymentPlan(
+                experiment,
+                run.tier,
+                run.engine,
+                _as_served(study.models[system.model], run.engine),
+                study.topologies[system.topology],
+                routing,
+                policies,
+                trial=1,
+                cells=(),
+                start_s=starts[system.model]
+                if system.model in starts
+                else predict.start_s(run.engine)
+                + predict.routing_start_s(len(frontends(policies)), pinned=pinned),
+            )
+            for trial in range(1, experiment.tiers[run.tier].launches + 1):
+                launch = replace(base, trial=trial)
+                deployments.append(_with_cells(launch, study, system.knee, seed, profiles, stack))
+    return deployments
 
 
 def _with_cells(
-    base: DeploymentPlan, study: Study, seed: int, profiles: Mapping[str, Profile], stack: Stack
+    base: DeploymentPlan,
+    study: Study,
+    knee: int | None,
+    seed: int,
+    profiles: Mapping[str, Profile],
+    stack: Stack,
 ) -> DeploymentPlan:
-    """Give a deployment its ladder: every workload at every C of its tier, in a seeded, shuffled order."""
+    """Give a deployment its cells: every workload in every condition, in a seeded, shuffled order."""
     profile = profiles.get(base.model.profile)
     if profile is None:
         raise UserError(
@@ -187,12 +258,11 @@ def _with_cells(
             where=f"model {base.model.name}",
             remedy=f"known timing tables: {', '.join(sorted(profiles)) or 'none'}; see data/README.md",
         )
-    tier = base.experiment.tiers[base.tier]
     identity = (seed, base.experiment.name, base.tier, *base.key[1:])
     cells = [
-        _plan_cell(base, study.workloads[workload], concurrency, identity, profile, stack)
-        for workload in tier.workloads
-        for concurrency in tier.concurrency
+        _plan_cell(base, study.workloads[workload], condition, identity, profile, stack)
+        for workload in base.settings.workloads
+        for condition in conditions(base.settings, base.policies, base.reference, knee)
     ]
     random.Random(derive_seed(*identity, "order")).shuffle(cells)
     return replace(base, cells=tuple(cells))
@@ -201,33 +271,59 @@ def _with_cells(
 def _plan_cell(
     base: DeploymentPlan,
     workload: Workload,
-    concurrency: int,
+    condition: Condition,
     identity: tuple[object, ...],
     profile: Profile,
     stack: Stack,
 ) -> Cell:
-    timing = base.experiment.tiers[base.tier].timing
-    name = cell_name(workload.name, concurrency)
-    blocks = {"model": base.model, "topology": base.topology, "policy": base.policy, "workload": workload}
+    policy, stages = condition.policy, condition.stages
+    timing = timing_of(base.settings.timing, stages)
+    name = cell_name(
+        workload.name,
+        condition.concurrency,
+        policy=policy.name if len(base.policies) > 1 else "",
+        staged=bool(stages),
+        repeat=condition.repeat,
+    )
+    blocks: dict[str, Strict] = {
+        "model": base.model,
+        "topology": base.topology,
+        "policy": policy,
+        "workload": workload,
+    }
     ignored = _FOR_PEOPLE | (set() if base.engine == SIMULATED else _OF_SIMULATION)
     decides = {
         "engine": base.engine,
         "stack": stack.version,
         **_engine_facts(base, profile, stack),
-        **{key: block.model_dump(mode="json", exclude=ignored) for key, block in blocks.items()},
+        **{key: what_decides(block, ignored) for key, block in blocks.items()},
         "timing": timing.model_dump(mode="json"),
-        "concurrency": concurrency,
+        "concurrency": condition.concurrency,
         "identity": list(identity),
+        **condition_facts(base.settings, condition),
     }
+    costs = (base.model, base.topology, workload)
     return Cell(
         name=name,
+        policy=policy,
         workload=workload,
-        concurrency=concurrency,
+        concurrency=condition.concurrency,
         timing=timing,
         seed=derive_seed(*identity, name),
         plan_hash=_digest(decides),
-        cost=predict.cell_cost(base.model, base.topology, workload, timing, concurrency, profile),
+        cost=predict.staged_cost(*costs, [(s.concurrency, s.settle_s + s.seconds) for s in stages], profile)
+        if stages
+        else predict.cell_cost(*costs, timing, condition.concurrency, profile),
+        load=condition.load,
+        stages=stages,
+        repeat=condition.repeat,
     )
+
+
+def what_decides(block: Strict, ignored: set[str]) -> dict[str, object]:
+    """Keys and values of a block that a measurement depends on."""
+    values = block.model_dump(mode="json", exclude=ignored)
+    return {key: value for key, value in values.items() if _UNLESS_SET.get(key, _NOT_THERE) != value}
 
 
 def _as_served(model: Model, engine: str) -> Model:
@@ -240,11 +336,6 @@ def _engine_facts(base: DeploymentPlan, profile: Profile, stack: Stack) -> dict[
     if base.engine == SIMULATED:
         return {"profile": profile.digest}
     return {"device": stack.device, "weights": stack.weights.get(base.model.name, "")}
-
-
-def cell_name(workload: str, concurrency: int) -> str:
-    """Name of a cell within its deployment, sortable: ``unique-c0128``."""
-    return f"{workload}-c{concurrency:04d}"
 
 
 def derive_seed(*parts: object) -> int:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from anarchy.cluster.job import gpu_hours, minutes, nodes_of
 from anarchy.cluster.site import Site
-from anarchy.plan import SIMULATED, DeploymentPlan
+from anarchy.plan import SIMULATED, Cell, DeploymentPlan
 from anarchy.progress import clock
 
 
@@ -60,19 +60,25 @@ def _gpu_hours(deployments: Sequence[DeploymentPlan]) -> str:
 
 def _deployment_table(deployments: Sequence[DeploymentPlan]) -> Table:
     table = Table("experiment", "deployment", "engine", title=None)
-    for name in ("cells", "wall", "requests", "disk"):
+    for name in ("policies", "cells", "wall", "requests", "disk"):
         table.add_column(name, justify="right")
     for deployment in deployments:
         table.add_row(
             deployment.experiment.name,
             deployment.title,
             deployment.engine,
+            str(len(deployment.policies)),
             str(len(deployment.cells)),
             clock(deployment.wall_s),
             f"{sum(cell.cost.requests for cell in deployment.cells):,}",
             f"{sum(cell.cost.disk_bytes for cell in deployment.cells) / 1e6:.1f} MB",
         )
     return table
+
+
+def _levels(cell: Cell) -> str:
+    """The cell's C, or that of its stages one after the other."""
+    return " ".join(str(stage.concurrency) for stage in cell.stages) or str(cell.concurrency)
 
 
 def _cell_table(deployments: Sequence[DeploymentPlan]) -> Table:
@@ -85,7 +91,7 @@ def _cell_table(deployments: Sequence[DeploymentPlan]) -> Table:
             table.add_row(
                 deployment.title,
                 cell.name,
-                str(cell.concurrency),
+                _levels(cell),
                 clock(cost.wall_s),
                 f"{cost.requests:,}",
                 f"{cost.throughput:.0f}",

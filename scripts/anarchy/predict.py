@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,10 @@ START_S = 6.0
 REAL_START_S = 300.0
 """The same for real engines, on which loading the weights decides: a guess of ours, used until a start of the
 model has been recorded."""
+FRONTEND_S = 1.5
+"""Wall seconds that each further frontend adds to a start, its self-test included."""
+PINNED_S = 1.5
+"""Wall seconds that pinned routing adds to a start: the selection service and its self-test."""
 BYTES_PER_REQUEST = 170
 """Disk of one request: its share of sealed trace, manifest and compressed logs (tier quick: 171)."""
 SETTLE_S = 2.0
@@ -42,18 +47,16 @@ def start_s(engine: str) -> float:
     return START_S if engine == "mocker" else REAL_START_S
 
 
+def routing_start_s(frontends: int, *, pinned: bool) -> float:
+    """Wall seconds that a deployment's routing adds to the start of one with a single built-in policy."""
+    return FRONTEND_S * (frontends - 1) + PINNED_S * pinned
+
+
 def cell_cost(
     model: Model, topology: Topology, workload: Workload, timing: Timing, concurrency: int, profile: Profile
 ) -> CellCost:
-    """Predict a cell by the response-time law: R = max(unloaded residence, C / prefill capacity)."""
-    context = workload.input_tokens + workload.output_tokens // 2
-    batch = concurrency / topology.decode
-    itl = float(profile.itl_s(batch * context, context))
-    unloaded = float(profile.ttft_s(workload.input_tokens)) + workload.output_tokens * itl
-    capacity = topology.prefill * prefill_capacity(profile, workload.input_tokens)
-    if workload.templates:
-        capacity = float("inf")  # cached prompts hardly load the prefill pool
-    residence = max(unloaded, concurrency / capacity)
+    """Predict a constant cell."""
+    residence = residence_s(topology, workload, concurrency, profile)
     throughput = concurrency / residence
     wanted = timing.min_windows * topology.decode / throughput
     measure = float(np.clip(wanted, timing.measure_s, timing.measure_max_s))
@@ -65,6 +68,42 @@ def cell_cost(
         throughput=throughput,
         residence_s=residence,
     )
+
+
+def staged_cost(
+    model: Model,
+    topology: Topology,
+    workload: Workload,
+    stages: Sequence[tuple[int, float]],
+    profile: Profile,
+) -> CellCost:
+    """Predict a staged cell from the C and the model seconds of each stage.
+
+    Throughput and residence are those of the stage that is fullest.
+    """
+    residences = [residence_s(topology, workload, concurrency, profile) for concurrency, _ in stages]
+    requests = sum(C / stay * seconds for (C, seconds), stay in zip(stages, residences, strict=True))
+    largest = max(concurrency for concurrency, _ in stages)
+    longest = max(residences)
+    model_s = sum(seconds for _, seconds in stages) + 2 * residences[-1]
+    return CellCost(
+        wall_s=model_s * model.dilation + SETTLE_S,
+        requests=int(requests) + largest,
+        throughput=largest / longest,
+        residence_s=longest,
+    )
+
+
+def residence_s(topology: Topology, workload: Workload, concurrency: int, profile: Profile) -> float:
+    """Time of one request by the response-time law, model s: max(unloaded, C / prefill capacity)."""
+    context = workload.input_tokens + workload.output_tokens // 2
+    batch = concurrency / topology.decode
+    itl = float(profile.itl_s(batch * context, context))
+    unloaded = float(profile.ttft_s(workload.input_tokens)) + workload.output_tokens * itl
+    capacity = topology.prefill * prefill_capacity(profile, workload.input_tokens)
+    if workload.templates:
+        capacity = float("inf")  # cached prompts hardly load the prefill pool
+    return max(unloaded, concurrency / capacity)
 
 
 def prefill_capacity(profile: Profile, input_tokens: int, max_batched_tokens: int = 8192) -> float:

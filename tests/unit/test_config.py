@@ -20,7 +20,8 @@ from anarchy.config import (
     Study,
     Topology,
 )
-from anarchy.config_files import check_fit, load_block, load_study, validate
+from anarchy.config_checks import check_fit
+from anarchy.config_files import load_block, load_study, validate
 from anarchy.errors import EXIT_USER_ERROR, UserError
 from anarchy.layout import CONFIG
 
@@ -137,11 +138,16 @@ def test_concurrency_that_is_no_positive_integer(config: Path, value: object):
 
 @pytest.mark.parametrize(
     ("grid", "word"),
-    [([], "empty"), ([8, 4], "rising"), ([8, 8], "each C once"), ("8", "tuple"), (None, "tuple")],
+    [([8, 4], "rising"), ([8, 8], "each C once"), ("8", "tuple"), (None, "tuple")],
 )
 def test_grids_that_are_none(config: Path, grid: object, word: str):
     edit(config, EXPERIMENT, lambda document: quick(document).update(concurrency=grid))
     refused(config, EXPERIMENT, "'tiers.quick.concurrency'", word)
+
+
+def test_an_empty_grid_leaves_nothing_to_measure(config: Path):
+    edit(config, EXPERIMENT, lambda document: quick(document).update(concurrency=[]))
+    refused(config, EXPERIMENT, "'tiers.quick'", "concurrency, loads and stages are empty")
 
 
 # --- other values ---
@@ -157,12 +163,11 @@ def test_grids_that_are_none(config: Path, grid: object, word: str):
         (MODEL, "tensor_parallel", 0),
         (MODEL, "tensor_parallel", 4.0),
         (MODEL, "title", 7),
-        ("policies/static.yaml", "tau", -0.1),
-        ("policies/static.yaml", "tau", float("inf")),
         ("policies/static.yaml", "omega", "1"),
         ("policies/static.yaml", "omega", True),
         ("workloads/unique.yaml", "output_jitter", 1.0),
         ("workloads/unique.yaml", "templates", -1),
+        ("workloads/hot.yaml", "skew", -1.0),
         (EXPERIMENT, "seed", -1),
         (EXPERIMENT, "seed", "7"),
         (EXPERIMENT, "seed", True),
@@ -208,6 +213,11 @@ def test_no_workload(config: Path):
     refused(config, EXPERIMENT, "'tiers.quick.workloads'", "at least one")
 
 
+def test_a_skew_with_nothing_to_skew(config: Path):
+    edit(config, "workloads/unique.yaml", lambda document: document.update(skew=2.0))
+    refused(config, "workloads/unique.yaml", "skew 2 needs templates", "give at least 2")
+
+
 # --- references and fit ---
 
 
@@ -250,7 +260,8 @@ def test_a_topology_that_does_not_fit_shows_the_arithmetic(config: Path):
 def test_a_worker_does_not_span_nodes(config: Path):
     """24 GPUs in all would do for 1P/2D of 5 GPUs each on paper; a node holds one such worker."""
     edit(config, MODEL, lambda document: document.update(tensor_parallel=5))
-    refused(config, EXPERIMENT, "llama-3.1-70b on 1p5d does not fit", "room for 3 workers")
+    # The first file that puts it there.
+    refused(config, "experiments/adaptive.yaml", "llama-3.1-70b on 1p5d does not fit", "room for 3 workers")
 
 
 @pytest.mark.parametrize(("decode", "fits"), [(5, True), (6, False)])

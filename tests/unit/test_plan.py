@@ -16,7 +16,9 @@ from anarchy.config import Run, Study
 from anarchy.config_files import load_study
 from anarchy.errors import UserError
 from anarchy.layout import CONFIG
-from anarchy.plan import DeploymentPlan, cell_name, derive_seed, plan
+from anarchy.plan import Cell, DeploymentPlan, Stage, cell_name, derive_seed, plan, what_decides
+from anarchy.plan_conditions import at_knee
+from anarchy.study import open_run
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,143 @@ def test_cell_names_sort_as_their_concurrency():
     names = [cell_name("unique", C) for C in (1, 2, 16, 128, 1024)]
     assert names == sorted(names)
     assert names[3] == "unique-c0128"
+
+
+def test_names_of_cells_tell_policy_stages_and_repeat():
+    assert cell_name("unique", 128, policy="kv-t0.7-w0.3") == "unique-c0128_kv-t0.7-w0.3"
+    assert cell_name("hot", 128, policy="kv-t0.7-w0.3", repeat=2) == "hot-c0128_kv-t0.7-w0.3_r2"
+    assert cell_name("unique", 405, staged=True) == "unique-staged"
+    assert cell_name("unique", 405, policy="adaptive", staged=True) == "unique-staged_adaptive"
+
+
+# --- loads, stages and sets of policies ---
+
+
+def cells_of(deployment: DeploymentPlan) -> dict[str, Cell]:
+    return {cell.name: cell for cell in deployment.cells}
+
+
+@pytest.mark.parametrize(("times", "C"), [(1.0, 87), (0.4, 35), (2.5, 218), (0.001, 1)])
+def test_loads_are_multiples_of_the_knee(times: float, C: int):
+    assert at_knee(87, times) == C
+
+
+def test_a_staged_cell_has_its_stages_and_the_largest_c():
+    (deployment,) = planned(experiments="saturation")
+    assert deployment.key == ("saturation", NEMOTRON, "1p2d", "static", 1)
+    (cell,) = deployment.cells
+    assert cell.name == "unique-staged"
+    assert [stage.concurrency for stage in cell.stages] == [35, 61, 87, 130, 218, 61, 17]
+    assert cell.concurrency == 218
+    assert cell.stages[0] == Stage("up-0.4", 35, 1.0, 5.0)
+    assert cell.timing.measure_s == sum(stage.seconds for stage in cell.stages)
+    assert (cell.load, cell.repeat, cell.policy.name) == ("", 1, "static")
+
+
+def test_every_set_is_a_deployment_and_every_policy_a_cell():
+    builtin, pinned = planned(experiments="adaptive")
+    assert [deployment.routing for deployment in (builtin, pinned)] == ["builtin", "pinned"]
+    assert builtin.title == "llama-3.1-70b/1p2d/builtin/1"
+    assert set(cells_of(builtin)) == {
+        f"{workload}-staged_{policy}"
+        for workload in ("unique", "templates", "hot")
+        for policy in ("static", "adaptive")
+    }
+    assert builtin.reference.name == "static"
+    assert pinned.reference.name == "pinned-static"
+    for cell in builtin.cells:
+        assert cell.name.endswith(cell.policy.name)
+        assert cell.policy in builtin.policies
+
+
+def test_at_tier_full_everything_is_crossed():
+    deployments = planned(experiments="adaptive", tier="full")
+    assert len(deployments) == 3 * 2 * 3
+    assert {len(deployment.cells) for deployment in deployments} == {4 * 3, 4 * 7}
+    assert {deployment.trial for deployment in deployments} == {1, 2, 3}
+
+
+def test_the_reference_is_repeated_and_alone_at_its_own_load():
+    builtin, pinned = planned(experiments="pareto")
+    assert set(cells_of(builtin)) == {
+        "unique-c0017_kv-t0-w1",
+        *(f"unique-c{C}_kv-t{t}-w{w}" for C in ("0035", "0113") for t in ("0", "0.7") for w in ("0", "1")),
+        *(f"unique-c{C}_kv-t0-w1_r{repeat}" for C in ("0035", "0113") for repeat in (2, 3)),
+    }
+    assert {(cell.load, cell.concurrency) for cell in builtin.cells} == {
+        ("low", 17),
+        ("below", 35),
+        ("at", 113),
+    }
+    assert cells_of(builtin)["unique-c0113_kv-t0-w1_r3"].repeat == 3
+    assert cells_of(pinned)["unique-c0035_pinned-t0.7-w0"].policy.way == "pinned"
+    assert len({cell.seed for cell in (*builtin.cells, *pinned.cells)}) == 26
+
+
+def test_all_is_every_experiment_that_has_the_tier():
+    def named(tier: str) -> list[str]:
+        return list(dict.fromkeys(d.experiment.name for d in planned(experiments="all", tier=tier)))
+
+    assert named("quick") == named("full") == ["equilibrium", "saturation", "adaptive", "pareto"]
+    assert named("repeats") == ["equilibrium"]
+    both = planned(experiments="equilibrium,pareto")
+    assert both == (*planned(experiments="equilibrium"), *planned(experiments="pareto"))
+    with pytest.raises(UserError, match="no experiment has a tier 'huge'"):
+        planned(experiments="all", tier="huge")
+
+
+STAGES = ("experiments", "adaptive", "tiers", "quick")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "changed"),
+    [
+        ((*STAGES, "poll_s"), 0.25, {"adaptive"}),
+        ((*STAGES, "baseline_polls"), 4, {"adaptive"}),
+        ((*STAGES, "watch"), ("client",), {"adaptive", "static"}),
+        (("policies", "adaptive", "controller", "confirm"), 4, {"adaptive"}),
+        (("policies", "static", "title"), "default", set()),
+        (("workloads", "hot", "skew"), 1.0, {"adaptive", "static"}),
+    ],
+)
+def test_what_decides_a_staged_cell(path: tuple[str, ...], value: Any, changed: set[str]):
+    before, after = (planned(study, experiments="adaptive")[0] for study in (STUDY, altered(path, value)))
+    differs = {
+        cell.policy.name
+        for cell in before.cells
+        if cell.workload.name == "hot" and cell.plan_hash != cells_of(after)[cell.name].plan_hash
+    }
+    assert differs == changed
+
+
+def test_longer_stages_and_another_knee_change_the_hash():
+    for path, value in (
+        ((*STAGES, "stages"), STUDY.experiments["adaptive"].tiers["quick"].stages[:3]),
+        (("experiments", "adaptive", "systems"), ({"model": LLAMA, "topology": "1p2d", "knee": 100},)),
+    ):
+        study = altered(path, tuple(v.model_dump() if hasattr(v, "model_dump") else v for v in value))
+        before, after = (hashes(planned(one, experiments="adaptive")) for one in (STUDY, study))
+        assert set(before) == set(after)
+        assert all(before[key] != after[key] for key in before)
+
+
+def test_repeats_are_measurements_of_their_own():
+    first, second = (
+        cells_of(planned(experiments="pareto")[0])[f"unique-c0113_kv-t0-w1{end}"] for end in ("", "_r2")
+    )
+    assert first.plan_hash != second.plan_hash
+    assert first.seed != second.seed
+
+
+def test_new_keys_at_their_defaults_leave_older_cells_alone():
+    """Cells of E1 that were sealed before there was pinned routing must not be measured again."""
+    decides = {
+        "policy": {"name", "kind", "tau", "omega"},
+        "workload": {"name", "input_tokens", "output_tokens", "output_jitter", "templates"},
+    }
+    for kind, keys in decides.items():
+        block = {"policy": STUDY.policies["static"], "workload": STUDY.workloads["unique"]}[kind]
+        assert what_decides(block, {"title"}).keys() == keys
 
 
 # --- what a change costs ---
@@ -316,3 +455,30 @@ def test_dilation_stretches_the_wall_and_nothing_else():
 
 def test_a_prompt_longer_than_a_batch_is_a_batch_of_one():
     assert predict.prefill_capacity(PROFILES["llama-3.1-70b-tp4"], 10_000) == pytest.approx(1 / 0.104)
+
+
+def test_a_staged_cell_costs_what_its_stages_do():
+    model, topology, workload = STUDY.models[LLAMA], STUDY.topologies["1p2d"], STUDY.workloads["unique"]
+    profile = PROFILES[LLAMA + "-tp4"]
+
+    def cost(*stages: tuple[int, float]) -> predict.CellCost:
+        return predict.staged_cost(model, topology, workload, stages, profile)
+
+    short, long = cost((16, 5.0), (405, 5.0), (16, 5.0)), cost((16, 5.0), (405, 10.0), (16, 5.0))
+    assert long.wall_s - short.wall_s == pytest.approx(5.0 * model.dilation)
+    assert long.requests - short.requests == pytest.approx(5.0 * short.throughput, abs=1)
+    assert short.residence_s == predict.residence_s(topology, workload, 405, profile)
+
+
+def test_more_frontends_and_pinned_routing_take_longer_to_start():
+    (static,) = planned(models=NEMOTRON)
+    builtin, pinned = planned(experiments="pareto")
+    assert static.start_s == predict.START_S
+    assert builtin.start_s == predict.START_S + 3 * predict.FRONTEND_S
+    assert pinned.start_s == predict.START_S + predict.PINNED_S
+
+
+def test_e2_to_e4_take_fifteen_minutes_at_tier_quick():
+    """By the timing tables; E1 takes 14 more, and `make reproduce` half an hour."""
+    deployments = open_run({"experiments": "saturation,adaptive,pareto"}).deployments
+    assert sum(deployment.wall_s for deployment in deployments) <= 15 * 60

@@ -15,6 +15,7 @@ from trace_samples import sealed
 
 from anarchy import schemas
 from anarchy.config import BLOCKS, Model
+from anarchy.config_files import load_study
 from anarchy.errors import UserError
 from anarchy.layout import CONFIG, MANIFEST_FILE, SCHEMAS
 
@@ -103,13 +104,42 @@ def test_shipped_configuration_validates(file: Path):
     validator(block_of(file)).validate(load(file))
 
 
+def test_the_study_as_the_workflow_hands_it_on_validates():
+    """Every default filled in, null where a key does not apply."""
+    study = load_study(CONFIG)
+    for kind in ("models", "topologies", "policies", "workloads", "experiments"):
+        for block in getattr(study, kind).values():
+            validator(FOLDERS[kind]).validate(block.model_dump(mode="json"))
+
+
+@pytest.mark.parametrize(
+    "routing",
+    [
+        ["static"],
+        {"a": {"policies": ["static"]}},
+        {"a": {"grid": {"tau": [0], "omega": [1], "way": "pinned"}}},
+    ],
+)
+def test_every_form_of_a_routing_validates(routing: object):
+    document = load(CONFIG / "experiments" / "equilibrium.yaml")
+    validator("experiment").validate(document | {"routing": routing})
+
+
+@pytest.mark.parametrize(
+    "routing", [[], "static", {"a": {"policy": []}}, {"a": {"grid": {"tau": [-1], "omega": [1]}}}]
+)
+def test_a_bad_routing_does_not_validate(routing: object):
+    document = load(CONFIG / "experiments" / "equilibrium.yaml")
+    assert not validator("experiment").is_valid(document | {"routing": routing})
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(CONFIG)))
 def test_an_unknown_key_does_not_validate(file: Path):
     with pytest.raises(jsonschema.ValidationError, match="'zzz' was unexpected"):
         validator(block_of(file)).validate(load(file) | {"zzz": 1})
 
 
-@pytest.mark.parametrize("grid", [[], [0], ["8"], [8.5], [8, 8], 8, [True]])
+@pytest.mark.parametrize("grid", [[0], ["8"], [8.5], [8, 8], 8, [True]])
 def test_a_bad_grid_does_not_validate(grid: object):
     document = load(CONFIG / "experiments" / "equilibrium.yaml")
     document["tiers"]["quick"]["concurrency"] = grid

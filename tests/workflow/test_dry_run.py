@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from conftest import Run
 
 
-@pytest.mark.parametrize(("tier", "sweeps"), [("smoke", 3), ("quick", 3), ("repeats", 9), ("full", 9)])
-def test_every_tier_plans_one_job_a_launch(snakemake: Run, tier: str, sweeps: int) -> None:
+def jobs(told: str) -> Counter[str]:
+    """Jobs of a dry run by kind: `estimate_ladder` and `estimate_stages` are both `estimate`."""
+    pairs = [line.split() for line in told.splitlines() if len(line.split()) == 2]
+    of_rules = {rule: int(count) for rule, count in pairs if count.isdigit()}  # the table is printed twice
+    counts: Counter[str] = Counter()
+    for rule, count in of_rules.items():
+        counts[rule.split("_")[0]] += count
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("tier", "sweeps", "systems"), [("smoke", 8, 6), ("quick", 8, 6), ("repeats", 9, 3), ("full", 54, 12)]
+)
+def test_every_tier_plans_one_job_a_launch_of_a_routing(
+    snakemake: Run, tier: str, sweeps: int, systems: int
+) -> None:
     done = snakemake(f"tier={tier}", options=("-n",))
     assert done.returncode == 0, done.stderr
-    counts = dict(line.split() for line in (done.stdout + done.stderr).splitlines() if len(line.split()) == 2)
-    assert counts["sweep"] == str(sweeps)
-    assert counts["estimate"] == counts["notebook"] == "3"
-    assert counts["report"] == counts["claims"] == "1"
+    counts = jobs(done.stdout + done.stderr)
+    assert counts["sweep"] == sweeps
+    assert counts["estimate"] == counts["notebook"] == systems
+    assert counts["report"] == counts["claims"] == 1
+
+
+def test_one_experiment_plans_nothing_of_the_others(snakemake: Run) -> None:
+    done = snakemake("experiments=pareto", options=("-n",))
+    assert done.returncode == 0, done.stderr
+    counts = jobs(done.stdout + done.stderr)
+    assert (counts["sweep"], counts["estimate"], counts["notebook"]) == (2, 1, 1)
 
 
 def test_one_model_plans_nothing_of_the_other(snakemake: Run) -> None:

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from anarchy.config import PositiveInt, Strict
 from anarchy.config_files import load_block
+from anarchy.config_values import PositiveInt, Strict
 from anarchy.errors import UserError
 from anarchy.layout import PROJECT
 

@@ -1,0 +1,239 @@
+"""What one file of the configuration cannot know: references between files, and whether experiments add up.
+
+Every check raises a UserError with the experiment's file, the key and a remedy.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from anarchy.config import (
+    Cluster,
+    Controller,
+    Experiment,
+    Model,
+    Policy,
+    RoutingSet,
+    Study,
+    Tier,
+    Topology,
+    reference_of,
+)
+from anarchy.errors import UserError
+from anarchy.plan_conditions import at_knee
+
+
+def check_experiment(study: Study, experiment: Experiment, file: Path) -> None:
+    """Check an experiment against the rest of the study."""
+    for index, system in enumerate(experiment.systems):
+        _known(system.model, study.models, file, f"systems.{index}.model")
+        _known(system.topology, study.topologies, file, f"systems.{index}.topology")
+        check_fit(study.models[system.model], study.topologies[system.topology], study.cluster, where=file)
+    sets = _check_sets(study, experiment, file)
+    for tier_name, tier in experiment.tiers.items():
+        key = f"tiers.{tier_name}"
+        _check_systems(experiment, tier, file, key)
+        for workload in tier.workloads:
+            _known(workload, study.workloads, file, f"{key}.workloads")
+        policies = [policy for one in sets[tier_name].values() for policy in one]
+        _check_design(study, experiment, tier_name, policies, file)
+        _check_reference_range(study, experiment, tier_name, file)
+        _check_controllers(tier, policies, file, key)
+
+
+def check_fit(model: Model, topology: Topology, cluster: Cluster, *, where: str | Path) -> None:
+    """Refuse a topology that the cluster cannot hold, and show the arithmetic.
+
+    A worker takes ``tensor_parallel`` GPUs of one node; raises UserError.
+    """
+    per_node = cluster.gpus_per_node // model.tensor_parallel
+    room = per_node * cluster.nodes
+    wanted = topology.prefill + topology.decode
+    if wanted > room:
+        raise UserError(
+            f"{model.name} on {topology.name} does not fit: "
+            f"{topology.prefill} prefill + {topology.decode} decode = {wanted} workers of "
+            f"{model.tensor_parallel} GPUs need {wanted * model.tensor_parallel} GPUs; "
+            f"{cluster.nodes} nodes x ({cluster.gpus_per_node} GPUs // {model.tensor_parallel}) = "
+            f"room for {room} workers",
+            where=where,
+            remedy="take a smaller topology, or raise nodes in cluster.yaml if the cluster really has them",
+        )
+
+
+def _known(name: str, among: Collection[str], file: Path, key: str) -> None:
+    if name not in among:
+        near = difflib.get_close_matches(name, among, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UserError(
+            f"key {key!r}: there is no {name!r}",
+            where=file,
+            remedy=f"{hint}known: {', '.join(sorted(among))}",
+        )
+
+
+def _check_sets(study: Study, experiment: Experiment, file: Path) -> dict[str, dict[str, tuple[Policy, ...]]]:
+    """Check every set of policies, and return those of each tier."""
+    places = {"routing": experiment.routing}
+    places |= {
+        f"tiers.{name}.routing": tier.routing for name, tier in experiment.tiers.items() if tier.routing
+    }
+    resolved = {
+        place: {
+            name: _check_set(study, experiment, one, file, _set_key(place, name, one))
+            for name, one in sets.items()
+        }
+        for place, sets in places.items()
+    }
+    if experiment.reference is not None:
+        everywhere = {policy.name for sets in resolved.values() for one in sets.values() for policy in one}
+        _known(experiment.reference, everywhere, file, "reference")
+    return {
+        name: resolved[f"tiers.{name}.routing" if tier.routing else "routing"]
+        for name, tier in experiment.tiers.items()
+    }
+
+
+def _set_key(place: str, name: str, one: RoutingSet) -> str:
+    """The key of a set; one that a list of policies stands for has no key of its own."""
+    return place if one.policies == (name,) else f"{place}.{name}"
+
+
+def _check_systems(experiment: Experiment, tier: Tier, file: Path, key: str) -> None:
+    own = {f"{system.model} on {system.topology}" for system in experiment.systems}
+    for index, system in enumerate(tier.systems):
+        _known(f"{system.model} on {system.topology}", own, file, f"{key}.systems.{index}")
+
+
+def _check_set(
+    study: Study, experiment: Experiment, one: RoutingSet, file: Path, key: str
+) -> tuple[Policy, ...]:
+    for policy in one.policies:
+        _known(policy, study.policies, file, key)
+    policies = one.resolve(study.policies)
+    names = [policy.name for policy in policies]
+    twice = [name for name in one.policies if names.count(name) > 1]
+    if twice:
+        raise UserError(
+            f"key {key!r}: {twice[0]} is also a pair of the grid",
+            where=file,
+            remedy="leave it out of policies",
+        )
+    ways = sorted({policy.way for policy in policies})
+    if len(ways) > 1:
+        which = "; ".join(f"{way}: {', '.join(p.name for p in policies if p.way == way)}" for way in ways)
+        raise UserError(
+            f"key {key!r}: policies of both ways in one set, which has one latency curve ({which})",
+            where=file,
+            remedy="make a set of each way",
+        )
+    if reference_of(policies, experiment.reference) is None:
+        raise UserError(
+            f"key {key!r}: nothing says to which policy's cells the latency curves are fitted",
+            where=file,
+            remedy="name it (reference: ...), or add a kv policy with tau 0 and omega 1 to the set",
+        )
+    return policies
+
+
+def _check_design(
+    study: Study, experiment: Experiment, tier_name: str, policies: Sequence[Policy], file: Path
+) -> None:
+    """Refuse a tier whose design lacks something: a knee, loads that differ, workers to choose from."""
+    tier, key = experiment.tiers[tier_name], f"tiers.{tier_name}"
+    if tier.design == "ladder" and len(policies) > 1:
+        raise UserError(
+            f"key 'routing': {len(policies)} policies over a grid of C, but such a ladder is of one",
+            where=file,
+            remedy="make an experiment of each, name one policy, or give the tier loads or stages",
+        )
+    for system in experiment.systems_of(tier_name):
+        index = experiment.systems.index(system)
+        name = f"{system.model} on {system.topology}"
+        if tier.design != "ladder":
+            if system.knee is None:
+                raise UserError(
+                    f"key 'systems.{index}.knee' is missing: {key}.{_parts_key(tier)} are multiples of it",
+                    where=file,
+                    remedy=f"add knee: to {name}, as E1 measures it",
+                )
+            _check_loads_differ(tier, system.knee, name, file, key)
+        topology = study.topologies[system.topology]
+        if len(policies) > 1 and max(topology.prefill, topology.decode) < 2:
+            raise UserError(
+                f"key 'systems.{index}.topology': {topology.name} has one prefill and one decode worker, so "
+                f"that {len(policies)} policies cannot differ",
+                where=file,
+                remedy="take a topology with at least 2 decode workers",
+            )
+
+
+def _check_loads_differ(tier: Tier, knee: int, system: str, file: Path, key: str) -> None:
+    """Loads are told apart by their C, in names of cells and in tables."""
+    seen: dict[int, str] = {}
+    for index, load in enumerate(tier.loads):
+        C = at_knee(knee, load.knee_times)
+        if C in seen:
+            raise UserError(
+                f"key '{key}.loads.{index}': {load.name} and {seen[C]} are both C = {C} on {system}",
+                where=file,
+                remedy="give them knee_times further apart",
+            )
+        seen[C] = load.name
+
+
+def _check_reference_range(study: Study, experiment: Experiment, tier_name: str, file: Path) -> None:
+    """Refuse a tier that leaves the affine curve of some system without anything to be fitted to."""
+    tier, key = experiment.tiers[tier_name], f"tiers.{tier_name}"
+    for system in experiment.systems_of(tier_name):
+        lowest = max(8, study.topologies[system.topology].decode)
+        times = [load.knee_times for load in tier.loads] + [stage.knee_times for stage in tier.stages]
+        grid = tier.concurrency or [at_knee(system.knee, one) for one in times]
+        if not any(lowest <= C <= experiment.c_ref for C in grid):
+            raise UserError(
+                f"key '{key}.{_parts_key(tier)}': no C between {lowest} and c_ref = {experiment.c_ref}: "
+                f"{system.model} on {system.topology} has no cell to fit its affine latency curve to",
+                where=file,
+                remedy="add such a C, or raise c_ref to a C below the knee",
+            )
+
+
+def _check_controllers(tier: Tier, policies: Sequence[Policy], file: Path, key: str) -> None:
+    """Refuse a controller outside of stages, or one whose baseline would be taken past the knee."""
+    adaptive = [policy for policy in policies if policy.kind == "adaptive"]
+    if adaptive and not tier.stages:
+        raise UserError(
+            f"key '{key}': {adaptive[0].name} takes its baseline in a first stage, but this tier has none",
+            where=file,
+            remedy="give the tier stages, or take adaptive policies out of its routing",
+        )
+    controllers: Mapping[str, Controller] = {
+        **{policy.name: policy.controller for policy in adaptive if policy.controller is not None},
+        **{f"watch {source}": Controller(source=source) for source in tier.watch},
+    }
+    relative = [name for name, controller in controllers.items() if not controller.in_seconds]
+    if not relative:
+        return
+    first = tier.stages[0]
+    if first.knee_times >= 1:
+        raise UserError(
+            f"key '{key}.stages.0.knee_times': {relative[0]} takes its baseline in the first stage, at "
+            f"{first.knee_times:g} times the knee: its thresholds would be multiples of a saturated TTFT",
+            where=file,
+            remedy="begin with a stage below the knee, or give thresholds in seconds (theta1_s, theta2_s)",
+        )
+    # One to spare: controllers begin when the stage has settled, and a poll may see no request.
+    lasts, needed = first.seconds, (tier.baseline_polls + 1) * tier.poll_s
+    if lasts < needed:
+        raise UserError(
+            f"key '{key}.stages.0.seconds': {lasts:g} s, but the baseline of {relative[0]} takes "
+            f"{tier.baseline_polls} polls every {tier.poll_s:g} s, and one to spare: {needed:g} s",
+            where=file,
+            remedy=f"set it to at least {needed:g}, or lower baseline_polls or poll_s",
+        )
+
+
+def _parts_key(tier: Tier) -> str:
+    return {"ladder": "concurrency", "pareto": "loads", "stages": "stages"}[tier.design]
