@@ -9,22 +9,26 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from anarchy.cell_routing import CellRouting
+from anarchy.config import Policy
 from anarchy.errors import UserError
 from anarchy.layout import cell_directory
-from anarchy.load.cell import ClientConfig, Labels
+from anarchy.load.cell import ClientConfig
 from anarchy.load.client import run_client
 from anarchy.load.payload import Endpoint
 from anarchy.load.phases import PhasePlan
 from anarchy.load.report import ClientReport
 from anarchy.load.workload import Workload, WorkloadSpec
-from anarchy.plan import Cell, DeploymentPlan
+from anarchy.plan import Cell, DeploymentPlan, derive_seed
 from anarchy.progress import SweepProgress
+from anarchy.routing.proof import PinnedProof, prove_pinned
 from anarchy.serving.health import UnhealthyError
+from anarchy.serving.selftest import SelfTest
 from anarchy.serving.stack import Deployment
 from anarchy.sittings import Sitting, note_sitting, utc
 from anarchy.trace.gates import MACHINE_GATES, evaluate
 from anarchy.trace.reader import CellTrace
-from anarchy.trace.schema import Manifest, WorkerCount, WorkerEntry
+from anarchy.trace.schema import Manifest, RequestRecord, WorkerCount, WorkerEntry
 from anarchy.trace.state import CellState, cell_state, set_aside
 from anarchy.trace.writer import TraceWriter, read_rows, seal
 
@@ -50,25 +54,48 @@ class Session:
         self.deployment = deployment
         self.progress = progress
         self.sitting = sitting
+        self.pinned: PinnedProof | None = None
+        """The proof of pinned routing, where a policy routes that way."""
         self.device: str | None = None
         """What the engines compute on, for the manifests (`devices.device_seen`)."""
 
     def prove(self) -> str:
-        """What the routing self-test found, for people; raises UnhealthyError when the policy has no effect.
+        """Prove that every policy takes effect, and say so; raises UnhealthyError when one has no effect.
 
         Nothing is measured on such a deployment: every cell would end as `override_inert`.
         """
-        test = self.deployment.self_test
-        if test is None or not test.tested:
-            return "routing not tested: " + (test.reason if test else "no self-test")
-        if not test.ok:
-            raise UnhealthyError(
-                f"routing policy {self.plan.policy.name} does not take effect (override_inert): {test.checks}"
+        said = []
+        if any(policy.way == "builtin" for policy in self.plan.policies):
+            said.append(self._judge(self.deployment.self_test, "built-in"))
+        if (socket := self.deployment.selector) is not None:
+            spec = self.deployment.spec
+            self.pinned = prove_pinned(
+                socket,
+                self.plan.policies,
+                workers=spec.decode,
+                block_size=spec.block_size,
+                seed=spec.seed,
             )
-        return "routing policy takes effect"
+            said.append(self._judge(self.pinned, "pinned"))
+        return ", ".join(said)
 
-    def routing_test(self) -> dict[str, Any]:
-        """The deployment's routing self-test as plain values."""
+    def _judge(self, test: SelfTest | PinnedProof | None, way: str) -> str:
+        if test is None or not test.tested:
+            return f"{way} routing not tested: " + (test.reason if test else "no self-test")
+        if not test.ok:
+            failed = [check for check in test.checks if not check.ok]
+            raise UnhealthyError(
+                f"{way} routing does not take effect (override_inert) under "
+                f"{', '.join(check.policy for check in failed) or 'the contrast'}: {failed}"
+            )
+        return f"{way} routing takes effect ({len(test.checks)} settings)"
+
+    def routing_test(self, policy: Policy) -> dict[str, Any]:
+        """The proof that a policy takes effect, as plain values: that of its way to route."""
+        if policy.kind not in ("kv", "adaptive"):
+            return {"reason": "the client chooses alone; a request served elsewhere is an error (misrouted)"}
+        if policy.way == "pinned":
+            return self.pinned.routing_test() if self.pinned else {}
         test = self.deployment.self_test
         if test is None or not test.tested:
             return {"reason": test.reason} if test else {}
@@ -92,25 +119,42 @@ class Session:
         """Measure one cell, seal it, and return its manifest with the verdict of the gates."""
         directory = cell_directory(self.folder, cell.name)
         set_aside(directory)
+        # The same prompts once more would be found in the prefix cache that the last attempt has filled.
+        seed = cell.seed if attempt == 1 else derive_seed(cell.seed, "attempt", attempt)
         self.progress.start_cell(cell.name, cell.cost.wall_s)
-        with TraceWriter(directory) as writer:
+        with (
+            TraceWriter(directory) as writer,
+            CellRouting(self.plan, cell, self.deployment, directory) as routing,
+        ):
+
+            def keep(record: RequestRecord) -> None:
+                writer.append(record)
+                routing.ended(record)
+
+            def watch() -> None:
+                self.deployment.raise_if_faulty()
+                routing.raise_if_faulty()
+
             try:
                 report = run_client(
-                    self._client_config(cell),
-                    self._workload(cell),
-                    writer.append,
+                    self._client_config(cell, routing.endpoints),
+                    self._workload(cell, seed),
+                    keep,
+                    router=routing.router,
+                    on_start=routing.start,
                     on_progress=self.progress.update,
-                    watch=self.deployment.raise_if_faulty,
+                    watch=watch,
                 )
             except UserError:
                 self._tell_the_cause()
                 raise
+            companions = routing.finish()
         self.deployment.raise_if_faulty()  # what died since the last look, before the cell is sealed
         table = read_rows(writer.path)
-        manifest = self._manifest(cell, attempt, report)
+        manifest = self._manifest(cell, attempt, seed, report)
         # Gates look at the cell as a reader will see it; the seal comes last.
         gates = evaluate(CellTrace(directory, manifest, table), cell.timing.measure_s)
-        manifest = seal(directory, table, manifest.model_copy(update={"gates": gates}))
+        manifest = seal(directory, table, manifest.model_copy(update={"gates": gates}), companions=companions)
         self.sitting.sealed += 1
         verdict = "valid" if gates.valid else "NOT VALID: " + ", ".join(gates.reasons)
         self.progress.end_cell(f"{verdict}, {table.num_rows} requests")
@@ -123,20 +167,20 @@ class Session:
             self.deployment.raise_if_faulty()
             time.sleep(0.05)
 
-    def _client_config(self, cell: Cell) -> ClientConfig:
+    def _client_config(self, cell: Cell, endpoints: tuple[Endpoint, ...]) -> ClientConfig:
         plan, timing = self.plan, cell.timing
-        host, port = self.deployment.endpoints[plan.policy.name]
+        constant = PhasePlan(
+            warmup_s=timing.warmup_s,
+            warmup_max_s=timing.warmup_s + timing.deadline_s,
+            measure_s=timing.measure_s,
+            measure_max_s=timing.measure_max_s,
+            min_requests=timing.min_windows * plan.pool,
+        )
         return ClientConfig(
-            endpoint=Endpoint(host, port, plan.model.name),
+            endpoints=endpoints,
             concurrency=cell.concurrency,
-            phases=PhasePlan(
-                warmup_s=timing.warmup_s,
-                warmup_max_s=timing.warmup_s + timing.deadline_s,
-                measure_s=timing.measure_s,
-                measure_max_s=timing.measure_max_s,
-                min_requests=timing.min_windows * plan.pool,
-            ),
-            labels=Labels(plan.policy.name, plan.policy.tau, plan.policy.omega),
+            phases=None if cell.stages else constant,
+            stages=cell.stages,
             deadline_s=timing.deadline_s,
             # Over one unloaded request, so that the opening burst is a steady arrival of users.
             stagger_s=min(cell.cost.residence_s, max(timing.warmup_s, 0.1)),
@@ -148,7 +192,7 @@ class Session:
     def _indices(self, role: str) -> dict[str, int]:
         return {str(w.instance_id): w.index for w in self.deployment.workers if w.role == role}
 
-    def _workload(self, cell: Cell) -> Workload:
+    def _workload(self, cell: Cell, seed: int) -> Workload:
         workload = cell.workload
         return Workload(
             WorkloadSpec(
@@ -156,17 +200,22 @@ class Session:
                 output_tokens=workload.output_tokens,
                 output_jitter=workload.output_jitter,
                 templates=workload.templates,
+                skew=workload.skew,
             ),
-            seed=cell.seed,
+            seed=seed,
         )
 
-    def _manifest(self, cell: Cell, attempt: int, report: ClientReport) -> Manifest:
+    def _manifest(self, cell: Cell, attempt: int, seed: int, report: ClientReport) -> Manifest:
         plan = self.plan
         return Manifest(
             cell=cell.name,
             model=plan.model.name,
             topology=plan.topology.name,
-            policy=plan.policy.name,
+            policy=cell.policy.name,
+            way=cell.policy.way,
+            load=cell.load,
+            repeat=cell.repeat,
+            stages=report.stages,
             concurrency=cell.concurrency,
             n_workers=WorkerCount(prefill=plan.topology.prefill, decode=plan.topology.decode),
             launch=plan.trial,
@@ -177,7 +226,7 @@ class Session:
             device=self.device,
             dilation=plan.model.dilation,
             plan_hash=cell.plan_hash,
-            seed=cell.seed,
+            seed=seed,
             started_at=utc(report.started_at),
             launched_at=self.sitting.launched_at,
             duration_s=report.duration_s,
@@ -192,31 +241,10 @@ class Session:
                 for worker in self.deployment.workers
             ),
             versions=dict(self.deployment.versions),
-            client=client_facts(report),
-            routing_test=self.routing_test(),
+            client=report.facts(),
+            routing_test=self.routing_test(cell.policy),
             attempt=attempt,
         )
-
-
-def client_facts(report: ClientReport) -> dict[str, Any]:
-    """What the client says of itself, for the manifest and its gates; delays in wall seconds."""
-
-    def wall(model_s: float | None) -> float | None:
-        return None if model_s is None else model_s * report.dilation
-
-    measured = (
-        None
-        if report.measure_start_s is None or report.measure_end_s is None
-        else report.measure_end_s - report.measure_start_s
-    )
-    return {
-        "measure_s": measured,
-        "cpu_share": report.cpu_share_measure,
-        "host_cpu_share": report.host_cpu_share_measure,
-        "loop_lag_p99_s": wall(report.loop_lag_measure.p99),
-        "schedule_delay_p99_s": wall(report.schedule_delay.p99),
-        "report": asdict(report),
-    }
 
 
 def attempts_at(folder: Path, cell: Cell) -> int:

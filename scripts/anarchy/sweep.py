@@ -11,7 +11,7 @@ import fcntl
 import gzip
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,15 @@ from anarchy import preflight
 from anarchy.cluster.allocation import Allocation, allocate
 from anarchy.cluster.local import this_machine
 from anarchy.cluster.real_engine import check_serving, vllm_settings
+from anarchy.control.detector import PARAMETERS
 from anarchy.devices import device_seen
 from anarchy.errors import UserError
 from anarchy.layout import DYNAMO_LOCK, ENVS, cell_directory
 from anarchy.plan import SIMULATED, Cell, DeploymentPlan, derive_seed
 from anarchy.progress import SweepProgress
+from anarchy.routing.frontends import frontends
 from anarchy.serving.profiles import write_npz
-from anarchy.serving.spec import DeploymentSpec, RoutingPolicy
+from anarchy.serving.spec import DeploymentSpec
 from anarchy.serving.stack import SCRATCH_PREFIX, Deployment
 from anarchy.session import Session
 from anarchy.sittings import Sitting, note_sitting, read_sittings, utc
@@ -33,6 +35,7 @@ from anarchy.study import Workbench
 from anarchy.telemetry.deployment import recorded
 from anarchy.trace.gates import MACHINE_GATES
 from anarchy.trace.reader import read_manifest
+from anarchy.trace.schema import Manifest
 from anarchy.trace.state import CellState, cell_state
 from anarchy.trace.writer import disk_errors, write_json
 
@@ -88,7 +91,11 @@ def _check_before_start(bench: Workbench, plan: DeploymentPlan, folder: Path, ce
         assert bench.site is not None
         check_serving(bench.site, plan.engine)
         vllm_settings(bench.site, plan, bench.run.site)
-    preflight.check_open_files(max(cell.concurrency for cell in cells))
+    # One connection a user and frontend; only an adaptive policy goes to several.
+    frontends_used = {"adaptive": len(PARAMETERS)}
+    preflight.check_open_files(
+        max(cell.concurrency * frontends_used.get(cell.policy.kind, 1) for cell in cells)
+    )
     requests = sum(cell.cost.requests for cell in cells)
     preflight.check_disk(folder, requests * RUNNING_BYTES_PER_REQUEST + 50_000_000)
 
@@ -118,9 +125,10 @@ def _measure(
         with _timed(sitting, folder, started):
             spec = specify(bench, plan, folder / LOGS_FOLDER, allocation)
             with Deployment(spec, max_concurrency=largest, launcher=allocation.launcher) as deployment:
-                sitting.start_s = time.monotonic() - started
                 session = Session(plan, folder, deployment, progress, sitting)
-                progress.say(f"healthy after {sitting.start_s:.1f} s, {session.prove()}")
+                proof = session.prove()
+                sitting.start_s = time.monotonic() - started
+                progress.say(f"healthy after {sitting.start_s:.1f} s, {proof}")
                 with recorded(deployment, folder) as nodes:
                     session.device = device_seen(plan.engine, bench.site.device if bench.site else "", nodes)
                     _refuse_a_mixture(plan, folder, session.device, deployment.versions)
@@ -212,7 +220,8 @@ def specify(
         # Past this the engine answers 503 to everything that follows.
         max_num_seqs=max(1024, 2 * largest),
         kv_bytes_per_token=plan.model.kv_bytes_per_token,
-        policies=(RoutingPolicy(plan.policy.name, plan.policy.tau, plan.policy.omega),),
+        policies=frontends(plan.policies),
+        selector=any(policy.way == "pinned" for policy in plan.policies),
         log_dir=logs,
         seed=derive_seed(plan.plan_hash, "self-test"),
         **(allocation or this_machine(plan, bench.site)).spec_fields,
@@ -235,12 +244,27 @@ def _summarise(plan: DeploymentPlan, folder: Path) -> dict[str, Any]:
         "plan_hash": plan.plan_hash,
         "predicted_s": plan.wall_s,
         "sittings": read_sittings(folder, plan.plan_hash),
-        "routing_test": manifests[-1].routing_test,
+        "routing_test": routing_tests(manifests),
         "cells": {
             manifest.cell: {"valid": manifest.gates.valid, "reasons": manifest.gates.reasons}
             for manifest in manifests
             if manifest.gates is not None
         },
+    }
+
+
+def routing_tests(manifests: Sequence[Manifest]) -> dict[str, Any]:
+    """The proofs of a deployment's ways to route as one: it holds where each of them does."""
+    # Those that have proven something last: beside a proof, a baseline's cell has none to tell.
+    told = sorted(manifests, key=lambda manifest: "ok" in manifest.routing_test)
+    each = {manifest.way: manifest.routing_test for manifest in told}
+    tested = [test for test in each.values() if "ok" in test]
+    if len(tested) < 2:
+        return next(iter(tested or each.values()))
+    return {
+        "ok": all(test["ok"] for test in tested),
+        "p_value": min(test["p_value"] for test in tested),
+        "checks": [check for test in tested for check in test["checks"]],
     }
 
 

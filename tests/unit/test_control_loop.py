@@ -139,6 +139,32 @@ def test_a_switch_that_fails_ends_the_loop_and_stands_in_the_log(tmp_path: Path)
     assert "the frontend is gone" in log.of("end")[0]["reason"]
 
 
+class Full(ControllerLog):
+    """A log whose disk is full from the first switch on."""
+
+    full = False
+
+    def write(self, kind: str, **facts: object) -> None:
+        self.full = self.full or kind == "switch"
+        if self.full:
+            raise UserError("no disk space is left", where=self.path, remedy="free space")
+        super().write(kind, **facts)
+
+
+def test_a_log_that_cannot_be_written_does_not_hide_what_failed(tmp_path: Path) -> None:
+    def refuse(_: Regime) -> None:
+        raise RuntimeError("the router has gone")
+
+    clock = FakeClock()
+    with Full(tmp_path / "controller.jsonl") as log:
+        loop = ControlLoop(
+            Script(clock, *[5.0] * 9), LoopSettings(PLAIN), log=log, on_switch=refuse, clock=clock
+        )
+        with pytest.raises(RuntimeError, match="the router has gone") as failed:
+            loop.run()
+    assert "no disk space" in failed.value.__notes__[0]
+
+
 def test_stop_ends_a_wait_at_once() -> None:
     loop = ControlLoop(ClientSource(), LoopSettings(PLAIN, period_s=600.0))
     thread = threading.Thread(target=loop.run)

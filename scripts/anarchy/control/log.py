@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import math
 import os
@@ -9,10 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from anarchy.errors import UserError
 from anarchy.trace.writer import disk_errors
+
+if TYPE_CHECKING:
+    from anarchy.trace.reader import CellTrace
 
 LOG_FILE: Final = "controller.jsonl"
 LOG_SCHEMA: Final = 1
@@ -94,6 +98,22 @@ def read_log(path: Path) -> LogRecords:
         else:
             unreadable.append(number)
     return LogRecords(tuple(records), tuple(unreadable))
+
+
+def clock_offset(start: Mapping[str, Any], trace: CellTrace) -> float:
+    """What turns the times of a log into times of its cell, model s, given the log's record `start`.
+
+    Both clocks are anchored to the wall's. Raises `UserError` where the manifest has no anchor.
+    """
+    try:
+        zero = datetime.datetime.fromisoformat(trace.manifest.started_at).timestamp()
+    except ValueError:
+        raise UserError(
+            f"key 'started_at' is no time: {trace.manifest.started_at!r}",
+            where=trace.directory,
+            remedy="restore the manifest, or measure this cell again",
+        ) from None
+    return (float(start["at_wall_s"]) - zero) / trace.manifest.dilation
 
 
 def _ends_whole(descriptor: int, size: int) -> bool:

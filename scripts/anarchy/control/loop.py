@@ -126,7 +126,6 @@ class ControlLoop:
         """
         self._zero = self._clock.now()
         self._write_start()
-        why = "error"
         try:
             self._source.begin(0.0)
             number = made = 0
@@ -137,13 +136,14 @@ class ControlLoop:
                     break
                 skipped, number, made = following - number - 1, following, made + 1
                 self._poll(number, skipped)
-            why = "stopped" if self._clock.stopped else "polls"
         except BaseException as error:
-            why = f"{type(error).__name__}: {error}"
+            self._write_failure(error, "end", **self._end_facts(f"{type(error).__name__}: {error}"))
             raise
-        finally:
-            self._write("end", t=self._model_now(), regime=self.state.regime.word, reason=why)
+        self._write("end", **self._end_facts("stopped" if self._clock.stopped else "polls"))
         return self.state.regime
+
+    def _end_facts(self, why: str) -> dict[str, Any]:
+        return {"t": self._model_now(), "regime": self.state.regime.word, "reason": why}
 
     def _next_due(self) -> int:
         """Number of the first poll whose period is not over yet: one that is a little late is still made."""
@@ -203,7 +203,8 @@ class ControlLoop:
         try:
             self._on_switch(decision.regime)
         except BaseException as error:
-            self._write("switch", **facts, applied=False, error=f"{type(error).__name__}: {error}")
+            told = f"{type(error).__name__}: {error}"
+            self._write_failure(error, "switch", **facts, applied=False, error=told)
             raise
         self.switches += 1
         self._write("switch", **facts, applied=True, applied_t=self._model_now())
@@ -246,6 +247,13 @@ class ControlLoop:
     def _write(self, kind: str, **facts: Any) -> None:
         if self._log is not None:
             self._log.write(kind, **facts)
+
+    def _write_failure(self, failure: BaseException, kind: str, **facts: Any) -> None:
+        """Log what ends the loop; a log that cannot be written must not hide it."""
+        try:
+            self._write(kind, **facts)
+        except UserError as unwritten:
+            failure.add_note(str(unwritten))
 
     def _model_now(self) -> float:
         return (self._clock.now() - self._zero) / self.settings.dilation

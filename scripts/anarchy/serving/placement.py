@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from anarchy.routing.selector import service_command
 from anarchy.serving.engines import ENGINES, frontend_command
 from anarchy.serving.hosts import HERE, Node, Seat
 from anarchy.serving.spec import DeploymentSpec, Role, RoutingPolicy
@@ -46,7 +47,8 @@ class FrontendPlan:
 class Placement:
     """All processes of a deployment, workers ordered prefill 0..P-1, then decode 0..D-1.
 
-    `infrastructure` is what must answer before the others start: discovery (etcd) and the event broker.
+    `infrastructure` is what must be there before the others start: discovery (etcd), the event broker, and
+    the selector where policies route for themselves.
     """
 
     infrastructure: tuple[ProcessPlan, ...]
@@ -163,11 +165,13 @@ def place(
     discovery_dir: Path,
     home: Path,
     contrasts: tuple[RoutingPolicy, ...] = (),
+    selector: Path | None = None,
 ) -> Placement:
     """Lay out a deployment; `contrasts` are the short-lived frontends of the routing self-test.
 
     `model_folder` is what the engine takes for the model. `ports.system` holds one port a worker,
-    `ports.http` one a policy and then one a contrast. Frontends, discovery and broker are on the first node.
+    `ports.http` one a policy and then one a contrast. `selector` is the path of the selector's socket, if
+    there is to be one. Frontends, discovery, broker and selector are on the first node.
     """
     engine = ENGINES[spec.engine]
 
@@ -218,4 +222,9 @@ def place(
         here,
     )
     etcd = (etcd_process(spec, ports, discovery_dir),) if spec.discovery == "etcd" else ()
-    return Placement((*etcd, broker), workers, frontends)
+    asked = (
+        ()
+        if selector is None
+        else (ProcessPlan("selector", service_command(spec.dynamo_python, selector), here),)
+    )
+    return Placement((*etcd, broker, *asked), workers, frontends)

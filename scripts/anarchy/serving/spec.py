@@ -88,7 +88,8 @@ class DeploymentSpec:
     order, `gpus_per_worker` of the `gpus_per_node` each (0: all on the first, no GPUs). `discovery` is a
     folder that all processes see, or etcd (program `etcd`, started on the first node). `scratch` is a folder
     that all nodes see; None is the system's temporary one. With a `container` the launcher runs every process
-    inside that image, and `dynamo_python` is a Python there.
+    inside that image, and `dynamo_python` is a Python there. `selector` adds the process that policies of
+    pinned routing ask; it does not run in a container.
     """
 
     model: str
@@ -117,6 +118,7 @@ class DeploymentSpec:
     start_timeout_s: float = 60.0
     dynamo_python: Path = field(default_factory=default_dynamo_python)
     container: ServingImage | None = None
+    selector: bool = False
 
     def __post_init__(self) -> None:
         where = f"deployment of {self.model!r}"
@@ -126,6 +128,12 @@ class DeploymentSpec:
         if not (math.isfinite(self.dilation) and self.dilation >= 1):
             raise UserError(f"dilation is {self.dilation}", where=where, remedy="give a number of at least 1")
         self._check_engine(where)
+        if self.selector and self.container is not None:
+            raise UserError(
+                "pinned routing with a container: the selector was never run inside one",
+                where=where,
+                remedy="serve with container.runtime none, or leave out the experiments' pinned policies",
+            )
         for what, number in (
             ("max_num_seqs", self.max_num_seqs),
             ("max_num_batched_tokens", self.max_num_batched_tokens),

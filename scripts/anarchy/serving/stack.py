@@ -99,7 +99,8 @@ class Deployment:
     After the start `endpoints` maps each policy's name to its frontend's (host, port), `workers` lists the
     workers (prefill 0..P-1, then decode 0..D-1), `self_test` holds the routing self-test (its `ok` is the
     caller's to act on), `probes` the health probes, `versions` what it runs on and `start_times` what the
-    start cost. Raises `UserError` for what the user can mend, `UnhealthyError` when it does not come up,
+    start cost; `selector` is the socket of the selector, where the spec asks for one. Raises `UserError` for
+    what the user can mend, `UnhealthyError` when it does not come up,
     `DeploymentFaultError` or `ProcessDiedError` when a process dies meanwhile. Not for several threads at
     once.
     """
@@ -126,6 +127,8 @@ class Deployment:
         self._supervisor: Supervisor | None = None
         self._scratch: Path | None = None
         self._discovery: Path | None = None
+        self._sockets: Path | None = None
+        self.selector: Path | None = None
         self._watch = LogWatch({})
         self._logs: dict[str, Path] = {}
         self._lost: dict[str, Fault] = {}
@@ -166,6 +169,9 @@ class Deployment:
         if spec.discovery == "etcd" and spec.container is None:
             # On this node's own disk: etcd waits for each write, and on a network file system loses leases.
             self._discovery = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX))
+        if spec.selector:  # a socket's path must be short, so not in the scratch folder of a cluster
+            self._sockets = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX))
+            self.selector = self._sockets / "selector.sock"
         contrasts = contrast_policies(spec.policies) if spec.decode > 1 else ()
         ports = self._choose_ports(len(contrasts))
         placement = place(
@@ -175,6 +181,7 @@ class Deployment:
             discovery_dir=self._discovery,
             home=self._scratch,
             contrasts=contrasts,
+            selector=self.selector,
         )
         started = time.monotonic()
         deadline = started + spec.start_timeout_s
@@ -215,10 +222,9 @@ class Deployment:
         """End every process, wait for the last one, and remove the scratch folder. May be called twice."""
         if self._supervisor is not None:
             self._supervisor.stop()
-        for folder in (self._scratch, self._discovery):
-            if folder is not None:
-                shutil.rmtree(folder, ignore_errors=True)
-        self._scratch = self._discovery = None
+        for folder in self._folders():
+            shutil.rmtree(folder, ignore_errors=True)
+        self._scratch = self._discovery = self._sockets = self.selector = None
 
     def check(self) -> tuple[Fault, ...]:
         """Every fault so far; empty when all is well. Cheap enough to call ten times a second (0.04 ms)."""
@@ -335,8 +341,7 @@ class Deployment:
 
     def _launch(self, placement: Placement, ports: Ports, deadline: float) -> None:
         self._progress(f"starting {len(placement.processes)} processes")
-        folders = [folder for folder in (self._scratch, self._discovery) if folder is not None]
-        self._supervisor = Supervisor(grace_s=ENGINES[self.spec.engine].grace_s, scratch=folders)
+        self._supervisor = Supervisor(grace_s=ENGINES[self.spec.engine].grace_s, scratch=self._folders())
         for plan in placement.infrastructure:
             self._launch_one(plan)
         for port in ports.etcd[:1]:
@@ -348,7 +353,12 @@ class Deployment:
             )
         for plan in (*(w.process for w in placement.workers), *(f.process for f in placement.frontends)):
             self._launch_one(plan)
-        self._watch = LogWatch(self._logs)
+        # The selector's own workers come and go with its pools: no discovery is lost there.
+        self._watch = LogWatch({name: log for name, log in self._logs.items() if name != "selector"})
+
+    def _folders(self) -> list[Path]:
+        """The folders that are this deployment's own, and go with it."""
+        return [f for f in (self._scratch, self._discovery, self._sockets) if f is not None]
 
     def _launch_one(self, plan: ProcessPlan) -> None:
         assert self._scratch is not None
@@ -396,6 +406,14 @@ class Deployment:
             wait_until(
                 f"waiting for {name} to know all workers (log {self._logs[name]})",
                 lambda port=frontend.port: knows_all((spec.host, port), spec.model, workers),  # type: ignore[misc]
+                deadline,
+                self.raise_if_faulty,
+            )
+
+        if (socket := self.selector) is not None:
+            wait_until(
+                f"waiting for the selector (log {self._logs['selector']})",
+                lambda: socket.is_socket() or None,
                 deadline,
                 self.raise_if_faulty,
             )
