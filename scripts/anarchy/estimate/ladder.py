@@ -192,7 +192,7 @@ def summarise(estimate: LadderEstimate, c_ref: int = C_REF) -> dict[str, Any]:
         "rise": _rise(estimate),
         "deepest": _deepest(estimate.rows),
         "regimes": [[row["concurrency"], row["regime"]] for row in estimate.rows],
-        "curves": {str(launch): _describe_curves(curves) for launch, curves in estimate.curves.items()},
+        "curves": {str(launch): describe_curves(curves) for launch, curves in estimate.curves.items()},
         "notes": [f"launch {launch}: {why}" for launch, why in estimate.without_curves.items()],
     }
 
@@ -270,7 +270,8 @@ def _deepest(rows: Sequence[Row]) -> dict[str, Any] | None:
     }
 
 
-def _describe_curves(curves: Curves) -> dict[str, Any]:
+def describe_curves(curves: Curves) -> dict[str, Any]:
+    """Both curves with the quality of their fits, as plain values."""
     affine, full = curves.affine, curves.full
     used = {str(int(k)): b for k, b in zip(full.knots, full.slopes, strict=True) if b > 0}
     return {

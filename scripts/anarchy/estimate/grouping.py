@@ -1,0 +1,84 @@
+"""Cells of one system, grouped as they are estimated, and the labels of what comes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pandas as pd
+
+from anarchy.config import Policy
+from anarchy.estimate.columns import POLICY_COLUMNS
+from anarchy.estimate.conditions import CostModel, Estimate
+from anarchy.estimate.deployments import MeasuredCell
+from anarchy.estimate.ladder import describe_curves
+
+Row = dict[str, Any]
+Key = TypeVar("Key", bound=Hashable)
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What the estimates of one system give: tables by the stem of their file, and keys of system.json."""
+
+    tables: Mapping[str, pd.DataFrame]
+    facts: Mapping[str, Any]
+
+
+def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
+    """Items by key, keys in the order of their first item."""
+    groups: dict[Key, list[Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
+def policy_row(cell: MeasuredCell) -> Row:
+    """What labels a policy (`columns.POLICY_COLUMNS`)."""
+    policy = cell.policy
+    values = (
+        *(cell.routing, policy.name, policy.title, policy.kind, policy.way),
+        *(_number(policy.tau), _number(policy.omega), cell.reference),
+    )
+    return dict(zip(POLICY_COLUMNS, values, strict=True))
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def describe_routing(cells: Sequence[MeasuredCell]) -> Row:
+    """Sets of policies for system.json: each with its reference and its policies."""
+    sets: Row = {}
+    for cell in cells:
+        one = sets.setdefault(cell.routing, {"reference": None, "policies": {}})
+        if cell.reference:
+            one["reference"] = cell.policy.name
+        one["policies"][cell.policy.name] = _describe_policy(cell.policy)
+    return {name: {**one, "policies": list(one["policies"].values())} for name, one in sets.items()}
+
+
+def _describe_policy(policy: Policy) -> Row:
+    return {name: getattr(policy, name) for name in ("name", "title", "kind", "way", "tau", "omega")}
+
+
+def describe_model(model: CostModel) -> Row:
+    """The curves of each launch, as a ladder's system.json has them."""
+    return {str(launch): describe_curves(curves) for launch, curves in model.curves.items()}
+
+
+def model_notes(routing: str, model: CostModel) -> list[str]:
+    """Which launches have no curves, and why."""
+    return [f"{routing}, launch {launch}: no cost model: {why}" for launch, why in model.without.items()]
+
+
+def launch_rows(label: Row, concurrency: int, estimate: Estimate) -> list[Row]:
+    """A condition's launches, labelled."""
+    return [{**label, "concurrency": concurrency, **row} for row in estimate.launches]
+
+
+def frame(rows: Sequence[Row], columns: Sequence[str]) -> pd.DataFrame:
+    """A table with just these columns, also where there is no row."""
+    return pd.DataFrame(list(rows), columns=list(columns))
