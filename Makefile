@@ -5,12 +5,13 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 TIER ?= quick
+EXPERIMENTS ?=
 MODELS ?=
 SEED ?=
 SITE ?= slurm/site.yaml
 ENGINE ?= vllm
 SMOKE := results/smoke-b200/one-cell/raw/equilibrium/llama-3.1-70b/1p2d/static/1
-CHOICES = tier=$(TIER) $(if $(MODELS),models=$(MODELS)) $(if $(SEED),seed=$(SEED))
+CHOICES = tier=$(TIER) $(if $(EXPERIMENTS),experiments=$(EXPERIMENTS)) $(if $(MODELS),models=$(MODELS)) $(if $(SEED),seed=$(SEED))
 DRIVER := .envs/driver/bin
 # BLAS threads of small matrices only get in each other's way.
 PYTEST := OMP_NUM_THREADS=1 $(DRIVER)/python -m pytest
@@ -26,12 +27,12 @@ help:  ## this list
 setup:  ## build the two environments (.envs/driver, .envs/dynamo); does nothing when they are current
 	@envs/build driver dynamo
 
-reproduce: setup  ## measure, estimate, draw, report: make reproduce [TIER=quick|full] [MODELS=llama-3.1-70b] [SEED=1]
+reproduce: setup  ## measure, estimate, draw, report: make reproduce [TIER=quick|full] [EXPERIMENTS=adaptive] [MODELS=llama-3.1-70b] [SEED=1]
 	@$(DRIVER)/anarchy unlock
 	@$(DRIVER)/snakemake --config $(CHOICES)
 
 plan: setup  ## what a run would measure and cost, without running it
-	@$(DRIVER)/anarchy plan --cost --tier $(TIER) $(if $(MODELS),--models $(MODELS))
+	@$(DRIVER)/anarchy plan --cost --tier $(TIER) $(if $(EXPERIMENTS),--experiments $(EXPERIMENTS)) $(if $(MODELS),--models $(MODELS))
 
 doctor: setup  ## check this machine and say what is missing and how to get it
 	@$(DRIVER)/anarchy doctor
@@ -88,6 +89,7 @@ lab-down:  ## end that cluster and remove what it made
 lab-status:  ## its processes, nodes and jobs
 	@$(DRIVER)/python slurm/lab/lab.py status || [ $$? -eq 1 ]
 
+lab-reproduce: EXPERIMENTS ?= equilibrium
 lab-reproduce: setup  ## tier quick of E1 through that cluster, 15 minutes; it comes up and goes away (root)
 	@slurm/lab/install-packages
 	@$(DRIVER)/python slurm/lab/lab.py status >/dev/null || trap '$(DRIVER)/python slurm/lab/lab.py down' EXIT; \

@@ -1,15 +1,16 @@
 # The index of the workflow: configuration, what belongs to what, and the targets.
 #
-#   snakemake                                        tier quick, every model, simulated engines
+#   snakemake                                        tier quick, every experiment and model, simulated engines
 #   snakemake --config tier=full                     the full grid, three launches
 #   snakemake --config models=llama-3.1-70b          one model; the other's results stay as they are
+#   snakemake --config experiments=adaptive          one experiment, likewise
 #   snakemake -n                                     what would run
 #
 # Profile with the defaults: profiles/default.
 
 from snakemake.utils import min_version, validate
 
-from anarchy.workflow import DEPLOYMENT, ESTIMATE_FILES, SYSTEM, open_workflow
+from anarchy.workflow import DEPLOYMENT, SYSTEM, open_workflow
 
 min_version("9.0")
 
@@ -21,7 +22,8 @@ RUN = open_workflow(config)
 config = RUN.config
 validate(config, "workflow/schemas/run.schema.json")
 for block, schema in RUN.study_blocks():
-    validate(block, schema)
+    # Every default is filled in; Snakemake's own filling fails on an object that may be null.
+    validate(block, schema, set_default=False)
 
 
 wildcard_constraints:
@@ -35,10 +37,8 @@ wildcard_constraints:
 localrules:
     all,
     measure,
-    # Minutes on one core: not worth a job on a cluster's GPU nodes.
-    estimate,
+    # Minutes on one core, as are estimates and notebooks: not worth a job on a cluster's GPU nodes.
     claims,
-    notebook,
     report,
 
 

@@ -282,7 +282,7 @@ def _claims(options: argparse.Namespace) -> int:
     from anarchy.report import load_systems
 
     bench = _open(options)
-    verdicts = claims.judge(claims.load(), [dict(system.info) for system in load_systems(bench.layout)])
+    verdicts = claims.judge(claims.load(), [system.document for system in load_systems(bench.layout)])
     claims.write(verdicts, bench.layout.root)
     for verdict in verdicts:
         print(f"{verdict.id:4} {verdict.verdict:18} {verdict.claim}")

@@ -41,8 +41,12 @@ class Layout:
         return self.deployment(experiment, model, topology, routing, trial) / "logs" / "sweep.log"
 
     def estimates(self, experiment: str, model: str, topology: str) -> Path:
-        """Folder of one system's estimates: cells.parquet, attempts.parquet, system.json."""
+        """Folder of one system's estimates: system.json, written last, and the tables of its design."""
         return self.root / "estimates" / experiment / f"{model}_{topology}"
+
+    def estimated(self, experiment: str = "*") -> list[Path]:
+        """Folder of every system that has estimates, by experiment and name, or of one experiment."""
+        return sorted(file.parent for file in self.root.glob(f"estimates/{experiment}/*/system.json"))
 
     def figures(self, experiment: str) -> Path:
         """Folder of an experiment's figures."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from anarchy.cluster.executor import ended, mend_executor
 from anarchy.cluster.job import job_resources
 from anarchy.cluster.site import Site
 from anarchy.config import Strict
+from anarchy.designs import LADDER, Design, presented
 from anarchy.errors import EXIT_USER_ERROR, UserError
 from anarchy.layout import PROFILES, PROJECT, Layout
 from anarchy.plan import SIMULATED, DeploymentPlan
@@ -23,11 +25,8 @@ DEPLOYMENT = ("{experiment}", "{model}", "{topology}", "{routing}", "{trial}")
 """Wildcards of one deployment."""
 SYSTEM = ("{experiment}", "{model}", "{topology}")
 """Wildcards of one system."""
-FIGURES = ("poa", "decomposition", "costmodel", "performance")
-"""Figures that the notebook of a system draws."""
 FIGURE_SUFFIXES = ("pdf", "svg", "png")
 TABLE_SUFFIXES = ("csv", "tex")
-ESTIMATE_FILES = ("cells.parquet", "attempts.parquet", "curves.parquet", "system.json")
 
 
 class Wildcards(Protocol):
@@ -76,6 +75,26 @@ class Workflow:
     def deployments(self) -> tuple[DeploymentPlan, ...]:
         """Every deployment of this run."""
         return self.bench.deployments
+
+    @property
+    def designs(self) -> dict[Design, str]:
+        """How the experiments of this run are shown -> those shown so, as a regular expression.
+
+        Estimates, figures and tables depend on it, so each has rules of its own.
+        """
+        experiments: dict[Design, list[str]] = {}
+        for name in dict.fromkeys(deployment.experiment.name for deployment in self.deployments):
+            experiments.setdefault(self.design(name), []).append(re.escape(name))
+        return {design: "|".join(names) for design, names in experiments.items()}
+
+    def design(self, experiment: str) -> Design:
+        """How an experiment of this run is shown."""
+        mine = [deployment for deployment in self.deployments if deployment.experiment.name == experiment]
+        return presented(
+            mine[0].experiment.design,
+            watches=bool(mine[0].settings.watch),
+            adaptive=any(policy.kind == "adaptive" for one in mine for policy in one.policies),
+        )
 
     @property
     def anarchy(self) -> str:
@@ -140,55 +159,78 @@ class Workflow:
 
     def estimate_settings(self, wildcards: Wildcards) -> list[str]:
         """What decides an estimate besides the traces and the code."""
-        study = self.bench.study
-        experiment, model = study.experiments[wildcards.experiment], study.models[wildcards.model]
-        titles = [model.title, study.topologies[wildcards.topology].title]
-        return [str(experiment.c_ref), str(experiment.seed), str(self.bench.run.seed), *titles]
+        key = (wildcards.experiment, wildcards.model, wildcards.topology)
+        mine = [deployment for deployment in self.deployments if deployment.key[:3] == key]
+        experiment, model, topology = mine[0].experiment, mine[0].model, mine[0].topology
+        knees = [s.knee for s in experiment.systems if (s.model, s.topology) == (model.name, topology.name)]
+        titles = [model.title, topology.title, *(policy.title for one in mine for policy in one.policies)]
+        numbers = (experiment.c_ref, experiment.seed, self.bench.run.seed, experiment.reference, *knees)
+        return [*map(str, numbers), *dict.fromkeys(titles)]
 
     @property
     def estimator_sources(self) -> list[Path]:
         """Code that decides an estimate: editing it redoes estimates, never measurements."""
         package = relative(PROJECT / "scripts" / "anarchy")
+        others = {"explain", "output", "traces"}  # of `anarchy estimate` alone
+        steps = [path for path in package.glob("estimate/*.py") if path.stem not in others]
         parts = [*package.glob("games/*.py"), *package.glob("stats/*.py"), package / "trace/reader.py"]
-        steps = [package / "estimate" / f"{name}.py" for name in ("game", "ladder", "performance", "system")]
-        return sorted([*parts, *steps])
+        return sorted([*parts, *steps, package / "control/log.py"])
 
     @property
     def judging_sources(self) -> list[Path]:
         """What decides a verdict: the published values and the rules."""
         package = relative(PROJECT / "scripts" / "anarchy")
         claims = relative(PROJECT / "data" / "paper" / "claims.yaml")
-        return [claims, package / "claims.py", package / "claim_rules.py", package / "tables.py"]
+        return [claims, *sorted([*package.glob("claims/*.py"), *package.glob("tables/*.py")])]
 
     @property
     def drawing_sources(self) -> list[Path]:
         """Code that decides how figures, tables and the report look."""
         package = relative(PROJECT / "scripts" / "anarchy")
-        names = ("games/latency.py", "tables.py", "style.py", "report.py", "report.html.j2", "run_info.py")
-        return [*sorted(package.glob("figures/*.py")), *(package / name for name in names)]
+        names = ("games/latency.py", "designs.py", "style.py", "report.html.j2", "run_info.py")
+        parts = [path for name in ("figures", "tables", "report") for path in package.glob(f"{name}/*.py")]
+        return [*sorted(parts), *(package / name for name in names)]
 
     @property
     def system_files(self) -> list[Path]:
-        """system.json of every system of this run."""
+        """system.json of every system of this run, written after its other estimates."""
         return [self.layout.estimates(*system) / "system.json" for system in self.bench.systems()]
 
     @property
     def rendered(self) -> list[Path]:
         """Every figure and table of every system of this run."""
-        files: list[Path] = []
-        for experiment, model, topology in self.bench.systems():
-            files += self.figures(experiment, f"{model}_{topology}")
-            files += self.tables(experiment, f"{model}_{topology}")
-        return files
+        return [
+            path
+            for experiment, model, topology in self.bench.systems()
+            for path in self.drawn(self.design(experiment), experiment, f"{model}_{topology}")
+        ]
 
-    def figures(self, experiment: str, stem: str, names: tuple[str, ...] = FIGURES) -> list[Path]:
-        """Figures of one system in every format."""
-        folder = self.layout.figures(experiment)
-        return [folder / f"{stem}_{name}.{suffix}" for name in names for suffix in FIGURE_SUFFIXES]
+    def estimates(self, design: Design) -> list[Path]:
+        """Estimates of one system, as a pattern over the wildcards."""
+        return [self.layout.estimates(*SYSTEM) / file for file in design.files]
 
-    def tables(self, experiment: str, stem: str) -> list[Path]:
-        """Table of one system in every format."""
-        return [self.layout.tables(experiment) / f"{stem}.{suffix}" for suffix in TABLE_SUFFIXES]
+    def drawn(self, design: Design, experiment: str, stem: str) -> list[Path]:
+        """Every figure and table of one system; ``experiment`` and ``stem`` may hold wildcards."""
+        figures, tables = self.layout.figures(experiment), self.layout.tables(experiment)
+        return [
+            *(figures / f"{stem}_{name}.{suffix}" for name in design.figures for suffix in FIGURE_SUFFIXES),
+            *(
+                tables / f"{stem}{f'_{name}' if name else ''}.{suffix}"
+                for name in design.tables
+                for suffix in TABLE_SUFFIXES
+            ),
+        ]
+
+    @property
+    def summary_files(self) -> list[Path]:
+        """What shows all ladders of this run together; none where it holds no ladder."""
+        if LADDER not in self.designs:
+            return []
+        figures, tables = self.layout.figures(LADDER.notebook), self.layout.root / "tables"
+        return [
+            *(figures / f"overview_poa.{suffix}" for suffix in FIGURE_SUFFIXES),
+            *(tables / f"summary.{suffix}" for suffix in TABLE_SUFFIXES),
+        ]
 
     def print_summary(self) -> None:
         """Tell what came out, and where it is."""

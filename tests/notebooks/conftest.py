@@ -6,15 +6,20 @@ from pathlib import Path
 
 import pytest
 from synthetic_estimates import write_results
+from synthetic_pareto import write_pareto
+from synthetic_staged import write_staged
 
 from anarchy.layout import Layout
 
 
 @pytest.fixture(scope="session")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder with tiers quick (one launch) and full (three launches, two workloads)."""
+    """A results folder with tiers quick (one launch, every experiment) and full (E1, three launches)."""
     root = tmp_path_factory.mktemp("results")
     write_results(root)
+    write_staged(root, "saturation")
+    write_staged(root, "adaptive")
+    write_pareto(root)
     write_results(
         root, tier="full", grid=(2, 16, 64, 128, 256), workloads=("unique", "templates"), launches=3
     )

@@ -26,6 +26,12 @@ SYSTEMS: tuple[dict[str, Any], ...] = (
     {"model": "llama-3.1-70b", "title": "Llama-3.1-70B", "topology": "1p5d", "pool": 5, "dilation": 3.0,
      "level": 9.8, "knee": None, "growth": 0.0},
 )  # fmt: skip
+VERSIONS = {"dynamo": "1.5.1", "anarchy": "0.1.0", "python": "3.11.2", "vllm": None}
+DEPLOYMENT = {
+    "start_s": 6.1, "cells_s": 221.0, "stop_s": 1.2, "wall_s": 228.3,
+    "routing_test": {"ok": True, "p_value": 0.41},
+}  # fmt: skip
+DEVIATIONS = ["decode workers publish no KV events, so overlap is unknown to the router"]
 WORKLOADS = {"unique": "unique prompts", "templates": "5 prompt templates"}
 
 
@@ -44,11 +50,7 @@ def write_results(
     for place, shape in enumerate(SYSTEMS):
         rng = np.random.default_rng(place)
         bad = {} if place else {("unique", 192): "client_bound"}
-        common = {
-            "experiment": experiment, "tier": tier, "model": shape["model"], "model_title": shape["title"],
-            "topology": shape["topology"], "topology_title": shape["topology"].upper().replace("P", "P/"),
-            "policy": "static", "engine": engine, "dilation": shape["dilation"],
-        }  # fmt: skip
+        common = {**common_facts(shape, experiment, tier, engine), "policy": "static"}
         cells = pd.DataFrame(
             [
                 {**common, **_cell(shape, name, C, launches, bad.get((name, C), ""), rng)}
@@ -66,6 +68,45 @@ def write_results(
         info = _info(common, shape, cells, workloads, launches, grid)
         (folder / "system.json").write_text(json.dumps(info, indent=2, allow_nan=False), encoding="utf-8")
     return layout
+
+
+def common_facts(
+    shape: dict[str, Any], experiment: str, tier: str, engine: str = "simulated"
+) -> dict[str, Any]:
+    """What every row of a system and its document say."""
+    return {
+        "experiment": experiment, "tier": tier, "model": shape["model"], "model_title": shape["title"],
+        "topology": shape["topology"], "topology_title": shape["topology"].upper().replace("P", "P/"),
+        "engine": engine, "dilation": shape["dilation"],
+    }  # fmt: skip
+
+
+def document_facts(
+    common: dict[str, Any], shape: dict[str, Any], launches: int, workloads: tuple[str, ...]
+) -> dict[str, Any]:
+    """What the documents of E2 to E4 share."""
+    return {
+        **common,
+        "pool": shape["pool"],
+        "versions": VERSIONS,
+        "deployments": [{**DEPLOYMENT, "trial": trial} for trial in range(1, launches + 1)],
+        "deviations": DEVIATIONS,
+        "workloads": {name: {"title": WORKLOADS[name], "curves": {}, "notes": []} for name in workloads},
+    }
+
+
+def write_attempts(folder: Path, shape: dict[str, Any], cells: list[str]) -> None:
+    """One valid attempt of each cell named, and no curves."""
+    rows = [
+        {"model": shape["model"], "topology": shape["topology"], "policy": name.partition("_")[2], "trial": 1,
+         "cell": name, "workload": name.partition("-")[0], "concurrency": 192, "attempt": 1, "valid": True,
+         "reasons": "", "n_requests": 5000, "started_at": f"2026-01-02T10:{place:02d}:00Z",
+         "duration_wall_s": 210.0, "client_cpu_share": 0.4, "host_cpu_share": 0.5, "loop_lag_p99_s": 0.001,
+         "error_share": 0.0, "drift": None, "windows": 2400}
+        for place, name in enumerate(cells)
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_parquet(folder / "attempts.parquet", index=False)
+    pd.DataFrame({"workload": pd.Series(dtype=str)}).to_parquet(folder / "curves.parquet", index=False)
 
 
 def spoil(layout: Layout, model: str, topology: str, experiment: str = "equilibrium") -> None:
@@ -196,14 +237,10 @@ def _info(
             name: _workload(shape, cells[cells["workload"] == name], name, grid, launches)
             for name in workloads
         },
-        "versions": {"dynamo": "1.5.1", "anarchy": "0.1.0", "python": "3.11.2", "vllm": None},
-        "deployments": [
-            {"trial": trial, "start_s": 6.1, "cells_s": 221.0, "stop_s": 1.2, "wall_s": 228.3,
-             "routing_test": {"ok": True, "p_value": 0.41}}
-            for trial in range(1, launches + 1)
-        ],
-        "deviations": ["decode workers publish no KV events, so overlap is unknown to the router"],
-    }  # fmt: skip
+        "versions": VERSIONS,
+        "deployments": [{**DEPLOYMENT, "trial": trial} for trial in range(1, launches + 1)],
+        "deviations": DEVIATIONS,
+    }
 
 
 def _workload(

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "notebooks"))
+from figure_checks import assert_legible, shown_ticks, words
 from synthetic_estimates import FULL, write_results
 
 from anarchy import figures, style
@@ -43,8 +42,9 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> list[System]:
     )
 
 
-def words(figure: Figure) -> str:
-    return "\n".join(text.get_text() for text in figure.findobj(Text) if isinstance(text, Text))
+def changed(system: System, info: dict[str, Any], **frames: pd.DataFrame) -> System:
+    """The same system with another document and other tables."""
+    return dataclasses.replace(system, info=info, frames={**system.frames, **frames})
 
 
 def system_with_uncounted_cell(systems: list[System]) -> System:
@@ -76,45 +76,7 @@ def test_all_text_is_legible_inside_and_apart(
     for system in systems:
         drawn += figures.draw(system, width).values()
     for figure in drawn:
-        figure.draw_without_rendering()
-        assert figure.get_figwidth() == width
-        ticks = [label for axes in figure.axes for label in shown_ticks(axes)]
-        hidden = {
-            label for axes in figure.axes for label in (*axes.get_xticklabels(), *axes.get_yticklabels())
-        } - set(ticks)
-        texts = [text for text in figure.findobj(Text) if isinstance(text, Text) and text not in hidden]
-        for text in texts:
-            if text.get_text().strip() and text.get_visible():
-                box = text.get_window_extent()
-                assert text.get_fontsize() >= style.TEXT
-                inside = figure.bbox.padded(1)
-                assert inside.x0 <= box.x0 < box.x1 <= inside.x1, text.get_text()
-                assert inside.y0 <= box.y0 < box.y1 <= inside.y1, text.get_text()
-        label = next(text for text in figure.texts if text.get_gid() == style.STAMP_ID)
-        legends = [entry.get_window_extent() for entry in figure.legends]
-        assert not overlap([label.get_window_extent(), *legends])
-        for axes in figure.axes:
-            assert not overlap([axes.get_tightbbox(), *legends])
-            assert not overlap([text.get_window_extent() for text in axes.texts])
-            assert not overlap([tick.get_window_extent() for tick in shown_ticks(axes)])
-
-
-def shown_ticks(axes: Axes) -> list[Text]:
-    """Tick labels within the limits: the others exist and are not drawn."""
-    return [
-        tick.label1
-        for axis in (axes.xaxis, axes.yaxis)
-        for tick in axis.get_major_ticks()
-        if tick.label1.get_text()
-        and tick.label1.get_visible()
-        and min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
-    ]
-
-
-def overlap(boxes: list[Any]) -> bool:
-    return any(
-        a.padded(-0.5).overlaps(b.padded(-0.5)) for place, a in enumerate(boxes) for b in boxes[:place]
-    )
+        assert_legible(figure, width)
 
 
 def test_uncounted_cell_is_marked_with_its_reason_and_never_drawn_as_a_value(quick: list[System]) -> None:
@@ -253,11 +215,11 @@ def test_cost_model_of_one_cell_and_without_quality_is_drawn(quick: list[System]
     for curve in info["workloads"]["unique"]["curves"]["1"].values():
         curve["quality"] = None
     one = system.curves[system.curves["concurrency"] == 64]
-    figure = cost_model(dataclasses.replace(system, info=info, curves=one))
+    figure = cost_model(changed(system, info=info, curves=one))
     assert "measured mean is" not in words(figure)
     assert "R²" not in words(figure)
     assert len(style.render(figure, "png", system.cells)) > 5000
-    without = cost_model(dataclasses.replace(system, curves=one.iloc[:0]))
+    without = cost_model(changed(system, info=info, curves=one.iloc[:0]))
     assert "no latency curve could be fitted" in words(without)
 
 
@@ -274,7 +236,7 @@ def test_every_cell_uncounted_still_draws_and_says_so(quick: list[System]) -> No
         "title": "unique prompts",
     }
     info = {**system.info, "workloads": {"unique": nothing}}
-    for figure in figures.draw(dataclasses.replace(system, cells=cells, info=info)).values():
+    for figure in figures.draw(changed(system, info=info, cells=cells)).values():
         assert "errors, short" in words(figure).replace("\n", " ")
         assert len(style.render(figure, "png", cells)) > 5000
     style.render(figures.overview(cells, [info]), "png", cells)

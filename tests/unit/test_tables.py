@@ -13,11 +13,15 @@ from matplotlib.text import Text
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "notebooks"))
 from synthetic_estimates import spoil, write_results
+from synthetic_pareto import write_pareto
+from synthetic_staged import write_staged
 
 from anarchy import figures, report, tables
+from anarchy.designs import DESIGNS, presented
 from anarchy.errors import UserError
 from anarchy.layout import Layout
 from anarchy.tables import System, load_system, load_systems
+from anarchy.tables.made import MAKERS
 
 
 @pytest.fixture
@@ -37,7 +41,8 @@ def systems(layout: Layout) -> list[System]:
         (284.4, 251.2, 320.0, "284 [251, 320]"),
         (0.968, 0.95, 0.99, "0.968 [0.950, 0.990]"),
         (1659.4, 1500.0, 1975.0, "1659 [1500, 1975]"),
-        (0.0, 0.0, 0.1, "0 [0, 0]"),
+        (0.0, 0.0, 0.1, "0.000 [0.000, 0.100]"),
+        (0.0, 0.0, 0.0, "0 [0, 0]"),
         (7.0, None, None, "7.00"),
         (7.0, float("nan"), 8.0, "7.00"),
         (None, 1.0, 2.0, tables.MISSING),
@@ -179,7 +184,8 @@ def test_system_of_which_no_cell_counts_is_shown_all_the_same(layout: Layout) ->
     assert len(report.write_summary(layout)) == 5
     html = report.render(layout, {}, None)
     assert "no: errors, short" in html
-    assert "no plateau; no knee found on this grid; 10 of 10 cells not counted" in html
+    for said in ("no plateau", "no knee found on this grid", "10 of 10 cells not counted"):
+        assert said in html
 
 
 def test_lacking_label_is_named_also_where_no_cell_counts(layout: Layout) -> None:
@@ -226,3 +232,133 @@ def test_summary_files_are_written(layout: Layout) -> None:
     names = [path.name for path in report.write_summary(layout)]
     assert names == [*(f"overview_poa.{s}" for s in ("pdf", "svg", "png")), "summary.csv", "summary.tex"]
     assert json.loads((layout.estimates("equilibrium", "llama-3.1-70b", "1p2d") / "system.json").read_text())
+
+
+# --- E2 to E4 ---
+
+
+@pytest.fixture(scope="module")
+def policies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, System]:
+    """One system of each experiment on policies."""
+    root = tmp_path_factory.mktemp("results")
+    write_staged(root, "saturation", launches=3)
+    write_staged(root, "adaptive")
+    return {system.experiment: system for system in load_systems(write_pareto(root))}
+
+
+def test_designs_are_told_by_what_was_measured(policies: dict[str, System]) -> None:
+    assert {name: system.design.id for name, system in policies.items()} == {
+        "saturation": "E2", "adaptive": "E3", "pareto": "E4",
+    }  # fmt: skip
+
+
+def test_a_controller_that_watches_beside_adaptive_policies_is_no_detection() -> None:
+    assert presented("stages", watches=True, adaptive=True).id == "E3"
+    assert presented("stages", watches=True, adaptive=False).id == "E2"
+    assert presented("stages", watches=False, adaptive=False).id == "E3"
+
+
+def test_every_design_has_the_tables_that_the_workflow_expects() -> None:
+    assert {design.name: design.tables for design in DESIGNS} == {
+        name: tuple(makers) for name, makers in MAKERS.items()
+    }
+
+
+def test_every_row_of_the_estimates_is_in_a_table(policies: dict[str, System]) -> None:
+    for system in policies.values():
+        for name, made in tables.make(system).items():
+            source = {"": system.design.main}.get(name, name)
+            assert len(made.raw) == len(system.frames[source])
+            assert system.title in made.what
+            assert "unique prompts" in made.what
+
+
+def test_stages_have_milliseconds_intervals_and_the_share_of_each_regime(policies: dict[str, System]) -> None:
+    made = tables.make(policies["adaptive"])[""]
+    rows = policies["adaptive"].rows
+    assert made.raw["ttft_p99_ms_hi"].to_numpy() == pytest.approx(1e3 * rows["ttft_p99_hi"], nan_ok=True)
+    words = made.words.set_index(["policy", "stage"])
+    past = words.loc[("adaptive", "past")]
+    assert past["below / transition / saturated, %"] == "10 / 30 / 60"
+    assert words.loc[("static", "past")]["below / transition / saturated, %"] == tables.MISSING
+    assert re.fullmatch(r"[\d.]+ \[[\d.]+, [\d.]+\]", past["TTFT P99, ms"])
+    uncounted = words.loc[("random", "past")]
+    assert uncounted["counted"] == "no: errors"
+    assert uncounted["PoA-hat"] == uncounted["load range"] == tables.MISSING
+
+
+def test_ratios_are_a_row_for_each_pair_of_policies_and_stage(policies: dict[str, System]) -> None:
+    words = tables.make(policies["adaptive"])["ratios"].words
+    adaptive, others, stages = 3, 7, 4
+    assert len(words) == adaptive * others * stages
+    row = words[
+        (words["against / policy"] == "static (builtin) / adaptive (builtin)") & (words["stage"] == "past")
+    ]
+    assert re.fullmatch(r"[\d.]+ \[[\d.]+, [\d.]+\]", row["PoA-hat"].iloc[0])
+    assert row["paired"].iloc[0] == "yes"
+    across = words[words["against / policy"] == "round-robin (pinned) / adaptive (builtin)"]
+    assert set(across["paired"]) == {"no"}
+    assert set(words.loc[words["against / policy"].str.startswith("random"), "counted"]) == {
+        "valid",
+        "no: errors",
+    }
+
+
+def test_detectors_are_a_row_a_launch_and_source(policies: dict[str, System]) -> None:
+    words = tables.make(policies["saturation"])["detection"].words
+    assert len(words) == 3 * 2
+    first = words[words["launch"] == "1"].set_index("source")
+    assert first.loc["prometheus", "fired after, s"] == "15.0"
+    assert first.loc["prometheus", "false alarms"] == "1"
+    assert first.loc["client", "theta1, theta2, ms"] == "200, 2000"
+
+
+def test_a_detector_that_never_fired_says_never(policies: dict[str, System]) -> None:
+    system = policies["saturation"]
+    table = tables.detection_table(system).assign(fired=False, delay_s=float("nan"), fired_to="")
+    assert set(tables.detection_words(table)["fired after, s"]) == {"never"}
+
+
+def test_pairs_say_load_levels_and_front(policies: dict[str, System]) -> None:
+    words = tables.make(policies["pareto"])[""].words
+    assert set(words["load"]) == {"low, C = 24", "below, C = 48", "saturated, C = 192"}
+    assert set(words["omega"]) == {"0", "0.3", "0.7", "1"}
+    assert "yes (80.0 %)" in set(words["on the front (share of replicates)"])
+    assert (words["repeat"] == "3").sum() == 2 * 3
+
+
+def test_spread_gives_the_bound_and_the_noise(policies: dict[str, System]) -> None:
+    made = tables.make(policies["pareto"])["spread"]
+    below = made.words[(made.words["load"] == "below, C = 48") & (made.words["quantity"] == "PoA-hat")].iloc[
+        0
+    ]
+    assert below["between"] == "pairs (16)"
+    assert (below["CV"], below["CV of the noise"], below["at most (95 %)"]) == (
+        "0.400 %",
+        "0.600 %",
+        "1.04 %",
+    )
+    unknown = tables.spread_words(made.raw.assign(noise=""))
+    assert set(unknown["CV of the noise"]) == {"not known"}
+
+
+def test_tables_are_written_under_the_names_of_the_workflow(
+    policies: dict[str, System], tmp_path: Path
+) -> None:
+    for system in policies.values():
+        saved = tables.save(tables.make(system), Layout(tmp_path), system, "simulated engine")
+        stem = "_".join(system.key)
+        assert [path.name for path in saved] == [
+            f"{stem}{f'_{name}' if name else ''}.{suffix}"
+            for name in system.design.tables
+            for suffix in ("csv", "tex")
+        ]
+        assert all(path.read_text(encoding="utf-8").isascii() for path in saved if path.suffix == ".tex")
+
+
+def test_a_lacking_column_of_a_policy_table_is_named(tmp_path: Path) -> None:
+    layout = write_pareto(tmp_path)
+    path = layout.estimates("pareto", "llama-3.1-70b", "1p2d") / "spread.parquet"
+    pd.read_parquet(path).drop(columns="cv_bound").to_parquet(path)
+    with pytest.raises(UserError, match=r"spread.parquet: lacks the columns cv_bound"):
+        load_systems(layout)

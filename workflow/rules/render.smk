@@ -1,27 +1,34 @@
-# From estimates to figures and tables through parameterized notebooks, and to the report.
+# From estimates to figures and tables through parameterized notebooks, one for each design, and to the report.
 
 
-rule notebook:
-    input:
-        "notebooks/{experiment}.ipynb",
-        [RUN.layout.estimates(*SYSTEM) / file for file in ESTIMATE_FILES],
-        code=RUN.drawing_sources,
-    output:
-        RUN.figures("{experiment}", "{model}_{topology}"),
-        RUN.tables("{experiment}", "{model}_{topology}"),
-    log:
-        # The executed notebook: kept also when it fails.
-        notebook=RUN.layout.notebook(*SYSTEM),
-        said=RUN.layout.log("notebook_{experiment}_{model}_{topology}"),
-    resources:
-        # Not beside a measurement on the same host.
-        host=1,
-    message:
-        "drawing {wildcards.model}/{wildcards.topology}"
-    shell:
-        "{RUN.papermill} {input[0]} {log.notebook} -p model {wildcards.model} -p topology {wildcards.topology}"
-        " -p tier {config[tier]} -p results {config[results]} > {log.said} 2>&1"
-        " || {{ cat {log.said} >&2; exit 1; }}"
+for design, experiments in RUN.designs.items():
+
+    rule:
+        name:
+            f"notebook_{design.name}"
+        input:
+            f"notebooks/{design.notebook}.ipynb",
+            RUN.estimates(design),
+            code=RUN.drawing_sources,
+        output:
+            RUN.drawn(design, "{experiment}", "{model}_{topology}"),
+        log:
+            # The executed notebook: kept also when it fails.
+            notebook=RUN.layout.notebook(*SYSTEM),
+            said=RUN.layout.log("notebook_{experiment}_{model}_{topology}"),
+        wildcard_constraints:
+            experiment=experiments,
+        localrule: True
+        resources:
+            # Not beside a measurement on the same host.
+            host=1,
+        message:
+            "drawing {wildcards.experiment}/{wildcards.model}/{wildcards.topology}"
+        shell:
+            "{RUN.papermill} {input[0]} {log.notebook} -p experiment {wildcards.experiment}"
+            " -p model {wildcards.model} -p topology {wildcards.topology}"
+            " -p tier {config[tier]} -p results {config[results]} > {log.said} 2>&1"
+            " || {{ cat {log.said} >&2; exit 1; }}"
 
 
 rule report:
@@ -31,8 +38,7 @@ rule report:
         code=RUN.drawing_sources,
     output:
         RUN.layout.report,
-        RUN.figures("equilibrium", "overview", ("poa",)),
-        multiext(str(RUN.layout.root / "tables" / "summary"), ".csv", ".tex"),
+        RUN.summary_files,
     log:
         RUN.layout.log("report"),
     message:

@@ -5,72 +5,115 @@ Every function takes the width in print, one column or two.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 from matplotlib.figure import Figure
 
 from anarchy import style
+from anarchy.figures.comparison import factors_by_stage, policies_by_stage, ratios_by_stage
 from anarchy.figures.concurrency import (
     decomposition_against_concurrency,
     overview,
     performance_against_concurrency,
     poa_against_concurrency,
 )
+from anarchy.figures.detection import curvature_over_concurrency, detectors_over_time
 from anarchy.figures.latency import latency_against_load
+from anarchy.figures.pareto import pareto_front, poa_of_pairs, spread_of_pairs
+from anarchy.figures.stages import loads_over_time, policies_over_time
 from anarchy.layout import Layout
 from anarchy.style import DOUBLE, SINGLE
 from anarchy.tables import System
 
 __all__ = [
-    "NAMES",
+    "FIGURES",
+    "curvature_over_concurrency",
     "decomposition_against_concurrency",
+    "detectors_over_time",
     "draw",
+    "factors_by_stage",
     "further",
     "latency_against_load",
+    "loads_over_time",
     "overview",
+    "pareto_front",
     "performance_against_concurrency",
     "poa_against_concurrency",
+    "poa_of_pairs",
+    "policies_by_stage",
+    "policies_over_time",
+    "ratios_by_stage",
     "save_all",
+    "spread_of_pairs",
 ]
 
-NAMES: Final = ("poa", "decomposition", "costmodel", "performance")
-"""Figures that `draw` makes of every workload."""
+Drawing = tuple[Callable[[System, str, float], Figure], float]
+"""A function of a system, a workload and a width, and the width that its figure has of its own."""
+
+
+def _of_cells(draw: Callable[..., Figure]) -> Callable[[System, str, float], Figure]:
+    """A figure of the ladder as a function of the whole system."""
+    return lambda system, workload, width: draw(system.cells, system.info, workload, width)
+
+
+FIGURES: Final[Mapping[str, Mapping[str, Drawing]]] = {
+    "ladder": {
+        "poa": (_of_cells(poa_against_concurrency), SINGLE),
+        "decomposition": (_of_cells(decomposition_against_concurrency), SINGLE),
+        "costmodel": (
+            lambda system, workload, width: latency_against_load(
+                system.cells, system.curves, system.info, workload, width
+            ),
+            DOUBLE,
+        ),
+        "performance": (_of_cells(performance_against_concurrency), DOUBLE),
+    },
+    "detection": {
+        "series": (detectors_over_time, DOUBLE),
+        "curvature": (curvature_over_concurrency, DOUBLE),
+    },
+    "stages": {
+        "series": (policies_over_time, DOUBLE),
+        "ratios": (ratios_by_stage, DOUBLE),
+        "policies": (policies_by_stage, DOUBLE),
+        "balance": (loads_over_time, DOUBLE),
+        "decomposition": (factors_by_stage, DOUBLE),
+    },
+    "pareto": {
+        "pairs": (poa_of_pairs, DOUBLE),
+        "spread": (spread_of_pairs, DOUBLE),
+        "front": (pareto_front, DOUBLE),
+    },
+}
+"""Name of a design -> name of a figure -> how it is drawn. The names are those of `designs`."""
 
 
 def draw(system: System, width: float | None = None) -> dict[str, Figure]:
     """Every figure of one system, by name.
 
-    ``poa``, ``decomposition``, ... show its first workload, ``poa_<workload>``, ... each further one.
-    ``width`` replaces the width that each figure has of its own.
+    ``poa``, ``series``, ... show its first workload, ``poa_<workload>``, ... each further one. ``width``
+    replaces the width that each figure has of its own.
     """
-    drawn: dict[str, Figure] = {}
-    cells, info = system.cells, system.info
-    for place, workload in enumerate(info["workloads"]):
-        tail = "" if place == 0 else f"_{workload}"
-        drawn[f"poa{tail}"] = poa_against_concurrency(cells, info, workload, width or SINGLE)
-        drawn[f"decomposition{tail}"] = decomposition_against_concurrency(
-            cells, info, workload, width or SINGLE
-        )
-        drawn[f"costmodel{tail}"] = latency_against_load(
-            cells, system.curves, info, workload, width or DOUBLE
-        )
-        drawn[f"performance{tail}"] = performance_against_concurrency(cells, info, workload, width or DOUBLE)
-    return drawn
+    return {
+        name if place == 0 else f"{name}_{workload}": function(system, workload, width or own)
+        for place, workload in enumerate(system.info["workloads"])
+        for name, (function, own) in FIGURES[system.design.name].items()
+    }
 
 
-def further(drawn: Mapping[str, Figure]) -> list[Figure]:
+def further(drawn: Mapping[str, Figure], system: System) -> list[Figure]:
     """Those figures of `draw` that show workloads other than the first."""
-    return [figure for name, figure in drawn.items() if name not in NAMES]
+    return [figure for name, figure in drawn.items() if name not in system.design.figures]
 
 
 def save_all(drawn: Mapping[str, Figure], layout: Layout, system: System) -> list[Path]:
     """Write what `draw` made as ``<model>_<topology>_<name>.{pdf,svg,png}`` of the system's experiment."""
-    folder = layout.figures(str(system.info["experiment"]))
+    folder = layout.figures(system.experiment)
     stem = "_".join(system.key)
     return [
         path
         for name, figure in drawn.items()
-        for path in style.save(figure, folder / f"{stem}_{name}", system.cells)
+        for path in style.save(figure, folder / f"{stem}_{name}", system.rows)
     ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -119,18 +119,7 @@ def decomposition_against_concurrency(
     axes.set_yscale("log")
     grid = rows["concurrency"].to_numpy(dtype=float)
     slots = pd.Series(np.arange(len(grid), dtype=float), index=rows.index)
-    up, down = np.ones(len(good)), np.ones(len(good))
-    for column, label, colour, hatch in FACTORS:
-        factor = good[column].to_numpy(dtype=float)
-        rising = factor >= 1
-        start = np.where(rising, up, down)
-        end = start * np.nan_to_num(factor, nan=1.0)
-        axes.bar(
-            slots[good.index], end - start, bottom=start, width=0.72, color=colour, hatch=hatch, label=label,
-            edgecolor="white", linewidth=0.4, zorder=2,
-        )  # fmt: skip
-        up, down = np.where(rising, end, up), np.where(rising, down, end)
-    axes.axhline(1, color=BLACK, linewidth=0.8, zorder=3)
+    up, down = stack_factors(axes, slots[good.index].to_numpy(), good)
     on_slots = good.assign(concurrency=slots[good.index])
     on_slots.attrs["grid"] = slots.tolist()
     _curve(axes, on_slots, "poa_hat", (BLACK, "o", "-"), "PoA-hat, 95 % interval")
@@ -152,6 +141,25 @@ def decomposition_against_concurrency(
     write_title(figure, system, rows)
     style.legend(figure, [axes], columns=2 if width < DOUBLE else 3)
     return style.stamp(figure, rows)
+
+
+def stack_factors(
+    axes: Axes, slots: np.ndarray[Any, Any], good: pd.DataFrame
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Stack the factors of PoA-hat of each row at its slot; returns the upper and lower end of each stack."""
+    up, down = np.ones(len(good)), np.ones(len(good))
+    for column, label, colour, hatch in FACTORS:
+        factor = good[column].to_numpy(dtype=float)
+        rising = factor >= 1
+        start = np.where(rising, up, down)
+        end = start * np.nan_to_num(factor, nan=1.0)
+        axes.bar(
+            slots, end - start, bottom=start, width=0.72, color=colour, hatch=hatch, label=label,
+            edgecolor="white", linewidth=0.4, zorder=2,
+        )  # fmt: skip
+        up, down = np.where(rising, end, up), np.where(rising, down, end)
+    axes.axhline(1, color=BLACK, linewidth=0.8, zorder=3)
+    return up, down
 
 
 @styled

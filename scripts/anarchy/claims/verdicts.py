@@ -1,25 +1,24 @@
-"""Published value against measured interval: a verdict on every claim of the paper.
+"""From claims and measured systems to verdicts: rules are asked, and their answers put together.
 
-A claim is judged apart for each workload and engine, on every system measured (`claim_rules`), and then over
+A claim is judged apart for each workload, engine and way to route, on every system measured, and then over
 all of them: one system against the claim settles it, and for it all must speak.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Final
 
-from anarchy.claim_rules import (
+from anarchy.claims import ladder, policies
+from anarchy.claims.model import (
     INCONCLUSIVE,
     NOT_REPRODUCED,
     NOT_TESTABLE,
-    NOTES,
     OUTCOMES,
     REPRODUCED,
-    RULES,
     Claim,
     Claims,
     Outcome,
@@ -31,7 +30,23 @@ from anarchy.config_files import load_block
 from anarchy.devices import PAPERS_DEVICE
 from anarchy.layout import PROJECT
 from anarchy.tables import engine_words
-from anarchy.trace.writer import disk_errors, write_json
+
+Asked = Callable[[Claim, System, str], Sequence[Part]]
+
+
+def _alone(
+    rule: Callable[[Claim, System, str], Part], claim: Claim, system: System, workload: str
+) -> list[Part]:
+    """The answer of a rule that has one answer a system."""
+    return [rule(claim, system, workload)]
+
+
+RULES: Final[dict[str, Asked]] = {
+    **{name: partial(_alone, rule) for name, rule in ladder.RULES.items()},
+    **policies.RULES,
+}
+NOTES: Final = {**ladder.NOTES, **policies.NOTES}
+"""What has to be known with every verdict of a rule, or of a rule and a way to route, whichever it is."""
 
 CLAIMS_FILE = PROJECT / "data" / "paper" / "claims.yaml"
 SIMULATED = "simulated"
@@ -51,6 +66,8 @@ class Verdict:
     """What was measured, and the systems' values of it with their intervals, for people."""
     workload: str = ""
     workload_title: str = ""
+    way: str = ""
+    """Way to route, where the claim is judged apart for each."""
     engine: str = ""
     tier: str = ""
     dilation: str = ""
@@ -66,24 +83,32 @@ def load(file: Path = CLAIMS_FILE) -> Claims:
 
 
 def judge(claims: Claims, systems: Sequence[System]) -> list[Verdict]:
-    """Judge every claim, in order: one verdict for each workload and engine that its experiment measured.
+    """Judge every claim, in order: one verdict for each workload, engine and way measured.
 
-    ``systems`` are documents as in ``system.json``. Besides the keys that every one of them has, a claim may
-    look at ``regimes`` ({workload: [[C, regime], ...]}) and, of a workload, at ``growth`` ({"ttft": {"value",
-    "lo", "hi"}, "itl": {...}}: ratios of the deepest C to the plateau) and ``rise`` (that ratio of PoA-hat).
+    ``systems`` are `tables.System.document`: system.json with the tables beside it under ``frames``. Besides
+    the keys that every one of them has, a claim on E1 may look at ``regimes`` ({workload: [[C, regime],
+    ...]}) and, of a workload, at ``growth`` ({"ttft": {"value", "lo", "hi"}, "itl": {...}}: ratios of the
+    deepest C to the plateau) and ``rise`` (that ratio of PoA-hat).
     """
     verdicts: list[Verdict] = []
     for claim in claims.claims:
-        measured = [system for system in systems if system["experiment"] == claim.experiment]
+        there = [system for system in systems if system["experiment"] == claim.experiment]
+        measured = [system for system in there if _is_about(claim, system)]
         groups = dict.fromkeys(
             (workload, system["engine"]) for system in measured for workload in system["workloads"]
         )
         if claim.rule is None:
             verdicts.append(_untested(claim, claim.not_testable))
-        elif not groups:
+        elif not there:
             verdicts.append(_untested(claim, f"the experiment {claim.experiment} has not run"))
+        elif not groups:
+            names = ", ".join(f"{about.model} {about.topology}" for about in claim.systems)
+            verdicts.append(
+                _untested(claim, f"it is about {names}, which {claim.experiment} did not measure")
+            )
         else:
-            verdicts += [_judge_group(claim, measured, workload, engine) for workload, engine in groups]
+            for workload, engine in groups:
+                verdicts += _judge_group(claim, measured, workload, engine)
     return verdicts
 
 
@@ -91,15 +116,31 @@ def _untested(claim: Claim, reason: str) -> Verdict:
     return Verdict(claim.id, claim.claim, claim.published.text, NOT_TESTABLE, reason)
 
 
-def _judge_group(claim: Claim, systems: Sequence[System], workload: str, engine: str) -> Verdict:
+def _is_about(claim: Claim, system: System) -> bool:
+    here = (system["model"], system["topology"])
+    return not claim.systems or here in [(about.model, about.topology) for about in claim.systems]
+
+
+def _judge_group(claim: Claim, systems: Sequence[System], workload: str, engine: str) -> list[Verdict]:
+    """The verdicts by the systems that one engine measured under one workload: one a way to route."""
     assert claim.rule is not None
     members = [system for system in systems if system["engine"] == engine and workload in system["workloads"]]
-    parts = tuple(RULES[claim.rule](claim, system, workload) for system in members)
+    parts = [part for system in members for part in RULES[claim.rule](claim, system, workload)]
+    return [
+        _verdict(claim, members, workload, engine, tuple(part for part in parts if part.way == way))
+        for way in dict.fromkeys(part.way for part in parts)
+    ]
+
+
+def _verdict(
+    claim: Claim, members: Sequence[System], workload: str, engine: str, parts: tuple[Part, ...]
+) -> Verdict:
     outcome, reason = _combine(parts)
     if claim.rule == "knee_position":
         outcome, reason = _both_models(members, workload, outcome, reason)
-    if outcome != NOT_TESTABLE and claim.rule in NOTES:
-        reason += f"; {NOTES[claim.rule]}"
+    notes = [NOTES[key] for key in (claim.rule, f"{claim.rule}, {parts[0].way}") if key in NOTES]
+    if outcome != NOT_TESTABLE:
+        reason = "; ".join([reason, *notes])
     if engine == SIMULATED and outcome != NOT_TESTABLE:
         reason += "; by simulated engines, which follow predicted times: no measurement of the hardware"
     elif engine != PAPERS_DEVICE and outcome != NOT_TESTABLE:
@@ -113,6 +154,7 @@ def _judge_group(claim: Claim, systems: Sequence[System], workload: str, engine:
         measured=_measured(parts),
         workload=workload,
         workload_title=members[0]["workloads"][workload]["title"],
+        way=parts[0].way,
         engine=engine,
         tier=", ".join(dict.fromkeys(str(system["tier"]) for system in members)),
         dilation=", ".join(f"{factor:g}x" for factor in sorted({float(s["dilation"]) for s in members})),
@@ -127,13 +169,18 @@ def _judge_group(claim: Claim, systems: Sequence[System], workload: str, engine:
 
 
 def _measured(parts: Sequence[Part]) -> str:
-    shown = "; ".join(f"{part.system}: {show(part)}" for part in parts if part.measured is not None)
-    return f"{parts[0].quantity}. {shown}" if shown else ""
+    shown: dict[str, list[str]] = {}
+    for part in parts:
+        if part.measured is not None:
+            shown.setdefault(part.quantity, []).append(f"{part.system}: {show(part)}")
+    return " ".join(f"{quantity}. {'; '.join(values)}" for quantity, values in shown.items())
 
 
 def _interval_kinds(systems: Sequence[System]) -> list[str]:
     """How the intervals came about: across launches from three of them on, as `anarchy system` does it."""
-    launches = {len(system.get("deployments") or ()) for system in systems} - {0}
+    launches = {len({one.get("trial") for one in system.get("deployments") or ()}) for system in systems} - {
+        0
+    }
     words = ["within-run"] if min(launches, default=3) < 3 else []
     return words + [f"across {count} launches" for count in sorted(launches) if count >= 3]
 
@@ -150,7 +197,8 @@ def _combine(parts: Sequence[Part]) -> tuple[Outcome, str]:
     else:
         outcome = INCONCLUSIVE
     tally = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    return outcome, f"of {len(parts)} system{'s' if len(parts) > 1 else ''}: {tally}"
+    what = "system" if len({part.system for part in parts}) == len(parts) else "comparison"
+    return outcome, f"of {len(parts)} {what}{'s' if len(parts) > 1 else ''}: {tally}"
 
 
 def _both_models(
@@ -175,86 +223,3 @@ def _both_models(
         )
     shown = ", ".join(f"C = {point}" for point in points) or "none"
     return outcome, f"{reason}; first grid points past the knee: {shown}"
-
-
-COLUMNS = (
-    *("id", "scope", "workload", "engine", "tier", "dilation", "verdict", "published"),
-    *("quantity", "measured", "lo", "hi", "reason", "claim"),
-)
-
-
-def write(verdicts: Sequence[Verdict], layout_root: Path) -> list[Path]:
-    """Write claims.csv (a row a claim and a row a system), claims.json and claims.md; return the files.
-
-    Raises UserError where they cannot be written.
-    """
-    csv_file, json_file, md_file = (layout_root / f"claims.{suffix}" for suffix in ("csv", "json", "md"))
-    with disk_errors(layout_root):
-        layout_root.mkdir(parents=True, exist_ok=True)
-        csv_file.write_text(render_csv(verdicts), encoding="utf-8")
-        md_file.write_text(render_markdown(verdicts), encoding="utf-8")
-    write_json(json_file, [asdict(verdict) for verdict in verdicts])
-    return [csv_file, json_file, md_file]
-
-
-def render_csv(verdicts: Sequence[Verdict]) -> str:
-    """Rows of COLUMNS; ``scope`` is ``all systems`` or one system."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="")
-    writer.writeheader()
-    for verdict in verdicts:
-        names = ("id", "workload", "engine", "tier", "dilation", "published", "claim")
-        shared = {name: getattr(verdict, name) for name in names}
-        writer.writerow(
-            {
-                **shared,
-                "scope": "all systems",
-                "verdict": verdict.verdict,
-                "quantity": verdict.parts[0].quantity if verdict.parts else "",
-                "measured": verdict.measured,
-                "reason": verdict.reason,
-            }
-        )
-        for part in verdict.parts:
-            row = {key: value for key, value in asdict(part).items() if key != "system" and value is not None}
-            writer.writerow({**shared, **row, "scope": part.system})
-    return text.getvalue()
-
-
-def render_markdown(verdicts: Sequence[Verdict]) -> str:
-    """Where the values come from, one table of verdicts, then one of the systems behind them."""
-    lines = ["# Claims of the paper against what was measured", ""]
-    for label in dict.fromkeys(verdict.label for verdict in verdicts if verdict.label):
-        lines += [f"Engine: {label}. Brackets hold the intervals.", ""]
-    head = ("claim", "", "published", "measured", "workload", "engine", "verdict", "reason")
-    lines += _table(
-        head,
-        (
-            (v.id, v.claim, v.published, v.measured, v.workload_title, v.engine, v.verdict, v.reason)
-            for v in verdicts
-        ),
-    )
-    lines += ["", "## By system", ""]
-    lines += _table(
-        ("claim", "system", "workload", "engine", "quantity", "measured", "verdict", "reason"),
-        (
-            (
-                v.id,
-                p.system,
-                v.workload_title,
-                v.engine,
-                p.quantity,
-                "" if p.measured is None else show(p),
-                p.verdict,
-                p.reason,
-            )
-            for v in verdicts
-            for p in v.parts
-        ),
-    )
-    return "\n".join(lines) + "\n"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    cells = [head, ["---"] * len(head), *rows]
-    return ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in cells]

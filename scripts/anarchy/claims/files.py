@@ -1,0 +1,96 @@
+"""Verdicts on disk: claims.csv, claims.json and claims.md."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from anarchy.claims.model import show
+from anarchy.claims.verdicts import Verdict
+from anarchy.trace.writer import disk_errors, write_json
+
+COLUMNS = (
+    *("id", "scope", "workload", "way", "engine", "tier", "dilation", "verdict", "published"),
+    *("quantity", "measured", "lo", "hi", "reason", "claim"),
+)
+
+
+def write(verdicts: Sequence[Verdict], layout_root: Path) -> list[Path]:
+    """Write claims.csv (a row a claim and a row a system), claims.json and claims.md; return the files.
+
+    Raises UserError where they cannot be written.
+    """
+    csv_file, json_file, md_file = (layout_root / f"claims.{suffix}" for suffix in ("csv", "json", "md"))
+    with disk_errors(layout_root):
+        layout_root.mkdir(parents=True, exist_ok=True)
+        csv_file.write_text(render_csv(verdicts), encoding="utf-8")
+        md_file.write_text(render_markdown(verdicts), encoding="utf-8")
+    write_json(json_file, [asdict(verdict) for verdict in verdicts])
+    return [csv_file, json_file, md_file]
+
+
+def render_csv(verdicts: Sequence[Verdict]) -> str:
+    """Rows of COLUMNS; ``scope`` is ``all systems`` or one system."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="")
+    writer.writeheader()
+    for verdict in verdicts:
+        names = ("id", "workload", "way", "engine", "tier", "dilation", "published", "claim")
+        shared = {name: getattr(verdict, name) for name in names}
+        writer.writerow(
+            {
+                **shared,
+                "scope": "all systems",
+                "verdict": verdict.verdict,
+                "quantity": verdict.parts[0].quantity if verdict.parts else "",
+                "measured": verdict.measured,
+                "reason": verdict.reason,
+            }
+        )
+        for part in verdict.parts:
+            row = {key: value for key, value in asdict(part).items() if key != "system" and value is not None}
+            writer.writerow({**shared, **row, "scope": part.system})
+    return text.getvalue()
+
+
+def render_markdown(verdicts: Sequence[Verdict]) -> str:
+    """Where the values come from, one table of verdicts, then one of the systems behind them."""
+    lines = ["# Claims of the paper against what was measured", ""]
+    for label in dict.fromkeys(verdict.label for verdict in verdicts if verdict.label):
+        lines += [f"Engine: {label}. Brackets hold the intervals.", ""]
+    head = ("claim", "", "published", "measured", "workload", "way", "engine", "verdict", "reason")
+    lines += _table(
+        head,
+        (
+            (v.id, v.claim, v.published, v.measured, v.workload_title, v.way, v.engine, v.verdict, v.reason)
+            for v in verdicts
+        ),
+    )
+    lines += ["", "## By system", ""]
+    lines += _table(
+        ("claim", "system", "workload", "way", "engine", "quantity", "measured", "verdict", "reason"),
+        (
+            (
+                v.id,
+                p.system,
+                v.workload_title,
+                v.way,
+                v.engine,
+                p.quantity,
+                "" if p.measured is None else show(p),
+                p.verdict,
+                p.reason,
+            )
+            for v in verdicts
+            for p in v.parts
+        ),
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    cells = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in cells]

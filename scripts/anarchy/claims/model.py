@@ -1,0 +1,196 @@
+"""A claim of the paper, what speaks for or against it, and an interval held against a published range.
+
+An interval inside the published range (widened by the claim's tolerance) speaks for the claim, one outside of
+it against; one that overlaps it in part, or a value without an interval, leaves it open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from anarchy.config import Name, Strict
+from anarchy.tables import interval
+
+Outcome = Literal["reproduced", "not reproduced", "inconclusive", "not testable here"]
+REPRODUCED: Outcome = "reproduced"
+NOT_REPRODUCED: Outcome = "not reproduced"
+INCONCLUSIVE: Outcome = "inconclusive"
+NOT_TESTABLE: Outcome = "not testable here"
+OUTCOMES = (REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE, NOT_TESTABLE)
+
+System = Mapping[str, Any]
+"""One system.json and, under `frames`, the tables beside it: what was estimated of a model on a topology."""
+
+
+Rule = Literal[
+    "three_regimes",
+    "knee_position",
+    "plateau_level",
+    "deep_saturation",
+    "prefill_first",
+    "pair_spread",
+    "variance_growth",
+    "pair_effect",
+    "adaptive_gain",
+    "switch_gain",
+    "launch_spread",
+]
+"""Names of the rules: functions of `ladder` and `policies`."""
+
+
+class About(Strict):
+    """A system that a claim is about."""
+
+    model: Name
+    topology: Name
+
+
+class PublishedRatio(Strict):
+    """A published ratio static / adaptive of one quantity."""
+
+    quantity: Literal["poa_hat", "ttft_p99", "throughput_rps"]
+    value: Annotated[float, Field(gt=0)]
+    tolerance: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Replaces the claim's for this quantity."""
+
+
+class PublishedSystem(Strict):
+    """The published value of one system."""
+
+    model: Name
+    topology: Name
+    value: float
+
+
+class Published(Strict):
+    """A published value: in words, and as a range where it is a number."""
+
+    text: str
+    lo: float | None = None
+    hi: float | None = None
+    lo_open: bool = False
+    """The lower end itself lies outside."""
+    systems: tuple[PublishedSystem, ...] = ()
+    ratios: tuple[PublishedRatio, ...] = ()
+
+    @model_validator(mode="after")
+    def _whole_range(self) -> Published:
+        if (self.lo is None) != (self.hi is None) or (self.lo or 0.0) > (self.hi or 0.0):
+            raise ValueError("lo and hi belong together, lo not above hi")
+        return self
+
+
+class Claim(Strict):
+    """One claim of the paper and how it is judged."""
+
+    id: Annotated[str, Field(pattern=r"^C[0-9]+$")]
+    claim: str
+    experiment: Name
+    published: Published
+    tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share by which the range is widened on both sides."""
+    tolerance_reason: str = ""
+    judged: str
+    systems: tuple[About, ...] = ()
+    """The systems that it is about; empty = all."""
+    negligible: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Largest CV at which an effect counts as none, where the claim gives no number; ours."""
+    rule: Rule | None = None
+    not_testable: str = ""
+    """Why the claim cannot be judged here, when it cannot."""
+
+    @model_validator(mode="after")
+    def _rule_or_reason(self) -> Claim:
+        if self.rule is None and not self.not_testable:
+            raise ValueError("a claim without a rule says in not_testable why")
+        return self
+
+
+class Paper(Strict):
+    """The paper that the claims are of."""
+
+    arxiv: str
+    title: str
+    date: str
+
+
+class Claims(Strict):
+    """The file of claims."""
+
+    paper: Paper
+    claims: tuple[Claim, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _ids_once(self) -> Claims:
+        ids = [claim.id for claim in self.claims]
+        if len(ids) != len(set(ids)):
+            raise ValueError("a claim's id stands there twice")
+        return self
+
+
+@dataclass(frozen=True)
+class Part:
+    """The verdict on one claim by one system."""
+
+    system: str
+    verdict: Outcome
+    reason: str
+    quantity: str
+    """What `measured` is."""
+    measured: float | None = None
+    lo: float | None = None
+    hi: float | None = None
+    way: str = field(default="", kw_only=True)
+    """Way to route, where the claim is judged apart for each."""
+
+
+def against_range(
+    claim: Claim, lo: float | None, hi: float | None, point: float | None = None
+) -> tuple[Outcome, str]:
+    """An interval against the published range, or against a published point, widened by the tolerance.
+
+    Inside: reproduced. Disjoint: not reproduced. Overlapping in part, or no interval: inconclusive.
+    """
+    published = claim.published
+    if point is None:
+        assert published.lo is not None
+        assert published.hi is not None
+        low, high = published.lo, published.hi
+    else:
+        low = high = point
+    low, high = low * (1 - claim.tolerance), high * (1 + claim.tolerance)
+    open_low = published.lo_open and point is None
+    shown = f"{'(' if open_low else '['}{end_of(low)}, {end_of(high)}]"
+    if claim.tolerance:
+        shown += f" (published, widened by {claim.tolerance:.0%})"
+    if lo is None or hi is None:
+        return INCONCLUSIVE, f"has no interval to hold against {shown}"
+    if hi < low or (open_low and hi <= low) or lo > high:
+        return NOT_REPRODUCED, f"lies outside {shown}"
+    if hi <= high and (lo > low or (lo == low and not open_low)):
+        return REPRODUCED, f"lies inside {shown}"
+    return INCONCLUSIVE, f"lies partly inside {shown}"
+
+
+def system_title(system: System) -> str:
+    """For people: the model and the topology."""
+    return f"{system['model_title']} {system['topology_title']}"
+
+
+def has_interval(value: Mapping[str, Any]) -> bool:
+    """Whether a value of a document stands there with both ends of its interval."""
+    return value["lo"] is not None and value["hi"] is not None
+
+
+def end_of(value: float) -> str:
+    """An end of a published range, as short as it is published."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def show(part: Part) -> str:
+    """The measured value with its interval, as in the tables."""
+    return interval(part.measured, part.lo, part.hi)

@@ -1,0 +1,112 @@
+"""The page itself: what every section of the template is filled with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+
+from anarchy import tables
+from anarchy.errors import UserError
+from anarchy.layout import Layout
+from anarchy.report import facts
+from anarchy.report.findings import findings
+from anarchy.report.pictures import links, pictures, plain
+from anarchy.report.summary import by_experiment, engine_label, ladders, overview
+from anarchy.tables import MISSING, System, load_systems, number
+
+TEMPLATE: Final = Path(__file__).parents[1] / "report.html.j2"
+
+LONG: Final = 16
+"""Rows from which a table is folded away at first."""
+
+
+def render(layout: Layout, run_info: Mapping[str, Any], claims: Sequence[Mapping[str, Any]] | None) -> str:
+    """The report as HTML; figures are drawn from the estimates on disk, so that both agree.
+
+    ``run_info``, every key optional: ``tier``; ``systems``: [experiment, model, topology] of each system of
+    this run; ``predicted_s`` and ``measured_s`` in all; ``deployments``: predicted wall seconds by
+    ``model/topology/routing/trial``; ``started_at``; ``command``; ``commit``; ``versions`` and ``machine``:
+    name to value. ``claims``: rows of claims.json, or None when nobody looked. Raises UserError when no
+    system has estimates.
+    """
+    systems = load_systems(layout)
+    if not systems:
+        raise UserError(
+            "holds no estimates, so there is nothing to report",
+            where=layout.root,
+            remedy="run `make reproduce` first",
+        )
+    tier = str(run_info.get("tier") or systems[0].info["tier"])
+    swept = ladders(systems)
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters |= {
+        "duration": tables.duration,
+        "number": number,
+        "srcset": lambda uri: uri.replace(" ", "%20"),
+    }
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(
+        tier=tier,
+        run=run_info,
+        label=engine_label(systems),
+        summary=plain(tables.summary_words(tables.summary_table(swept))) if swept else None,
+        summary_files=links(layout, [layout.root / "tables" / f"summary.{s}" for s in ("csv", "tex")])[0],
+        overview=overview(layout, swept) if swept else None,
+        experiments=[
+            {
+                "id": name,
+                "title": f"{design.id}, {design.title}" + ("" if name == design.notebook else f" ({name})"),
+                "systems": [_section(layout, system, run_info) for system in mine],
+                "findings": [found for system in mine for found in findings(system)],
+                "swept": mine[0] in swept,
+            }
+            for design, name, mine in by_experiment(systems)
+        ],
+        claims=claims,
+        attempts=facts.attempts(systems),
+        gates=facts.reasons(systems),
+        deployments=facts.deployments(systems, run_info),
+        simulated=sorted({str(s.info["engine"]) for s in systems} & {"simulated"}),
+        dilations=list(dict.fromkeys((s.title, s.info["dilation"]) for s in systems)),
+        versions=facts.versions(systems, run_info),
+        regenerate=facts.regenerate(tier, systems, run_info),
+        missing=MISSING,
+    )
+
+
+def write(layout: Layout, html: str) -> Path:
+    """Write the report, whole or not at all."""
+    tables.write_whole(layout.report, html.encode())
+    return layout.report
+
+
+def _section(layout: Layout, system: System, run_info: Mapping[str, Any]) -> dict[str, Any]:
+    listed = run_info.get("systems")
+    folder = layout.tables(system.experiment)
+    shown = []
+    for name, made in tables.make(system).items():
+        stem = "_".join((*system.key, name) if name else system.key)
+        found, missing = links(layout, [folder / f"{stem}.{suffix}" for suffix in ("csv", "tex")])
+        shown.append(
+            {
+                "what": made.what.rstrip("."),
+                "words": plain(made.words),
+                "folded": len(made.words) > LONG,
+                "links": found,
+                "missing": missing,
+            }
+        )
+    return {
+        "id": "_".join((system.experiment, *system.key)),
+        "title": system.title,
+        "label": engine_label([system]),
+        "part_of_run": listed is None
+        or [system.experiment, *system.key] in [list(entry) for entry in listed],
+        "findings": findings(system),
+        "deviations": list(system.info.get("deviations") or []),
+        "pictures": pictures(layout, system),
+        "tables": shown,
+    }

@@ -1,0 +1,128 @@
+"""What shows all systems together: the overview and its table, and the summary for a terminal."""
+
+from __future__ import annotations
+
+# Plotting is slow to load and every call of Snakemake reads this module: it is imported where it is used.
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from anarchy import tables
+from anarchy.designs import DESIGNS, LADDER, Design
+from anarchy.layout import Layout
+from anarchy.report.findings import findings
+from anarchy.report.pictures import Picture, data_uri, links
+from anarchy.tables import System, load_systems
+
+_LABEL: Final = ("engine", "dilation", "tier", "interval_kind", "n_launches", "valid")
+"""Columns that a label is made of."""
+
+
+def engine_label(systems: Sequence[System]) -> str:
+    """What the numbers of several systems come from, in one line."""
+    from anarchy import style
+
+    return style.engine_label(pd.concat([system.rows[list(_LABEL)] for system in systems]))
+
+
+def ladders(systems: Sequence[System]) -> list[System]:
+    """Those measured over a grid of C: the overview and the summary table are of these."""
+    return [system for system in systems if system.design is LADDER]
+
+
+def by_experiment(systems: Sequence[System]) -> list[tuple[Design, str, list[System]]]:
+    """Design, name and systems of every experiment: E1 first, and of each E the one named as its notebook."""
+    found = [
+        (design, name, [system for system in systems if system.experiment == name])
+        for design, name in dict.fromkeys((system.design, system.experiment) for system in systems)
+    ]
+    return sorted(found, key=lambda entry: (DESIGNS.index(entry[0]), entry[1] != entry[0].notebook, entry[1]))
+
+
+def write_summary(layout: Layout) -> list[Path]:
+    """Write what shows all ladders together: figure ``overview_poa`` and table ``summary``."""
+    from anarchy import figures, style
+
+    systems = ladders(load_systems(layout))
+    if not systems:
+        return []
+    cells = pd.concat([system.cells for system in systems])
+    summary = tables.summary_table(systems)
+    folder = layout.root / "tables"
+    what = f"Plateau, knee and deepest point of every system, {tables.workload_titles(systems)}."
+    words = tables.caption(what, style.engine_label(cells))
+    return [
+        *style.save(
+            figures.overview(cells, [s.info for s in systems]),
+            layout.figures(LADDER.notebook) / "overview_poa",
+            cells,
+        ),
+        tables.write_csv(summary, folder / "summary.csv"),
+        tables.write_latex(tables.summary_words(summary), folder / "summary.tex", caption=words),
+    ]
+
+
+def overview(layout: Layout, systems: Sequence[System]) -> Picture:
+    """PoA-hat of every ladder in one figure."""
+    from anarchy import figures, style
+
+    cells = pd.concat([system.cells for system in systems])
+    infos = [system.info for system in systems]
+    found, missing = links(
+        layout, [layout.figures(LADDER.notebook) / f"overview_poa.{s}" for s in style.SUFFIXES]
+    )
+    return Picture(
+        wide=data_uri(style.render(figures.overview(cells, infos), "svg", cells)),
+        narrow=data_uri(style.render(figures.overview(cells, infos, style.SINGLE), "svg", cells)),
+        double=True,
+        alt="PoA-hat of every system against concurrency, both logarithmic. "
+        + " ".join(str(found) for system in systems for found in findings(system)),
+        reading="PoA-hat of every system against concurrency; dotted vertical lines are the knees.",
+        links=found,
+        missing=missing,
+    )
+
+
+def terminal_summary(systems: Sequence[System], report: Path | None = None) -> str:
+    """The run's result in a few lines: of E1 a table of plateau and knee, of the others a sentence a system.
+
+    Plain text without colours, as wide as it needs to be; ends with where the report is.
+    """
+    lines: list[str] = []
+    for design, name, mine in by_experiment(systems):
+        if design is LADDER:
+            lines += _ladder_lines(mine)
+        else:
+            lines += ["", f"{design.id}, {design.title}" + ("" if name == design.notebook else f" ({name})")]
+            for found in (found for system in mine for found in findings(system)):
+                lines += [f"  {found.of}:", *(f"    {part}" for part in found.parts)]
+    valid = pd.concat([system.rows["valid"].astype(bool) for system in systems])
+    uncounted, total = int((~valid).sum()), len(valid)
+    if uncounted:
+        lines.append(f"{uncounted} of {total} cells are not counted; the report says why.")
+    titles = tables.workload_titles(systems)
+    lines.append(f"{engine_label(systems)}; {titles}.")
+    if report is not None:
+        lines.append(f"report: {report}")
+    return "\n".join(lines)
+
+
+def _ladder_lines(systems: Sequence[System]) -> list[str]:
+    words = tables.summary_words(tables.summary_table(systems)).drop(columns=["valid cells"])
+    words = words.rename(
+        columns={"first post-knee C": "first\npost-knee C", "PoA-hat at deepest C": "PoA-hat at\ndeepest C"}
+    )
+    table = Table(box=box.SIMPLE_HEAD, title="PoA-hat [95 % interval]", title_justify="left", pad_edge=False)
+    for place, name in enumerate(words):
+        table.add_column(str(name), justify="left" if place == 0 else "right", no_wrap=True)
+    for row in words.astype(str).to_numpy():
+        table.add_row(*row)
+    stream = io.StringIO()
+    Console(file=stream, width=200, force_terminal=False, color_system=None).print(table)
+    return [line.rstrip() for line in stream.getvalue().splitlines()]

@@ -1,0 +1,189 @@
+"""Tables of staged cells (E2, E3): every policy in every stage, ratios between policies, and detectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pandas as pd
+
+from anarchy.tables.systems import System
+from anarchy.tables.words import (
+    MISSING,
+    counted,
+    interval,
+    intervals,
+    is_missing,
+    milliseconds,
+    number,
+    whole,
+)
+
+NUMBERS: Final = ("poa_hat", "poa_cal", "ttft_p50", "ttft_p99", "itl_mean", "throughput_rps", "load_range")
+"""Quantities of a condition that have an interval and a column of their own."""
+
+TITLES: Final = {
+    "poa_hat": "PoA-hat",
+    "poa_cal": "PoA-cal",
+    "ttft_p50": "TTFT P50",
+    "ttft_p99": "TTFT P99",
+    "itl_mean": "ITL",
+    "throughput_rps": "throughput",
+    "load_range": "load range",
+}
+"""What each is called; the load range is the largest less the smallest decode worker, in requests."""
+
+HEADINGS: Final = {
+    "poa_hat": ("PoA-hat", 1.0),
+    "poa_cal": ("PoA-cal", 1.0),
+    "ttft_p50": ("TTFT P50, ms", 1e3),
+    "ttft_p99": ("TTFT P99, ms", 1e3),
+    "itl_mean": ("ITL, ms", 1e3),
+    "throughput_rps": ("requests/s", 1.0),
+    "load_range": ("load range", 1.0),
+}
+"""Heading of each in a table, and the factor into the unit that it names."""
+
+POLICY: Final = ("routing_set", "policy", "way", "tau", "omega")
+
+
+def stage_table(system: System) -> pd.DataFrame:
+    """One row a workload, policy and stage of one system: estimates, latencies in ms, shares of regimes."""
+    rows = system.rows
+    table = rows[["workload", *POLICY, "stage", "direction", "concurrency", "knee_times"]].copy()
+    for name in NUMBERS:
+        milliseconds(table, rows, name)
+    plain = [
+        *("dynamics", "routing", "freezing", "curvature", "curvature_lo", "curvature_hi"),
+        *("share_below", "share_transition", "share_saturated", "cached_share"),
+        *("overlap_chosen", "overlap_best", "poa_hat_cv", "poa_hat_cv_lo", "poa_hat_cv_hi"),
+        *("n_windows", "n_requests", "n_launches", "interval_kind", "regime", "valid", "reasons"),
+        *("engine", "dilation"),
+    ]
+    table[plain] = rows[plain]
+    return table
+
+
+def stage_words(table: pd.DataFrame) -> pd.DataFrame:
+    """`stage_table` for people: numbers with their intervals as text, units in the headings."""
+    words = head(table)
+    words["stage"] = list(table["stage"])
+    words["C"] = list(map(whole, table["concurrency"]))
+    words |= estimates(table)
+    if table["share_below"].notna().any():
+        regimes = ("share_below", "share_transition", "share_saturated")
+        words["below / transition / saturated, %"] = [
+            MISSING if is_missing(shares[0]) else " / ".join(f"{100 * share:.0f}" for share in shares)
+            for shares in table[list(regimes)].to_numpy(dtype=float).tolist()
+        ]
+    words["windows"] = list(map(whole, table["n_windows"]))
+    words["counted"] = counted(table)
+    return pd.DataFrame(words)
+
+
+def head(table: pd.DataFrame) -> dict[str, Any]:
+    """The columns that say which policy a row is of, for people; those that never differ are left out."""
+    words: dict[str, Any] = {}
+    for name, heading in (("workload", "workload"), ("routing_set", "routing set")):
+        if table[name].nunique() > 1:
+            words[heading] = list(table[name])
+    words["policy"] = list(table["policy"])
+    words["way"] = list(table["way"])
+    return words
+
+
+def estimates(table: pd.DataFrame) -> dict[str, list[str]]:
+    """A column of text for every quantity of `HEADINGS`, each number with its interval."""
+    return {
+        heading: intervals(table, f"{name}_ms" if factor != 1.0 else name)
+        for name, (heading, factor) in HEADINGS.items()
+    }
+
+
+def ratio_table(system: System) -> pd.DataFrame:
+    """One row a workload, pair of policies, stage and quantity: against / policy with its interval."""
+    return system.frames["ratios"].reset_index(drop=True)
+
+
+def ratio_words(table: pd.DataFrame) -> pd.DataFrame:
+    """`ratio_table` for people: one row a pair of policies and stage, a column a quantity.
+
+    Above 1 the policy under test has less of the quantity than what it is held against.
+    """
+    keys = [
+        "workload",
+        "routing_set",
+        "policy",
+        "against_set",
+        "against",
+        "stage_index",
+        "stage",
+        "concurrency",
+    ]
+    rows: list[dict[str, Any]] = []
+    for key, group in table.groupby(keys, sort=False):
+        found = dict(zip(keys, key, strict=True))
+        by_name = {str(row["quantity"]): row for row in group.to_dict("records")}
+        row = {"workload": found["workload"]} if table["workload"].nunique() > 1 else {}
+        row |= {
+            "against / policy": f"{found['against']} ({found['against_set']}) / "
+            f"{found['policy']} ({found['routing_set']})",
+            "stage": found["stage"],
+            "C": whole(found["concurrency"]),
+        }
+        for name, title in TITLES.items():
+            there = by_name.get(name)
+            row[title] = MISSING if there is None else ratio_interval(there)
+        row["paired"] = "yes" if group["paired"].astype(bool).all() else "no"
+        row["counted"] = counted(group)[0] if group["valid"].astype(bool).any() else counted(group)[-1]
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def ratio_interval(row: Mapping[Any, Any]) -> str:
+    """The ratio of a row of ratios.parquet with its interval."""
+    return interval(row["ratio"], row["ratio_lo"], row["ratio_hi"])
+
+
+def detection_table(system: System) -> pd.DataFrame:
+    """One row a staged cell and controller log: when the load crossed the knee and when the detector fired.
+
+    Times are model seconds, thresholds and baseline ms.
+    """
+    rows = system.frames["detection"]
+    table = rows[["workload", *POLICY, "launch", "source", "acts", "knee"]].copy()
+    for name in ("baseline", "theta1", "theta2"):
+        table[f"{name}_ms"] = rows[f"{name}_s"] * 1e3
+    later = list(rows.columns[rows.columns.get_loc("crossed_stage") :])
+    table[["period_s", *later]] = rows[["period_s", *later]]
+    return table.reset_index(drop=True)
+
+
+def detection_words(table: pd.DataFrame) -> pd.DataFrame:
+    """`detection_table` for people."""
+    words = head(table)
+    words["launch"] = list(map(whole, table["launch"]))
+    words["source"] = [
+        f"{source}, sets the policy" if acts else str(source)
+        for source, acts in zip(table["source"], table["acts"], strict=True)
+    ]
+    words["theta1, theta2, ms"] = [
+        f"{number(low)}, {number(high)}"
+        for low, high in zip(table["theta1_ms"], table["theta2_ms"], strict=True)
+    ]
+    words["knee crossed at, s"] = list(map(number, table["crossed_s"]))
+    words["fired after, s"] = [
+        number(delay) if fired else "never"
+        for delay, fired in zip(table["delay_s"], table["fired"], strict=True)
+    ]
+    words["of it until TTFT showed it"] = list(map(number, table["system_delay_s"]))
+    words["and the detector took"] = list(map(number, table["detector_delay_s"]))
+    words["to"] = [str(regime) or MISSING for regime in table["fired_to"]]
+    words["false alarms"] = list(map(whole, table["false_alarms"]))
+    words["back below after, s"] = list(map(number, table["release_delay_s"]))
+    words["polls (missing)"] = [
+        f"{whole(polls)} ({whole(missing)})"
+        for polls, missing in zip(table["polls"], table["polls_missing"], strict=True)
+    ]
+    words["counted"] = counted(table)
+    return pd.DataFrame(words)
