@@ -291,7 +291,7 @@ def test_the_probe_tells_address_and_gpus(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_plan_tells_what_its_jobs_hold():
-    plans = open_run({}).deployments
+    plans = open_run({"experiments": "equilibrium"}).deployments
     told = plan_table.render(plans, site=SITE)
     assert "3 jobs of up to 3 nodes with 8 GPUs" in told
     held = sum((3, 3, 2)[i] * 8 * plan.wall_s / 3600 for i, plan in enumerate(sorted(plans, key=order_of)))

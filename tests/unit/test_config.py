@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from anarchy.config import (
+    ALL,
     BLOCKS,
     Cluster,
     Experiment,
@@ -78,7 +79,7 @@ def test_the_shipped_study_loads_and_is_that_of_the_paper():
 
 
 def test_the_shipped_run_loads():
-    assert load_block(CONFIG / "run.yaml", Run) == Run()
+    assert load_block(CONFIG / "run.yaml", Run) == Run(experiments=(ALL,))
 
 
 # --- unknown keys ---

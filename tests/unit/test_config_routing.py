@@ -313,7 +313,11 @@ def tier(document: dict[str, Any], name: str = "quick") -> dict[str, Any]:
         (
             E3,
             lambda d: tier(d)["stages"][0].update(seconds=1.0),
-            ("'tiers.quick.stages.0'", "lasts 1.5 s", "5 polls every 0.5 s = 2.5 s"),
+            (
+                "'tiers.quick.stages.0.seconds'",
+                "1 s, but the baseline of adaptive takes 4 polls",
+                "every 0.5 s, and one to spare: 2.5 s",
+            ),
         ),
         (
             E3,
@@ -367,7 +371,7 @@ def test_thresholds_in_seconds_need_no_baseline(config: Path):
     for name in ("adaptive", "pinned-adaptive"):
         edit(config, f"policies/{name}.yaml", lambda document: document.update(controller=seconds))
     edit(config, E3, lambda document: tier(document)["stages"][0].update(seconds=1.0))
-    edit(config, E3, lambda document: tier(document, "full")["stages"][0].update(seconds=30.0))
+    edit(config, E3, lambda document: tier(document, "full")["stages"][0].update(seconds=35.0))
     assert load_study(config)
 
 

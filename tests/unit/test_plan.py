@@ -175,9 +175,9 @@ def test_a_staged_cell_has_its_stages_and_the_largest_c():
     assert deployment.key == ("saturation", NEMOTRON, "1p2d", "static", 1)
     (cell,) = deployment.cells
     assert cell.name == "unique-staged"
-    assert [stage.concurrency for stage in cell.stages] == [35, 61, 87, 130, 218, 61, 17]
+    assert [stage.concurrency for stage in cell.stages] == [35, 61, 130, 218, 61, 17]
     assert cell.concurrency == 218
-    assert cell.stages[0] == Stage("up-0.4", 35, 1.0, 5.0)
+    assert cell.stages[0] == Stage("up-0.4", 35, 1.0, 7.0)
     assert cell.timing.measure_s == sum(stage.seconds for stage in cell.stages)
     assert (cell.load, cell.repeat, cell.policy.name) == ("", 1, "static")
 
@@ -209,15 +209,15 @@ def test_the_reference_is_repeated_and_alone_at_its_own_load():
     builtin, pinned = planned(experiments="pareto")
     assert set(cells_of(builtin)) == {
         "unique-c0017_kv-t0-w1",
-        *(f"unique-c{C}_kv-t{t}-w{w}" for C in ("0035", "0113") for t in ("0", "0.7") for w in ("0", "1")),
-        *(f"unique-c{C}_kv-t0-w1_r{repeat}" for C in ("0035", "0113") for repeat in (2, 3)),
+        *(f"unique-c{C}_kv-t{t}-w{w}" for C in ("0035", "0218") for t in ("0", "0.7") for w in ("0", "1")),
+        *(f"unique-c{C}_kv-t0-w1_r{repeat}" for C in ("0035", "0218") for repeat in (2, 3)),
     }
     assert {(cell.load, cell.concurrency) for cell in builtin.cells} == {
         ("low", 17),
         ("below", 35),
-        ("at", 113),
+        ("at", 218),
     }
-    assert cells_of(builtin)["unique-c0113_kv-t0-w1_r3"].repeat == 3
+    assert cells_of(builtin)["unique-c0218_kv-t0-w1_r3"].repeat == 3
     assert cells_of(pinned)["unique-c0035_pinned-t0.7-w0"].policy.way == "pinned"
     assert len({cell.seed for cell in (*builtin.cells, *pinned.cells)}) == 26
 
@@ -241,7 +241,7 @@ STAGES = ("experiments", "adaptive", "tiers", "quick")
     ("path", "value", "changed"),
     [
         ((*STAGES, "poll_s"), 0.25, {"adaptive"}),
-        ((*STAGES, "baseline_polls"), 4, {"adaptive"}),
+        ((*STAGES, "baseline_polls"), 5, {"adaptive"}),
         ((*STAGES, "watch"), ("client",), {"adaptive", "static"}),
         (("policies", "adaptive", "controller", "confirm"), 4, {"adaptive"}),
         (("policies", "static", "title"), "default", set()),
@@ -271,7 +271,7 @@ def test_longer_stages_and_another_knee_change_the_hash():
 
 def test_repeats_are_measurements_of_their_own():
     first, second = (
-        cells_of(planned(experiments="pareto")[0])[f"unique-c0113_kv-t0-w1{end}"] for end in ("", "_r2")
+        cells_of(planned(experiments="pareto")[0])[f"unique-c0218_kv-t0-w1{end}"] for end in ("", "_r2")
     )
     assert first.plan_hash != second.plan_hash
     assert first.seed != second.seed
@@ -478,7 +478,7 @@ def test_more_frontends_and_pinned_routing_take_longer_to_start():
     assert pinned.start_s == predict.START_S + predict.PINNED_S
 
 
-def test_e2_to_e4_take_fifteen_minutes_at_tier_quick():
-    """By the timing tables; E1 takes 14 more, and `make reproduce` half an hour."""
+def test_e2_to_e4_take_some_seventeen_minutes_at_tier_quick():
+    """By the timing tables; E1 takes 14 more."""
     deployments = open_run({"experiments": "saturation,adaptive,pareto"}).deployments
-    assert sum(deployment.wall_s for deployment in deployments) <= 15 * 60
+    assert sum(deployment.wall_s for deployment in deployments) <= 17.5 * 60
