@@ -9,6 +9,7 @@ from typing import Self
 
 from anarchy.config import Controller, Policy
 from anarchy.control.detector import Detector, Regime
+from anarchy.control.log import LOG_FILE
 from anarchy.control.loop import LoopSettings
 from anarchy.control.observation import Source
 from anarchy.control.running import RunningControllers, Watch
@@ -24,9 +25,6 @@ from anarchy.routing.routers import DYNAMO_KINDS, ROLES, AdaptiveRouter, PinnedR
 from anarchy.routing.selector import Selector, SelectorPool
 from anarchy.serving.stack import Deployment
 from anarchy.trace.schema import RequestRecord
-
-CONTROLLER_LOG = "controller.jsonl"
-"""Log of the controller that sets the router; one that only watches adds its source to the name."""
 
 
 class CellRouting:
@@ -114,12 +112,12 @@ class CellRouting:
         return router
 
     def _watches(self) -> list[Watch]:
-        """The controller of an adaptive policy, and those that only watch."""
+        """The controller of an adaptive policy, and those that only watch, with their source in the log's name."""
         watches = []
         policy = self._cell.policy
         if policy.kind == "adaptive":
             assert policy.controller is not None
-            watches.append(self._watch(policy.controller, CONTROLLER_LOG, self._set_regime))
+            watches.append(self._watch(policy.controller, LOG_FILE, self._set_regime))
         watching = self._plan.settings.watch
         return watches + [self._watch(Controller(source=s), f"controller-{s}.jsonl") for s in watching]
 
