@@ -112,7 +112,7 @@ class CellRouting:
         return router
 
     def _watches(self) -> list[Watch]:
-        """The controller of an adaptive policy, and those that only watch, with their source in the log's name."""
+        """The controller of an adaptive policy, and those that only watch: each with a log of its own."""
         watches = []
         policy = self._cell.policy
         if policy.kind == "adaptive":
