@@ -29,7 +29,7 @@ pytestmark = pytest.mark.live
 
 
 def command(results: Path, model: str = MODEL) -> list[str]:
-    choices = ["tier=smoke", f"models={model}", f"results={results}"]
+    choices = ["tier=smoke", "experiments=equilibrium", f"models={model}", f"results={results}"]
     return [sys.executable, "-m", "snakemake", "--config", *choices]
 
 

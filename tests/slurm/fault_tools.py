@@ -47,7 +47,8 @@ class Run:
     def start(self) -> Call:
         """Call snakemake in the background, in a process group of its own as a terminal would."""
         log = self.logs / f"call-{len(self.calls) + 1}.log"
-        choices = [f"site={SITE}", "tier=smoke", f"models={MODEL}", f"results={self.results}"]
+        choices = [f"site={SITE}", "tier=smoke", "experiments=equilibrium", f"models={MODEL}"]
+        choices += [f"results={self.results}"]
         argv = [
             sys.executable,
             "-m",

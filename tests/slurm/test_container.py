@@ -78,7 +78,8 @@ class Bench:
 
     def start(self) -> subprocess.Popen[bytes]:
         """Call snakemake in the background."""
-        choices = ["tier=smoke", f"site={self.site}", f"results={self.folder / 'results'}", f"models={MODEL}"]
+        choices = ["tier=smoke", "experiments=equilibrium", f"models={MODEL}", f"site={self.site}"]
+        choices.append(f"results={self.folder / 'results'}")
         argv = [
             *(sys.executable, "-m", "snakemake", str(self.deployment / "deployment.json")),
             *("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "5", "--config", *choices),

@@ -40,7 +40,7 @@ def snakemake(results: Path, *words: str) -> list[str]:
     return [
         *(sys.executable, "-m", "snakemake", "measure", "--profile", "slurm"),
         *("--slurm-init-seconds-before-status-checks", "5", "--config"),
-        *("tier=smoke", f"site={SITE}", f"results={results}", *words),
+        *("tier=smoke", "experiments=equilibrium", f"site={SITE}", f"results={results}", *words),
     ]
 
 

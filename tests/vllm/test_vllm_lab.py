@@ -56,7 +56,7 @@ def test_a_ladder_over_two_nodes(lab: Lab, env: dict[str, str], site: Path, tmp_
     words = [
         *(sys.executable, "-m", "snakemake", str(folder / "deployment.json"), "--profile", "slurm"),
         *("--slurm-init-seconds-before-status-checks", "5", "--config", "tier=smoke", "engine=vllm"),
-        *(f"models={MODEL}", f"site={site}", f"results={results}"),
+        *("experiments=equilibrium", f"models={MODEL}", f"site={site}", f"results={results}"),
     ]
     log = tmp_path / "snakemake.log"
     with log.open("w") as said:
