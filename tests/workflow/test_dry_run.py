@@ -52,7 +52,7 @@ def test_one_model_plans_nothing_of_the_other(snakemake: Run) -> None:
     [
         ("modles=llama-3.1-70b", "unknown key 'modles'", "did you mean 'models'?"),
         ("models=llama-3", "there is no model 'llama-3'", "llama-3.1-70b"),
-        ("tier=fast", "has no tier 'fast'", "quick"),
+        ("tier=fast", "no experiment has a tier 'fast'", "quick"),
         ("engine=cuda", "'engine'", "engine"),
         ("experiments=equilibrum", "there is no experiment 'equilibrum'", "equilibrium"),
         ("seed=-1", "'seed'", "seed"),
