@@ -260,19 +260,17 @@ def test_baselines_need_no_selector_and_give_all_back(build, tmp_path, kind):
     assert row["costs"] is None
 
 
-def test_a_baseline_tells_the_selector_what_it_leaves_in_the_caches(build):
+def test_a_baseline_asks_and_tells_the_selector_nothing(build):
     selector = ObedientSelector()
     router = build(policy("round_robin"), selector)
 
     async def body():
-        for name in ("a", "b"):
-            await router.route(name, PROMPT, 0.0)
-        router.first_token("b")
-        router.ended("a", SimpleNamespace(status="timeout"))
-        router.ended("b", DONE)
+        await router.route("a", PROMPT, 0.0)
+        router.first_token("a")
+        router.ended("a", DONE)
 
     run(router, body)
-    assert selector.calls[1:-1] == [("stored", "decode", 1, 32)]
+    assert selector.calls == []
 
 
 def test_a_batch_waits_its_time_and_no_longer(build):

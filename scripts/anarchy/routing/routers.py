@@ -42,9 +42,8 @@ class Selection:
 
 @dataclass(slots=True)
 class _Routed:
-    """A request on its way; `prompt` is kept until its first token."""
+    """A request on its way."""
 
-    prompt: tuple[int, ...]
     prefill: int
     decode: int
     prefilling: bool = True
@@ -85,7 +84,7 @@ class PinnedRouter:
     """Chooses the workers of every request by a pinned policy, and tells the request to go to just them.
 
     `prefill` and `decode` are the workers' instance ids in the order of their index. `selection` is needed by
-    the kinds `kv` and `adaptive`; a baseline tells it what its requests leave in the decode workers' caches.
+    the kinds `kv` and `adaptive`; a baseline asks nobody.
     `frontend` is the index of the frontend that all requests go through. `seed` breaks the baselines' ties;
     Dynamo's own draws have no seed. Raises UserError when the selector or the log fails.
     """
@@ -104,7 +103,8 @@ class PinnedRouter:
     ) -> None:
         self._policy = policy
         self._pools = {"prefill": WorkerPool(prefill), "decode": WorkerPool(decode)}
-        self._selection = selection
+        # A baseline asks nobody, and the prompts of its cell never come again: no cache need know of them.
+        self._selection = selection if policy.kind in DYNAMO_KINDS else None
         if selection is None and policy.kind in DYNAMO_KINDS:
             raise ValueError(f"policy {policy.name} of kind {policy.kind} needs a selector")
         self._asked = ROLES if len(prefill) > 1 else ("decode",)
@@ -145,7 +145,7 @@ class PinnedRouter:
         in_flight = tuple(self._pools["decode"].in_flight)
         for role in ROLES:
             self._pools[role].take(workers[role])
-        routed = self._routed[request_id] = _Routed(request.prompt, workers["prefill"], workers["decode"])
+        routed = self._routed[request_id] = _Routed(workers["prefill"], workers["decode"])
         self._record(request_id, t, labels, routed, in_flight, choices, time.perf_counter() - started)
         return Route(
             labels,
@@ -155,19 +155,16 @@ class PinnedRouter:
         )
 
     def first_token(self, request_id: str) -> None:
-        """Prefill is over: its worker is free of the request, and the decode worker holds the prompt."""
+        """Prefill is over: its worker is free of the request."""
         routed = self._routed[request_id]
         routed.prefilling = False
         self._pools["prefill"].release(routed.prefill)
         if self._selection is None:
             return
-        selector, by_dynamo = self._selection.selector, self._policy.kind in DYNAMO_KINDS
+        selector = self._selection.selector
         for role in self._asked:
-            if by_dynamo:
-                selector.prefilled(role, request_id)
-            else:
-                selector.stored(role, routed.prefill if role == "prefill" else routed.decode, routed.prompt)
-        if by_dynamo and "prefill" in self._asked:
+            selector.prefilled(role, request_id)
+        if "prefill" in self._asked:
             selector.freed("prefill", request_id)
 
     def ended(self, request_id: str, record: RequestRecord) -> None:  # noqa: ARG002
@@ -176,7 +173,7 @@ class PinnedRouter:
         if routed.prefilling:
             self._pools["prefill"].release(routed.prefill)
         self._pools["decode"].release(routed.decode)
-        if self._selection is not None and self._policy.kind in DYNAMO_KINDS:
+        if self._selection is not None:
             for role in self._asked if routed.prefilling else ("decode",):
                 self._selection.selector.freed(role, request_id)
 
