@@ -143,6 +143,9 @@ def test_pairs_that_were_not_measured_are_left_out_and_told():
     row = of(found, "at")
     assert (row["n_levels"], row["left_out"]) == (15, 1)
     assert row["reasons"] == "1 policies lack a valid cell"
+    # Three levels of tau average over four policies, one over the three that are left.
+    of_tau, of_pair = (np.log1p(of(found, "at", factor)["cv_noise"] ** 2) for factor in ("tau", "pair"))
+    assert of_tau / of_pair == pytest.approx((3 / 4 + 1 / 3) / 4)
 
 
 def test_nothing_measured_at_all_gives_rows_and_no_crash():

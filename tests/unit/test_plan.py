@@ -227,7 +227,7 @@ def test_all_is_every_experiment_that_has_the_tier():
         return list(dict.fromkeys(d.experiment.name for d in planned(experiments="all", tier=tier)))
 
     assert named("quick") == named("full") == ["equilibrium", "saturation", "adaptive", "pareto"]
-    assert named("repeats") == ["equilibrium"]
+    assert named("repeats") == ["equilibrium", "adaptive", "pareto"]
     both = planned(experiments="equilibrium,pareto")
     assert both == (*planned(experiments="equilibrium"), *planned(experiments="pareto"))
     with pytest.raises(UserError, match="no experiment has a tier 'huge'"):
@@ -354,10 +354,10 @@ def test_what_only_people_or_the_analysis_read_costs_no_measurement(path: tuple[
 
 
 def test_another_grid_leaves_the_cells_of_the_old_one_alone():
-    study = altered((*EXPERIMENT, "tiers", "quick", "concurrency"), (2, 8, 48, 512))
+    study = altered((*EXPERIMENT, "tiers", "quick", "concurrency"), (8, 32, 48, 512))
     before, after = hashes(planned()), hashes(planned(study))
     shared = before.keys() & after.keys()
-    assert {key[-1] for key in shared} == {"unique-c0002", "unique-c0008"}
+    assert {key[-1] for key in shared} == {"unique-c0008", "unique-c0032"}
     assert all(before[key] == after[key] for key in shared)
 
 

@@ -132,7 +132,7 @@ def levels_of(pairs: Sequence[Measured], factor: str, quantity: str) -> Levels:
     first = [pair for pair in pairs if pair.head.repeat == 1]
     logs = {pair.head.policy.name: _logs(pair, quantity) for pair in first}
     whole = [pair.head for pair in first if np.isfinite(logs[pair.head.policy.name]).all()]
-    rows, averaged = [], 1
+    rows, share = [], []
     for level in _factor_levels(whole, factor):
         members = [
             logs[cell.policy.name]
@@ -140,13 +140,13 @@ def levels_of(pairs: Sequence[Measured], factor: str, quantity: str) -> Levels:
             if (cell.policy.name if factor == "pair" else getattr(cell.policy, factor)) == level
         ]
         rows.append(np.mean(members, axis=0))
-        averaged = max(averaged, len(members))
+        share.append(1.0 / len(members))
     launches = len(first[0].estimate.launches)
     table = np.array(rows).reshape(len(rows), launches)
     repeats = [_logs(pair, quantity) for pair in pairs if pair.head.reference]
     noise, told = level_noise(table), "pair-by-launch"
     if noise is None:
-        noise, told = _repeat_noise(repeats, averaged), "repeats"
+        noise, told = _repeat_noise(repeats, share), "repeats"
     return Levels(table, noise, told if noise else "", len(repeats), len(first) - len(whole))
 
 
@@ -157,14 +157,17 @@ def _logs(pair: Measured, quantity: str) -> FloatArray:
     return np.asarray(np.log(values, out=np.full(values.size, nan), where=positive), dtype=np.float64)
 
 
-def _repeat_noise(repeats: Sequence[FloatArray], averaged: int) -> Variance | None:
-    """Variance of a level from the spread of repeats on the same launch, launches pooled."""
+def _repeat_noise(repeats: Sequence[FloatArray], share: Sequence[float]) -> Variance | None:
+    """Variance of a level from the spread of repeats on the same launch, launches pooled.
+
+    `share`: of each level, 1 / the policies that it averages over, by which its noise is smaller.
+    """
     squares, df = 0.0, 0
     for values in np.array(repeats).T if repeats else ():
         one = variance_of(values[np.isfinite(values)])
         if one is not None:
             squares, df = squares + one.value * one.df, df + one.df
-    return Variance(squares / df / averaged, df) if df else None
+    return Variance(squares / df * float(np.mean(share)), df) if df and share else None
 
 
 def _spread(levels: Levels) -> Row:
