@@ -1,0 +1,53 @@
+"""E2, E3 and E4 over the nodes of the lab at tier smoke, in both routing ways."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from fault_tools import POLL, PROJECT, SITE
+
+from anarchy.study import open_run
+from anarchy.trace.reader import read_manifest
+from lab import Lab
+
+EXPERIMENTS = "saturation,adaptive,pareto"
+WHOLE_S = 540.0
+
+pytestmark = [pytest.mark.slurm, pytest.mark.nightly]
+
+
+def test_policies_over_three_nodes(tmp_path: Path, lab: Lab, env: dict[str, str]) -> None:
+    choices = ["tier=smoke", f"experiments={EXPERIMENTS}", f"site={SITE}", f"results={tmp_path / 'results'}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "measure", "--profile", "slurm", *POLL, "--config", *choices],
+        cwd=PROJECT, env=env, capture_output=True, text=True, timeout=WHOLE_S,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    planned = open_run(
+        {"tier": "smoke", "experiments": EXPERIMENTS.split(","), "launcher": "slurm", "site": str(SITE)}
+    ).deployments
+    assert {deployment.routing for deployment in planned} == {"static", "builtin", "pinned"}
+    for deployment in planned:
+        folder = (tmp_path / "results" / "smoke" / "raw").joinpath(*map(str, deployment.key))
+        valid = 0
+        for cell in deployment.cells:
+            manifest = read_manifest(folder / "cells" / cell.name)
+            assert manifest.plan_hash == cell.plan_hash, cell.name
+            assert [worker.node for worker in manifest.workers] == ["node01", "node02", "node03"]
+            assert manifest.way == cell.policy.way
+            assert manifest.gates is not None
+            valid += manifest.gates.valid
+            if cell.policy.kind in ("kv", "adaptive"):
+                assert manifest.routing_test["ok"] is True, cell.name
+            # The policy chooses on the first node; the request was served there, on whichever node that is.
+            statuses = set(
+                pq.read_table(folder / "cells" / cell.name / "trace.parquet")["status"].to_pylist()
+            )
+            assert "misrouted" not in trace["status"].to_pylist(), cell.name
+        told = f"{deployment.title}: {valid} of {len(deployment.cells)} valid"
+        assert 2 * valid >= len(deployment.cells), told
+    assert lab.query("squeue", "-h").strip() == ""
