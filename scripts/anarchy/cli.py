@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _deployment_errors() -> tuple[type[Exception], ...]:
     """What a deployment raises when it fails; imported late, so that `anarchy -h` is quick."""
-    from anarchy.serving.stack import DEPLOYMENT_ERRORS
+    from anarchy.serving.faults import DEPLOYMENT_ERRORS
 
     return DEPLOYMENT_ERRORS
 
@@ -201,7 +201,7 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from anarchy.serving.stack import serve
+    from anarchy.serving.foreground import serve
     from anarchy.sweep import specify
 
     _end_with_parent()

@@ -31,7 +31,8 @@ from anarchy.routing.decisions import DecisionLog, read_decisions
 from anarchy.routing.proof import prove_pinned
 from anarchy.routing.routers import ROLES, PinnedRouter, Selection
 from anarchy.routing.selector import Selector, SelectorPool, service_command
-from anarchy.serving.stack import Deployment, DeploymentFaultError
+from anarchy.serving.faults import DeploymentFaultError
+from anarchy.serving.stack import Deployment
 from anarchy.trace.schema import RequestRecord
 
 DILATION = 2.0

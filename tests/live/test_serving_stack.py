@@ -20,11 +20,13 @@ import psutil
 import pytest
 
 from anarchy.errors import UserError
+from anarchy.serving.faults import DeploymentFaultError
+from anarchy.serving.foreground import serve
 from anarchy.serving.frontend_api import Address, Connection
 from anarchy.serving.profiles import load_profile, write_npz
 from anarchy.serving.selftest import routing_self_test
 from anarchy.serving.spec import DeploymentSpec, RoutingPolicy
-from anarchy.serving.stack import Deployment, DeploymentFaultError, serve
+from anarchy.serving.stack import Deployment
 
 pytestmark = pytest.mark.live
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from anarchy import cli, report, sweep
-from anarchy.serving import stack
+from anarchy.serving import foreground
+from anarchy.serving.faults import DeploymentFaultError, Fault
 from anarchy.serving.frontend_api import RefusedError
 from anarchy.serving.health import UnhealthyError
 from anarchy.serving.spec import DeploymentSpec
-from anarchy.serving.stack import DeploymentFaultError, Fault
 from anarchy.serving.supervisor import ProcessDiedError, ProcessExit
 
 DEPLOYMENT = ("equilibrium", "llama-3.1-70b", "1p2d", "static", "1")
@@ -28,7 +28,7 @@ def _keep_signals(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_serve_keeps_out_of_the_logs_of_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     specs: list[DeploymentSpec] = []
-    monkeypatch.setattr(stack, "serve", lambda spec, tell: specs.append(spec))
+    monkeypatch.setattr(foreground, "serve", lambda spec, tell: specs.append(spec))
     assert cli.main(["serve", *DEPLOYMENT, "--port", "20123", "--results", str(tmp_path)]) == 0
     (spec,) = specs
     assert spec.http_ports == (20123,)
@@ -60,7 +60,7 @@ def test_a_failed_deployment_is_told_without_a_traceback(
         error.add_note("logs in a/b")
         raise error
 
-    monkeypatch.setattr(stack, "serve", fail)
+    monkeypatch.setattr(foreground, "serve", fail)
     monkeypatch.setattr(sweep, "sweep", fail)
     assert cli.main([command, *DEPLOYMENT, "--results", str(tmp_path)]) == 1
     told = capsys.readouterr().err

@@ -19,9 +19,9 @@ from anarchy.layout import cell_directory
 from anarchy.plan import Cell, DeploymentPlan
 from anarchy.routing.frontends import frontends
 from anarchy.routing.proof import PairCheck, PinnedProof
+from anarchy.serving.faults import DeploymentFaultError, Fault
 from anarchy.serving.health import UnhealthyError
 from anarchy.serving.selftest import PolicyCheck, SelfTest
-from anarchy.serving.stack import DeploymentFaultError, Fault
 from anarchy.session import Session, attempts_at
 from anarchy.sittings import SITTINGS_FILE, Sitting, note_sitting, read_sittings, recorded_start_s
 from anarchy.study import open_run

@@ -7,18 +7,18 @@ import os
 import random
 import re
 import shutil
-import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 import psutil
 
 from anarchy.serving.engines import ENGINES
+from anarchy.serving.faults import DEPLOYMENT_ERRORS, DeploymentFaultError, Fault, FaultKind
 from anarchy.serving.frontend_api import Address, RefusedError
 from anarchy.serving.health import (
     PORT_TAKEN_MARK,
@@ -37,36 +37,14 @@ from anarchy.serving.ports import free_ports
 from anarchy.serving.requirements import check_before_start, check_engine
 from anarchy.serving.selftest import SelfTest, contrast_policies, routing_self_test
 from anarchy.serving.spec import DeploymentSpec, RoutingPolicy, Worker
-from anarchy.serving.supervisor import ProcessDiedError, Supervisor
+from anarchy.serving.supervisor import Supervisor
 from anarchy.serving.versions import machine_versions, serving_versions
 
-FaultKind = Literal["process_died", "discovery_lost", "port_taken"]
 Progress = Callable[[str], None]
 Launcher = Callable[[ProcessPlan, Path], tuple[str, ...]]
 """Command that starts a process at its seat, given its plan and the folder to run in."""
 
 SCRATCH_PREFIX = "anarchy-"
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Something that makes every later measurement of this deployment worthless."""
-
-    kind: FaultKind
-    process: str
-    detail: str
-
-
-class DeploymentFaultError(RuntimeError):
-    """The deployment cannot serve any more; `faults` says why."""
-
-    def __init__(self, faults: Sequence[Fault]) -> None:
-        self.faults = tuple(faults)
-        super().__init__("; ".join(f"{fault.kind} {fault.process}: {fault.detail}" for fault in self.faults))
-
-
-DEPLOYMENT_ERRORS = (DeploymentFaultError, UnhealthyError, ProcessDiedError, RefusedError, TimeoutError)
-"""What a deployment raises when it fails; a note of the error (PEP 678) says where its logs lie."""
 
 
 @dataclass(frozen=True)
@@ -426,39 +404,3 @@ class Deployment:
         if self._supervisor is None:
             raise RuntimeError("the deployment was not started")
         return self._supervisor
-
-
-def serve(spec: DeploymentSpec, *, tell: Progress = print, stop_after_s: float | None = None) -> None:
-    """Start a deployment, tell where its frontends listen, and keep it up until Ctrl-C, SIGTERM or a fault.
-
-    `stop_after_s` ends it by itself. Raises `DeploymentFaultError` when a process dies or discovery is lost.
-    """
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with Deployment(spec, progress=tell) as deployment:
-            for policy in spec.policies:
-                host, port = deployment.endpoints[policy.name]
-                tell(f"{policy.name} (tau {policy.tau:g}, omega {policy.omega:g}): http://{host}:{port}/v1")
-            for worker in deployment.workers:
-                tell(f"{worker.name}: instance {worker.instance_id}, pid {worker.pid}, log {worker.log_path}")
-            if deployment.self_test is not None and not deployment.self_test.ok:
-                tell("WARNING: a routing policy does not take effect (see the self-test)")
-            ends = None if stop_after_s is None else time.monotonic() + stop_after_s
-            while ends is None or time.monotonic() < ends:
-                deployment.raise_if_faulty()
-                time.sleep(0.2)
-    except KeyboardInterrupt:
-        tell("stopped")
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-__all__ = [
-    "DEPLOYMENT_ERRORS",
-    "Deployment",
-    "DeploymentFaultError",
-    "Fault",
-    "StartTimes",
-    "here",
-    "serve",
-]
