@@ -26,13 +26,15 @@ from ladder_samples import write_trace
 from anarchy.config import StagePlan
 from anarchy.errors import UserError
 from anarchy.estimate import columns
-from anarchy.estimate.conditions import Condition, Part, cost_model, estimate_condition
+from anarchy.estimate.conditions import Condition, CostModel, Part, cost_model, estimate_condition
 from anarchy.estimate.curvature import branches, curvature, largest
 from anarchy.estimate.game import cell_game
-from anarchy.estimate.grouping import Found
+from anarchy.estimate.grouping import Found, model_notes
+from anarchy.estimate.ladder import Curves
 from anarchy.estimate.series import trace_series
 from anarchy.estimate.stages import estimate_stages, stage_conditions, stage_trace
 from anarchy.estimate.traces import read_any
+from anarchy.games.latency import AffineLatency, FitQuality, FullLatency
 from anarchy.stats.intervals import Resampled
 from anarchy.trace.importers import Facts
 from anarchy.trace.schema import GateResult
@@ -198,6 +200,18 @@ def test_without_a_cost_model_latencies_stand_and_the_reason_is_told():
     assert rows["valid"].all()
     assert rows["reasons"].str.startswith("no cost model: no valid cell").all()
     assert any("no cost model" in note for note in found.facts["workloads"]["unique"]["notes"])
+
+
+def test_curves_that_explain_nothing_inside_cells_are_told():
+    def fitted(*within: float) -> list[str]:
+        affine = AffineLatency(0.1, 0.01)
+        qualities = [FitQuality(r2=0.97, r2_within=one, rmse=0.1, n_rows=9, n_cells=3) for one in within]
+        curves = {launch: Curves(affine, FullLatency(0.1, quality=q)) for launch, q in enumerate(qualities)}
+        return model_notes("pinned", CostModel(curves, {}, ()))
+
+    assert fitted(0.6) == fitted(float("nan")) == fitted() == []
+    (told,) = fitted(0.6, -0.01)
+    assert "(R² -0.01, the least of the launches), so PoA-cal" in told
 
 
 def test_a_stage_in_which_nothing_was_measured_is_told():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from math import nan
+from typing import Any, Final, TypeVar
 
 import pandas as pd
 
@@ -17,6 +18,9 @@ from anarchy.estimate.ladder import describe_curves
 Row = dict[str, Any]
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
+
+LITTLE: Final = 0.1
+"""R2 inside cells below which a latency curve says next to nothing of what routing can act on; ours."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +74,17 @@ def describe_model(model: CostModel) -> Row:
 
 
 def model_notes(routing: str, model: CostModel) -> list[str]:
-    """Which launches have no curves, and why."""
-    return [f"{routing}, launch {launch}: no cost model: {why}" for launch, why in model.without.items()]
+    """Which launches have no curves, and why; and whether curves explain anything where routing acts."""
+    notes = [f"{routing}, launch {launch}: no cost model: {why}" for launch, why in model.without.items()]
+    within = [curves.full.quality.r2_within for curves in model.curves.values() if curves.full.quality]
+    least = min(within, default=nan)
+    if least < LITTLE:
+        of_several = ", the least of the launches" if len(within) > 1 else ""
+        notes.append(
+            f"{routing}: the load on the chosen worker explains next to nothing of the latency inside cells "
+            f"(R² {least:.2f}{of_several}), so PoA-cal, routing and freezing rest on how cells differ"
+        )
+    return notes
 
 
 def launch_rows(label: Row, concurrency: int, estimate: Estimate) -> list[Row]:

@@ -10,6 +10,12 @@ import pandas as pd
 
 from anarchy.tables import TITLES, System, interval, is_missing, number, percent, ratio_interval, whole
 
+FITS: Final = {
+    "R² of the affine latency curve": ("affine", "r2"),
+    "of the full one inside cells": ("full", "r2_within"),
+}
+"""What is told of a ladder's curves: the curve, and which share of the variance."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -186,9 +192,16 @@ def _more(system: System, workload: str) -> list[str]:
     notes = list(found.get("notes") or ())
     if system.design.name != "ladder":
         return [*_bends(found), *_rises(found), *notes]
-    shares = [
-        f"launch {launch} {number(fit['affine']['quality']['r2'])}"
-        for launch, fit in (found.get("curves") or {}).items()
-        if not is_missing(((fit.get("affine") or {}).get("quality") or {}).get("r2"))
+    fits = [f"{title}: {', '.join(of)}" for title, fit in FITS.items() if (of := _shares(found, *fit))]
+    return [*(["; ".join(fits)] if fits else []), *notes]
+
+
+def _shares(found: Mapping[str, Any], curve: str, share: str) -> list[str]:
+    """One share of the variance that a curve explains, launch by launch."""
+    fits = (found.get("curves") or {}).items()
+    qualities = {launch: (fit.get(curve) or {}).get("quality") or {} for launch, fit in fits}
+    return [
+        f"launch {launch} {number(quality[share])}"
+        for launch, quality in qualities.items()
+        if not is_missing(quality.get(share))
     ]
-    return [*([f"R² of the affine latency curve: {', '.join(shares)}"] if shares else []), *notes]
