@@ -210,7 +210,7 @@ def test_curves_that_explain_nothing_inside_cells_are_told():
         return model_notes("pinned", CostModel(curves, {}, ()))
 
     assert fitted(0.6) == fitted(float("nan")) == fitted() == []
-    (told,) = fitted(0.6, -0.01)
+    (told,) = fitted(float("nan"), 0.6, -0.01)
     assert "(R² -0.01, the least of the launches), so PoA-cal" in told
 
 

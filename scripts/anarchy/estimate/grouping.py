@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import nan
+from math import isfinite, nan
 from typing import Any, Final, TypeVar
 
 import pandas as pd
@@ -77,7 +77,7 @@ def model_notes(routing: str, model: CostModel) -> list[str]:
     """Which launches have no curves, and why; and whether curves explain anything where routing acts."""
     notes = [f"{routing}, launch {launch}: no cost model: {why}" for launch, why in model.without.items()]
     within = [curves.full.quality.r2_within for curves in model.curves.values() if curves.full.quality]
-    least = min(within, default=nan)
+    least = min(filter(isfinite, within), default=nan)
     if least < LITTLE:
         of_several = ", the least of the launches" if len(within) > 1 else ""
         notes.append(
