@@ -112,10 +112,16 @@ def build_parser() -> argparse.ArgumentParser:
         commands, "fingerprint", diff.run, "compare what two deployments ran on: fingerprint diff A B"
     )
     diff.add_arguments(fingerprints)
-    comparing = _add(commands, "compare", _compare, "compare the estimates of two runs cell by cell")
+    comparing = _add(
+        commands, "compare", _compare, "compare the estimates of two runs: cells, stages, pairs, spreads"
+    )
     comparing.add_argument("first", type=Path, help="folder of one run's tier: results/quick")
     comparing.add_argument("second", type=Path, help="the same of the other run")
-    comparing.add_argument("--metric", default="poa_hat", help="%(default)s, ttft_p99, itl_mean, ...")
+    comparing.add_argument(
+        "--metric", default="poa_hat",
+        help="%(default)s, ttft_p99, load_range, ratio_poa_hat, ...; all: a line for every metric",
+    )  # fmt: skip
+    comparing.add_argument("--experiment", help="this one only, e.g. adaptive (default: all that both have)")
     leaks = _add(commands, "leaks", _leaks, "search a folder for names, addresses and secrets")
     leaks.add_argument("folder", type=Path, help="results, or a part of them")
     leaks.add_argument("names", nargs="*", help="further host names, such as those of the nodes")
@@ -338,10 +344,10 @@ def _verdicts(path: Path) -> Any:
 def _compare(options: argparse.Namespace) -> int:
     from anarchy import compare
 
-    cells = compare.compare(
-        compare.load_cells(options.first), compare.load_cells(options.second), options.metric
-    )
-    print(compare.render(cells, options.metric), end="")
+    runs = compare.load_run(options.first), compare.load_run(options.second)
+    found = compare.compare_runs(*runs, options.metric, options.experiment)
+    render = compare.render_summary if options.metric == compare.ALL else compare.render
+    print(render(found, *runs), end="")
     return 0
 
 
