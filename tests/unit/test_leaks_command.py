@@ -23,3 +23,13 @@ def test_a_node_an_address_and_a_token_are_found(
     assert "line 3: token <secret>" in said
     assert "hunter2" not in said
     assert "3 places" in said
+
+
+def test_letters_of_a_picture_are_no_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = "iVBORw0KGgo" + 200 * "AAAA/vm1+x"
+    page = tmp_path / "report.html"
+    page.write_text(f'<img src="data:image/png;base64,{picture}=="> drawn\n')
+    assert main(["leaks", str(tmp_path), "vm1"]) == 0
+    page.write_text(f'<img src="data:image/png;base64,{picture}=="> drawn on vm1\n')
+    assert main(["leaks", str(tmp_path), "vm1"]) == 1
+    assert "drawn on node" in capsys.readouterr().out

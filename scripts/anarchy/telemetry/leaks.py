@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from anarchy.telemetry.alias import Anonymiser
 
 NOT_TEXT = frozenset({".pdf", ".png", ".npz", ".partial"})
 """Files without words: pictures, tables of numbers, and what was never finished."""
+ENCODED = re.compile(r"[A-Za-z0-9+/]{1000,}={0,2}")
+"""A picture in Base64, in a notebook or a page: any short name is somewhere in enough random letters."""
 EXCERPT = 160
 
 
@@ -29,7 +32,7 @@ class Leak:
 def find_leaks(folder: Path, anonymiser: Anonymiser) -> list[Leak]:
     """Every text under a folder that the anonymiser would change: names of files, lines, Parquet's strings.
 
-    Reads plain text, gzip and Parquet. Raises `OSError` for what cannot be read: it is not proven clean.
+    Reads plain text, gzip and Parquet, and of pages and notebooks not the pictures in them. Raises `OSError` for what cannot be read: it is not proven clean.
     """
     leaks: list[Leak] = []
     for path in sorted(folder.rglob("*")):
@@ -53,7 +56,7 @@ def _texts(path: Path) -> Iterator[tuple[str, str]]:
     if path.suffix == ".gz":
         data = gzip.decompress(data)
     for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), start=1):
-        yield f"line {number}", line
+        yield f"line {number}", ENCODED.sub("", line)
 
 
 def _strings(path: Path) -> Iterator[tuple[str, str]]:
