@@ -15,6 +15,8 @@ CHOICES = tier=$(TIER) $(if $(EXPERIMENTS),experiments=$(EXPERIMENTS)) $(if $(MO
 DRIVER := .envs/driver/bin
 # BLAS threads of small matrices only get in each other's way.
 PYTEST := OMP_NUM_THREADS=1 $(DRIVER)/python -m pytest
+# Files side by side: what starts no deployment and no Slurm has a process for each core.
+SIDE_BY_SIDE := -n logical --maxprocesses 8 --dist loadfile
 export PYTHON
 
 .PHONY: help setup reproduce plan doctor test test-unit test-live test-notebooks test-workflow test-slurm test-faults test-containers test-vllm test-nightly test-setup test-browser \
@@ -45,16 +47,17 @@ test-browser: test-setup  # without a browser the report's tests are skipped, ex
 
 test: test-browser lint  ## everything below, in order of speed; Slurm's part only as root
 	@[ "$$(id -u)" -ne 0 ] || slurm/lab/install-packages
-	@$(PYTEST) -m "not nightly and not vllm" tests
+	@$(PYTEST) $(SIDE_BY_SIDE) tests/unit tests/property tests/notebooks
+	@$(PYTEST) -m "not nightly" tests/workflow tests/live tests/slurm
 
 test-unit: test-setup  ## pure code: unit and property tests, seconds
-	@$(PYTEST) tests/unit tests/property
+	@$(PYTEST) $(SIDE_BY_SIDE) tests/unit tests/property
 
 test-live: test-setup  ## the real Dynamo frontend and router with mock engines; kill -9 and resume
 	@$(PYTEST) -m "not nightly" tests/live
 
 test-notebooks: test-setup  ## execute every notebook on a small trace
-	@$(PYTEST) tests/notebooks
+	@$(PYTEST) $(SIDE_BY_SIDE) tests/notebooks
 
 test-workflow: test-browser  ## dry runs, bad input, and the report in a real browser
 	@$(PYTEST) tests/workflow

@@ -295,13 +295,22 @@ def test_report_holds_everything_and_names_no_network(layout: Layout) -> None:
     assert "this report as it was made" in text
 
 
-def test_the_command_is_given_once(layout: Layout) -> None:
-    html = report.render(layout, {"tier": "quick", "command": "make reproduce TIER=quick"}, None)
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    """Results of one system in E1, soon drawn."""
+    layout = write_results(tmp_path_factory.mktemp("small"))
+    for folder in layout.estimated()[1:]:
+        shutil.rmtree(folder)
+    return layout
+
+
+def test_the_command_is_given_once(small: Layout) -> None:
+    html = report.render(small, {"tier": "quick", "command": "make reproduce TIER=quick"}, None)
     assert html.count("make reproduce TIER=quick</code>") == 1
     assert "this report as it was made" not in html
 
 
-def test_report_without_claims_or_run_information_says_so(layout: Layout) -> None:
-    html = report.render(layout, {}, None)
+def test_report_without_claims_or_run_information_says_so(small: Layout) -> None:
+    html = report.render(small, {}, None)
     assert "were not compared in this run" in html
     assert "not part of this run" not in html
