@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from anarchy.config import (
     Cluster,
@@ -23,6 +24,10 @@ from anarchy.config import (
 )
 from anarchy.errors import UserError
 from anarchy.plan_conditions import at_knee
+
+RESERVATION_S: Final = 300.0
+"""Wall seconds after which Dynamo's selection service forgets a reservation: the request is no load any more
+in the choices that follow (docs/routing.md)."""
 
 
 def check_experiment(study: Study, experiment: Experiment, file: Path) -> None:
@@ -41,6 +46,7 @@ def check_experiment(study: Study, experiment: Experiment, file: Path) -> None:
         _check_design(study, experiment, tier_name, policies, file)
         _check_reference_range(study, experiment, tier_name, file)
         _check_controllers(tier, policies, file, key)
+        _check_reservations(study, experiment, tier_name, policies, file)
 
 
 def check_fit(model: Model, topology: Topology, cluster: Cluster, *, where: str | Path) -> None:
@@ -232,6 +238,33 @@ def _check_controllers(tier: Tier, policies: Sequence[Policy], file: Path, key: 
             f"{tier.baseline_polls} polls every {tier.poll_s:g} s, and one to spare: {needed:g} s",
             where=file,
             remedy=f"set it to at least {needed:g}, or lower baseline_polls or poll_s",
+        )
+
+
+def _check_reservations(
+    study: Study, experiment: Experiment, tier_name: str, policies: Sequence[Policy], file: Path
+) -> None:
+    """Refuse a deadline that lets a pinned request outlive its reservation: it would be load on no worker.
+
+    Dynamo books what it chooses; baselines count for themselves. A tier is for every engine, so a model's
+    dilation counts although a real engine has none.
+    """
+    pinned = [policy for policy in policies if policy.way == "pinned"]
+    reserving = [policy for policy in pinned if policy.kind in ("kv", "adaptive")]
+    if not reserving:
+        return
+    deadline_s = experiment.tiers[tier_name].timing.deadline_s
+    slowest = max(
+        (study.models[system.model] for system in experiment.systems_of(tier_name)),
+        key=lambda model: model.dilation,
+    )
+    if deadline_s * slowest.dilation >= RESERVATION_S:
+        raise UserError(
+            f"key 'tiers.{tier_name}.timing.deadline_s': {deadline_s:g} s at {slowest.name}'s dilation of "
+            f"{slowest.dilation:g} are {deadline_s * slowest.dilation:g} s of wall time, but Dynamo's "
+            f"selector forgets what {reserving[0].name} has reserved after {RESERVATION_S:g} s",
+            where=file,
+            remedy=f"set it under {RESERVATION_S / slowest.dilation:g}, or lower the model's dilation",
         )
 
 

@@ -10,6 +10,8 @@ from anarchy.serving.spec import DeploymentSpec, RoutingPolicy
 
 PROFILE = Path(__file__).parents[2] / "data" / "profiles" / "llama-3.1-70b-tp4"
 MODEL = "llama-3.1-70b"
+START_TIMEOUT_S = 300.0
+"""Patience for a busy machine; a start takes 5 s on a quiet one."""
 STATIC = (RoutingPolicy("static", 0.0, 1.0),)
 
 
@@ -25,5 +27,5 @@ def one_prefill_two_decode(
         profile=folder / "profile.npz",
         policies=policies,
         log_dir=folder / "logs",
-        **more,
+        **{"start_timeout_s": START_TIMEOUT_S, **more},
     )

@@ -85,7 +85,8 @@ def controlled(
     for loop in loops:
         loop.stop()
     for thread in threads:
-        thread.join(5.0)
+        thread.join(60.0)
+        assert not thread.is_alive()
     for log in logs:
         log.close()
     return records, {log.path.stem: read_log(log.path) for log in logs}, switched

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Iterator
 
@@ -112,17 +113,25 @@ def test_staged_load_on_the_real_stack(deployment: Deployment) -> None:
     report, records = run_cell(deployment, Workload(WorkloadSpec(), seed=16), 32, stages=stages)
     assert report.status_counts == {"ok": len(records)}, report.error_samples
     assert [span.concurrency for span in report.stages] == [4, 32, 4]
-    for span in report.stages:
-        assert span.end_s - span.start_s == pytest.approx(2.5, abs=0.1)
+    assert [span.start_s for span in report.stages] == [0.0, *(span.end_s for span in report.stages[:-1])]
+    assert report.bounds_hit == ()
+    for span, stage in zip(report.stages, stages, strict=True):
+        assert span.settled_s - span.start_s >= stage.settle_s
+        assert span.end_s - span.settled_s >= stage.seconds
         sent = [record for record in records if span.settled_s <= record.t_sent <= span.end_s]
         assert {record.user for record in sent} == set(range(span.concurrency))
 
 
-def test_the_client_costs_little_and_is_on_time(deployment: Deployment) -> None:
-    report, _ = run_cell(deployment, Workload(WorkloadSpec(output_jitter=0.0), seed=13), 64, min_requests=200)
-    assert report.cpu_per_request_s is not None
-    assert report.cpu_per_request_s < 0.004, "target 2 ms; twice that on a busy test machine"
-    assert report.cpu_share_measure is not None
-    assert report.cpu_share_measure < 0.5
-    assert report.schedule_delay.p50 is not None
-    assert report.schedule_delay.p50 < 0.005
+def test_the_client_tells_what_it_cost_and_how_late_it_was(deployment: Deployment) -> None:
+    """How little and how late is measured by `make bench-client`."""
+    workload = Workload(WorkloadSpec(output_jitter=0.0), seed=13)
+    report, records = run_cell(deployment, workload, 64, min_requests=200)
+    assert report.status_counts == {"ok": len(records)}, report.error_samples
+    assert report.cpu_per_request_s == pytest.approx(report.cpu_s / len(records))
+    assert report.cpu_measure_s is not None
+    assert 0 < report.cpu_measure_s < report.cpu_s
+    assert report.cpu_share_measure == pytest.approx(report.cpu_measure_s / report.phase_wall_s["measure"])
+    delays = [record.t_sent - record.t_intended for record in records if record.phase == "measure"]
+    assert report.schedule_delay.n == report.measured == len(delays) >= 200
+    assert report.schedule_delay.p50 == pytest.approx(statistics.median(delays))
+    assert report.schedule_delay.max == pytest.approx(max(delays))

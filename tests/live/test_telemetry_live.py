@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from live_spec import one_prefill_two_decode
 
+from anarchy.errors import UserError
 from anarchy.serving.frontend_api import Connection
 from anarchy.serving.stack import Deployment
 from anarchy.telemetry.fingerprint import fingerprint, spec_words
-from anarchy.telemetry.metrics import Source
+from anarchy.telemetry.metrics import TIMEOUT_S, Source
 from anarchy.telemetry.node import node_facts
 from anarchy.telemetry.recorder import Recorder, deployment_sources
 from anarchy.telemetry.recording import read, seal, values
@@ -60,12 +61,15 @@ def recorded(
 
 def test_every_process_answered_every_second(recorded: tuple[Path, Recorder, float]) -> None:
     folder, recorder, _ = recorded
-    assert sum(recorder.errors.values()) <= 1  # this machine may stop for half a second
+    # A machine that stops for half a second makes a scrape late, and nothing else goes wrong.
+    assert {reason for _, reason in recorder.errors} <= {f"no answer within {TIMEOUT_S:g} s"}
     assert recorder.sealed
     scrapes = read(folder).scrapes.to_pandas()
     assert set(scrapes["source"]) == {"frontend-static", "prefill-0", "decode-0", "decode-1"}
     assert scrapes.groupby("source", observed=True).size().nunique() == 1
-    assert scrapes["seconds"].max() < 0.5
+    answered = scrapes[scrapes["reason"].isna()].groupby("source", observed=True).size()
+    assert answered.min() >= 2
+    assert len(scrapes) - answered.sum() == sum(recorder.errors.values())
 
 
 def test_dynamo_s_series_are_there_and_counters_only_grow(recorded: tuple[Path, Recorder, float]) -> None:
@@ -109,8 +113,17 @@ from anarchy.telemetry.recorder import Recorder
 sources = [Source(*source) for source in json.loads(sys.argv[2])]
 Recorder(Path(sys.argv[1]), sources, flush_s=2.0).start()
 print("on", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
+
+
+def holds_the_requests(folder: Path) -> bool:
+    """Whether segments of some seconds are written, and the requests are in them."""
+    try:
+        requests = values(read(folder), "dynamo_frontend_requests_total").to_pandas()
+    except UserError:  # no segment yet
+        return False
+    return requests["t_wall"].nunique() >= 4 and requests["value"].max() >= REQUESTS
 
 
 def test_kill_9_of_the_recording_process_leaves_its_segments(deployment: Deployment, tmp_path: Path) -> None:
@@ -123,7 +136,9 @@ def test_kill_9_of_the_recording_process_leaves_its_segments(deployment: Deploym
     assert process.stdout is not None
     assert process.stdout.readline() == b"on\n"
     ask(deployment, REQUESTS)
-    time.sleep(5.0)
+    ends = time.monotonic() + 60.0
+    while not holds_the_requests(folder) and time.monotonic() < ends:
+        time.sleep(0.5)
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()

@@ -36,7 +36,7 @@ WORKERS = {"node01": 2, "node02": 1}
 """Workers of 1P/2D, two of four GPUs on a node."""
 NAMES = {"etcd", "event_broker.py", "dynamo.frontend", "dynamo.mocker"}
 WHOLE_S = 300.0
-GONE_S = 30.0
+GONE_S = 90.0
 
 
 @dataclass(frozen=True)

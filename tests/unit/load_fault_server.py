@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -41,8 +40,8 @@ class FaultServer:
         self.connections = 0
         self.open_connections = 0
         self.in_flight = 0
-        self.loads: list[tuple[float, int]] = []
-        """At each arrival: the monotonic clock and the requests under way, that one included."""
+        self.loads: list[int] = []
+        """The requests under way at the arrival of each, that one included."""
         self.port = 0
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
@@ -89,7 +88,7 @@ class FaultServer:
                 self.requests.append(body)
                 reply = self.reply(number, body)
                 self.in_flight += 1
-                self.loads.append((time.monotonic(), self.in_flight))
+                self.loads.append(self.in_flight)
                 try:
                     if not await self._answer(writer, number, body, reply):
                         return

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from trace_samples import record
+from waiting import until
 
 from anarchy import cell_routing
 from anarchy.cell_routing import CellRouting, loop_settings, selector_of
@@ -177,13 +178,6 @@ def test_thresholds_in_multiples_wait_for_the_baseline_of_the_tier() -> None:
     assert (multiples.period_s, multiples.dilation) == (0.25, 3.0)
 
 
-def until(holds: Any) -> None:
-    ends = time.monotonic() + 10.0
-    while not holds() and time.monotonic() < ends:
-        time.sleep(0.002)
-    assert holds()
-
-
 def test_the_controller_sets_the_router_and_its_log_is_sealed_with_the_cell(tmp_path: Path) -> None:
     plan = at_once(planned("builtin"), poll_s=0.02)
     adaptive = KNOWN["adaptive"].model_copy(update={"controller": Controller(source="client", **FAST)})
@@ -233,7 +227,7 @@ def test_a_controllers_failure_ends_the_cell(tmp_path: Path, monkeypatch: pytest
     with routed(plan, KNOWN["adaptive-client"], tmp_path) as routing:
         routing.raise_if_faulty()
         routing.start()
-        ends = time.monotonic() + 10.0
+        ends = time.monotonic() + 60.0
         with pytest.raises(UserError, match="the disk is full"):  # noqa: PT012
             while time.monotonic() < ends:
                 routing.raise_if_faulty()

@@ -366,6 +366,47 @@ def test_tiers_that_do_not_add_up(config: Path, file: str, change: Change, words
     refused(config, file, *words)
 
 
+def _deadline(seconds: float) -> Change:
+    return lambda d: tier(d, "full")["timing"].update(deadline_s=seconds)
+
+
+def _only(*policies: str) -> Change:
+    """One set, of these policies, at every tier."""
+
+    def change(document: dict[str, Any]) -> None:
+        document.update(routing={"one": {"policies": list(policies)}}, reference=policies[0])
+        for each in document["tiers"].values():
+            each.pop("routing", None)
+
+    return change
+
+
+@pytest.mark.parametrize(("file", "policy"), [(E3, "pinned-static"), (E4, "pinned-t0-w0")])
+def test_no_pinned_request_outlives_its_reservation(config: Path, file: str, policy: str):
+    """Dilation is 3 for the slowest of the models, so a reservation of 300 s lasts 100."""
+    edit(config, file, _deadline(99.9))
+    assert load_study(config)
+    edit(config, file, _deadline(100.0))
+    error = refused(
+        config,
+        file,
+        "'tiers.full.timing.deadline_s'",
+        "100 s at llama-3.1-70b's dilation of 3 are 300 s of wall time",
+        f"forgets what {policy} has reserved after 300 s",
+    )
+    assert "set it under 100, or lower the model's dilation" in error.remedy
+    edit(config, "models/llama-3.1-70b.yaml", lambda document: document.update(dilation=2.5))
+    assert load_study(config)
+
+
+@pytest.mark.parametrize("policies", [("static", "adaptive"), ("round-robin", "batched-optimal")])
+def test_what_reserves_nothing_may_wait_longer(config: Path, policies: tuple[str, ...]):
+    """Dynamo's own router, and baselines that count for themselves."""
+    edit(config, E3, _only(*policies))
+    edit(config, E3, _deadline(500.0))
+    assert load_study(config)
+
+
 def test_thresholds_in_seconds_need_no_baseline(config: Path):
     seconds = {"theta1_s": 1.0, "theta2_s": 10.0}
     for name in ("adaptive", "pinned-adaptive"):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 from anarchy.control import running
 from anarchy.control.detector import Detector, Regime
@@ -27,22 +27,19 @@ class Steady:
 
     def __init__(self, p99: float) -> None:
         self.p99, self.polls = p99, 0
+        self.asked: list[float] = []
+        """When it began and was polled, by the monotonic clock."""
         self._start = 0.0
 
     def begin(self, t: float) -> None:
+        self.asked.append(time.monotonic())
         self._start = t
 
     def poll(self, t: float) -> Observation:
+        self.asked.append(time.monotonic())
         self.polls += 1
         start, self._start = self._start, t
         return Observation(start, t, 1, self.p99)
-
-
-def until(holds: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 10.0
-    while not holds() and time.monotonic() < ends:
-        time.sleep(0.002)
-    assert holds()
 
 
 def test_a_controller_polls_from_start_to_the_end_and_tells_of_its_switch(tmp_path: Path) -> None:
@@ -97,14 +94,14 @@ def test_a_controller_begins_after_a_while(tmp_path: Path) -> None:
     with RunningControllers([watch]) as controllers:
         started, at_wall = time.monotonic(), time.time()
         controllers.start(0.3)
-        time.sleep(0.15)
-        assert source.polls == 0
         until(lambda: source.polls > 2)
-        assert time.monotonic() - started >= 0.3
+    begun = started + 0.299
+    assert min(source.asked) >= begun
     log = read_log(watch.log)
-    assert log.of("start")[0]["at_wall_s"] == pytest.approx(at_wall + 0.3, abs=0.2)
-    assert log.of("poll")[0]["window"][0] == 0.0
-    assert log.of("poll")[0]["skipped"] == 0
+    assert at_wall + 0.29 <= log.of("start")[0]["at_wall_s"] <= time.time()
+    first, last = log.of("poll")[0]["window"]
+    assert first == 0.0
+    assert last <= source.asked[1] - begun, "of a clock that began no earlier"
 
 
 def test_one_that_has_not_begun_yet_ends_at_once(tmp_path: Path) -> None:
@@ -112,8 +109,8 @@ def test_one_that_has_not_begun_yet_ends_at_once(tmp_path: Path) -> None:
     watch = Watch(source, SETTINGS, tmp_path / "controller.jsonl")
     started = time.monotonic()
     with RunningControllers([watch]) as controllers:
-        controllers.start(60.0)
-    assert time.monotonic() - started < 5.0
+        controllers.start(300.0)
+    assert time.monotonic() - started < 60.0
     controllers.raise_if_failed()
     assert source.polls == 0
     assert read_log(watch.log).records == ()

@@ -211,10 +211,10 @@ def test_a_snakemake_elsewhere_does_not_count(locked: Path, tmp_path_factory: py
 # --- the doctor ---
 
 
-def test_this_machine_is_diagnosed_in_a_moment():
+def test_this_machine_is_diagnosed_and_nothing_hangs():
     start = time.monotonic()
     findings = doctor.diagnose()
-    assert time.monotonic() - start < 30
+    assert time.monotonic() - start < 120
     names = [finding.name for finding in findings]
     assert len(names) == len(set(names)) == 12
     assert all(finding.detail for finding in findings)

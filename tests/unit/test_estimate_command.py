@@ -457,7 +457,10 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path, capsys: pytest.Captu
     assert "'launch' stands there twice" in refused(capsys, folder)
 
 
-def test_markup_in_a_trace_is_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_markup_in_a_trace_is_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("COLUMNS", "160")
     odd = {
         "model": "x[/bold]",
         "gates": {"valid": False, "reasons": ["[/red]"]},

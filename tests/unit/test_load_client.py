@@ -18,12 +18,14 @@ from typing import Any, NamedTuple
 import psutil
 import pytest
 from load_fault_server import FaultServer, Reply
-from load_samples import FIXED, SLOW, WORKLOAD, config, run_cell
+from load_samples import FIXED, SLOW, WORKLOAD, config, late_s, run_cell
+from waiting import until
 
 from anarchy.errors import UserError
 from anarchy.load.cell import BACKOFF_MAX_S, backoff_s
-from anarchy.load.client import run_client
-from anarchy.load.report import ClientProgress, cpu_mark
+from anarchy.load.client import PROGRESS_S, run_client
+from anarchy.load.phases import PhasePlan, Phases
+from anarchy.load.report import ClientProgress, CpuMark, Observer, cpu_mark
 from anarchy.plan import Stage
 from anarchy.preflight import check_open_files
 from anarchy.trace.schema import RequestRecord
@@ -34,9 +36,17 @@ def faulty(bad: Reply) -> Callable[[int, dict[str, Any]], Reply]:
     return lambda n, body: bad if n % 3 == 2 else SLOW
 
 
+def warmed_up_at(records: list[RequestRecord]) -> float:
+    """When the last user had finished its first request."""
+    first: dict[int, float] = {}
+    for record in records:
+        first.setdefault(record.user, record.t_last_token or 0.0)
+    return max(first.values())
+
+
 def test_a_quiet_cell() -> None:
     with FaultServer(lambda n, body: SLOW) as server:
-        report, records = run_cell(server)
+        report, records = run_cell(server, phases={"min_requests": 11, "measure_max_s": 60.0})
         requests = server.requests
     assert len(records) == len(requests) == report.sent == sum(report.status_counts.values())
     assert report.status_counts == {"ok": len(records)}
@@ -45,16 +55,19 @@ def test_a_quiet_cell() -> None:
     assert report.error_samples == {}
     assert report.reconnects == 0
     assert len({record.request_id for record in records}) == len(records)
+    streamed: list[bool] = []
     for record in records:
         assert record.t_first_token is not None
         assert record.t_last_token is not None
-        assert 0 <= record.t_intended <= record.t_sent < record.t_first_token < record.t_last_token
+        assert 0 <= record.t_intended <= record.t_sent < record.t_first_token <= record.t_last_token
+        streamed.append(record.t_first_token < record.t_last_token)
         assert record.input_tokens == 16
         assert record.cached_tokens == 14, "the router's 0.875 of 16, not usage's 0"
         assert (record.prefill_worker, record.template) == (0, -1)
         assert record.decode_worker in (0, 1)
         assert (record.policy, record.tau, record.omega, record.regime) == ("kv", 0.7, 1.0, "")
     assert {record.decode_worker for record in records} == {0, 1}
+    assert any(streamed), "where the machine stood still a whole answer is read at once"
 
 
 def test_content_follows_user_and_number_and_tokens_come_as_asked() -> None:
@@ -73,13 +86,15 @@ def test_closed_loop_keeps_one_request_a_user_and_one_connection() -> None:
     with FaultServer(lambda n, body: SLOW) as server:
         _, records = run_cell(server, concurrency=3)
         assert server.connections == 3
+    gaps: list[float] = []
     for user in range(3):
         mine = sorted((r for r in records if r.user == user), key=lambda r: r.t_sent)
         assert [int(r.request_id[-6:]) for r in mine] == list(range(len(mine)))
         for before, after in itertools.pairwise(mine):
             assert before.t_last_token is not None
             assert before.t_last_token <= after.t_intended <= after.t_sent
-            assert after.t_intended - before.t_last_token < 0.1, "no think time"
+            gaps.append(after.t_intended - before.t_last_token)
+    assert sorted(gaps)[len(gaps) // 2] < 0.1, "no think time"
 
 
 def test_phases_in_the_records() -> None:
@@ -87,8 +102,8 @@ def test_phases_in_the_records() -> None:
         report, records = run_cell(server)
     assert report.measure_start_s is not None
     assert report.measure_end_s is not None
-    assert 0.2 <= report.measure_start_s < 0.3
-    assert 0.4 <= report.measure_end_s - report.measure_start_s < 0.5
+    assert 0.2 <= report.measure_start_s < max(0.2, warmed_up_at(records)) + late_s(report)
+    assert 0.4 <= report.measure_end_s - report.measure_start_s < 0.4 + late_s(report)
     assert report.duration_s >= report.measure_end_s
     for record in records:
         if record.phase == "warmup":
@@ -98,16 +113,42 @@ def test_phases_in_the_records() -> None:
         else:
             assert record.phase == "cooldown"
             assert record.t_sent >= report.measure_end_s
-    last_measured = max(r.t_last_token or 0 for r in records if r.phase == "measure")
-    assert all(r.t_sent <= last_measured + 0.05 for r in records), "nothing sent once the cell drains"
+    # Records come as their requests end: after the last measured one what was under way, one a user.
+    last_measured = max(n for n, record in enumerate(records) if record.phase == "measure")
+    still_sent = [record.user for record in records[last_measured:]]
+    assert len(set(still_sent)) == len(still_sent), "nothing sent once the cell drains"
     assert set(report.phase_wall_s) == {"warmup", "measure", "cooldown", "drain"}
-    assert sum(report.phase_wall_s.values()) == pytest.approx(report.duration_s, abs=0.05)
+    assert 0.4 < sum(report.phase_wall_s.values()) <= report.duration_s
     assert report.bounds_hit == ()
+
+
+def test_the_wall_seconds_of_the_phases_are_those_between_their_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = iter((100.0, 102.5, 103.0, 107.0, 107.25))
+    monkeypatch.setattr(
+        "anarchy.load.report.cpu_mark", lambda: CpuMark(next(clock), own=1.0, host_busy=1.0, host_total=2.0)
+    )
+    phases = Phases(PhasePlan(warmup_s=2.0, measure_s=0.5, measure_max_s=9.0), users=1)
+    observer = Observer()
+    observer.mark("warmup")
+    phases.ended(0, phases.sent(0))
+    for now in (2.5, 3.0):
+        if now == 3.0:
+            phases.sent(0)
+        assert phases.advance(now)
+        observer.moved(phases)
+    phases.ended(0, "measure")
+    assert phases.advance(7.0)
+    observer.moved(phases)
+    observer.mark("end")
+    report = observer.report(phases, started_at=0.0, duration_s=7.25, dilation=1.0, sent=2, reconnects=0)
+    assert report.phase_wall_s == {"warmup": 2.5, "measure": 0.5, "cooldown": 4.0, "drain": 0.25}
 
 
 def test_measuring_goes_on_until_enough_requests_are_sent_or_the_bound_is_hit() -> None:
     with FaultServer(lambda n, body: SLOW) as server:
-        report, _ = run_cell(server, phases={"measure_s": 0.1, "min_requests": 60, "measure_max_s": 9.0})
+        report, _ = run_cell(server, phases={"measure_s": 0.1, "min_requests": 60, "measure_max_s": 60.0})
         assert report.measured >= 60
         assert report.bounds_hit == ()
         report, _ = run_cell(server, phases={"measure_s": 0.1, "min_requests": 10**6, "measure_max_s": 0.3})
@@ -115,24 +156,24 @@ def test_measuring_goes_on_until_enough_requests_are_sent_or_the_bound_is_hit() 
 
 
 def test_warm_up_waits_for_every_user_unless_bounded() -> None:
-    slow = Reply(delay=0.05)
+    slow = Reply(delay=0.1)  # a request takes a second: the bound comes long before
     with FaultServer(lambda n, body: slow) as server:
         report, records = run_cell(server, concurrency=3, phases={"warmup_s": 0.0})
-        first_ends = [min(r.t_last_token or 0 for r in records if r.user == user) for user in range(3)]
         assert report.measure_start_s is not None
-        assert report.measure_start_s >= max(first_ends)
-        report, _ = run_cell(server, concurrency=3, phases={"warmup_s": 0.0, "warmup_max_s": 0.1})
+        assert report.measure_start_s >= warmed_up_at(records)
+        report, records = run_cell(server, concurrency=3, phases={"warmup_s": 0.0, "warmup_max_s": 0.1})
         assert report.measure_start_s is not None
-        assert report.measure_start_s < 0.2
+        assert 0.1 <= report.measure_start_s < min(r.t_last_token or 0 for r in records)
         assert report.bounds_hit == ("warmup_max_s",)
 
 
 def test_starts_are_staggered() -> None:
     with FaultServer(lambda n, body: SLOW) as server:
-        _, records = run_cell(server, concurrency=8, stagger_s=0.4, phases={"warmup_s": 0.5})
+        report, records = run_cell(server, concurrency=8, stagger_s=0.4, phases={"warmup_s": 0.5})
     first = {r.user: r.t_sent for r in records if r.request_id.endswith("-000000")}
+    assert set(first) == set(range(8))
     for user, t_sent in first.items():
-        assert t_sent == pytest.approx(0.4 * user / 8, abs=0.04)
+        assert 0 <= t_sent - 0.4 * user / 8 < late_s(report)
 
 
 def test_dilation_is_divided_out() -> None:
@@ -143,16 +184,16 @@ def test_dilation_is_divided_out() -> None:
         wall = time.monotonic() - started
     assert report.dilation == 4.0
     assert report.measure_start_s is not None
-    assert 0.2 <= report.measure_start_s < 0.25
-    assert wall == pytest.approx(4 * report.duration_s, rel=0.2)
-    assert sum(report.phase_wall_s.values()) == pytest.approx(4 * report.duration_s, rel=0.05)
+    assert 0.2 <= report.measure_start_s < max(0.2, warmed_up_at(records)) + late_s(report)
+    assert wall >= 4 * report.duration_s
+    assert 2 * report.duration_s < sum(report.phase_wall_s.values()) <= 4 * report.duration_s
     gaps = [
         (r.t_last_token - r.t_first_token) / (r.output_tokens - 1)
         for r in records
         if r.t_first_token is not None and r.t_last_token is not None
     ]
-    median = sorted(gaps)[len(gaps) // 2]
-    assert 0.002 <= median < 0.0035, "8 ms on the wall are 2 ms of the model"
+    assert sorted(gaps)[len(gaps) // 2] > 0.0015, "8 ms on the wall are 2 ms of the model"
+    assert max(r.t_last_token or 0.0 for r in records) <= report.duration_s, "all on one clock"
 
 
 @pytest.mark.parametrize("kind", ["fragment", "close"])
@@ -182,7 +223,8 @@ def test_other_manners_of_a_healthy_server(kind: str) -> None:
 )
 def test_every_failure_has_its_name(bad: Reply, status: str, tokens: int, reused: bool) -> None:
     with FaultServer(faulty(bad)) as server:
-        report, records = run_cell(server, deadline_s=0.3)
+        report, records = run_cell(server, deadline_s=1.0 if status == "timeout" else 30.0)
+        until(lambda: server.connections == 4 + report.reconnects)  # its own loop counts a moment later
         connections = server.connections
     assert set(report.status_counts) == {"ok", status}
     assert Counter(r.status for r in records) == report.status_counts
@@ -197,7 +239,6 @@ def test_every_failure_has_its_name(bad: Reply, status: str, tokens: int, reused
         else:
             assert status == "zero_tokens" or record.decode_worker == -1
     bad_requests = sum(r.status != "ok" for r in records)
-    assert report.reconnects == connections - 4
     assert connections == 4 if reused else connections >= 4 + bad_requests - 4
     if status == "timeout":
         assert all(r.t_sent <= report.duration_s - 0.0 for r in records)
@@ -208,7 +249,7 @@ def test_the_deadline_bounds_the_whole_cell() -> None:
     with FaultServer(lambda n, body: Reply("silent")) as server:
         started = time.monotonic()
         report, records = run_cell(server, concurrency=2, deadline_s=0.3, phases={"measure_s": 0.3})
-        assert time.monotonic() - started < 0.1 + 0.3 + 2.5 + 0.3 + 0.6
+        assert time.monotonic() - started < 60, "the server would take an hour"
     assert set(report.status_counts) == {"timeout"}
     assert all(record.t_first_token is None for record in records)
 
@@ -220,11 +261,12 @@ def test_errors_never_become_a_hot_loop() -> None:
     assert len(records) < 8 * 7, "about 0.25 + 0.5 + 1 + 2 s between a user's attempts"
     assert report.requests_per_s == 0
     assert report.error_samples["http_503"].startswith('{"message": "no room"')
-    assert report.cpu_s < 0.5
+    assert report.cpu_s < report.duration_s / 2
     by_user = sorted((r for r in records if r.user == 0), key=lambda r: r.t_sent)
     waits = [after.t_sent - before.t_sent for before, after in itertools.pairwise(by_user)]
     assert all(wait >= 0.12 for wait in waits)
-    assert all(r.t_sent - r.t_intended < 0.05 for r in records), "the pause is no schedule delay"
+    for before, after in itertools.pairwise(by_user):
+        assert after.t_intended - before.t_sent >= 0.12, "the pause is no schedule delay"
 
 
 def test_backoff_grows_spreads_and_is_bounded() -> None:
@@ -240,7 +282,7 @@ def test_a_server_that_dies_and_stays_dead() -> None:
     stoppers: list[threading.Thread] = []
 
     def reply(n: int, body: dict[str, Any]) -> Reply:
-        if n == 40:
+        if n == 5:  # all four have been answered once before the warm-up ends
             stoppers.append(threading.Thread(target=server.stop))
             stoppers[0].start()
         return SLOW
@@ -280,12 +322,13 @@ def test_six_hundred_users() -> None:
 
 
 def test_self_observation() -> None:
+    before = time.time()
     with FaultServer(lambda n, body: SLOW) as server:
         report, records = run_cell(server, concurrency=4, phases={"measure_s": 1.0})
     assert report.schedule_delay.n == report.measured
     delays = [r.t_sent - r.t_intended for r in records if r.phase == "measure"]
     assert report.schedule_delay.max == pytest.approx(max(delays))
-    assert report.loop_lag_measure.n > 20
+    assert report.loop_lag_measure.n > 5
     assert report.loop_lag.n > report.loop_lag_measure.n
     for quantiles in (report.loop_lag, report.schedule_delay):
         assert quantiles.p50 is not None
@@ -298,10 +341,15 @@ def test_self_observation() -> None:
     assert 0 < report.cpu_share_measure < 2
     assert report.host_cpu_share_measure is not None
     assert 0 <= report.host_cpu_share_measure <= 1
-    assert report.requests_per_s == pytest.approx(report.measured, rel=0.2)
+    # What ends in the phase differs from what was sent in it by what was under way at its ends.
+    assert report.requests_per_s is not None
     assert report.output_tokens_per_s is not None
-    assert report.output_tokens_per_s == pytest.approx(10 * report.measured, rel=0.25)
-    assert abs(report.started_at - time.time()) < 10
+    assert report.measure_s is not None
+    assert report.requests_per_s * report.measure_s == pytest.approx(report.measured, abs=4)
+    sizes = [r.output_tokens for r in records if r.phase == "measure"]
+    tokens = report.output_tokens_per_s * report.measure_s
+    assert tokens == pytest.approx(sum(sizes), abs=4 * max(r.output_tokens for r in records))
+    assert before <= report.started_at <= time.time()
     assert report.to_dict()["schedule_delay"]["n"] == report.measured
 
 
@@ -327,12 +375,16 @@ def test_the_host_is_the_cores_that_the_client_may_use(monkeypatch: pytest.Monke
 
 
 def test_a_blocked_loop_shows_in_the_lag() -> None:
+    measured: list[RequestRecord] = []
+
     def sink(record: RequestRecord) -> None:
-        if record.phase == "measure" and record.request_id.endswith("9"):
-            time.sleep(0.1)
+        if record.phase == "measure":
+            measured.append(record)
+            if len(measured) <= 3:
+                time.sleep(0.1)
 
     with FaultServer(lambda n, body: SLOW) as server:
-        report = run_client(config(server.port), WORKLOAD, sink, router=FIXED)
+        report = run_client(config(server.port, phases={"measure_s": 1.5}), WORKLOAD, sink, router=FIXED)
     assert report.loop_lag_measure.max is not None
     assert report.loop_lag_measure.max > 0.05
     assert report.schedule_delay.max is not None
@@ -341,15 +393,16 @@ def test_a_blocked_loop_shows_in_the_lag() -> None:
 
 def test_progress() -> None:
     seen: list[ClientProgress] = []
+    records: list[RequestRecord] = []
     with FaultServer(lambda n, body: SLOW) as server:
         report = run_client(
             config(server.port, phases={"measure_s": 1.5}),
             WORKLOAD,
-            lambda record: None,
+            records.append,
             router=FIXED,
             on_progress=seen.append,
         )
-    assert 3 <= len(seen) <= 8
+    assert 3 <= len(seen) <= report.duration_s / PROGRESS_S + 2
     assert seen[0].phase == "warmup"
     assert seen[-1].phase == "drain"
     assert seen[-1].finished == report.sent
@@ -359,21 +412,24 @@ def test_progress() -> None:
     assert all(p.errors == 0 for p in seen)
     assert sorted(p.elapsed_s for p in seen) == [p.elapsed_s for p in seen]
     measuring = next(p for p in seen if p.phase == "measure")
-    assert measuring.elapsed_s + measuring.remaining_s == pytest.approx(report.duration_s, abs=0.3)
+    slowest = max(r.t_last_token - r.t_sent for r in records if r.t_last_token is not None)
+    # At least what is planned; what is expected on top are two requests at most, and they come.
+    assert 1.69 < measuring.elapsed_s + measuring.remaining_s <= report.duration_s + 2 * slowest
 
 
 def test_the_start_is_told_once_at_the_cell_s_zero() -> None:
-    started: list[float] = []
+    started: list[tuple[float, int]] = []
     with FaultServer(lambda n, body: SLOW) as server:
         report = run_client(
             config(server.port),
             WORKLOAD,
             lambda record: None,
             router=FIXED,
-            on_start=lambda: started.append(time.time()),
+            on_start=lambda: started.append((time.time(), len(server.requests))),
         )
-    assert len(started) == 1
-    assert 0 <= started[0] - report.started_at < 0.1
+    ((told_at, requests),) = started
+    assert requests == 0, "before the first of them"
+    assert 0 <= told_at - report.started_at < report.duration_s
 
 
 class DeploymentDiedError(Exception):
@@ -394,13 +450,13 @@ def test_watch_ends_the_cell() -> None:
         started = time.monotonic()
         with pytest.raises(DeploymentDiedError):
             run_client(
-                config(server.port, phases={"measure_s": 9, "measure_max_s": 9}),
+                config(server.port, phases={"measure_s": 300, "measure_max_s": 300}),
                 WORKLOAD,
                 records.append,
                 router=FIXED,
                 watch=watch,
             )
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 60, "not the five minutes of the cell"
         assert_all_closed(server)
     assert len(records) > 10
 
@@ -416,10 +472,7 @@ def test_a_sink_that_fails_ends_the_cell() -> None:
 
 
 def assert_all_closed(server: FaultServer) -> None:
-    until = time.monotonic() + 2
-    while server.open_connections and time.monotonic() < until:
-        time.sleep(0.01)
-    assert server.open_connections == 0
+    until(lambda: server.open_connections == 0)
 
 
 INTERRUPTED = """
@@ -429,7 +482,7 @@ from load_samples import *
 def sink(record):
     print(record.request_id, flush=True)
 try:
-    run_client(config({port}, phases=dict(measure_s=30, measure_max_s=30)), WORKLOAD, sink, router=FIXED)
+    run_client(config({port}, phases=dict(measure_s=300, measure_max_s=300)), WORKLOAD, sink, router=FIXED)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
@@ -443,7 +496,7 @@ def test_interrupt_closes_everything_and_keeps_the_records() -> None:
             lines = [client.stdout.readline() for _ in range(40)]
             os.kill(client.pid, signal.SIGINT)
             rest = client.stdout.read().split()
-            assert client.wait(10) == 0
+            assert client.wait(60) == 0
         assert rest[-1] == "interrupted"
         assert_all_closed(server)
         answered = len(lines) + len(rest) - 1

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from load_fault_server import DECODE_IDS, PREFILL_IDS, FaultServer, Reply
 from load_samples import LABELS, SLOW, WORKLOAD, NotingRouter, config, run_cell
+from waiting import until
 
 from anarchy.errors import UserError
 from anarchy.load.cell import Labels
@@ -54,15 +55,20 @@ def test_a_router_is_told_of_each_request_once() -> None:
 
 
 def test_the_router_s_time_counts_for_the_user_and_not_against_the_client() -> None:
-    router = NotingRouter(takes_s=0.03)
+    router = NotingRouter(takes_s=0.1)
     with FaultServer(lambda n, body: SLOW) as server:
-        report, records = run_cell(server, router=router)
-    for record in records:
-        assert 0.029 <= record.t_sent - record.t_intended < 0.2
+        report, records = run_cell(server, router=router, phases={"measure_s": 1.0})
+    waits = [record.t_sent - record.t_intended for record in records]
+    assert min(waits) >= 0.099
     assert report.routing_delay.p50 is not None
-    assert 0.029 <= report.routing_delay.p50 < 0.06
+    assert report.routing_delay.p50 >= 0.099
     assert report.schedule_delay.p50 is not None
-    assert report.schedule_delay.p50 < 0.01
+    assert report.schedule_delay.p50 < 0.05, "half of what it were with the router's time in it"
+    assert report.routing_delay.max is not None
+    assert report.schedule_delay.max is not None
+    measured = [wait for wait, record in zip(waits, records, strict=True) if record.phase == "measure"]
+    together = report.routing_delay.max + report.schedule_delay.max
+    assert max(measured) <= together + 1e-9, "what a user waits is one or the other"
 
 
 def test_pins_reach_the_server_and_the_trace() -> None:
@@ -101,21 +107,22 @@ def test_labels_are_the_route_s() -> None:
 
 def test_the_frontend_changes_in_the_middle_of_a_cell() -> None:
     def choose(number: int, t: float) -> Route:
-        second = t > 0.4
+        second = number >= 30
         return Route(Labels("adaptive", 0.7 if second else 0.0, 1.0), frontend=int(second))
 
+    enough = {"min_requests": 60, "measure_max_s": 60.0}
     with FaultServer(lambda n, body: SLOW) as first, FaultServer(lambda n, body: SLOW) as second:
-        report, records = run_cell(first, second, router=NotingRouter(choose))
+        report, records = run_cell(first, second, router=NotingRouter(choose), phases=enough)
         connections = (first.connections, second.connections)
         served = (len(first.requests), len(second.requests))
         first.stop()
     assert connections == (4, 4), "one a user and frontend"
     assert report.reconnects == 0
-    assert min(served) > 10
-    assert sum(served) == len(records)
+    assert served[0] == 30, "at once, in the middle of every user's requests"
+    assert sum(served) == len(records) >= 60
     late = [record for record in records if record.tau == 0.7]
     assert len(late) == served[1]
-    assert max(record.t_sent for record in records if record.tau == 0.0) < 0.45
+    assert {record.user for record in late} == set(range(4))
     assert {record.status for record in records} == {"ok"}
 
 
@@ -125,9 +132,8 @@ def test_every_user_is_connected_to_every_frontend_before_the_cell_begins() -> N
     with FaultServer(lambda n, body: SLOW) as first, FaultServer(lambda n, body: SLOW) as second:
 
         def look() -> None:
-            ends = time.monotonic() + 5.0  # the server's own loop counts a moment later
-            while (first.connections, second.connections) != (100, 100) and time.monotonic() < ends:
-                time.sleep(0.002)
+            # The servers' own loops count a moment later.
+            until(lambda: (first.connections, second.connections) == (100, 100))
             seen.append((first.connections, second.connections))
 
         cell = config(first.port, second.port, concurrency=100)
@@ -199,7 +205,7 @@ def test_a_pinned_worker_that_is_gone_is_an_error_with_a_pause() -> None:
 def test_every_end_frees_what_was_reserved(bad: Reply, status: str, first_token: bool) -> None:
     router = NotingRouter()
     with FaultServer(lambda n, body: bad) as server:
-        run_cell(server, router=router, deadline_s=0.3)
+        run_cell(server, router=router, deadline_s=1.0 if status == "timeout" else 30.0)
     assert {record.status for _, record in router.endings} <= {status, "cancelled"}
     assert sorted(router.ended_ids) == sorted(router.routed)
     assert len(set(router.ended_ids)) == len(router.endings)
@@ -209,11 +215,18 @@ def test_every_end_frees_what_was_reserved(bad: Reply, status: str, first_token:
 
 def test_a_dead_frontend_frees_what_was_reserved() -> None:
     router = NotingRouter()
-    with FaultServer(lambda n, body: SLOW) as server:
-        stopper = threading.Timer(0.3, server.stop)
-        stopper.start()
-        run_cell(server, router=router)
-        stopper.join()
+    stoppers: list[threading.Thread] = []
+
+    def reply(n: int, body: dict[str, Any]) -> Reply:
+        if n == 5:
+            stoppers.append(threading.Thread(target=server.stop))
+            stoppers[0].start()
+        return SLOW
+
+    with FaultServer(reply) as server:
+        report, _ = run_cell(server, router=router)
+        stoppers[0].join()
+    assert set(report.status_counts) == {"ok", "disconnect"}
     assert sorted(router.ended_ids) == sorted(router.routed)
 
 
@@ -256,15 +269,12 @@ def test_what_a_router_raises_ends_the_cell_and_comes_out(where: str) -> None:
     router = Breaking(where, after=1 if where == "open" else 20)
     records: list[RequestRecord] = []
     with FaultServer(lambda n, body: SLOW) as server:
-        cell = config(server.port, phases={"measure_s": 9, "measure_max_s": 9})
+        cell = config(server.port, phases={"measure_s": 300, "measure_max_s": 300})
         started = time.monotonic()
         with pytest.raises(RouterBrokeError, match=where):
             run_client(cell, WORKLOAD, records.append, router=router)
-        assert time.monotonic() - started < 2
-        until = time.monotonic() + 2
-        while server.open_connections and time.monotonic() < until:
-            time.sleep(0.01)
-        assert server.open_connections == 0
+        assert time.monotonic() - started < 60, "not the five minutes of the cell"
+        until(lambda: server.open_connections == 0)
     assert router.calls == ["open", "close"]
     assert sorted(router.ended_ids) == sorted(router.routed), "those that were under way are free again"
     cut_off = [record for _, record in router.endings if record.status == "cancelled"]
@@ -294,7 +304,7 @@ def test_a_router_that_hangs_ends_the_cell_at_the_deadline() -> None:
         started = time.monotonic()
         with pytest.raises(UserError, match=r"no route within the deadline of 0\.5 s"):
             run_cell(server, router=router, deadline_s=0.5)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 60, "the router would take an hour"
     assert router.calls[-1] == "close"
 
 
@@ -314,7 +324,7 @@ router = NotingRouter()
 def sink(record):
     print(record.request_id, flush=True)
 try:
-    run_client(config({port}, phases=dict(measure_s=30, measure_max_s=30)), WORKLOAD, sink, router=router)
+    run_client(config({port}, phases=dict(measure_s=300, measure_max_s=300)), WORKLOAD, sink, router=router)
 except KeyboardInterrupt:
     cancelled = sum(record.status == "cancelled" for _, record in router.endings)
     print(router.calls, sorted(router.ended_ids) == sorted(router.routed), cancelled > 0, flush=True)
@@ -330,5 +340,5 @@ def test_interrupt_frees_and_closes() -> None:
                 client.stdout.readline()
             os.kill(client.pid, signal.SIGINT)
             rest = client.stdout.read().splitlines()
-            assert client.wait(10) == 0
+            assert client.wait(60) == 0
     assert rest[-1] == "['open', 'close'] True True"

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from load_fault_server import FaultServer, Reply
-from load_samples import FIXED, SLOW, WORKLOAD, NotingRouter, config, run_cell
+from load_samples import FIXED, SLOW, WORKLOAD, NotingRouter, config, late_s, run_cell
 
 from anarchy.load.client import run_client
 from anarchy.load.report import ClientProgress
 from anarchy.load.stages import START_SPREAD_S, StagedPhases
 from anarchy.plan import Stage
+from anarchy.trace.schema import RequestRecord
 
 DEADLINE_S = 5.0
 UP_AND_DOWN = (Stage("below", 2, 1.0, 4.0), Stage("past", 6, 2.0, 4.0), Stage("recovery", 2, 0.5, 4.0))
@@ -248,32 +249,36 @@ def test_whatever_the_stages_the_load_follows_them_and_the_cell_ends(
 STEPS = (Stage("low", 2, 0.2, 0.5), Stage("high", 8, 0.2, 0.5), Stage("low again", 3, 0.2, 0.5))
 
 
-def loads_of(server: FaultServer, first: float, last: float, zero: float) -> list[int]:
-    """Requests under way at the server at each arrival within a span of the cell's clock."""
-    return [load for t, load in server.loads if first <= t - zero <= last]
+def loads_of(server: FaultServer, records: list[RequestRecord]) -> list[int]:
+    """Requests under way at the server at the arrival of each of these."""
+    arrived = {tuple(body["prompt"]): n for n, body in enumerate(server.requests)}
+    prompts = [WORKLOAD.request(r.user, int(r.request_id.split("-")[1])).prompt for r in records]
+    return [server.loads[arrived[prompt]] for prompt in prompts]
 
 
 def test_the_server_sees_the_stages() -> None:
     with FaultServer(lambda n, body: SLOW) as server:
         report, records = run_cell(server, concurrency=8, stages=STEPS)
-        ended = time.monotonic()
-        zero = ended - report.duration_s
     assert report.status_counts == {"ok": len(records)}
     assert [(span.name, span.concurrency) for span in report.stages] == [
         ("low", 2),
         ("high", 8),
         ("low again", 3),
     ]
+    assert [span.start_s for span in report.stages] == [0.0, *(span.end_s for span in report.stages[:-1])]
     for span, stage in zip(report.stages, STEPS, strict=True):
-        assert span.settled_s - span.start_s == pytest.approx(stage.settle_s, abs=0.06)
-        assert span.end_s - span.settled_s == pytest.approx(stage.seconds, abs=0.06)
-        seen = loads_of(server, span.settled_s + 0.05, span.end_s - 0.05, zero)
-        assert max(seen) == stage.concurrency
+        assert span.settled_s - span.start_s >= stage.settle_s
+        assert 0 <= span.end_s - span.settled_s - stage.seconds < late_s(report)
         in_it = [r for r in records if span.settled_s <= r.t_sent < span.end_s and r.phase == "measure"]
+        assert max(loads_of(server, in_it)) == stage.concurrency
         assert {record.user for record in in_it} == set(range(stage.concurrency))
-    assert report.measure_s == pytest.approx(1.5, abs=0.1)
+    # C rises into the second stage: nothing is waited for.
+    assert report.stages[1].settled_s - report.stages[1].start_s < STEPS[1].settle_s + late_s(report)
+    assert report.measure_s == pytest.approx(sum(span.end_s - span.settled_s for span in report.stages))
     assert report.measured == sum(record.phase == "measure" for record in records)
-    assert report.requests_per_s == pytest.approx(report.measured / 1.5, rel=0.2)
+    # What ends in a measured part differs from what was sent in it by what was under way at its ends.
+    assert report.requests_per_s is not None
+    assert report.requests_per_s * report.measure_s == pytest.approx(report.measured, abs=2 + 8 + 3)
     by_phase = Counter(record.phase for record in records)
     assert set(by_phase) <= {"warmup", "measure", "cooldown"}
     assert len({record.request_id for record in records}) == len(records)
@@ -288,24 +293,26 @@ def test_what_a_larger_c_left_behind_is_over_before_the_smaller_is_measured() ->
     backlog = [r.t_last_token for r in records if r.user >= 2]
     assert all(t is not None and t <= low.settled_s for t in backlog)
     assert low.settled_s > low.start_s, "though nothing was planned for settling"
-    assert low.end_s - low.settled_s == pytest.approx(0.4, abs=0.06)
+    assert 0 <= low.end_s - low.settled_s - 0.4 < late_s(report)
     assert report.bounds_hit == ()
 
 
 def test_a_parked_user_is_not_late_and_starts_spread() -> None:
     with FaultServer(lambda n, body: SLOW) as server:
         report, records = run_cell(server, concurrency=8, stages=STEPS)
-    assert max(r.t_sent - r.t_intended for r in records) < 0.1, "parking is no schedule delay"
     high = report.stages[1]
     for user in range(2, 8):
-        mine = min(r.t_sent for r in records if r.user == user)
-        assert mine == pytest.approx(high.start_s + 0.2 * (user - 2) / 6, abs=0.05)
+        first = min((r for r in records if r.user == user), key=lambda r: r.t_sent)
+        opens = high.start_s + 0.2 * (user - 2) / 6
+        assert opens <= first.t_intended <= first.t_sent, "parking is no schedule delay"
+        assert first.t_sent < opens + late_s(report)
     # C falls to 3 and rises again: the same users come back with new requests.
     again = (*STEPS, Stage("high again", 8, 0.2, 0.5))
     with FaultServer(lambda n, body: SLOW) as server:
         report, records = run_cell(server, concurrency=8, stages=again)
     last = report.stages[3]
     assert {r.user for r in records if r.t_sent >= last.settled_s} == set(range(8))
+    assert all(r.t_intended >= last.start_s for r in records if r.user >= 3 and r.t_sent >= last.start_s)
 
 
 def test_what_the_client_says_of_each_stage() -> None:
@@ -342,7 +349,7 @@ def test_a_staged_cell_ends_though_nothing_answers() -> None:
     with FaultServer(lambda n, body: Reply("silent")) as server:
         started = time.monotonic()
         report, _ = run_cell(server, concurrency=8, stages=STEPS, deadline_s=0.4, router=router)
-        assert time.monotonic() - started < 3 * 0.7 + 2 * 0.4 + 1.0
+        assert time.monotonic() - started < 60, "the server would take an hour"
     assert set(report.status_counts) == {"timeout"}
     assert [span.name for span in report.stages] == ["low", "high", "low again"]
     assert sorted(router.ended_ids) == sorted(router.routed)
@@ -350,13 +357,15 @@ def test_a_staged_cell_ends_though_nothing_answers() -> None:
 
 def test_progress_names_the_stage() -> None:
     seen: list[ClientProgress] = []
+    records: list[RequestRecord] = []
     stages = tuple(Stage(stage.name, stage.concurrency, 0.6, 0.6) for stage in STEPS)
     with FaultServer(lambda n, body: SLOW) as server:
         cell = config(server.port, concurrency=8, stages=stages)
-        report = run_client(cell, WORKLOAD, lambda record: None, router=FIXED, on_progress=seen.append)
+        report = run_client(cell, WORKLOAD, records.append, router=FIXED, on_progress=seen.append)
     told = list(dict.fromkeys(progress.phase for progress in seen))
     assert told[0] == "low, warmup"
     assert {"high, warmup", "high, measure"} & set(told)
     assert told[-1] == "drain"
-    for progress in seen:
-        assert progress.elapsed_s + progress.remaining_s == pytest.approx(report.duration_s, abs=0.4)
+    slowest = max(r.t_last_token - r.t_sent for r in records if r.t_last_token is not None)
+    for progress in seen:  # at least what is planned, and on top no more than two requests
+        assert 3.59 < progress.elapsed_s + progress.remaining_s <= report.duration_s + 2 * slowest

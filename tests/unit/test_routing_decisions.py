@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 from dataclasses import fields, replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from test_trace_writer import tiny_disk
 
 from anarchy.errors import UserError
 from anarchy.routing.decisions import DECISION_SCHEMA, DECISIONS_FILE, Decision, DecisionLog, read_decisions
+from anarchy.trace.state import CellState, cell_state
+
+__all__ = ["tiny_disk"]  # a fixture
 
 BY_DYNAMO = Decision(
     request_id="0000-000001",
@@ -107,6 +112,47 @@ def test_a_disk_full_at_the_end_leaves_the_lines(tmp_path, monkeypatch):
         log.seal()
     assert (tmp_path / "decisions.jsonl").exists()
     assert not (tmp_path / DECISIONS_FILE).exists()
+
+
+def fill(log):
+    """Write until the disk is full; the kernel says when."""
+    for number in range(10_000):
+        log.write(replace(BY_DYNAMO, request_id=f"{number:04}-000000"))
+
+
+def test_a_disk_that_fills_up_is_told_and_nothing_is_sealed(tiny_disk):
+    log = DecisionLog(tiny_disk / "cell")
+    log.open()
+    with pytest.raises(UserError, match="no disk space is left") as full:
+        fill(log)
+    assert full.value.where == tiny_disk / "cell" / "decisions.jsonl"
+    assert "sealed cells are kept" in full.value.remedy
+    lines = (tiny_disk / "cell" / "decisions.jsonl").read_bytes().split(b"\n")
+    assert len(lines) > 100, "what fitted is there"
+    with pytest.raises(UserError, match="no disk space is left"):
+        log.close()  # the line that did not fit is in the buffer still
+    log.close()
+    with pytest.raises(UserError, match="not whole"):
+        log.seal()
+    assert [file.name for file in (tiny_disk / "cell").iterdir()] == ["decisions.jsonl"]
+    assert cell_state(tiny_disk / "cell", "") is CellState.PARTIAL
+
+
+def test_a_disk_without_space_for_the_table_keeps_the_lines(tiny_disk):
+    log = DecisionLog(tiny_disk / "cell")
+    log.open()
+    log.write(BY_DYNAMO)
+    with pytest.raises(OSError, match="No space"):
+        (tiny_disk / "another").write_bytes(bytes(100_000))
+    with pytest.raises(UserError, match="no disk space is left") as full:
+        log.seal()
+    assert full.value.where == tiny_disk / "cell" / DECISIONS_FILE
+    assert [file.name for file in (tiny_disk / "cell").iterdir()] == ["decisions.jsonl"]
+    assert cell_state(tiny_disk / "cell", "") is CellState.PARTIAL
+    del full
+    gc.collect()  # its traceback holds the table's open file, and with it the disk
+    (tiny_disk / "another").unlink()
+    assert read_decisions(log.seal()).num_rows == 1
 
 
 def test_lines_that_were_cut_off_are_not_sealed(tmp_path):

@@ -66,7 +66,7 @@ def test_a_frontend_that_is_not_ready_is_asked_again() -> None:
     refusal: tuple[int, dict[str, object]] = (404, {})
     alone = answer(DECODE, DECODE)  # the decode worker did both: no prefill worker found yet
     with frontend(iter([refusal, alone, answer(PREFILL, DECODE)])) as address:
-        (proof,) = probe(address, 5)
+        (proof,) = probe(address, 60)
     assert (proof.policy, proof.prefill, proof.decode) == ("static", "prefill-0", "decode-0")
 
 
@@ -75,7 +75,7 @@ def test_a_request_answered_by_another_worker_is_not_healthy() -> None:
         frontend(iter([answer(DECODE, DECODE)] * 100)) as address,
         pytest.raises(UnhealthyError, match="but answered by"),
     ):
-        probe(address, 0.3)
+        probe(address, 1.0)
 
 
 def test_probing_is_given_up_when_a_process_dies() -> None:
@@ -92,10 +92,10 @@ def test_probing_is_given_up_when_a_process_dies() -> None:
             "m",
             (PREFILL, DECODE),
             rng=random.Random(0),
-            deadline=began + 60,
+            deadline=began + 300,
             check=died,
         )
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60, "not at the deadline"
 
 
 def test_nobody_there_is_a_refusal() -> None:

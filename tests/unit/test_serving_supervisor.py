@@ -26,7 +26,7 @@ if os.fork() == 0:
         os._exit(0)
     os.setsid()
 open(sys.argv[1] + str(os.getpid()), "w").close()
-time.sleep(60)
+time.sleep(600)
 """
 
 PARENT = """
@@ -54,8 +54,9 @@ finally:
 """
 
 
-def gone(pids: list[int], within_s: float) -> bool:
-    deadline = time.monotonic() + within_s
+def gone(pids: list[int]) -> bool:
+    """Whether all of them end; left alone they would stay for ten minutes."""
+    deadline = time.monotonic() + 60.0
     while time.monotonic() < deadline:
         if not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids):
             return True
@@ -79,10 +80,10 @@ def test_nothing_survives(way: str, tmp_path: Path) -> None:
             os.kill(guardian, signal.SIGKILL)
         elif way.startswith("SIG"):
             parent.send_signal(signal.Signals[way])
-        parent.wait(timeout=10)
+        parent.wait(timeout=60)
     try:
         assert len(pids) == 4
-        assert gone([guardian, *pids], within_s=3)
+        assert gone([guardian, *pids])
     finally:
         for pid in pids:
             if psutil.pid_exists(pid):
@@ -102,7 +103,7 @@ def start(supervisor: Supervisor, name: str, code: str, folder: Path) -> int:
 
 
 def wait_for_exit(supervisor: Supervisor, name: str) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not any(ended.name == name for ended in supervisor.exits()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -119,15 +120,17 @@ def test_a_death_is_told_with_the_end_of_its_log(supervisor: Supervisor, tmp_pat
 
 
 def test_a_kill_is_told_by_its_signal(supervisor: Supervisor, tmp_path: Path) -> None:
-    pid = start(supervisor, "worker", "import time; time.sleep(60)", tmp_path)
+    pid = start(supervisor, "worker", "import time; time.sleep(600)", tmp_path)
     os.kill(pid, signal.SIGKILL)
     wait_for_exit(supervisor, "worker")
     assert "killed by SIGKILL" in str(supervisor.exits()[0])
 
 
 def test_one_process_can_be_ended_alone(supervisor: Supervisor, tmp_path: Path) -> None:
-    first = start(supervisor, "first", "import time; time.sleep(60)", tmp_path)
-    ignore = "import signal, time; signal.signal(15, signal.SIG_IGN); print('on', flush=True); time.sleep(60)"
+    first = start(supervisor, "first", "import time; time.sleep(600)", tmp_path)
+    ignore = (
+        "import signal, time; signal.signal(15, signal.SIG_IGN); print('on', flush=True); time.sleep(600)"
+    )
     start(supervisor, "stubborn", ignore, tmp_path)
     while "on" not in (tmp_path / "stubborn.log").read_text():
         time.sleep(0.01)
@@ -142,10 +145,10 @@ def test_a_program_that_does_not_exist_is_the_users_to_mend(supervisor: Supervis
 
 
 def test_a_lost_guardian_is_noticed_and_refuses_more(supervisor: Supervisor, tmp_path: Path) -> None:
-    pid = start(supervisor, "worker", "import time; time.sleep(60)", tmp_path)
+    pid = start(supervisor, "worker", "import time; time.sleep(600)", tmp_path)
     os.kill(supervisor.guardian_pid, signal.SIGKILL)
     wait_for_exit(supervisor, "guardian")
-    assert gone([pid], within_s=2)
+    assert gone([pid])
     with pytest.raises(ProcessDiedError, match=r"guardian.*SIGKILL"):
         start(supervisor, "another", "pass", tmp_path)
     with pytest.raises(ProcessDiedError, match=r"guardian.*SIGKILL"):
@@ -156,7 +159,7 @@ def test_a_lost_guardian_is_noticed_and_refuses_more(supervisor: Supervisor, tmp
 def test_the_guardian_removes_the_scratch_folder(order: bytes | None, status: int, tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    command = {"do": "start", "name": "a", "argv": ["sleep", "60"], "env": dict(os.environ), "cwd": "/"}
+    command = {"do": "start", "name": "a", "argv": ["sleep", "600"], "env": dict(os.environ), "cwd": "/"}
     ours, theirs = socket.socketpair()
     with theirs:
         words = [sys.executable, "-m", "anarchy.serving.guardian", str(theirs.fileno()), "0.5", str(scratch)]
@@ -167,17 +170,17 @@ def test_the_guardian_removes_the_scratch_folder(order: bytes | None, status: in
         event = json.loads(ours.recv(4096, socket.MSG_PEEK))
         if order is not None:
             ours.sendall(order)
-            guardian.wait(timeout=10)
-    assert guardian.wait(timeout=10) == status
+            guardian.wait(timeout=60)
+    assert guardian.wait(timeout=60) == status
     assert not scratch.exists()
-    assert gone([event["pid"]], within_s=2)
+    assert gone([event["pid"]])
 
 
-def test_stop_is_idempotent_and_quick(tmp_path: Path) -> None:
-    supervisor = Supervisor()
-    start(supervisor, "worker", "import time; time.sleep(60)", tmp_path)
+def test_stop_is_idempotent_and_does_not_wait_for_the_grace(tmp_path: Path) -> None:
+    supervisor = Supervisor(grace_s=300.0)
+    start(supervisor, "worker", "import time; time.sleep(600)", tmp_path)
     began = time.monotonic()
     supervisor.stop()
     supervisor.stop()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 60
     assert json.dumps([ended.name for ended in supervisor.exits()]) == "[]"

@@ -84,7 +84,7 @@ def test_a_start_that_failed_was_held_all_the_same(tmp_path: Path):
         raise RuntimeError("on purpose")
     ((_, told),) = ((s["launched_at"], s) for s in read_sittings(tmp_path, "plan"))
     assert told["gpus"] == 16
-    assert 30.0 <= told["start_s"] == told["wall_s"] < 40.0
+    assert 30.0 <= told["start_s"] == told["wall_s"] < 300.0
 
 
 def test_the_next_start_is_predicted_from_the_recorded_ones(tmp_path: Path):

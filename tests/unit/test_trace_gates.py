@@ -378,17 +378,20 @@ def judged_with_log(
     verdicts: str = "s" * 19,
     detector: dict[str, Any] = RELATIVE,
     begun_s: float = 1.0,
+    skipped: int = 0,
     **changes: Any,
 ) -> GateResult:
     """Judge the staged cell beside a controller that polled each model second from ``begun_s`` on.
 
-    ``baseline`` is the log's time of it; a poll of verdict m was missing, of s steady.
+    ``baseline`` is the log's time of it; a poll of verdict m was missing and cost ``skipped``
+    others, of s steady.
     """
     words = {"m": "missing", "s": "steady"}
     with ControllerLog(folder / LOG_FILE) as log:
         log.write("start", at_wall_s=ZERO.timestamp() + 2.0 * begun_s, period_s=1.0, detector=detector)
         for number, verdict in enumerate(verdicts, start=1):
-            log.write("poll", poll=number, window=(number - 1.0, float(number)), verdict=words[verdict])
+            lost = {"skipped": skipped if verdict == "m" else 0, "verdict": words[verdict]}
+            log.write("poll", poll=number, window=(number - 1.0, float(number)), **lost)
             if baseline is not None and number - 1 < baseline <= number:
                 log.write("baseline", t=baseline, p99=0.1, theta1=0.3, theta2=3.0)
         log.write("end", t=float(len(verdicts)), reason="stopped")
@@ -424,6 +427,13 @@ def test_polls_without_an_answer_at_the_threshold(tmp_path: Path, missing: int, 
     result = judged_with_log(tmp_path, verdicts=verdicts)
     assert (result.reasons == ("controller_blind",)) is fails
     assert result.measures["controller_missing_share"] == pytest.approx(missing / 18)
+
+
+@pytest.mark.parametrize(("missing", "fails"), [(2, False), (3, True)])
+def test_polls_that_waiting_cost_are_missing_too(tmp_path: Path, missing: int, fails: bool):
+    result = judged_with_log(tmp_path, verdicts="m" * missing + "s" * (18 - missing), skipped=1)
+    assert (result.reasons == ("controller_blind",)) is fails
+    assert result.measures["controller_missing_share"] == pytest.approx(2 * missing / (18 + missing))
 
 
 def test_a_controller_that_never_polled_was_blind(tmp_path: Path):

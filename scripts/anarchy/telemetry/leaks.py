@@ -32,7 +32,8 @@ class Leak:
 def find_leaks(folder: Path, anonymiser: Anonymiser) -> list[Leak]:
     """Every text under a folder that the anonymiser would change: names of files, lines, Parquet's strings.
 
-    Reads plain text, gzip and Parquet, and of pages and notebooks not the pictures in them. Raises `OSError` for what cannot be read: it is not proven clean.
+    Reads plain text, gzip and Parquet, and of pages and notebooks not the pictures in them. Raises `OSError`
+    for what cannot be read: it is not proven clean.
     """
     leaks: list[Leak] = []
     for path in sorted(folder.rglob("*")):

@@ -47,7 +47,7 @@ MIN_MEASURE_SHARE: Final = 0.95
 MAX_WARM_SHARE: Final = 0.01
 """`warm_cache`: more than this share of the measured prompts of their own were found in a cache."""
 MAX_BLIND_SHARE: Final = 0.25
-"""`controller_blind`: more than this share of the controller's polls inside the stages saw no P99."""
+"""`controller_blind`: more than this share of the controller's polls due inside the stages saw no P99."""
 MAX_DRIFT: Final = 1.5
 """`not_steady`: mean TTFT of one half of the measure phase over the other ..."""
 DRIFT_MIN_REQUESTS: Final = 60
@@ -209,8 +209,8 @@ def controller_blind(trace: CellTrace) -> Gate:
     """The controller that sets the router could not see what it should judge, as its log tells.
 
     Its thresholds are relative and were not known when the first stage was over, or too many of its polls
-    inside the stages are `missing`, or there are none. Asked where there is such a log; a constant cell is
-    one stage.
+    inside the stages are `missing` or were skipped, or there are none. Asked where there is such a log; a
+    constant cell is one stage.
     """
     path = trace.directory / LOG_FILE
     if not path.exists():
@@ -223,12 +223,15 @@ def controller_blind(trace: CellTrace) -> Gate:
         return start is None, numbers
     offset = clock_offset(start, trace)
     known = next((float(record["t"]) + offset for record in log.of("baseline")), None)
-    missing = [
-        poll["verdict"] == "missing"
+    polls = [
+        poll
         for poll in log.of("poll")
         if any(first <= poll["window"][1] + offset < last for first, last in spans)
     ]
-    share = float(np.mean(missing)) if missing else None
+    # A poll that waits for a page longer than a period costs the polls after it: they saw nothing either.
+    skipped = sum(poll.get("skipped", 0) for poll in polls)
+    missing = sum(poll["verdict"] == "missing" for poll in polls) + skipped
+    share = missing / (len(polls) + skipped) if polls else None
     late = "multiples" in start["detector"] and (known is None or known >= spans[0][1])
     numbers = {"controller_baseline_s": known, "controller_missing_share": share}
     return late or share is None or share > MAX_BLIND_SHARE, numbers
