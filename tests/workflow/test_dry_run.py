@@ -19,7 +19,7 @@ def jobs(told: str) -> Counter[str]:
 
 
 @pytest.mark.parametrize(
-    ("tier", "sweeps", "systems"), [("smoke", 8, 6), ("quick", 8, 6), ("repeats", 27, 6), ("full", 54, 12)]
+    ("tier", "sweeps", "systems"), [("smoke", 8, 6), ("quick", 8, 6), ("repeats", 33, 7), ("full", 54, 12)]
 )
 def test_every_tier_plans_one_job_a_launch_of_a_routing(
     snakemake: Run, tier: str, sweeps: int, systems: int
