@@ -47,11 +47,13 @@ rule all:
     input:
         RUN.layout.report,
         RUN.layout.claims.with_suffix(".md"),
+        # Else Snakemake takes estimates for finished whose deployment was to be measured again and failed.
+        RUN.measured,
 
 
 rule measure:
     input:
-        [RUN.layout.summary(*deployment.key) for deployment in RUN.deployments],
+        RUN.measured,
 
 
 include: "workflow/rules/sweep.smk"

@@ -152,6 +152,11 @@ class Workflow:
         folder = relative(PROFILES / self.bench.study.models[model].profile)
         return [folder / "prefill.csv", folder / "decode.csv"]
 
+    @property
+    def measured(self) -> list[Path]:
+        """What every deployment of this run writes last, when all its cells are sealed."""
+        return [self.layout.summary(*deployment.key) for deployment in self.deployments]
+
     def summaries(self, wildcards: Wildcards) -> list[Path]:
         """Every launch of a system, under every routing."""
         system = (wildcards.experiment, wildcards.model, wildcards.topology)

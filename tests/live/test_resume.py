@@ -6,6 +6,7 @@ import getpass
 import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -125,6 +126,7 @@ def test_kill_9_in_the_middle_then_run_again(tmp_path: Path) -> None:
 
     tells_no_secret_and_no_name(tmp_path, again.stdout + again.stderr)
     nothing_more_to_do(results, after)
+    measures_again_what_is_not_finished(results)
     refuses_damaged_traces(results)
     leaves_the_other_model_alone(results)
 
@@ -138,6 +140,17 @@ def tells_no_secret_and_no_name(folder: Path, said: str) -> None:
     assert [(str(leak.path), leak.place, leak.clean) for leak in found] == []
     (folder / "second.log").write_text(f"{TOKEN}\n{host}\n")
     assert len(find_leaks(folder, names)) == 2, "the search finds what it looks for"
+
+
+def measures_again_what_is_not_finished(results: Path) -> None:
+    """Estimates and figures stand, but a sweep that was to measure again has failed: that is no finished run."""
+    (summary,) = results.glob("smoke/raw/equilibrium/*/*/*/*/deployment.json")
+    aside = summary.rename(summary.with_suffix(".aside"))
+    planned = subprocess.run(
+        [*command(results), "-n"], cwd=PROJECT, capture_output=True, text=True, timeout=120
+    )
+    assert re.search(r"^sweep +1$", planned.stdout + planned.stderr, re.MULTILINE), planned.stdout
+    aside.rename(summary)
 
 
 def nothing_more_to_do(results: Path, after: dict[str, str]) -> None:

@@ -40,7 +40,7 @@ def test_content_is_pinned() -> None:
     assert (request.prompt[:4], request.output_tokens, request.template) == PINNED_TEMPLATE
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(
     seed=st.integers(0, 2**63),
     user=st.integers(0, 10**4),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anarchy import predict
@@ -74,6 +74,7 @@ def test_every_system_routing_and_launch_once(tier: str, launches: int):
     ]
 
 
+@settings(deadline=None)
 @given(
     seed=st.integers(0, 2**40),
     grid=st.lists(st.integers(1, 5000), min_size=1, max_size=12, unique=True).map(sorted),
@@ -131,6 +132,7 @@ def test_seed_none_is_the_experiments_own():
     assert hashes(planned()) == hashes(planned(seed=own)) != hashes(planned(seed=own + 1))
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.text(), st.integers()), min_size=1, max_size=4))
 def test_derived_seeds_depend_on_every_part(parts: list[Any]):
     seed = derive_seed(*parts)
@@ -361,6 +363,7 @@ def test_another_grid_leaves_the_cells_of_the_old_one_alone():
     assert all(before[key] == after[key] for key in shared)
 
 
+@settings(deadline=None)
 @given(models=st.sampled_from([LLAMA, NEMOTRON, f"{LLAMA},{NEMOTRON}"]), seed=st.integers(0, 5))
 def test_a_model_filter_leaves_out_and_touches_nothing_else(models: str, seed: int):
     whole, part = planned(seed=seed), planned(seed=seed, models=models)

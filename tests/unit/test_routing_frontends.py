@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anarchy.config import Grid, Policy, RoutingSet
@@ -75,6 +75,7 @@ def test_the_sixteen_pairs_have_a_frontend_each():
 levels = st.lists(st.sampled_from([0.0, 0.1, 0.3, 0.7, 0.8, 1.0, 2.5]), min_size=1, max_size=4, unique=True)
 
 
+@settings(deadline=None)
 @given(levels, levels, st.lists(st.sampled_from(["static", "adaptive", "adaptive-client"]), unique=True))
 def test_every_policy_is_served_by_its_own_pair(tau: list[float], omega: list[float], names: list[str]):
     grid = Grid(tau=tuple(tau), omega=tuple(omega), way="builtin")
