@@ -143,7 +143,7 @@ def tells_no_secret_and_no_name(folder: Path, said: str) -> None:
 
 
 def measures_again_what_is_not_finished(results: Path) -> None:
-    """Estimates and figures stand, but a sweep that was to measure again has failed: that is no finished run."""
+    """Estimates and figures stand, but a sweep that was to measure again failed: that is no finished run."""
     (summary,) = results.glob("smoke/raw/equilibrium/*/*/*/*/deployment.json")
     aside = summary.rename(summary.with_suffix(".aside"))
     planned = subprocess.run(
