@@ -19,7 +19,7 @@ PYTEST := OMP_NUM_THREADS=1 $(DRIVER)/python -m pytest
 SIDE_BY_SIDE := -n logical --maxprocesses 8 --dist loadfile
 export PYTHON
 
-.PHONY: help setup reproduce plan doctor test test-unit test-live test-notebooks test-workflow test-slurm test-faults test-containers test-vllm test-nightly test-setup test-browser \
+.PHONY: help setup reproduce redraw plan doctor test test-unit test-live test-notebooks test-workflow test-slurm test-faults test-containers test-vllm test-nightly test-setup test-browser \
 	lab-up lab-down lab-status lab-reproduce smoke-b200 \
 	lint format bench bench-estimator bench-coverage bench-client profiles schemas clean distclean
 
@@ -32,6 +32,13 @@ setup:  ## build the two environments (.envs/driver, .envs/dynamo); does nothing
 reproduce: setup  ## measure, estimate, draw, report: make reproduce [TIER=quick|full] [EXPERIMENTS=adaptive] [MODELS=llama-3.1-70b] [SEED=1]
 	@$(DRIVER)/anarchy unlock
 	@$(DRIVER)/snakemake --config $(CHOICES)
+
+redraw: setup  ## estimates, figures and report from the recorded traces of tier quick in data/sample: nothing is measured
+	@rm -rf results/recorded
+	@mkdir -p results/recorded/quick
+	@cp -r data/sample/quick/raw results/recorded/quick/
+	@$(DRIVER)/anarchy unlock
+	@$(DRIVER)/snakemake --config tier=quick results=results/recorded
 
 plan: setup  ## what a run would measure and cost, without running it
 	@$(DRIVER)/anarchy plan --cost --tier $(TIER) $(if $(EXPERIMENTS),--experiments $(EXPERIMENTS)) $(if $(MODELS),--models $(MODELS))

@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 
+from anarchy.config import ALL
 from anarchy.layout import PROJECT
 from anarchy.study import Workbench
 from anarchy.tables import System
@@ -25,14 +26,14 @@ def run_info(bench: Workbench, systems: Sequence[System]) -> dict[str, Any]:
         if (system.info["experiment"], *system.key) in planned
         for deployment in system.info["deployments"]
     ]
-    choices = f" MODELS={','.join(run.models)}" if run.models else ""
+    choices = "" if ALL in run.experiments else f" EXPERIMENTS={','.join(run.experiments)}"
+    choices += f" MODELS={','.join(run.models)}" if run.models else ""
     choices += f" SEED={run.seed}" if run.seed is not None else ""
     return {
         "tier": run.tier,
         "systems": [list(system) for system in planned],
         "predicted_s": sum(deployment.wall_s for deployment in bench.deployments),
         "measured_s": sum(measured),
-        "deployments": {deployment.title: deployment.wall_s for deployment in bench.deployments},
         "command": f"make reproduce TIER={run.tier}{choices}",
         "commit": commit(),
         "machine": {

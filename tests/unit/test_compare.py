@@ -321,7 +321,7 @@ def test_two_kept_cells_of_one_policy_differ_as_docs_findings_says() -> None:
     """E3, one hot template: the controller never fired, so both cells were routed by the same rule."""
     found = []
     for policy in ("pinned-adaptive", "pinned-static"):
-        path = "data/sample/policies/raw/adaptive/llama-3.1-70b/1p2d/pinned/1/cells"
+        path = "data/sample/quick/raw/adaptive/llama-3.1-70b/1p2d/pinned/1/cells"
         trace = read_cell(PROJECT / path / f"hot-staged_{policy}")
         spans = trace.manifest.stages
         stages = tuple(Stage(span.name, span.concurrency, 0.0, 1.0) for span in spans)
@@ -335,7 +335,7 @@ def test_two_kept_cells_of_one_policy_differ_as_docs_findings_says() -> None:
     source = OF["stages"]
     rows = compare(*found, source, metric(source, "throughput_rps")).rows.set_index("stage")
     held = rows.loc["held", ["change", "change_lo", "change_hi"]].tolist()
-    assert held == pytest.approx([0.88, 0.81, 0.96], abs=0.01)
+    assert held == pytest.approx([0.86, 0.79, 0.94], abs=0.01)
     assert not rows.loc["held", "agrees"]
     loads = compare(*found, source, metric(source, "load_range"))
     assert not loads.rows.set_index("stage").loc["held", "agrees"]

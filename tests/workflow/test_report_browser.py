@@ -60,7 +60,6 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
         ],
         "predicted_s": 700.0,
         "measured_s": 731.0,
-        "deployments": {"llama-3.1-70b/1p2d/static/1": 220.0},
         "versions": {"snakemake": "9"},
         "command": "make reproduce TIER=quick MODELS=llama-3.1-70b",
     }

@@ -61,9 +61,8 @@ def reasons(systems: Sequence[System]) -> list[tuple[str, str]]:
     ]
 
 
-def deployments(systems: Sequence[System], run_info: Mapping[str, Any]) -> list[dict[str, Any]]:
+def deployments(systems: Sequence[System]) -> list[dict[str, Any]]:
     """Measured against predicted wall time of every deployment, and its routing self-test."""
-    predicted = run_info.get("deployments") or {}
     rows = []
     for system in systems:
         for found in system.info.get("deployments") or []:
@@ -71,7 +70,6 @@ def deployments(systems: Sequence[System], run_info: Mapping[str, Any]) -> list[
             test = found.get("routing_test") or {}
             verdict = {True: "passed", False: "failed", None: "not run"}[test.get("ok")]
             p_value = "" if is_missing(test.get("p_value")) else f", p = {number(test['p_value'])}"
-            title = "/".join((*system.key, str(routing), str(found["trial"])))
             rows.append(
                 {
                     "title": f"{system.design.id}, {system.title}, {routing}, launch {found['trial']}",
@@ -81,7 +79,7 @@ def deployments(systems: Sequence[System], run_info: Mapping[str, Any]) -> list[
                     "measured": found.get("wall_s"),
                     "measuring": found.get("measuring_s"),
                     "idle_gpu_hours": idle_gpu_hours(found),
-                    "predicted": found.get("predicted_s", predicted.get(title)),
+                    "predicted": found.get("predicted_s"),
                     "routing_test": verdict + p_value,
                 }
             )

@@ -27,10 +27,9 @@ def render(layout: Layout, run_info: Mapping[str, Any], claims: Sequence[Mapping
     """The report as HTML; figures are drawn from the estimates on disk, so that both agree.
 
     ``run_info``, every key optional: ``tier``; ``systems``: [experiment, model, topology] of each system of
-    this run; ``predicted_s`` and ``measured_s`` in all; ``deployments``: predicted wall seconds by
-    ``model/topology/routing/trial``; ``started_at``; ``command``; ``commit``; ``versions`` and ``machine``:
-    name to value. ``claims``: rows of claims.json, or None when nobody looked. Raises UserError when no
-    system has estimates.
+    this run; ``predicted_s`` and ``measured_s`` in all; ``started_at``; ``command``; ``commit``; ``versions``
+    and ``machine``: name to value. ``claims``: rows of claims.json, or None when nobody looked. Raises
+    UserError when no system has estimates.
     """
     systems = load_systems(layout)
     if not systems:
@@ -68,7 +67,7 @@ def render(layout: Layout, run_info: Mapping[str, Any], claims: Sequence[Mapping
         claims=claims,
         attempts=facts.attempts(systems),
         gates=facts.reasons(systems),
-        deployments=facts.deployments(systems, run_info),
+        deployments=facts.deployments(systems),
         simulated=sorted({str(s.info["engine"]) for s in systems} & {"simulated"}),
         dilations=list(dict.fromkeys((s.title, s.info["dilation"]) for s in systems)),
         versions=facts.versions(systems, run_info),
