@@ -7,11 +7,14 @@ PYTHON ?= python3
 TIER ?= quick
 EXPERIMENTS ?=
 MODELS ?=
+TOPOLOGIES ?=
+SETS ?=
 SEED ?=
 SITE ?= slurm/site.yaml
 ENGINE ?= vllm
 SMOKE := results/smoke-b200/one-cell/raw/equilibrium/llama-3.1-70b/1p2d/static/1
-CHOICES = tier=$(TIER) $(if $(EXPERIMENTS),experiments=$(EXPERIMENTS)) $(if $(MODELS),models=$(MODELS)) $(if $(SEED),seed=$(SEED))
+CHOICES = tier=$(TIER) $(if $(EXPERIMENTS),experiments=$(EXPERIMENTS)) $(if $(MODELS),models=$(MODELS)) \
+	$(if $(TOPOLOGIES),topologies=$(TOPOLOGIES)) $(if $(SETS),sets=$(SETS)) $(if $(SEED),seed=$(SEED))
 DRIVER := .envs/driver/bin
 # BLAS threads of small matrices only get in each other's way.
 PYTEST := OMP_NUM_THREADS=1 $(DRIVER)/python -m pytest
@@ -41,7 +44,7 @@ redraw: setup  ## estimates, figures and report from the recorded traces of tier
 	@$(DRIVER)/snakemake --config tier=quick results=results/recorded
 
 plan: setup  ## what a run would measure and cost, without running it
-	@$(DRIVER)/anarchy plan --cost --tier $(TIER) $(if $(EXPERIMENTS),--experiments $(EXPERIMENTS)) $(if $(MODELS),--models $(MODELS))
+	@$(DRIVER)/anarchy plan --cost --tier $(TIER) $(if $(EXPERIMENTS),--experiments $(EXPERIMENTS)) $(if $(MODELS),--models $(MODELS)) $(if $(TOPOLOGIES),--topologies $(TOPOLOGIES)) $(if $(SETS),--sets $(SETS))
 
 doctor: setup  ## check this machine and say what is missing and how to get it
 	@$(DRIVER)/anarchy doctor

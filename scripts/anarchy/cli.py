@@ -148,6 +148,8 @@ def _run_options() -> argparse.ArgumentParser:
     group.add_argument("--engine", help="mocker (simulated), or vllm (real; needs the site file)")
     group.add_argument("--experiments", help="comma-separated, e.g. equilibrium")
     group.add_argument("--models", help="only these, comma-separated, e.g. llama-3.1-70b")
+    group.add_argument("--topologies", help="only these, e.g. 1p5d")
+    group.add_argument("--sets", help="only these sets of policies, e.g. builtin")
     group.add_argument("--seed", type=int, help="replaces the experiments' own seeds")
     group.add_argument("--launcher", help="local, or slurm (inside a job that Snakemake submitted)")
     group.add_argument("--site", help="the cluster's file (default slurm/site.yaml)")
@@ -170,7 +172,8 @@ def _deployment_arguments(parser: argparse.ArgumentParser) -> None:
 def _open(options: argparse.Namespace) -> Any:
     from anarchy.study import open_run
 
-    keys = ("tier", "engine", "experiments", "models", "seed", "launcher", "site", "results")
+    keys = ("tier", "engine", "experiments", "models", "topologies", "sets")
+    keys += ("seed", "launcher", "site", "results")
     return open_run({key: getattr(options, key) for key in keys if getattr(options, key) is not None})
 
 

@@ -332,6 +332,10 @@ class Run(Strict):
     """Names of experiments, or `all`: each that has this tier."""
     models: NameList = ()
     """Only these models; empty = all."""
+    topologies: NameList = ()
+    """Only these topologies; empty = all."""
+    sets: NameList = ()
+    """Only these sets of policies, such as `builtin`; empty = all."""
     seed: Annotated[int, Field(strict=True, ge=0)] | None = None
     """Replaces the experiments' own seeds."""
     launcher: Literal["local", "slurm"] = "local"

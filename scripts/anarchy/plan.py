@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -156,24 +156,42 @@ def plan(
     that a start of it has taken before; without, a default of the engine's.
     Raises UserError for a model, experiment or tier that does not exist or an empty selection.
     """
-    for name in run.models:
-        if name not in study.models:
-            raise UserError(
-                f"key 'models': there is no model {name!r}",
-                where="--config",
-                remedy=f"known models: {', '.join(sorted(study.models))}",
-            )
+    selected = _selected(study, run)
+    sets = sorted({name for experiment in selected for name in experiment.sets(run.tier)})
+    _known("models", "model", run.models, study.models)
+    _known("topologies", "topology", run.topologies, study.topologies)
+    _known("sets", "set of policies", run.sets, sets)
     deployments: list[DeploymentPlan] = []
-    for experiment in _selected(study, run):
+    for experiment in selected:
         deployments += _plan_experiment(study, experiment, run, profiles, stack or Stack(), starts)
     if not deployments:
         raise UserError(
             "this selection holds no deployment",
             where="--config",
-            remedy=f"experiments named: {', '.join(run.experiments) or 'none'}; "
-            f"models asked for: {', '.join(run.models) or 'all'}; choose a model that one of them uses",
+            remedy="asked for: "
+            + "; ".join(
+                f"{key}: {', '.join(names) or nothing}"
+                for key, names, nothing in (
+                    ("experiments", run.experiments, "none"),
+                    ("models", run.models, "all"),
+                    ("topologies", run.topologies, "all"),
+                    ("sets", run.sets, "all"),
+                )
+            )
+            + "; choose what one of the experiments has together",
         )
     return tuple(deployments)
+
+
+def _known(key: str, what: str, named: Sequence[str], known: Collection[str]) -> None:
+    """Refuse a selection of something that does not exist."""
+    for name in named:
+        if name not in known:
+            raise UserError(
+                f"key {key!r}: there is no {what} {name!r}",
+                where="--config",
+                remedy=f"known {key}: {', '.join(sorted(known))}",
+            )
 
 
 def _selected(study: Study, run: Run) -> list[Experiment]:
@@ -216,9 +234,13 @@ def _plan_experiment(
     seed = experiment.seed if run.seed is None else run.seed
     deployments = []
     for system in experiment.systems_of(run.tier):
-        if run.models and system.model not in run.models:
+        if (run.models and system.model not in run.models) or (
+            run.topologies and system.topology not in run.topologies
+        ):
             continue
         for routing, policy_set in experiment.sets(run.tier).items():
+            if run.sets and routing not in run.sets:
+                continue
             policies = policy_set.resolve(study.policies)
             pinned = any(policy.way == "pinned" for policy in policies)
             base = DeploymentPlan(

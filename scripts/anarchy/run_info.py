@@ -27,7 +27,9 @@ def run_info(bench: Workbench, systems: Sequence[System]) -> dict[str, Any]:
         for deployment in system.info["deployments"]
     ]
     choices = "" if ALL in run.experiments else f" EXPERIMENTS={','.join(run.experiments)}"
-    choices += f" MODELS={','.join(run.models)}" if run.models else ""
+    for key in ("models", "topologies", "sets"):
+        names = getattr(run, key)
+        choices += f" {key.upper()}={','.join(names)}" if names else ""
     choices += f" SEED={run.seed}" if run.seed is not None else ""
     return {
         "tier": run.tier,

@@ -113,8 +113,9 @@ class Workflow:
         run = self.bench.run
         words = ["--tier", run.tier, "--engine", run.engine, "--results", run.results]
         words += ["--experiments", ",".join(run.experiments)]
-        if run.models:
-            words += ["--models", ",".join(run.models)]
+        for key in ("models", "topologies", "sets"):
+            if names := getattr(run, key):
+                words += [f"--{key}", ",".join(names)]
         if run.seed is not None:
             words += ["--seed", str(run.seed)]
         if self.bench.site is not None:

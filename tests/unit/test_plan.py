@@ -370,6 +370,13 @@ def test_a_model_filter_leaves_out_and_touches_nothing_else(models: str, seed: i
     assert part == tuple(d for d in whole if d.model.name in models.split(","))
 
 
+def test_topologies_and_sets_are_left_out_alike():
+    whole = planned(experiments="all", tier="repeats")
+    part = planned(experiments="all", tier="repeats", topologies="1p5d", sets="builtin")
+    assert part == tuple(d for d in whole if (d.topology.name, d.routing) == ("1p5d", "builtin"))
+    assert {d.experiment.name for d in part} == {"adaptive", "pareto"}
+
+
 def test_hashes_are_those_of_the_content():
     """Not of the process: no hash randomisation, no addresses."""
     digest = planned()[0].cells[0].plan_hash
@@ -384,9 +391,12 @@ def test_hashes_are_those_of_the_content():
     ("choices", "what", "remedy"),
     [
         ({"models": "gpt"}, "no model 'gpt'", LLAMA),
+        ({"topologies": "2p1d"}, "no topology '2p1d'", "1p5d"),
+        ({"sets": "pined", "experiments": "pareto"}, "no set of policies 'pined'", "builtin, pinned"),
+        ({"topologies": "1p5d", "experiments": "saturation"}, "holds no deployment", "topologies: 1p5d"),
         ({"experiments": "e9"}, "no experiment 'e9'", "equilibrium"),
         ({"tier": "huge"}, "no tier 'huge'", "quick"),
-        ({"experiments": []}, "holds no deployment", "experiments named: none"),
+        ({"experiments": []}, "holds no deployment", "experiments: none"),
     ],
 )
 def test_selections_that_hold_nothing(choices: dict[str, Any], what: str, remedy: str):
@@ -401,7 +411,7 @@ def test_a_model_that_no_experiment_uses():
     document["models"]["other"] = document["models"][LLAMA] | {"name": "other"}
     with pytest.raises(UserError, match="holds no deployment") as caught:
         planned(Study.model_validate(document), models="other")
-    assert "models asked for: other" in caught.value.remedy
+    assert "models: other" in caught.value.remedy
 
 
 def test_a_missing_timing_table_names_model_and_known_tables():
