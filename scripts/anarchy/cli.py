@@ -172,8 +172,8 @@ def _deployment_arguments(parser: argparse.ArgumentParser) -> None:
 def _open(options: argparse.Namespace) -> Any:
     from anarchy.study import open_run
 
-    keys = ("tier", "engine", "experiments", "models", "topologies", "sets")
-    keys += ("seed", "launcher", "site", "results")
+    asked = ("experiments", "models", "topologies", "sets")
+    keys = ("tier", "engine", *asked, "seed", "launcher", "site", "results")
     return open_run({key: getattr(options, key) for key in keys if getattr(options, key) is not None})
 
 
