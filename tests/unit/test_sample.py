@@ -1,0 +1,40 @@
+"""The recorded traces in data/sample: whole, and still of the plan that they are shown for."""
+
+from __future__ import annotations
+
+import pytest
+
+from anarchy.layout import PROJECT
+from anarchy.plan import DeploymentPlan
+from anarchy.study import open_run
+from anarchy.trace.reader import read_cell
+
+SAMPLE = PROJECT / "data" / "sample"
+
+
+def planned(tier: str) -> dict[tuple[str, ...], DeploymentPlan]:
+    run = open_run({"tier": tier, "experiments": ["all"]})
+    return {tuple(map(str, deployment.key)): deployment for deployment in run.deployments}
+
+
+@pytest.mark.parametrize("tier", ["quick", "repeats"])
+def test_recorded_cells_are_whole_and_of_the_plan_as_it_is(tier: str) -> None:
+    plans, raw = planned(tier), SAMPLE / tier / "raw"
+    recorded = [path.parent for path in sorted(raw.glob("*/*/*/*/*/deployment.json"))]
+    assert recorded
+    for folder in recorded:
+        deployment = plans[folder.relative_to(raw).parts]
+        hashes = {cell.name: cell.plan_hash for cell in deployment.cells}
+        for directory in (folder / "cells").iterdir():
+            manifest = read_cell(directory).manifest  # raises where it does not match its seal
+            assert hashes[directory.name] == manifest.plan_hash, directory
+            assert manifest.engine == "mocker"
+        assert {path.name for path in (folder / "cells").iterdir()} == set(hashes), folder
+
+
+def test_all_of_tier_quick_is_recorded() -> None:
+    """`make redraw` measures nothing."""
+    raw = SAMPLE / "quick" / "raw"
+    assert {folder.parent.relative_to(raw).parts for folder in raw.glob("*/*/*/*/*/deployment.json")} == set(
+        planned("quick")
+    )
