@@ -12,14 +12,16 @@ from anarchy.trace.reader import read_cell
 SAMPLE = PROJECT / "data" / "sample"
 
 
-def planned(tier: str) -> dict[tuple[str, ...], DeploymentPlan]:
-    run = open_run({"tier": tier, "experiments": ["all"]})
+def planned(tier: str, seed: int | None = None) -> dict[tuple[str, ...], DeploymentPlan]:
+    run = open_run({"tier": tier, "experiments": ["all"], "seed": seed})
     return {tuple(map(str, deployment.key)): deployment for deployment in run.deployments}
 
 
-@pytest.mark.parametrize("tier", ["quick", "repeats"])
-def test_recorded_cells_are_whole_and_of_the_plan_as_it_is(tier: str) -> None:
-    plans, raw = planned(tier), SAMPLE / tier / "raw"
+@pytest.mark.parametrize(
+    ("run", "tier", "seed"), [("quick", "quick", None), ("repeats", "repeats", None), ("seed-1", "quick", 1)]
+)
+def test_recorded_cells_are_whole_and_of_the_plan_as_it_is(run: str, tier: str, seed: int | None) -> None:
+    plans, raw = planned(tier, seed), SAMPLE / run / "raw"
     recorded = [path.parent for path in sorted(raw.glob("*/*/*/*/*/deployment.json"))]
     assert recorded
     for folder in recorded:
