@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-PROJECT = Path(__file__).resolve().parents[2]
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
+from commands import PROJECT, Run, snakemake_command
 
 
 @pytest.fixture
@@ -39,8 +35,3 @@ def anarchy() -> Run:
         )
 
     return run
-
-
-def snakemake_command(results: Path, *config: str, options: tuple[str, ...] = ()) -> list[str]:
-    """Command line of a run whose results lie in ``results``."""
-    return [sys.executable, "-m", "snakemake", *options, "--config", f"results={results}", *config]

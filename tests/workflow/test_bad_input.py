@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT
+from commands import PROJECT
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 PARTS = ("Snakefile", "data", "envs", "notebooks", "profiles", "scripts", "workflow")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from conftest import Run
+from commands import Run
 
 
 def jobs(told: str) -> Counter[str]:

@@ -6,7 +6,7 @@ import re
 import subprocess
 
 import pytest
-from conftest import PROJECT
+from commands import PROJECT
 
 FORBIDDEN = {
     "a path of somebody's machine": re.compile(r"(?<![\w./-])/(?:root|home|work|Users)/\w"),

@@ -1,0 +1,17 @@
+"""Command lines as a user types them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def snakemake_command(results: Path, *config: str, options: tuple[str, ...] = ()) -> list[str]:
+    """Command line of a run whose results lie in ``results``."""
+    return [sys.executable, "-m", "snakemake", *options, "--config", f"results={results}", *config]
