@@ -32,7 +32,7 @@ help:  ## this list
 setup:  ## build the two environments (.envs/driver, .envs/dynamo); does nothing when they are current
 	@envs/build driver dynamo
 
-reproduce: setup  ## measure, estimate, draw, report: make reproduce [TIER=quick|full] [EXPERIMENTS=adaptive] [MODELS=llama-3.1-70b] [SEED=1]
+reproduce: setup  ## measure, estimate, draw, report: make reproduce [TIER=quick|repeats|full] [EXPERIMENTS=adaptive] [MODELS=llama-3.1-70b] [TOPOLOGIES=1p5d] [SETS=builtin] [SEED=1]
 	@$(DRIVER)/anarchy unlock
 	@$(DRIVER)/snakemake --config $(CHOICES)
 

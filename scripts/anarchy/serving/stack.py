@@ -271,6 +271,7 @@ class Deployment:
         spec = self.spec
 
         def test(seed: int) -> SelfTest:
+            """Draw with one seed."""
             return routing_self_test(
                 frontends,
                 spec.model,
