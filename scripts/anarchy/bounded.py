@@ -8,6 +8,7 @@ memory, as one UserError that names the file and the line or key.
 from __future__ import annotations
 
 import errno
+import io
 import json
 import math
 import os
@@ -16,7 +17,7 @@ import shlex
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NoReturn, cast
+from typing import Any, Final, NoReturn
 
 from anarchy.errors import UserError
 
@@ -46,13 +47,13 @@ _DENIED: Final = (errno.EACCES, errno.EPERM)
 _MEND: Final = "take a whole file of the format"
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> io.BufferedReader:
     """Open a file for reading bytes.
 
     Raises UserError for a folder, a named pipe, whose writer may never come, or a device, which may have no
     end; OSError for a file that is not there or may not be read.
     """
-    return cast("BinaryIO", open(path, "rb", opener=_regular))
+    return open(path, "rb", opener=_regular)
 
 
 def _regular(path: str, flags: int) -> int:
@@ -98,23 +99,29 @@ def read_text(path: Path, limit: int = MAX_CONFIG_BYTES, *, missing: str = "chec
 
 def decode(content: bytes, path: Path) -> str:
     """The text of a file's bytes; raises UserError naming the first byte that is not UTF-8."""
-    name = shlex.quote(path.name)
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content[:4]:
-        at = content.find(b"\0") if content[0] not in (0xFE, 0xFF) else 0
-        raise UserError(
-            f"is not UTF-8 but looks like UTF-16 (byte {at} is 0x{content[at]:02x})",
-            where=path,
-            remedy=f"write it as UTF-8: iconv -f UTF-16 -t UTF-8 {name} > new",
-        )
+    refuse_utf_16(content, path)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        name = shlex.quote(path.name)
         line = content.count(b"\n", 0, error.start) + 1
         raise UserError(
             f"is not UTF-8: byte {error.start}, in line {line}, is 0x{content[error.start]:02x}",
             where=path,
             remedy=f"write it as UTF-8; from Latin-1: iconv -f LATIN1 -t UTF-8 {name} > new",
         ) from None
+
+
+def refuse_utf_16(content: bytes, path: Path) -> None:
+    """Refuse a file by its first bytes where they are of UTF-16, with its mark or without."""
+    marked = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    if marked or b"\0" in content[:4]:
+        at = 0 if marked else content.find(b"\0")
+        raise UserError(
+            f"is not UTF-8 but looks like UTF-16 (byte {at} is 0x{content[at]:02x})",
+            where=path,
+            remedy=f"write it as UTF-8: iconv -f UTF-16 -t UTF-8 {shlex.quote(path.name)} > new",
+        )
 
 
 class OutOfBoundsError(ValueError):

@@ -11,7 +11,6 @@ import contextlib
 import ctypes
 import dataclasses
 import functools
-import json
 import os
 import signal
 import sys
@@ -337,13 +336,13 @@ def _systems(bench: Any) -> Any:
 
 def _verdicts(path: Path) -> Any:
     """What `anarchy claims` wrote; raises UserError when it is missing or not whole."""
+    from anarchy.bounded import MAX_JSON_BYTES, parse_json, read_text
+
+    remedy = "run `anarchy claims`, with the same options"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        found = "does not exist"
-    except json.JSONDecodeError as error:
-        found = f"is not JSON: {error}"
-    raise UserError(found, where=path, remedy="run `anarchy claims`, with the same options")
+        return parse_json(read_text(path, MAX_JSON_BYTES, missing=remedy))
+    except ValueError as error:
+        raise UserError(f"is not JSON: {error}", where=path, remedy=remedy) from None
 
 
 def _compare(options: argparse.Namespace) -> int:

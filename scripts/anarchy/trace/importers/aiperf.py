@@ -6,12 +6,12 @@ workers served a request; Dynamo's request trace of the same run does, and `x-re
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from anarchy.bounded import load_json
 from anarchy.errors import UserError
 from anarchy.trace.importers.dynamo import CACHED_NOTE as ROUTER_CACHED_NOTE
 from anarchy.trace.importers.dynamo import SESSION_HINT, Served, served_requests
@@ -204,20 +204,7 @@ def _told(path: Path, facts: Facts) -> Told:
 
 
 def _settings(told: Told, path: Path, facts: Facts) -> Told:
-    try:
-        document = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise UserError(
-            f"is not JSON: {error}",
-            where=path,
-            remedy="take a whole copy, or move it away and name the facts by options",
-        ) from None
-    except OSError as error:
-        raise UserError(
-            f"cannot be read: {error.strerror}", where=path, remedy="give this user read access to it"
-        ) from None
-    if not isinstance(document, dict):
-        raise UserError("is not a JSON object", where=path, remedy="take the file that aiperf wrote")
+    document = load_json(path, remedy="take a whole copy, or move it away and name the facts by options")
     settings = document.get("input_config")
     if not isinstance(settings, dict):
         settings = {}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
-import json
 import math
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple, NoReturn, cast
+from typing import Any, BinaryIO, Final, NamedTuple, cast
 
+from anarchy.bounded import MAX_LINE_BYTES, open_regular, parse_json, refuse_utf_16
 from anarchy.errors import UserError
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
@@ -89,7 +90,11 @@ def json_lines(path: Path) -> Iterator[Line]:
     number = 0
     try:
         with _opened(path) as lines:
-            for number, text in enumerate(lines, start=1):
+            for number, text in enumerate(iter(partial(lines.readline, MAX_LINE_BYTES), b""), start=1):
+                if len(text) == MAX_LINE_BYTES:
+                    raise UserError(
+                        "is no line of a record: it is too long", where=f"{path}:{number}", remedy=DAMAGED
+                    )
                 if not text.isspace():
                     yield Line(path, number, _object(path, number, text))
     except FileNotFoundError:
@@ -109,7 +114,7 @@ def json_lines(path: Path) -> Iterator[Line]:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    with path.open("rb") as raw:
+    with open_regular(path) as raw:
         if raw.peek(2)[:2] == GZIP_MAGIC:
             with gzip.GzipFile(fileobj=raw) as unpacked:
                 yield cast("BinaryIO", io.BufferedReader(unpacked))
@@ -119,9 +124,11 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 def _object(path: Path, number: int, text: bytes) -> dict[str, Any]:
     where = f"{path}:{number}"
+    if number == 1:
+        refuse_utf_16(text, path)
     try:
-        value = _DECODER.decode(text.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+        value = parse_json(text.decode("utf-8-sig" if number == 1 else "utf-8"), each_once=False)
+    except ValueError as error:
         if not text.endswith(b"\n"):
             raise UserError(
                 "the last line is cut off: the writer was killed, or is still writing",
@@ -142,11 +149,3 @@ def _is_unicode(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number")
-
-
-_DECODER: Final = json.JSONDecoder(parse_constant=_no_number)
-"""One for all lines: `json.loads` with an option would build one a line."""
