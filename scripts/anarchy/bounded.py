@@ -32,6 +32,9 @@ MAX_DEPTH: Final = 50
 MAX_DIGITS: Final = 20
 """Of a whole number: 64 bits have 20. Python reads thousands, in time that grows with their square."""
 
+LARGEST_SEED: Final = 2**63 - 1
+"""Of a seed: what a signed 64-bit number holds."""
+
 _TEXT_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 """Possessive and with an end that may be missing: linear in the length of any text."""
 _HALF: Final = re.compile("[\ud800-\udfff]")

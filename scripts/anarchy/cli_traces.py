@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from anarchy.bounded import MAX_DIGITS
 from anarchy.errors import UserError
 from anarchy.terminal import visible
 
@@ -61,16 +62,16 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
         "--metric", choices=("ttft", "e2e"), default="ttft", help="latency to the first or to the last token"
     )
     estimating.add_argument(
-        "--c-ref", type=_positive, default=64, metavar="C",
+        "--c-ref", type=whole(1), default=64, metavar="C",
         help="fit the affine curve to cells with max(8, m) <= C <= this, below the knee (default 64)",
     )  # fmt: skip
     estimating.add_argument(
-        "-B", "--replicates", type=_positive, default=10_000, help="bootstrap replicates (default 10000)"
+        "-B", "--replicates", type=whole(1), default=10_000, help="bootstrap replicates (default 10000)"
     )
-    estimating.add_argument("--seed", type=_natural, default=0, help="of the bootstrap (default 0)")
+    estimating.add_argument("--seed", type=whole(0), default=0, help="of the bootstrap (default 0)")
     estimating.add_argument(
         "--jobs",
-        type=_positive,
+        type=whole(1),
         help="cores for the bootstrap; the numbers do not depend on it (default: all)",
     )
     estimating.add_argument(
@@ -86,7 +87,7 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
         "--explain", metavar="CELL", help="print the whole computation of one window of this cell instead"
     )
     estimating.add_argument(
-        "--window", type=_natural, metavar="N", help="which window --explain takes (default: the median one)"
+        "--window", type=whole(0), metavar="N", help="which window --explain takes (default: the median one)"
     )
     _fact_arguments(estimating.add_argument_group("foreign files", "what they do not tell themselves"))
     importing = add("import", _import, "turn a foreign trace into a trace folder")
@@ -109,12 +110,10 @@ def _fact_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--engine", choices=("mocker", "vllm", "virtual", "unknown"), help="mocker and virtual are simulated"
     )
-    group.add_argument("--launch", type=_natural, help="number of the deployment's start")
-    group.add_argument("--concurrency", type=_positive, help="users of the closed loop")
-    group.add_argument(
-        "--prefill-workers", type=_positive, help="default: those seen; idle ones are not seen"
-    )
-    group.add_argument("--decode-workers", type=_positive, help="default: those seen; idle ones are not seen")
+    group.add_argument("--launch", type=whole(0), help="number of the deployment's start")
+    group.add_argument("--concurrency", type=whole(1), help="users of the closed loop")
+    group.add_argument("--prefill-workers", type=whole(1), help="default: those seen; idle ones are not seen")
+    group.add_argument("--decode-workers", type=whole(1), help="default: those seen; idle ones are not seen")
     group.add_argument(
         "--assume-intended-is-sent", action="store_true",
         help="the client sends as soon as a user is free, so a latency may count from the sending",
@@ -133,18 +132,15 @@ def _fact_arguments(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _positive(text: str) -> int:
-    return _whole(text, 1)
+def whole(least: int, most: int = MOST) -> Callable[[str], int]:
+    """What reads a whole number from `least` to `most` off the command line."""
 
+    def read(text: str) -> int:
+        if not text.isdecimal() or len(text) > MAX_DIGITS or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from {least} to {most}")
+        return int(text)
 
-def _natural(text: str) -> int:
-    return _whole(text, 0)
-
-
-def _whole(text: str, least: int) -> int:
-    if not text.isdecimal() or not least <= int(text[:20]) <= MOST:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {MOST}")
-    return int(text)
+    return read
 
 
 def _seconds(text: str) -> float:

@@ -70,7 +70,7 @@ def open_run(overrides: Mapping[str, Any] | None = None) -> Workbench:
     not hold.
     """
     study = load_study(CONFIG)
-    defaults = load_block(RUN_FILE, Run)
+    defaults = load_run()
     run = validate({**defaults.model_dump(), **(overrides or {})}, Run, where="--config")
     profiles = {
         name: load_profile(PROFILES / name)
@@ -81,6 +81,11 @@ def open_run(overrides: Mapping[str, Any] | None = None) -> Workbench:
     return Workbench(
         study, run, profiles, plan(study, run, profiles, _stack(run, site), _starts(study, run)), layout, site
     )
+
+
+def load_run(file: Path = RUN_FILE) -> Run:
+    """The defaults of a call; raises UserError naming file and key for whatever does not hold."""
+    return load_block(file, Run)
 
 
 def _starts(study: Study, run: Run) -> dict[str, float]:

@@ -61,6 +61,13 @@ class Profile:
         low, high = self.prefill_ttft_s[left : left + 2]
         return max(0.0, float(low + weight * (high - low)))
 
+    def ttfts_s(self, tokens: npt.NDArray[np.int64]) -> Array:
+        """`ttft_s` of many batches at once, each with tokens; shape (n,)."""
+        axis, seconds = self.prefill_tokens, self.prefill_ttft_s
+        left = np.clip(np.searchsorted(axis, tokens, side="right") - 1, 0, len(axis) - 2)
+        weight = (tokens - axis[left]) / (axis[left + 1] - axis[left])
+        return np.maximum(0.0, seconds[left] + weight * (seconds[left + 1] - seconds[left]))
+
     def itl_s(self, active_kv_tokens: float, context_length: float) -> float:
         """Seconds of a decode step: bilinear, also beyond the ends, and never under a millisecond.
 
