@@ -243,7 +243,11 @@ def _sweep(options: argparse.Namespace) -> int:
     _end_with_parent()
     bench = _open(options)
     if options.log:
-        _make_folder(options.log.parent)
+        from anarchy.trace.writer import make_folder
+
+        if os.path.exists(options.log) and not os.path.isfile(options.log):
+            raise UserError("is no regular file", where=options.log, remedy="name a file: --log FILE")
+        make_folder(options.log.parent)
     told: tuple[type[BaseException], ...] = (UserError, KeyboardInterrupt, *_deployment_errors())
     try:
         print(sweep(bench, _as_expected(_deployment(bench, options), options.expect), log=options.log))
@@ -272,13 +276,6 @@ def _note_end(log: Path | None, why: str) -> None:
     if log:
         with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
             file.write(f"[{time.strftime('%H:%M:%S')}] {FAILED}{why.splitlines()[0]}\n")
-
-
-def _make_folder(folder: Path) -> None:
-    from anarchy.trace.writer import disk_errors
-
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
 
 
 def _deployment(bench: Any, options: argparse.Namespace) -> Any:

@@ -160,10 +160,24 @@ def _facts(options: argparse.Namespace) -> Facts:
 
 
 def _estimate(options: argparse.Namespace) -> int:
+    _check_options(options)
+    if options.output is None:
+        print(_estimated(options), end="")
+        return 0
+    from anarchy.outputs import new_file
+    from anarchy.tables import write_whole
+
+    with new_file(options.output):
+        write_whole(options.output, _estimated(options).encode("utf-8", "backslashreplace"))
+    print(options.output)
+    return 0
+
+
+def _estimated(options: argparse.Namespace) -> str:
+    """What the command says, in the form that was asked for."""
     from anarchy.estimate import output, traces
 
     settings = _settings(options)
-    _check_output(options)
     paths = traces.find_traces(options.traces)
     _refuse_idle_facts(options, paths)
     with _progress("reading", len(paths)) as done:
@@ -172,21 +186,17 @@ def _estimate(options: argparse.Namespace) -> int:
     if options.explain is not None:
         from anarchy.estimate.explain import explain
 
-        _say(explain(groups, options.explain, settings, options.window), options.output)
-        return 0
+        return explain(groups, options.explain, settings, options.window)
     with _progress("estimating", sum(len(group.ladder.cells) for group in groups)) as done:
         estimates = traces.estimate_all(groups, lambda _: done())
     found = output.records(groups, estimates, settings)
     form: Format = options.format or _format_of(options.output)
     width = max(100, shutil.get_terminal_size((200, 24)).columns)
-    _say(output.render(found, form, width), options.output)
-    return 0
+    return output.render(found, form, width)
 
 
-def _check_output(options: argparse.Namespace) -> None:
-    """Refuse, before the work, an output that cannot be and options that would do nothing."""
-    if options.output is not None and options.output.is_dir():
-        raise UserError("is a folder", where=options.output, remedy="name a file: -o FILE")
+def _check_options(options: argparse.Namespace) -> None:
+    """Refuse, before the work, options that would do nothing."""
     if options.window is not None and options.explain is None:
         raise UserError("needs --explain CELL", where="--window", remedy="name the cell, or leave it out")
     if options.explain is not None and options.format not in (None, "table"):
@@ -238,35 +248,14 @@ def _format_of(output: Path | None) -> Format:
     return suffixes.get(output.suffix.lower(), "table") if output else "table"
 
 
-def _say(text: str, output: Path | None) -> None:
-    if output is None:
-        print(text, end="")
-        return
-    from anarchy.tables import write_whole
-
-    try:
-        write_whole(output, text.encode())
-    except OSError as error:
-        raise UserError(
-            f"cannot be written: {error.strerror}", where=output, remedy="name another file"
-        ) from error
-    print(output)
-
-
 def _import(options: argparse.Namespace) -> int:
+    from anarchy.outputs import new_folder
     from anarchy.trace.importers import import_trace
-    from anarchy.trace.writer import disk_errors, seal
+    from anarchy.trace.writer import seal
 
-    if options.output.exists() and (not options.output.is_dir() or any(options.output.iterdir())):
-        raise UserError(
-            "is there already, and a trace is never overwritten",
-            where=options.output,
-            remedy="name a new folder, or remove this one",
-        )
-    trace = import_trace(options.source, _facts(options), workers_from=options.workers_from)
-    with disk_errors(options.output):
-        options.output.mkdir(parents=True, exist_ok=True)
-    sealed = seal(options.output, trace.table, trace.manifest)
+    with new_folder(options.output):
+        trace = import_trace(options.source, _facts(options), workers_from=options.workers_from)
+        sealed = seal(options.output, trace.table, trace.manifest)
     what = f"{trace.table.num_rows} requests of {sealed.model} {sealed.topology}, C = {sealed.concurrency}"
     print(f"{options.output}: {what}")
     for note in [*sealed.source.get("assumptions", ()), *sealed.source.get("notes", ())]:

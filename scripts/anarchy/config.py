@@ -233,7 +233,7 @@ class Tier(Strict):
     repeats: Launches = 1
     """Loads only: how often the reference policy's cells are measured on each deployment. They show the noise
     that differences between policies are held against."""
-    poll_s: Annotated[float, Field(strict=True, ge=0.01, le=MOST_SECONDS)] = 5.0
+    poll_s: Annotated[float, Field(strict=True, gt=0.001, le=MOST_SECONDS)] = 5.0
     """Stages only: a controller's period, model seconds (5 s is stated by the paper)."""
     baseline_polls: Annotated[int, Field(strict=True, ge=1, le=MOST_ENTRIES)] = 6
     """Stages only: polls with a P99 that make the baseline of a controller's thresholds."""

@@ -35,6 +35,8 @@ MEASURE_AGAIN: Final = (
 )
 MAX_TIME_S: Final = 1e9
 """A cell that lasts 30 years has its times in another unit, or on another zero."""
+MAX_ROWS: Final = 20_000_000
+"""Requests of one cell: five hours of a thousand a second. A small file can claim to hold any number."""
 MEND: Final = "mend or leave out this trace; docs/traces.md describes the format"
 
 
@@ -176,8 +178,16 @@ def _check_seal(path: Path, sealed: str, remedy: str) -> None:
 
 
 def _parquet(path: Path, remedy: str) -> pa.Table:
+    """The columns of the format in a file; others may be there and are not read."""
+    known = {*TRACE_SCHEMA.names, *OVERLAP_COLUMNS.values()}
     try:
-        return pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            rows, names = file.metadata.num_rows, file.schema_arrow.names
+            if rows > MAX_ROWS:
+                raise UserError(f"{rows} rows; at most {MAX_ROWS} are read", where=path, remedy=remedy)
+            if twice := [name for name in known if names.count(name) > 1]:
+                raise UserError(f"has the column {min(twice)} more than once", where=path, remedy=remedy)
+            return file.read(columns=[name for name in names if name in known])
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"is not a Parquet file: {error}", where=path, remedy=remedy) from None
 
@@ -198,11 +208,25 @@ def _typed(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
             at = table.column_names.index(name)
             table = table.set_column(at, name, _unknown_as(-1, table.column(name)))
     for field in schema:
+        _check_kind(table, field, path)
         _check_nulls(table, field, path)
     try:
         return table.select(schema.names).cast(schema)
     except (pa.ArrowException, ValueError) as error:
         raise UserError(f"a column has the wrong type: {error}", where=path, remedy=MEND) from None
+
+
+def _check_kind(table: pa.Table, field: pa.Field, path: Path) -> None:
+    """Refuse numbers that are texts, dates or truth values: Arrow would read them as some number."""
+    found = table.schema.field(field.name).type
+    wanted = field.type
+    if pa.types.is_list(wanted) and (pa.types.is_list(found) or pa.types.is_large_list(found)):
+        found, wanted = found.value_type, wanted.value_type
+    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_null)
+    if not pa.types.is_string(wanted) and not any(is_kind(found) for is_kind in kinds):
+        raise UserError(
+            f"column {field.name} has the wrong type: {found}, not numbers", where=path, remedy=MEND
+        )
 
 
 def _unknown_as(value: int, column: pa.ChunkedArray) -> pa.ChunkedArray:
