@@ -22,7 +22,7 @@ PYTEST := OMP_NUM_THREADS=1 $(DRIVER)/python -m pytest
 SIDE_BY_SIDE := -n logical --maxprocesses 8 --dist loadfile
 export PYTHON
 
-.PHONY: help setup reproduce redraw plan doctor test test-unit test-live test-notebooks test-workflow test-slurm test-faults test-containers test-vllm test-nightly test-setup test-browser \
+.PHONY: help setup reproduce redraw plan doctor test test-unit test-live test-notebooks test-workflow test-slurm test-faults test-containers test-vllm test-nightly test-setup test-browser fuzz \
 	lab-up lab-down lab-status lab-reproduce smoke-b200 \
 	lint format bench bench-estimator bench-coverage bench-client profiles schemas clean distclean
 
@@ -57,11 +57,14 @@ test-browser: test-setup  # without a browser the report's tests are skipped, ex
 
 test: test-browser lint  ## everything below, in order of speed; Slurm's part only as root
 	@[ "$$(id -u)" -ne 0 ] || slurm/lab/install-packages
-	@$(PYTEST) $(SIDE_BY_SIDE) tests/unit tests/property tests/notebooks
+	@$(PYTEST) $(SIDE_BY_SIDE) tests/unit tests/property tests/notebooks tests/fuzz
 	@$(PYTEST) -m "not nightly" tests/workflow tests/live tests/slurm
 
 test-unit: test-setup  ## pure code: unit and property tests, seconds
 	@$(PYTEST) $(SIDE_BY_SIDE) tests/unit tests/property
+
+fuzz: test-setup  ## hostile files by the ten thousand, others each time; writes docs/fuzzing.md, 15 minutes: for a nightly run
+	@FUZZ_TIMES=20 FUZZ_REPORT=docs/fuzzing.md $(PYTEST) tests/fuzz/test_fuzz.py
 
 test-live: test-setup  ## the real Dynamo frontend and router with mock engines; kill -9 and resume
 	@$(PYTEST) -m "not nightly" tests/live
@@ -84,7 +87,7 @@ test-containers: test-setup  ## stand-ins of Apptainer and Pyxis on the lab, 5 m
 	@slurm/lab/install-packages
 	@$(PYTEST) tests/slurm/test_container.py
 
-test-nightly: test-faults test-containers test-vllm  ## what `make test` leaves out, 60 minutes (root)
+test-nightly: test-faults test-containers test-vllm fuzz  ## what `make test` leaves out, 60 minutes (root)
 	@$(PYTEST) -m nightly tests/live tests/slurm/test_policies.py
 
 test-vllm: test-setup  ## the real engine, vLLM on the CPU: one machine and the lab, 6 minutes; builds 4 GB once (root)

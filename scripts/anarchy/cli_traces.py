@@ -257,7 +257,7 @@ def _import(options: argparse.Namespace) -> int:
         trace = import_trace(options.source, _facts(options), workers_from=options.workers_from)
         sealed = seal(options.output, trace.table, trace.manifest)
     what = f"{trace.table.num_rows} requests of {sealed.model} {sealed.topology}, C = {sealed.concurrency}"
-    print(f"{options.output}: {what}")
+    print(f"{options.output}: {visible(what)}")
     for note in [*sealed.source.get("assumptions", ()), *sealed.source.get("notes", ())]:
         print(f"  note: {visible(str(note))}")
     return 0

@@ -53,14 +53,25 @@ def new_file(file: Path) -> Iterator[None]:
         yield
 
 
+def _prove(folder: Path) -> None:
+    """Write a file that is gone again, since only that proves that one can be written."""
+    with disk_errors(folder):
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except FileNotFoundError as error:  # /proc and the like say so of whatever one makes there
+            raise UserError(
+                f"takes no file: {error.strerror}", where=folder, remedy="name another place"
+            ) from error
+
+
 @contextmanager
 def _writable(folder: Path) -> Iterator[None]:
     """Make a folder, prove that it takes a file, and remove again what was made where the block fails."""
     made = list(takewhile(lambda one: not os.path.lexists(one), (folder, *folder.parents)))
     try:
         make_folder(folder)
-        with disk_errors(folder), tempfile.TemporaryFile(dir=folder):
-            pass
+        _prove(folder)
         yield
     except BaseException:
         for one in made:

@@ -133,6 +133,63 @@ def test_a_wrong_file(
     refused(run(*command), *words)
 
 
+RUN = "workflow/config/run.yaml"
+
+
+@pytest.mark.parametrize(
+    "command", [("anarchy.cli", "plan"), ("snakemake", "-n")], ids=["anarchy", "snakemake"]
+)
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", ("is empty",)),
+        (b"tier:\n\tquick\n", ("line 2", "cannot start any token")),
+        (b"- tier\n", ("is a list, not a mapping",)),
+        (b"tier: quick\n---\ntier: full\n", ("line 2", "another document")),
+        (b"tier: quick # \xe9\n", ("is not UTF-8: byte 14", "iconv")),
+        (b"seed: " + b"9" * 5000, ("key 'seed'", "5000 digits")),
+        (b"models: " + b"[" * 3000 + b"]" * 3000, ("nested more than",)),
+        # Snakemake would run the expression.
+        (b"__use_yte__: true\ntier: ?open('ran', 'w').name\n", ("unknown key '__use_yte__'",)),
+    ],
+    ids=["empty", "tab", "list", "two documents", "latin-1", "digits", "brackets", "template"],
+)
+def test_a_run_file_that_is_none(
+    project: Path, run: Command, command: tuple[str, ...], content: bytes, words: tuple[str, ...]
+) -> None:
+    (project / RUN).write_bytes(content)
+    done = run(*command)
+    refused(done, RUN, *words)
+    assert "Snakefile" not in done.stderr
+    assert not (project / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "command", [("anarchy.cli", "plan"), ("snakemake", "-n")], ids=["anarchy", "snakemake"]
+)
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("launches: 1\n", "launches: 999999999\n", ("launches'", "at most 1000")),
+        ("launches: 1\n", "launches: 900\n", ("deployments in all", "at most 2000 are planned")),
+        (
+            "concurrency: [2, 8, 16, 32]",
+            "concurrency: &a [2, 8, 16, 32]\n    stages: " + "[*a, " * 20 + "*a" + "]" * 20,
+            ("tiers.smoke.stages",),
+        ),
+    ],
+    ids=["one count", "their product", "aliases"],
+)
+def test_counts_that_nobody_could_measure(
+    project: Path, run: Command, command: tuple[str, ...], old: str, new: str, words: tuple[str, ...]
+) -> None:
+    path = project / EXPERIMENT
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    refused(run(*command), "equilibrium.yaml", *words)
+
+
 def test_a_missing_timing_table(project: Path, run: Command) -> None:
     (project / "data/profiles/nemotron-4-340b-tp8/prefill.csv").unlink()
     refused(run("anarchy.cli", "plan"), "prefill.csv")

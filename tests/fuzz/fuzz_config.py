@@ -1,0 +1,131 @@
+"""The configuration: every kind of its files, and what `--config` gives."""
+
+from __future__ import annotations
+
+import json
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from hypothesis import strategies as st
+from mutate import bombs, documents, spoiled, write_yaml
+
+from anarchy.claims.model import Claims
+from anarchy.claims.verdicts import CLAIMS_FILE
+from anarchy.cluster.site import load_site
+from anarchy.config import BLOCKS, Experiment, Run, Study
+from anarchy.config_checks import check_experiment
+from anarchy.config_files import load_block, load_study, validate
+from anarchy.layout import CONFIG, PROFILES, PROJECT
+from anarchy.plan import plan
+from anarchy.serving.profiles import Profile, load_profile
+
+FOLDERS: Final = {
+    "model": "models",
+    "topology": "topologies",
+    "policy": "policies",
+    "workload": "workloads",
+    "experiment": "experiments",
+}
+
+
+def config_inputs() -> st.SearchStrategy[bytes]:
+    files = [*sorted(CONFIG.rglob("*.yaml")), CLAIMS_FILE]
+    texts = {_kind(file): file.read_text(encoding="utf-8") for file in files}
+    # The first line says which kind of file the rest is spoiled from.
+    return st.one_of(
+        *(
+            st.one_of(documents(yaml.safe_load(text), write_yaml), spoiled(text.encode()), bombs).map(
+                partial(_labelled, kind)
+            )
+            for kind, text in texts.items()
+        )
+    )
+
+
+def _kind(file: Path) -> str:
+    if file.parent in (CONFIG, CLAIMS_FILE.parent):
+        return file.stem
+    return next(kind for kind, folder in FOLDERS.items() if folder == file.parent.name)
+
+
+def _labelled(kind: str, content: bytes) -> bytes:
+    return kind.encode() + b"\n" + content
+
+
+@cache
+def study() -> Study:
+    """The project's own study."""
+    return load_study(CONFIG)
+
+
+@cache
+def profiles() -> dict[str, Profile]:
+    """Its timing tables."""
+    return {model.profile: load_profile(PROFILES / model.profile) for model in study().models.values()}
+
+
+def read_config(path: Path) -> bool:
+    """A file of the configuration: into its model, into the study, and planned."""
+    kind, _, content = path.read_bytes().partition(b"\n")
+    path.write_bytes(content)
+    name = kind.decode()
+    if name == "claims":
+        load_block(path, Claims)
+        return True
+    block: Any = load_block(path, BLOCKS[name])
+    if isinstance(block, Run):
+        plan(study(), validate(block.model_dump(), Run, where="--config"), profiles())
+        return True
+    changed = study().model_copy(update=_known(name, block))
+    for experiment in changed.experiments.values():
+        check_experiment(changed, experiment, path)
+    tried = block if isinstance(block, Experiment) else changed.experiments["equilibrium"]
+    tier = next(iter(tried.tiers))
+    plan(changed, Run(tier=tier, experiments=(tried.name,)), profiles())
+    return True
+
+
+def read_overrides(path: Path) -> bool:
+    """What `--config` gives: any values under the keys of a run."""
+    given = json.loads(path.read_bytes())
+    run = validate({**Run().model_dump(), **given}, Run, where="--config")
+    plan(study(), run, profiles())
+    return True
+
+
+def _known(kind: str, block: Any) -> dict[str, Any]:
+    """The part of the study that a block belongs to, with the block in it."""
+    if kind == "cluster":
+        return {"cluster": block}
+    return {FOLDERS[kind]: {**getattr(study(), FOLDERS[kind]), block.name: block}}
+
+
+def overrides_inputs() -> st.SearchStrategy[bytes]:
+    values = st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        st.text(max_size=50),
+        st.lists(st.text(max_size=5), max_size=5),
+        st.sampled_from(
+            ["smoke", "quick", "all", "equilibrium", "llama-3.1-70b", "1p2d", "builtin", ",", "a,b"]
+        ),
+        st.sampled_from([0, 7, 2**63 - 1, 2**63, "README.md/x", "mocker", "vllm", "local", "slurm"]),
+    )
+    keys = st.sampled_from([*Run.model_fields, "unknown"])
+    return st.dictionaries(keys, values, min_size=1, max_size=4).map(lambda given: json.dumps(given).encode())
+
+
+def site_inputs() -> st.SearchStrategy[bytes]:
+    """Site files, from the example of the project."""
+    text = (PROJECT / "slurm" / "site.example.yaml").read_text(encoding="utf-8")
+    return st.one_of(documents(yaml.safe_load(text), write_yaml), spoiled(text.encode()), bombs)
+
+
+def read_site(path: Path) -> bool:
+    """A site file."""
+    load_site(path)
+    return True
