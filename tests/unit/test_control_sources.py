@@ -155,7 +155,7 @@ def test_addresses_that_cannot_be_asked_are_refused(urls) -> None:
 
 def record(ttft: float | None) -> RequestRecord:
     whole = RequestRecord(
-        "0-0", 0, -1, 1.0, 1.1, 1.0, 2.0, 128, 64, 0, 0, 0, "static", 0.0, 1.0, "", "measure", "ok"
+        "0-0", 0, -1, 1.0, 1.1, 1.0, 2.0, 2.0, 128, 64, 0, 0, 0, "static", 0.0, 1.0, "", "measure", "ok"
     )
     return replace(whole, t_first_token=None if ttft is None else 1.0 + ttft)
 
