@@ -19,7 +19,7 @@ TEXT = "text/plain; version=0.0.4"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
-def ttft(
+def ttft_text(
     counts: Sequence[int | str],
     labels: str = 'model="m"',
     *,

@@ -1,4 +1,4 @@
-"""TTFT histograms of a page: what is read, what is refused with a reason, and when two pages do not follow."""
+"""TTFT histograms of a page: what is read, what is refused with a reason, and pages that do not follow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from metrics_pages import EDGES, OPENMETRICS, QUICK, SLOW, TEXT, times, ttft
+from metrics_pages import EDGES, OPENMETRICS, QUICK, SLOW, TEXT, times, ttft_text
 
 from anarchy.control.histogram import Histogram
 from anarchy.control.pages import METRIC, broken, name_models, read_page
@@ -17,8 +17,8 @@ from anarchy.telemetry.exposition import PageError
 
 READ = Histogram((0.1, 0.47, 1.0, 4.7, 10.0, math.inf), tuple(map(float, QUICK)))
 M = (("model", "m"),)
-GOOD = ttft(QUICK)
-EXEMPLARS = ttft(QUICK, after=' # {trace_id="6c1} 0"} 0.05 1790000000.5')
+GOOD = ttft_text(QUICK)
+EXEMPLARS = ttft_text(QUICK, after=' # {trace_id="6c1} 0"} 0.05 1790000000.5')
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ EXEMPLARS = ttft(QUICK, after=' # {trace_id="6c1} 0"} 0.05 1790000000.5')
      (EXEMPLARS + "# EOF\n", TEXT), (EXEMPLARS + "# EOF\n", ""), (EXEMPLARS + "# EOF\n", OPENMETRICS),
      (GOOD.replace('le="', ' le = "'), TEXT), (GOOD.replace("\n", "\r\n"), TEXT),
      (GOOD.replace('le="1"', 'le="1e0"').replace("+Inf", "inf"), TEXT),
-     (ttft([f"{count}e0" for count in QUICK]), TEXT), (ttft(QUICK, after=" 1790000000000"), TEXT),
+     (ttft_text([f"{count}e0" for count in QUICK]), TEXT), (ttft_text(QUICK, after=" 1790000000000"), TEXT),
      (GOOD.replace("{", " {"), TEXT), ("".join(reversed(GOOD.splitlines(keepends=True))), TEXT),
      (GOOD + GOOD, TEXT), (r"# HELP a \\ \n } {" + "\n" + GOOD + "other{ 1\n", TEXT),
      (GOOD.replace(f"{METRIC}_bucket{{", f'{{"{METRIC}_bucket",'), TEXT),
@@ -43,7 +43,7 @@ def test_the_same_histogram_however_it_is_written(text, content_type) -> None:
 def test_a_model_is_named_as_it_is(model) -> None:
     escaped = model.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
     for label in ("model", "model_name"):
-        page = read_page(ttft(QUICK, f'{label}="{escaped}"'))
+        page = read_page(ttft_text(QUICK, f'{label}="{escaped}"'))
         assert page.models == {model}
         assert page.of_model(model) == page.histograms == {((label, model),): READ}
         assert page.of_model("other") == {}
@@ -51,17 +51,19 @@ def test_a_model_is_named_as_it_is(model) -> None:
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [(GOOD + ttft(SLOW, head=False), "'m': the bucket up to 0.1 s stands twice, with 50 and 0 requests"),
-     (GOOD + ttft([0] * 6), "stands twice"),
+    [(GOOD + ttft_text(SLOW, head=False), "'m': the bucket up to 0.1 s stands twice, with 50 and 0 requests"),
+     (GOOD + ttft_text([0] * 6), "stands twice"),
      (GOOD + f'{METRIC}_bucket{{model="m",le="1.0"}} 99\n', "up to 1 s stands twice"),
-     (ttft(["NaN", *QUICK[1:]]), "no counts"), (ttft(["-1", *QUICK[1:]]), "no counts"),
-     (ttft(["0.5", *QUICK[1:]]), "no counts"), (ttft([*QUICK[:-1], "+Inf"]), "no counts"),
-     (ttft(QUICK[:-1], edges=EDGES[:-1]), "[+]Inf as its last edge"),
-     (ttft([60, 50, 100, 100, 100, 100]), "fall from edge to edge"),
-     (ttft(QUICK, edges=("-1", *EDGES[1:])), "do not rise from 0"),
-     (ttft(QUICK, edges=("one", *EDGES[1:])), "edge is 'one', no number"),
-     (ttft(QUICK, edges=("nan", *EDGES[1:])), "no number"), (GOOD.replace(',le="1"', ""), "without an edge"),
-     (f"{METRIC}_sum 1\n{METRIC}_count 2\n", "no buckets"), (f'{METRIC}{{quantile="0.99"}} 2\n', "no buckets"),
+     (ttft_text(["NaN", *QUICK[1:]]), "no counts"), (ttft_text(["-1", *QUICK[1:]]), "no counts"),
+     (ttft_text(["0.5", *QUICK[1:]]), "no counts"), (ttft_text([*QUICK[:-1], "+Inf"]), "no counts"),
+     (ttft_text(QUICK[:-1], edges=EDGES[:-1]), "[+]Inf as its last edge"),
+     (ttft_text([60, 50, 100, 100, 100, 100]), "fall from edge to edge"),
+     (ttft_text(QUICK, edges=("-1", *EDGES[1:])), "do not rise from 0"),
+     (ttft_text(QUICK, edges=("one", *EDGES[1:])), "edge is 'one', no number"),
+     (ttft_text(QUICK, edges=("nan", *EDGES[1:])), "no number"),
+     (GOOD.replace(',le="1"', ""), "without an edge"),
+     (f"{METRIC}_sum 1\n{METRIC}_count 2\n", "no buckets"),
+     (f'{METRIC}{{quantile="0.99"}} 2\n', "no buckets"),
      ("<html><body>It works</body></html>", "no line of Prometheus' text format: '<html>"),
      ("up 1\n{}\n", "no line"), (GOOD.replace('le="1"} 100', 'le="1"'), "no line"),
      ("up 1\n" + "x" * 20_000 + " 1\n", "a line of 20002 characters")],
@@ -91,7 +93,7 @@ def test_the_same_page_gives_the_same_reading_in_every_process() -> None:
     lines = [
         line
         for worker in range(6)
-        for line in ttft(times(QUICK, 7 + worker), f'worker="{worker}",model="m"').splitlines()
+        for line in ttft_text(times(QUICK, 7 + worker), f'worker="{worker}",model="m"').splitlines()
     ] + [f'dynamo_component_uptime_seconds{{worker_id="{number}"}} 5.5' for number in range(4)]
     readings = set()
     for seed in range(4):
@@ -112,17 +114,17 @@ def started(at: float) -> str:
 
 @pytest.mark.parametrize(
     ("before", "after", "reason"),
-    [(GOOD, ttft(times(QUICK, 2)), ""), (GOOD, GOOD, ""), ("", GOOD, ""), (ttft([0] * 6), "", ""),
-     (GOOD, GOOD + ttft(SLOW, 'model="new"', head=False), ""),
-     (started(5) + GOOD, started(5) + ttft(times(QUICK, 2)), ""),
-     (ttft(times(QUICK, 2)), GOOD, "counts fewer requests than before: it was restarted, or several"),
-     (GOOD, ttft([0, 90, 200, 200, 200, 200]), "counts fewer requests"),  # in its first bucket
-     (GOOD, ttft([50, 150, 155, 155, 155, 155]), "counts fewer requests"),  # between two edges only
-     (GOOD, "up 1\n", "is gone"), (GOOD, ttft(SLOW, 'model="other"'), "of 'm' is gone"),
-     (GOOD, ttft(QUICK, edges=("0.2", *EDGES[1:])), "other buckets"),
-     (started(5) + GOOD, started(5) + ttft([0] * 6), "several processes answer here in turn, or"),
-     (started(5) + GOOD, started(9) + ttft(times(QUICK, 2)), "another process"),
-     (started(5) + GOOD, ttft(times(QUICK, 2)), "another process"),
+    [(GOOD, ttft_text(times(QUICK, 2)), ""), (GOOD, GOOD, ""), ("", GOOD, ""), (ttft_text([0] * 6), "", ""),
+     (GOOD, GOOD + ttft_text(SLOW, 'model="new"', head=False), ""),
+     (started(5) + GOOD, started(5) + ttft_text(times(QUICK, 2)), ""),
+     (ttft_text(times(QUICK, 2)), GOOD, "counts fewer requests than before: it was restarted, or several"),
+     (GOOD, ttft_text([0, 90, 200, 200, 200, 200]), "counts fewer requests"),  # in its first bucket
+     (GOOD, ttft_text([50, 150, 155, 155, 155, 155]), "counts fewer requests"),  # between two edges only
+     (GOOD, "up 1\n", "is gone"), (GOOD, ttft_text(SLOW, 'model="other"'), "of 'm' is gone"),
+     (GOOD, ttft_text(QUICK, edges=("0.2", *EDGES[1:])), "other buckets"),
+     (started(5) + GOOD, started(5) + ttft_text([0] * 6), "several processes answer here in turn, or"),
+     (started(5) + GOOD, started(9) + ttft_text(times(QUICK, 2)), "another process"),
+     (started(5) + GOOD, ttft_text(times(QUICK, 2)), "another process"),
      ('dynamo_component_uptime_seconds{worker_id="a"} 5\n' + GOOD,
       'dynamo_component_uptime_seconds{worker_id="a"} 6\n' + GOOD, ""),
      ('dynamo_component_uptime_seconds{worker_id="a"} 5\n' + GOOD,

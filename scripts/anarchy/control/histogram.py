@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from anarchy.telemetry.exposition import Labels
 
+LARGEST_COUNT = 2.0**53
+"""Up to here every whole number is a float, so that differences are exact."""
 _SHOWN = 20
 """Numbers that a message shows at most."""
 
@@ -29,7 +31,7 @@ class Histogram:
             raise ValueError("a histogram needs a count for each edge, and +Inf as its last edge")
         if self.edges[0] < 0.0 or not all(a < b for a, b in itertools.pairwise(self.edges)):
             raise ValueError(f"edges that do not rise from 0: {_excerpt(self.edges)}")
-        if not all(count >= 0.0 and float(count).is_integer() for count in self.counts):
+        if not all(0.0 <= count <= LARGEST_COUNT and float(count).is_integer() for count in self.counts):
             raise ValueError(f"counts that are no counts: {_excerpt(self.counts)}")
         if not all(a <= b for a, b in itertools.pairwise(self.counts)):
             raise ValueError(f"counts that fall from edge to edge: {_excerpt(self.counts)}")
