@@ -76,7 +76,8 @@ def test_frontends_add_up_and_different_edges_do_not() -> None:
     ("edges", "counts"),
     [((), ()), ((1.0,), (1.0,)), ((1.0, math.inf), (2.0, 1.0)), ((2.0, 1.0, math.inf), (0.0, 0.0, 0.0)),
      ((1.0, math.inf), (math.nan, 1.0)), ((1.0, math.inf), (1.0,)), ((math.nan, math.inf), (0.0, 1.0)),
-     ((-1.0, math.inf), (0.0, 1.0)), ((1.0, math.inf), (0.5, 1.0)), ((1.0, math.inf), (0.0, math.inf)), ((1.0, math.inf), (0.0, 1e17))],
+     ((-1.0, math.inf), (0.0, 1.0)), ((1.0, math.inf), (0.5, 1.0)), ((1.0, math.inf), (0.0, math.inf)),
+     ((1.0, math.inf), (0.0, 1e17))],
 )  # fmt: skip
 def test_what_is_no_histogram_is_refused(edges, counts) -> None:
     with pytest.raises(ValueError, match=r"count|edge"):

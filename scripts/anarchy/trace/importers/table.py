@@ -216,7 +216,9 @@ def _manifest(source: Path, requests: Requests, told: Told, facts: Facts, zero: 
         raise UserError(
             f"{key.replace('_', ' ')} {first.get('input')!r}: {first['msg']}",
             where=source,
-            remedy=f"name another: {option(key)}",
+            remedy=f"name another: {option(key)}"
+            if key in Facts.__dataclass_fields__
+            else "it comes from the source's requests: leave out those whose times cannot be",
         ) from None
 
 
