@@ -346,6 +346,15 @@ def test_good_without_a_token_is_zero_tokens(tmp_path: Path) -> None:
     assert rows_of(import_trace(source, TOLD))[name]["status"] == "zero_tokens"
 
 
+def test_no_remedy_names_an_option_that_does_not_exist(tmp_path: Path) -> None:
+    def forty_years_later(row: dict[str, Any]) -> None:
+        row["event"]["request"]["request_received_ms"] += 40 * 365 * 86_400_000
+
+    with pytest.raises(UserError, match="duration s") as refused:
+        import_trace(spoiled(tmp_path, DYNAMO, forty_years_later), LOADED)
+    assert "--" not in refused.value.remedy
+
+
 def test_a_foreign_x_request_id_or_one_used_twice_is_refused(tmp_path: Path) -> None:
     rows = records(DYNAMO)
     for row in rows:

@@ -259,7 +259,9 @@ def _manifest(
         raise UserError(
             f"{key.replace('_', ' ')} {first.get('input')!r}: {first['msg']}",
             where=source,
-            remedy=f"name another: {option(key)}",
+            remedy=f"name another: {option(key)}"
+            if key in Facts.__dataclass_fields__
+            else "it comes from the source's requests: leave out those whose times cannot be",
         ) from None
 
 
