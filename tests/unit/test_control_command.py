@@ -84,6 +84,12 @@ def test_what_a_page_does_not_tell_is_said_and_logged_and_never_switches(
     assert any(reason.removeprefix("missing: ") in poll["reason"] for poll in polls)
 
 
+def test_a_bound_above_both_thresholds_is_enough(capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(lambda number: ttft_text([0, 100 * number], edges=["10", "+Inf"])) as url:
+        assert control(url, "--period", "0.3", "--polls", "5") == 0
+    assert "WOULD SWITCH below -> saturated" in capsys.readouterr().out
+
+
 def test_a_bound_makes_no_baseline(capsys: pytest.CaptureFixture[str]) -> None:
     with serving(lambda n: ttft_text([0, 100 * n], edges=["1", "+Inf"])) as url:
         options = ("--period", "0.02", "--polls", "8", "--baseline-polls", "2")

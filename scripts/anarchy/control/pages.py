@@ -16,11 +16,13 @@ MODEL_LABELS: Final = ("model", "model_name")
 """The first of these that a series has names its model; Dynamo's is the first."""
 _BUCKET: Final = f"{METRIC}_bucket"
 _EDGE: Final = "le"
-_STARTED: Final = frozenset({"process_start_time_seconds", f"{METRIC}_created"})
+_STARTED: Final = ("process_start_time_seconds", f"{METRIC}_created")
 """Series whose values are set when a process starts, and never change."""
 _UPTIME: Final = "dynamo_component_uptime_seconds"
 """Dynamo's series with the process's own id as a label."""
 _NAMES_SHOWN: Final = 10
+_LONGEST_NAME: Final = 200
+"""Characters; a name is there to be copied into `--model`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def model_of(labels: Labels) -> str:
 
 def name_models(models: Iterable[str]) -> str:
     """Models in a message: quoted, sorted, and not more than ten."""
-    names = [repr(model) if model else "one without a name" for model in sorted(models)]
+    names = [excerpt(model, _LONGEST_NAME) if model else "one without a name" for model in sorted(models)]
     more = len(names) - _NAMES_SHOWN
     return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 

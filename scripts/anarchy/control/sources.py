@@ -46,7 +46,7 @@ class _Doubt:
     windows: int
 
     def __str__(self) -> str:
-        return self.reason + (f"; no P99 for {self.windows} windows more" if self.windows else "")
+        return self.reason + (f"; windows without a P99 from here: {self.windows}" if self.windows else "")
 
 
 class PrometheusSource:

@@ -125,9 +125,9 @@ def labels_json(labels: Mapping[str, str]) -> str:
     return json.dumps(labels, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def excerpt(text: str) -> str:
-    """The beginning of a text, quoted, without control characters."""
-    return repr(text if len(text) <= EXCERPT else f"{text[:EXCERPT]}...")
+def excerpt(text: str, longest: int = EXCERPT) -> str:
+    """The beginning of a text, so many characters at most, quoted, without control characters."""
+    return repr(text if len(text) <= longest else f"{text[:longest]}...")
 
 
 def _sample(line: str) -> Sample | None:
