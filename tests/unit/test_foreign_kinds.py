@@ -319,6 +319,34 @@ def test_a_few_records_that_dynamo_dropped_are_left_out_and_told(
     assert any(f"{lost} measured requests on unknown workers are left out" in note for note in cell["notes"])
 
 
+def test_two_starts_in_one_trace_are_refused_and_each_part_is_right(
+    tmp_path: Path, loop: list[Made], right: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = max(each.end for each in loop) + 10**9
+    again = [
+        each._replace(
+            name="b" + each.name,
+            free=each.free + start,
+            sent=each.sent + start,
+            first=each.first + start,
+            end=each.end + start,
+            decode=each.decode + 10,
+        )
+        for each in loop
+    ]
+    trace = write_dynamo(tmp_path / "trace.jsonl", [*loop, *again])
+    facts = ("--concurrency", 32, *DYNAMO)
+    for more in ((), ("--decode-workers", 4)):
+        message = refused(capsys, "import", trace, *facts, *more, "-o", tmp_path / "x")
+        assert "2 of 4 decode workers served nothing after" in message
+    moment = int(message.partition("request_received_ms ")[2].partition(")")[0])
+    lines = [json.loads(line) for line in trace.read_text().splitlines()]
+    for name, late in (("first", False), ("second", True)):
+        part = [line for line in lines if (line["event"]["request"]["request_received_ms"] >= moment) is late]
+        cell = imported(capsys, tmp_path / name, write_lines(tmp_path / f"{name}.jsonl", part), *facts)
+        assert (cell["valid"], cell["n_requests"]) == (True, right["n_requests"])
+
+
 def test_lines_that_are_damaged_are_counted_and_too_many_marked(
     tmp_path: Path, loop: list[Made], capsys: pytest.CaptureFixture[str]
 ) -> None:

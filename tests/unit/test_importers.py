@@ -402,7 +402,7 @@ def test_settings_that_do_not_decide_are_refused(tmp_path: Path) -> None:
     for facts in (known, dataclasses.replace(known, concurrency=8)):
         with pytest.raises(UserError, match=r"several values of concurrency: 8, 16[\s\S]*run aiperf once"):
             import_trace(several, facts)
-    with pytest.raises(UserError, match=r"several values of model: a, b[\s\S]*--model a"):
+    with pytest.raises(UserError, match=r"several values of model: a, b[\s\S]*once for each model"):
         import_trace(settings(tmp_path, [phase()], ["a", "b"]), known)
     with pytest.raises(UserError, match=r"tells the concurrency[\s\S]*--concurrency 64"):
         import_trace(settings(tmp_path, [phase(type="request_rate")], ["a"]), known)

@@ -79,7 +79,7 @@ def import_aiperf(sources: Sequence[Path], facts: Facts, workers_from: Sequence[
             until.append(last_end)
     _check_phase(sources[0], tally.phases, facts.phase)
     told = replace(
-        merged([export.told for export in exports], facts),
+        merged([export.told for export in exports]),
         workers_from=served.files,
         lost_records=tally.torn.records if tally.torn else 0,
         whole_until=min(until, default=None),

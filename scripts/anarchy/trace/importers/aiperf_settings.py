@@ -64,7 +64,7 @@ def _settings(export: Export, path: Path, facts: Facts) -> Export:
     notes = ["aiperf says that the run was cancelled"] if document.get("was_cancelled") else []
     told = replace(
         export.told,
-        model=_only("model", _models(settings), facts.model, path),
+        model=_one_model(_models(settings), path),
         concurrency=_concurrency(profiling, path),
         loop=_loop(profiling),
         versions={"aiperf": version} if isinstance(version, str) else {},
@@ -74,7 +74,7 @@ def _settings(export: Export, path: Path, facts: Facts) -> Export:
     return replace(export, told=told, kinds=named)
 
 
-def merged(told: Sequence[Told], facts: Facts) -> Told:
+def merged(told: Sequence[Told]) -> Told:
     """What several clients of one cell tell together: their users add up."""
     first = told[0]
     if len(told) == 1:
@@ -84,7 +84,7 @@ def merged(told: Sequence[Told], facts: Facts) -> Told:
     return replace(
         first,
         files=tuple(file for each in told for file in each.files),
-        model=_only("model", models, facts.model, first.files[0]),
+        model=_one_model(models, first.files[0]),
         concurrency=None if None in users else sum(filter(None, users)),
         loop=first.loop if len({each.loop for each in told}) == 1 else None,
         notes=(
@@ -94,18 +94,18 @@ def merged(told: Sequence[Told], facts: Facts) -> Told:
     )
 
 
-def _only(name: str, found: set[Any], given: Any, path: Path) -> Any:
-    """The one value that the settings name; several are refused unless the caller decides."""
-    if len(found) > 1 and given is None:
+def _one_model(models: set[str], path: Path) -> str | None:
+    """The model of a run; several are refused, whatever the caller says: each has workers of its own."""
+    if len(models) > 1:
         raise UserError(
-            f"names several values of {name}: {', '.join(map(str, sorted(found)))}",
+            f"names several values of model: {', '.join(sorted(models))}",
             where=path,
-            remedy=f"a trace has one: import each run by itself, or name it: --{name} {min(found)}",
+            remedy="a cell has one, and the records do not tell which: run aiperf once for each model",
         )
-    return next(iter(found)) if len(found) == 1 else None
+    return next(iter(models), None)
 
 
-def _models(settings: dict[str, Any]) -> set[Any]:
+def _models(settings: dict[str, Any]) -> set[str]:
     models = settings.get("models")
     items = models.get("items", []) if isinstance(models, dict) else []
     return {item["name"] for item in items if isinstance(item, dict) and isinstance(item.get("name"), str)}

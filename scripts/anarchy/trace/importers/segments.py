@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -51,7 +52,9 @@ def trace_files(source: Path, accept_gaps: bool = False) -> tuple[Path, ...]:
             f"holds the segments of several traces: {', '.join(sorted(segments))}",
             where=source,
             remedy="name one of them by its prefix; those of one deployment's frontends are one cell: "
-            "anarchy import " + " ".join(str(folder / prefix) for prefix in sorted(segments)) + " -o FOLDER",
+            "anarchy import "
+            + " ".join(shlex.quote(str(folder / prefix)) for prefix in sorted(segments))
+            + " -o FOLDER",
         )
     (files,) = segments.values()
     gaps = _gaps(files)

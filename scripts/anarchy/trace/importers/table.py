@@ -34,6 +34,8 @@ TIMES: Final = {
     "t_end": "ended",
 }
 """Column of a trace and its name here."""
+FEWEST_OF_A_START: Final = 30
+"""Requests on each side of a moment at which all workers change, for it to be another start; ours."""
 MOST_LATENCIES: Final = 0.99
 """Share of the requests that are over within what is left out before a torn end."""
 
@@ -153,6 +155,7 @@ def assemble(sources: Sequence[Path], requests: Requests, told: Told, facts: Fac
     zero = int(min(times["sent"].min(), known.min(initial=times["sent"].min())))
     sent_s = (times["sent"] - zero) / NS
     phases = np.asarray(requests.phase, dtype=object)
+    _check_one_start(source, requests, times["sent"])
     notes = _cut_torn_end(phases, times, told)
     phases = _cut(phases, sent_s, facts, source)
     unended = int(np.count_nonzero(times["ended"] == MISSING))
@@ -166,6 +169,35 @@ def assemble(sources: Sequence[Path], requests: Requests, told: Told, facts: Fac
         source, requests, replace(told, notes=(*told.notes, *notes)), facts, zero, duration_s
     )
     return CellTrace(source, manifest, table)
+
+
+def _check_one_start(source: Path, requests: Requests, sent: npt.NDArray[np.int64]) -> None:
+    """Refuse a trace whose decode workers fall into groups that never served at the same time.
+
+    A deployment that was started again has workers of new names: taken as one pool, half of it would be idle.
+    """
+    workers = requests.pools["decode"].indices()
+    known = np.flatnonzero(workers >= 0)
+    spans = sorted(
+        (int(sent[rows].min()), int(sent[rows].max()), rows.size)
+        for rows in (known[workers[known] == worker] for worker in np.unique(workers[known]))
+    )
+    last, before = 0, 0
+    for place, (first, end, count) in enumerate(spans):
+        after = sum(size for _, _, size in spans[place:])
+        if place and first > last and min(before, after) >= FEWEST_OF_A_START:
+            raise UserError(
+                f"holds several starts: {place} of {len(spans)} decode workers served nothing "
+                f"after {_utc(last)}, the others nothing before {_utc(first)}",
+                where=source,
+                remedy=f"a cell is one start: split the file (request_received_ms {first // 1_000_000}) "
+                "and import each part by itself",
+            )
+        last, before = max(last, end), before + count
+
+
+def _utc(ns: int) -> str:
+    return datetime.datetime.fromtimestamp(ns / NS, datetime.UTC).isoformat(timespec="milliseconds")
 
 
 def _cut_torn_end(phases: npt.NDArray[Any], times: dict[str, npt.NDArray[np.int64]], told: Told) -> list[str]:
@@ -234,7 +266,6 @@ def _manifest(
 ) -> Manifest:
     notes = list(told.notes)
     counts = {role: _count(role, requests.pools[role], facts, source, notes) for role in ROLES}
-    started = datetime.datetime.fromtimestamp(zero / NS, datetime.UTC)
     values: dict[str, Any] = {
         "cell": facts.cell or told.cell,
         "model": _fact("model", "llama-3.1-70b", facts.model, told.model, source, notes),
@@ -244,7 +275,7 @@ def _manifest(
         "n_workers": WorkerCount(prefill=counts["prefill"], decode=counts["decode"]),
         "launch": 1 if facts.launch is None else facts.launch,
         "engine": facts.engine or "unknown",
-        "started_at": started.isoformat(timespec="milliseconds"),
+        "started_at": _utc(zero),
         "duration_s": duration_s,
         "loop": facts.loop or told.loop or "closed",
         "workers": tuple(entry for role in ROLES for entry in requests.pools[role].entries(role)),
@@ -261,7 +292,7 @@ def _manifest(
             where=source,
             remedy=f"name another: {option(key)}"
             if key in Facts.__dataclass_fields__
-            else "it comes from the source's requests: leave out those whose times cannot be",
+            else "its requests lie too far apart for one cell: record each run into a file of its own",
         ) from None
 
 
