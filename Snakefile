@@ -10,9 +10,13 @@
 
 from snakemake.utils import min_version, validate
 
-from anarchy.workflow import DEPLOYMENT, SYSTEM, open_workflow
+from anarchy.workflow import DEPLOYMENT, SYSTEM, check_run_file, open_workflow
 
 min_version("9.0")
+
+
+# First by the package: its messages name the file and the key, and it reads within bounds.
+check_run_file()
 
 
 configfile: "workflow/config/run.yaml"

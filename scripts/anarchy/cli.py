@@ -11,7 +11,6 @@ import contextlib
 import ctypes
 import dataclasses
 import functools
-import json
 import os
 import signal
 import sys
@@ -19,13 +18,15 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
+from anarchy.bounded import LARGEST_SEED
 from anarchy.cli_control import add_command
-from anarchy.cli_traces import add_commands, usable_cores
+from anarchy.cli_traces import add_commands, usable_cores, whole
 from anarchy.cluster.executor import FAILED
-from anarchy.errors import EXIT_USER_ERROR, UserError
+from anarchy.errors import EXIT_USER_ERROR, LONGEST, UserError
 from anarchy.telemetry import diff
+from anarchy.terminal import VisibleOutput, visible
 
 PR_SET_PDEATHSIG = 1
 """Linux: the signal that a process gets when its parent dies."""
@@ -38,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     command: Command = options.command
     try:
-        status = command(options)
+        with contextlib.redirect_stdout(VisibleOutput(sys.stdout)):
+            status = command(options)
         sys.stdout.flush()
     except UserError as error:
         print(f"anarchy: {error}", file=sys.stderr)
@@ -58,6 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+class _Parser(argparse.ArgumentParser):
+    """Argparse, whose own messages repeat what was typed."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the command line, short and safe for a terminal; exit status 2."""
+        super().error(visible(message)[:LONGEST])
+
+
 def _deployment_errors() -> tuple[type[Exception], ...]:
     """What a deployment raises when it fails; imported late, so that `anarchy -h` is quick."""
     from anarchy.serving.faults import DEPLOYMENT_ERRORS
@@ -67,7 +77,7 @@ def _deployment_errors() -> tuple[type[Exception], ...]:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line, with help that teaches."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="anarchy",
         description="The price of anarchy of disaggregated inference: measure, estimate, judge, report.",
         epilog="Most people want `make reproduce`; these are its steps. `anarchy COMMAND -h` explains one.",
@@ -93,7 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
         commands, "serve", _serve, "start a deployment, prove it healthy, keep it until Ctrl-C", run
     )
     _deployment_arguments(serving)
-    serving.add_argument("--port", type=int, help="port of the frontend (default: any free one)")
+    serving.add_argument("--port", type=whole(1, 65_535), help="port of the frontend (default: any free one)")
     sweeping = _add(commands, "sweep", _sweep, "measure one deployment's open cells and seal each", run)
     _deployment_arguments(sweeping)
     sweeping.add_argument("--log", type=Path, help="also append what is said to this file")
@@ -101,7 +111,7 @@ def build_parser() -> argparse.ArgumentParser:
     system = _add(commands, "system", _system, "estimate one system of a run from its sealed cells", run)
     _system_arguments(system)
     system.add_argument(
-        "-B", "--replicates", type=int, help="bootstrap replicates (default: as many as are published)"
+        "-B", "--replicates", type=whole(1), help="bootstrap replicates (default: as many as are published)"
     )
     add_commands(functools.partial(_add, commands))
     add_command(functools.partial(_add, commands))
@@ -150,7 +160,7 @@ def _run_options() -> argparse.ArgumentParser:
     group.add_argument("--models", help="only these, comma-separated, e.g. llama-3.1-70b")
     group.add_argument("--topologies", help="only these, e.g. 1p5d")
     group.add_argument("--sets", help="only these sets of policies, e.g. builtin")
-    group.add_argument("--seed", type=int, help="replaces the experiments' own seeds")
+    group.add_argument("--seed", type=whole(0, LARGEST_SEED), help="replaces the experiments' own seeds")
     group.add_argument("--launcher", help="local, or slurm (inside a job that Snakemake submitted)")
     group.add_argument("--site", help="the cluster's file (default slurm/site.yaml)")
     group.add_argument("--results", help="folder of results, relative to the project")
@@ -166,7 +176,7 @@ def _system_arguments(parser: argparse.ArgumentParser) -> None:
 def _deployment_arguments(parser: argparse.ArgumentParser) -> None:
     _system_arguments(parser)
     parser.add_argument("routing", help="e.g. static")
-    parser.add_argument("trial", type=int, help="number of the launch, from 1")
+    parser.add_argument("trial", type=whole(1), help="number of the launch, from 1")
 
 
 def _open(options: argparse.Namespace) -> Any:
@@ -195,7 +205,11 @@ def _site_findings(options: argparse.Namespace) -> Any:
     from anarchy.layout import CONFIG
     from anarchy.plan import SIMULATED
 
-    wanted = [name for name in (options.models or "").split(",") if name]
+    wanted = [name.strip() for name in (options.models or "").split(",") if name.strip()]
+    if options.models is not None and not wanted:
+        raise UserError(
+            "names no model", where=f"--models {options.models}", remedy="name one, or leave it out"
+        )
     return site_check.diagnose(
         options.site, load_study(CONFIG), engine=options.engine or SIMULATED, models=wanted
     )
@@ -229,7 +243,11 @@ def _sweep(options: argparse.Namespace) -> int:
     _end_with_parent()
     bench = _open(options)
     if options.log:
-        _make_folder(options.log.parent)
+        from anarchy.trace.writer import make_folder
+
+        if os.path.exists(options.log) and not os.path.isfile(options.log):
+            raise UserError("is no regular file", where=options.log, remedy="name a file: --log FILE")
+        make_folder(options.log.parent)
     told: tuple[type[BaseException], ...] = (UserError, KeyboardInterrupt, *_deployment_errors())
     try:
         print(sweep(bench, _as_expected(_deployment(bench, options), options.expect), log=options.log))
@@ -258,13 +276,6 @@ def _note_end(log: Path | None, why: str) -> None:
     if log:
         with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
             file.write(f"[{time.strftime('%H:%M:%S')}] {FAILED}{why.splitlines()[0]}\n")
-
-
-def _make_folder(folder: Path) -> None:
-    from anarchy.trace.writer import disk_errors
-
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
 
 
 def _deployment(bench: Any, options: argparse.Namespace) -> Any:
@@ -335,13 +346,13 @@ def _systems(bench: Any) -> Any:
 
 def _verdicts(path: Path) -> Any:
     """What `anarchy claims` wrote; raises UserError when it is missing or not whole."""
+    from anarchy.bounded import MAX_JSON_BYTES, parse_json, read_text
+
+    remedy = "run `anarchy claims`, with the same options"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        found = "does not exist"
-    except json.JSONDecodeError as error:
-        found = f"is not JSON: {error}"
-    raise UserError(found, where=path, remedy="run `anarchy claims`, with the same options")
+        return parse_json(read_text(path, MAX_JSON_BYTES, missing=remedy))
+    except ValueError as error:
+        raise UserError(f"is not JSON: {error}", where=path, remedy=remedy) from None
 
 
 def _compare(options: argparse.Namespace) -> int:

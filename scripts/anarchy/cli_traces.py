@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from anarchy.bounded import MAX_DIGITS
 from anarchy.errors import UserError
+from anarchy.terminal import visible
 
 if TYPE_CHECKING:
     from anarchy.estimate.output import Format
@@ -62,16 +64,16 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
         "--metric", choices=("ttft", "e2e"), default="ttft", help="latency to the first or to the last token"
     )
     estimating.add_argument(
-        "--c-ref", type=_positive, default=64, metavar="C",
+        "--c-ref", type=whole(1), default=64, metavar="C",
         help="fit the affine curve to cells with max(8, m) <= C <= this, below the knee (default 64)",
     )  # fmt: skip
     estimating.add_argument(
-        "-B", "--replicates", type=_positive, default=10_000, help="bootstrap replicates (default 10000)"
+        "-B", "--replicates", type=whole(1), default=10_000, help="bootstrap replicates (default 10000)"
     )
-    estimating.add_argument("--seed", type=_natural, default=0, help="of the bootstrap (default 0)")
+    estimating.add_argument("--seed", type=whole(0), default=0, help="of the bootstrap (default 0)")
     estimating.add_argument(
         "--jobs",
-        type=_positive,
+        type=whole(1),
         help="cores for the bootstrap; the numbers do not depend on it (default: all)",
     )
     estimating.add_argument(
@@ -87,7 +89,7 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
         "--explain", metavar="CELL", help="print the whole computation of one window of this cell instead"
     )
     estimating.add_argument(
-        "--window", type=_natural, metavar="N", help="which window --explain takes (default: the median one)"
+        "--window", type=whole(0), metavar="N", help="which window --explain takes (default: the median one)"
     )
     _fact_arguments(estimating.add_argument_group("foreign files", "what they do not tell themselves"))
     importing = add("import", _import, "turn a foreign trace into a trace folder")
@@ -112,17 +114,15 @@ def _fact_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--engine", choices=("mocker", "vllm", "virtual", "unknown"), help="mocker and virtual are simulated"
     )
-    group.add_argument("--launch", type=_natural, help="number of the deployment's start")
-    group.add_argument("--concurrency", type=_positive, help="users of the closed loop")
+    group.add_argument("--launch", type=whole(0), help="number of the deployment's start")
+    group.add_argument("--concurrency", type=whole(1), help="users of the closed loop")
     group.add_argument(
         "--loop", choices=("closed", "think", "open"),
         help="how requests came: users who send at once (default), who pause in between, or no users at all",
     )  # fmt: skip
     group.add_argument("--phase", metavar="NAME", help="the phase to take of an export that has several")
-    group.add_argument(
-        "--prefill-workers", type=_positive, help="default: those seen; idle ones are not seen"
-    )
-    group.add_argument("--decode-workers", type=_positive, help="default: those seen; idle ones are not seen")
+    group.add_argument("--prefill-workers", type=whole(1), help="default: those seen; idle ones are not seen")
+    group.add_argument("--decode-workers", type=whole(1), help="default: those seen; idle ones are not seen")
     group.add_argument(
         "--assume-intended-is-sent", action="store_true",
         help="the client sends as soon as a user is free, so a latency may count from the sending",
@@ -143,18 +143,15 @@ def _fact_arguments(group: argparse._ArgumentGroup) -> None:
     )  # fmt: skip
 
 
-def _positive(text: str) -> int:
-    return _whole(text, 1)
+def whole(least: int, most: int = MOST) -> Callable[[str], int]:
+    """What reads a whole number from `least` to `most` off the command line."""
 
+    def read(text: str) -> int:
+        if not text.isdecimal() or len(text) > MAX_DIGITS or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from {least} to {most}")
+        return int(text)
 
-def _natural(text: str) -> int:
-    return _whole(text, 0)
-
-
-def _whole(text: str, least: int) -> int:
-    if not text.isdecimal() or not least <= int(text[:20]) <= MOST:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {MOST}")
-    return int(text)
+    return read
 
 
 def _seconds(text: str) -> float:
@@ -174,10 +171,24 @@ def _facts(options: argparse.Namespace) -> Facts:
 
 
 def _estimate(options: argparse.Namespace) -> int:
+    _check_options(options)
+    if options.output is None:
+        print(_estimated(options), end="")
+        return 0
+    from anarchy.outputs import new_file
+    from anarchy.tables import write_whole
+
+    with new_file(options.output):
+        write_whole(options.output, _estimated(options).encode("utf-8", "backslashreplace"))
+    print(options.output)
+    return 0
+
+
+def _estimated(options: argparse.Namespace) -> str:
+    """What the command says, in the form that was asked for."""
     from anarchy.estimate import output, traces
 
     settings = _settings(options)
-    _check_output(options)
     paths = traces.find_traces(options.traces)
     _refuse_idle_facts(options, paths)
     with _progress("reading", len(paths)) as done:
@@ -186,21 +197,17 @@ def _estimate(options: argparse.Namespace) -> int:
     if options.explain is not None:
         from anarchy.estimate.explain import explain
 
-        _say(explain(groups, options.explain, settings, options.window), options.output)
-        return 0
+        return explain(groups, options.explain, settings, options.window)
     with _progress("estimating", sum(len(group.ladder.cells) for group in groups)) as done:
         estimates = traces.estimate_all(groups, lambda _: done())
     found = output.records(groups, estimates, settings)
     form: Format = options.format or _format_of(options.output)
     width = max(100, shutil.get_terminal_size((200, 24)).columns)
-    _say(output.render(found, form, width), options.output)
-    return 0
+    return output.render(found, form, width)
 
 
-def _check_output(options: argparse.Namespace) -> None:
-    """Refuse, before the work, an output that cannot be and options that would do nothing."""
-    if options.output is not None and options.output.is_dir():
-        raise UserError("is a folder", where=options.output, remedy="name a file: -o FILE")
+def _check_options(options: argparse.Namespace) -> None:
+    """Refuse, before the work, options that would do nothing."""
     if options.window is not None and options.explain is None:
         raise UserError("needs --explain CELL", where="--window", remedy="name the cell, or leave it out")
     if options.explain is not None and options.format not in (None, "table"):
@@ -252,39 +259,18 @@ def _format_of(output: Path | None) -> Format:
     return suffixes.get(output.suffix.lower(), "table") if output else "table"
 
 
-def _say(text: str, output: Path | None) -> None:
-    if output is None:
-        print(text, end="")
-        return
-    from anarchy.tables import write_whole
-
-    try:
-        write_whole(output, text.encode())
-    except OSError as error:
-        raise UserError(
-            f"cannot be written: {error.strerror}", where=output, remedy="name another file"
-        ) from error
-    print(output)
-
-
 def _import(options: argparse.Namespace) -> int:
+    from anarchy.outputs import new_folder
     from anarchy.trace.importers import import_trace
-    from anarchy.trace.writer import disk_errors, seal
+    from anarchy.trace.writer import seal
 
-    if options.output.exists() and (not options.output.is_dir() or any(options.output.iterdir())):
-        raise UserError(
-            "is there already, and a trace is never overwritten",
-            where=options.output,
-            remedy="name a new folder, or remove this one",
-        )
-    trace = import_trace(options.sources, _facts(options), workers_from=options.workers_from)
-    with disk_errors(options.output):
-        options.output.mkdir(parents=True, exist_ok=True)
-    sealed = seal(options.output, trace.table, trace.manifest)
+    with new_folder(options.output):
+        trace = import_trace(options.sources, _facts(options), workers_from=options.workers_from)
+        sealed = seal(options.output, trace.table, trace.manifest)
     what = f"{trace.table.num_rows} requests of {sealed.model} {sealed.topology}, C = {sealed.concurrency}"
     print(f"{options.output}: {what}")
     for note in [*sealed.source.get("assumptions", ()), *sealed.source.get("notes", ())]:
-        print(f"  note: {note}")
+        print(f"  note: {visible(str(note))}")
     return 0
 
 

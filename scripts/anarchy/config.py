@@ -22,14 +22,24 @@ from anarchy.config_routing import (
     reference_of,
 )
 from anarchy.config_values import (
+    LARGEST,
+    MOST_ENTRIES,
+    MOST_SECONDS,
+    MOST_USERS,
+    KneeTimes,
+    Launches,
     Name,
     NameList,
     Names,
-    NonNegative,
-    Positive,
     PositiveInt,
+    PositiveSeconds,
     Seconds,
+    Seed,
     Strict,
+    Tokens,
+    Users,
+    Where,
+    Workers,
     each_once,
 )
 
@@ -80,8 +90,8 @@ ALL = "all"
 class Cluster(Strict):
     """The machine that the study is about (stated by the paper: 3 nodes of 8 B200)."""
 
-    nodes: PositiveInt = 3
-    gpus_per_node: PositiveInt = 8
+    nodes: Workers = 3
+    gpus_per_node: Workers = 8
 
 
 class Model(Strict):
@@ -89,7 +99,7 @@ class Model(Strict):
 
     name: Name
     title: str
-    tensor_parallel: PositiveInt
+    tensor_parallel: Workers
     """GPUs of one worker; a worker does not span nodes."""
     quantization: str
     profile: Name
@@ -105,8 +115,8 @@ class Topology(Strict):
 
     name: Name
     title: str
-    prefill: PositiveInt
-    decode: PositiveInt
+    prefill: Workers
+    decode: Workers
 
 
 class Workload(Strict):
@@ -114,14 +124,14 @@ class Workload(Strict):
 
     name: Name
     title: str
-    input_tokens: PositiveInt
-    output_tokens: PositiveInt
+    input_tokens: Tokens
+    output_tokens: Tokens
     """Mean output length."""
     output_jitter: Annotated[float, Field(strict=True, ge=0, lt=1)]
     """Output lengths are uniform within this share of the mean, so that users do not march in step."""
-    templates: Annotated[int, Field(strict=True, ge=0)]
+    templates: Annotated[int, Field(strict=True, ge=0, le=MOST_USERS)]
     """Number of distinct prompts; 0 makes every prompt unique."""
-    skew: NonNegative = 0.0
+    skew: Annotated[float, Field(strict=True, ge=0, le=100)] = 0.0
     """Zipf exponent of the templates' popularity: template i = 0, 1, ... has weight 1 / (i + 1)^skew."""
 
     @model_validator(mode="after")
@@ -144,11 +154,11 @@ class Timing(Strict):
     """Warm-up lasts at least this long and until every user has finished a request."""
     measure_s: Seconds = 0.0
     """The measure phase lasts at least this long."""
-    min_windows: Annotated[int, Field(strict=True, ge=0)] = 30
+    min_windows: Annotated[int, Field(strict=True, ge=0, le=LARGEST)] = 30
     """Measuring goes on until this many windows of the routing game are in, within measure_max_s."""
     measure_max_s: Seconds = 0.0
     """The measure phase lasts at most this long."""
-    deadline_s: Positive = 60.0
+    deadline_s: PositiveSeconds = 60.0
     """A request that takes longer is ended and recorded as `timeout`."""
 
     @model_validator(mode="after")
@@ -162,7 +172,7 @@ class Load(Strict):
     """A constant concurrency by name."""
 
     name: Name
-    knee_times: Positive
+    knee_times: KneeTimes
     """C as a multiple of the system's knee."""
     reference_only: bool = False
     """Measured once and under the reference policy alone: a point for the latency curves, which need two."""
@@ -172,11 +182,11 @@ class StagePlan(Strict):
     """A span of a staged cell in which C stays the same."""
 
     name: Name
-    knee_times: Positive
+    knee_times: KneeTimes
     """C as a multiple of the system's knee."""
     settle_s: Seconds
     """Before measuring, model seconds from the change of C."""
-    seconds: Positive
+    seconds: PositiveSeconds
     """Measured part, model seconds."""
 
 
@@ -190,7 +200,7 @@ class SystemName(Strict):
 class System(SystemName):
     """A model on a topology."""
 
-    knee: PositiveInt | None = None
+    knee: Users | None = None
     """C of its knee under KNEE_WORKLOAD, which loads and stages are multiples of, whatever the workload."""
 
 
@@ -202,26 +212,30 @@ def _each_system_once(systems: tuple[SystemName, ...]) -> tuple[SystemName, ...]
 class Tier(Strict):
     """One size of an experiment: a grid of C, or loads, or stages; each for every workload and policy."""
 
-    concurrency: Annotated[tuple[PositiveInt, ...], Field(json_schema_extra={"uniqueItems": True})] = ()
+    concurrency: Annotated[
+        tuple[Users, ...], Field(max_length=MOST_ENTRIES, json_schema_extra={"uniqueItems": True})
+    ] = ()
     """The grid of C, rising: a constant cell each."""
-    loads: tuple[Load, ...] = ()
+    loads: Annotated[tuple[Load, ...], Field(max_length=MOST_ENTRIES)] = ()
     """Named loads: a constant cell each."""
-    stages: tuple[StagePlan, ...] = ()
+    stages: Annotated[tuple[StagePlan, ...], Field(max_length=MOST_ENTRIES)] = ()
     """The stages of one cell, in order."""
-    launches: PositiveInt
+    launches: Launches
     """Fresh launches of every deployment; three or more give intervals over launches."""
     workloads: Names
     timing: Timing
-    systems: Annotated[tuple[SystemName, ...], AfterValidator(_each_system_once)] = ()
+    systems: Annotated[
+        tuple[SystemName, ...], Field(max_length=MOST_ENTRIES), AfterValidator(_each_system_once)
+    ] = ()
     """Only these of the experiment's systems; empty = all."""
     routing: Routing | None = None
     """Replaces the experiment's, so that a small tier measures fewer policies."""
-    repeats: PositiveInt = 1
+    repeats: Launches = 1
     """Loads only: how often the reference policy's cells are measured on each deployment. They show the noise
     that differences between policies are held against."""
-    poll_s: Positive = 5.0
+    poll_s: Annotated[float, Field(strict=True, gt=0.001, le=MOST_SECONDS)] = 5.0
     """Stages only: a controller's period, model seconds (5 s is stated by the paper)."""
-    baseline_polls: PositiveInt = 6
+    baseline_polls: Annotated[int, Field(strict=True, ge=1, le=MOST_ENTRIES)] = 6
     """Stages only: polls with a P99 that make the baseline of a controller's thresholds."""
     watch: Annotated[tuple[Source, ...], AfterValidator(each_once)] = ()
     """Stages only: detectors with default settings that watch and set nothing."""
@@ -284,18 +298,20 @@ class Experiment(Strict):
     name: Name
     id: str
     title: str
-    systems: Annotated[tuple[System, ...], Field(min_length=1), AfterValidator(_each_system_once)]
+    systems: Annotated[
+        tuple[System, ...], Field(min_length=1, max_length=MOST_ENTRIES), AfterValidator(_each_system_once)
+    ]
     routing: Routing
     """Sets of policies; each set is measured on deployments of its own."""
     reference: Name | None = None
     """The policy whose cells the latency curves of its set are fitted to; without, the set's only one, or its
     kv policy with tau 0 and omega 1."""
-    c_ref: PositiveInt = 64
+    c_ref: Users = 64
     """Concurrency up to which the affine latency curve is fitted: a point below the knee."""
-    seed: Annotated[int, Field(strict=True, ge=0)] = 0
-    attempts: PositiveInt = 2
+    seed: Seed = 0
+    attempts: Launches = 2
     """How often a cell is measured when a gate that speaks of the machine, not of the result, fails."""
-    tiers: dict[Name, Tier] = Field(min_length=1)
+    tiers: dict[Name, Tier] = Field(min_length=1, max_length=MOST_ENTRIES)
 
     @property
     def design(self) -> Design:
@@ -336,13 +352,13 @@ class Run(Strict):
     """Only these topologies; empty = all."""
     sets: NameList = ()
     """Only these sets of policies, such as `builtin`; empty = all."""
-    seed: Annotated[int, Field(strict=True, ge=0)] | None = None
+    seed: Seed | None = None
     """Replaces the experiments' own seeds."""
     launcher: Literal["local", "slurm"] = "local"
     """Where deployments run: on this machine, or each in a Slurm job of its own (`--profile slurm`)."""
-    site: str = "slurm/site.yaml"
+    site: Where = "slurm/site.yaml"
     """The cluster's own file, for launcher slurm and engine vllm; relative to the project unless absolute."""
-    results: str = "results"
+    results: Where = "results"
     """Folder of the results, relative to the project unless absolute."""
 
 

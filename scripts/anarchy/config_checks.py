@@ -14,20 +14,27 @@ from anarchy.config import (
     Cluster,
     Controller,
     Experiment,
+    Load,
     Model,
     Policy,
     RoutingSet,
+    StagePlan,
     Study,
     Tier,
     Topology,
     reference_of,
 )
+from anarchy.config_values import MOST_USERS
 from anarchy.errors import UserError
-from anarchy.plan_conditions import at_knee
+from anarchy.plan_conditions import at_knee, count_conditions
 
 RESERVATION_S: Final = 300.0
 """Wall seconds after which Dynamo's selection service forgets a reservation: the request is no load any more
 in the choices that follow (docs/routing.md)."""
+MOST_CELLS: Final = 20_000
+"""Of one tier: four times tier full of all experiments, two weeks of measuring."""
+MOST_DEPLOYMENTS: Final = 2_000
+"""Of one tier: each is a start of the whole stack, and tier full has 54."""
 
 
 def check_experiment(study: Study, experiment: Experiment, file: Path) -> None:
@@ -47,6 +54,7 @@ def check_experiment(study: Study, experiment: Experiment, file: Path) -> None:
         _check_reference_range(study, experiment, tier_name, file)
         _check_controllers(tier, policies, file, key)
         _check_reservations(study, experiment, tier_name, policies, file)
+        _check_size(experiment, tier_name, sets[tier_name], file)
 
 
 def check_fit(model: Model, topology: Topology, cluster: Cluster, *, where: str | Path) -> None:
@@ -165,7 +173,7 @@ def _check_design(
                     where=file,
                     remedy=f"add knee: to {name}, as E1 measures it",
                 )
-            _check_loads_differ(tier, system.knee, name, file, key)
+            _check_loads(tier, system.knee, name, file, key)
         topology = study.topologies[system.topology]
         if len(policies) > 1 and max(topology.prefill, topology.decode) < 2:
             raise UserError(
@@ -176,8 +184,18 @@ def _check_design(
             )
 
 
-def _check_loads_differ(tier: Tier, knee: int, system: str, file: Path, key: str) -> None:
-    """Loads are told apart by their C, in names of cells and in tables."""
+def _check_loads(tier: Tier, knee: int, system: str, file: Path, key: str) -> None:
+    """Loads are told apart by their C, in names of cells and in tables, and C has a bound."""
+    parts: Sequence[Load | StagePlan] = tier.loads or tier.stages
+    for index, part in enumerate(parts):
+        C = at_knee(knee, part.knee_times)
+        if C > MOST_USERS:
+            raise UserError(
+                f"key '{key}.{_parts_key(tier)}.{index}': {part.name} is C = {C} on {system}, and at most "
+                f"{MOST_USERS} users are planned",
+                where=file,
+                remedy="lower its knee_times, or the system's knee",
+            )
     seen: dict[int, str] = {}
     for index, load in enumerate(tier.loads):
         C = at_knee(knee, load.knee_times)
@@ -266,6 +284,29 @@ def _check_reservations(
             where=file,
             remedy=f"set it under {RESERVATION_S / slowest.dilation:g}, or lower the model's dilation",
         )
+
+
+def _check_size(
+    experiment: Experiment, tier_name: str, sets: Mapping[str, Sequence[Policy]], file: Path
+) -> None:
+    """Refuse a tier of more deployments or cells than anybody could measure, before any is planned."""
+    tier = experiment.tiers[tier_name]
+    deployments = len(experiment.systems_of(tier_name)) * len(sets) * tier.launches
+    cells = sum(
+        len(experiment.systems_of(tier_name))
+        * tier.launches
+        * len(tier.workloads)
+        * count_conditions(tier, len(policies))
+        for policies in sets.values()
+    )
+    for count, most, what in ((deployments, MOST_DEPLOYMENTS, "deployments"), (cells, MOST_CELLS, "cells")):
+        if count > most:
+            raise UserError(
+                f"key 'tiers.{tier_name}': {count} {what} in all (systems, sets of policies, launches, "
+                f"workloads, {_parts_key(tier)}); at most {most} are planned",
+                where=file,
+                remedy="lower launches, or name fewer of the others",
+            )
 
 
 def _parts_key(tier: Tier) -> str:

@@ -9,11 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, GetJsonSchemaHandler, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from anarchy.config_values import Name, Names, NonNegative, Positive, PositiveInt, Strict, each_once
+from anarchy.config_values import (
+    MOST_ENTRIES,
+    Name,
+    Names,
+    NonNegative,
+    Positive,
+    PositiveSeconds,
+    Strict,
+    each_once,
+)
 from anarchy.control.detector import CONFIRM, HYSTERESIS, WEIGHT, Detector
 from anarchy.control.thresholds import THETA1_TIMES, THETA2_TIMES, Multiples
 from anarchy.errors import UserError
@@ -40,13 +49,13 @@ class Controller(Strict):
     """Lower threshold as a multiple of the baseline measured at the start; not with thresholds in seconds."""
     theta2_times: Positive | None = THETA2_TIMES
     """Upper threshold, likewise."""
-    theta1_s: Positive | None = None
+    theta1_s: PositiveSeconds | None = None
     """Lower threshold, model seconds."""
-    theta2_s: Positive | None = None
+    theta2_s: PositiveSeconds | None = None
     """Upper threshold, model seconds."""
     weight: NonNegative = WEIGHT
     """The newest poll's share in the average."""
-    confirm: PositiveInt = CONFIRM
+    confirm: Annotated[int, Field(strict=True, ge=1, le=MOST_ENTRIES)] = CONFIRM
     """Polls that a switch takes."""
     hysteresis: NonNegative = HYSTERESIS
     """Share of a threshold by which the average must have fallen under it on the way down."""
@@ -102,7 +111,7 @@ class Policy(Strict):
     """kv only. Overlap weight: what the prompt blocks that a worker lacks count in its cost."""
     controller: Controller | None = None
     """adaptive only: settings of its controller; its regimes set tau and omega."""
-    batch_s: Positive | None = None
+    batch_s: PositiveSeconds | None = None
     """batched_optimal only: how long requests are collected before they are assigned, model seconds."""
 
     @model_validator(mode="before")
@@ -130,8 +139,8 @@ class Policy(Strict):
         return self
 
 
-Levels = Annotated[tuple[NonNegative, ...], AfterValidator(each_once)]
-"""Values of tau or omega, each once."""
+Levels = Annotated[tuple[NonNegative, ...], Field(max_length=32), AfterValidator(each_once)]
+"""Values of tau or omega, each once: 32 of each make 1024 policies, the paper has 16."""
 
 
 class Grid(Strict):
@@ -197,7 +206,7 @@ class _ShortForm:
 
 
 def _sets_of_one(given: Any) -> Any:
-    if not isinstance(given, list | tuple):
+    if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
         return given
     each_once(tuple(given))
     return {name: {"policies": [name]} for name in given}
@@ -210,7 +219,11 @@ def _some_set(sets: dict[str, RoutingSet]) -> dict[str, RoutingSet]:
 
 
 Routing = Annotated[
-    dict[Name, RoutingSet], BeforeValidator(_sets_of_one), AfterValidator(_some_set), _ShortForm()
+    dict[Name, RoutingSet],
+    Field(max_length=MOST_ENTRIES),
+    BeforeValidator(_sets_of_one),
+    AfterValidator(_some_set),
+    _ShortForm(),
 ]
 """Sets of policies by name, each a deployment of its own; or a list of policies, each a set of its own."""
 

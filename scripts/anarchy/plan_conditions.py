@@ -52,6 +52,15 @@ def conditions(
     ]
 
 
+def count_conditions(tier: Tier, policies: int) -> int:
+    """How many conditions there are with so many policies, without making any."""
+    if tier.stages:
+        return policies
+    if not tier.loads:
+        return policies * len(tier.concurrency)
+    return sum(1 if load.reference_only else policies + tier.repeats - 1 for load in tier.loads)
+
+
 def at_knee(knee: int | None, times: float) -> int:
     """C at a multiple of the knee, at least 1."""
     assert knee is not None, "config_files refuses loads and stages without a knee"

@@ -108,5 +108,5 @@ def residence_s(topology: Topology, workload: Workload, concurrency: int, profil
 
 def prefill_capacity(profile: Profile, input_tokens: int, max_batched_tokens: int = 8192) -> float:
     """Most requests a model second that one prefill worker can take, at the best batch."""
-    largest = max(1, max_batched_tokens // input_tokens)
-    return max(batch / profile.ttft_s(batch * input_tokens) for batch in range(1, largest + 1))
+    batches = np.arange(1, max(1, max_batched_tokens // input_tokens) + 1)
+    return float(np.max(batches / profile.ttfts_s(batches * input_tokens)))

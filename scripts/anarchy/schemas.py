@@ -17,7 +17,7 @@ from anarchy.config import BLOCKS
 from anarchy.estimate.output import CellEstimate
 from anarchy.layout import SCHEMAS
 from anarchy.trace.schema import Manifest, TraceRow
-from anarchy.trace.writer import disk_errors
+from anarchy.trace.writer import disk_errors, make_folder
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -62,8 +62,8 @@ def render(name: str) -> str:
 def write(directory: Path = SCHEMAS) -> list[Path]:
     """Write every schema and return the files; raises UserError where they cannot be written."""
     files = []
+    make_folder(directory)
     with disk_errors(directory):
-        directory.mkdir(parents=True, exist_ok=True)
         for name in MODELS:
             file = directory / file_name(name)
             file.write_text(render(name), encoding="utf-8")

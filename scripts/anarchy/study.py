@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from anarchy.preflight import pinned_version
 from anarchy.serving.profiles import Profile, load_profile
 from anarchy.sittings import recorded_start_s
 
+LONGEST_NAME = 255
+"""Bytes of a file's name, by every file system of Linux that is in use."""
 RUN_FILE = CONFIG / "run.yaml"
 
 
@@ -70,17 +73,39 @@ def open_run(overrides: Mapping[str, Any] | None = None) -> Workbench:
     not hold.
     """
     study = load_study(CONFIG)
-    defaults = load_block(RUN_FILE, Run)
+    defaults = load_run()
     run = validate({**defaults.model_dump(), **(overrides or {})}, Run, where="--config")
+    results = relative(PROJECT / run.results)
+    check_possible(results)
     profiles = {
         name: load_profile(PROFILES / name)
         for name in sorted({model.profile for model in study.models.values()})
     }
-    layout = Layout(relative(PROJECT / run.results / run.tier))
+    layout = Layout(results / run.tier)
     site = _site(run)
     return Workbench(
         study, run, profiles, plan(study, run, profiles, _stack(run, site), _starts(study, run)), layout, site
     )
+
+
+def check_possible(results: Path) -> None:
+    """Refuse a folder of results that cannot be, before anything is planned for it."""
+    nearest = next(one for one in (results, *results.parents) if os.path.lexists(one))
+    if not os.path.isdir(nearest):
+        raise UserError(
+            f"key 'results': {nearest} is there and is no folder", where=results, remedy="name another folder"
+        )
+    if longest := max((part for part in results.parts if len(os.fsencode(part)) > LONGEST_NAME), default=""):
+        raise UserError(
+            f"key 'results': {longest[:20]}... has more than {LONGEST_NAME} bytes, too long for a name",
+            where=results,
+            remedy="name another folder",
+        )
+
+
+def load_run(file: Path = RUN_FILE) -> Run:
+    """The defaults of a call; raises UserError naming file and key for whatever does not hold."""
+    return load_block(file, Run)
 
 
 def _starts(study: Study, run: Run) -> dict[str, float]:

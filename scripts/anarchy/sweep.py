@@ -37,7 +37,7 @@ from anarchy.trace.gates import MACHINE_GATES
 from anarchy.trace.reader import read_manifest
 from anarchy.trace.schema import Manifest
 from anarchy.trace.state import CellState, cell_state
-from anarchy.trace.writer import disk_errors, write_json
+from anarchy.trace.writer import disk_errors, make_folder, write_json
 
 RUNNING_BYTES_PER_REQUEST = 1_600
 """Disk of one request while its deployment runs: its JSON row, and two lines in the frontend's log, which
@@ -229,8 +229,8 @@ def specify(
 
 
 def _timing_table(bench: Workbench, plan: DeploymentPlan, logs: Path) -> Path:
+    make_folder(logs)
     with disk_errors(logs):
-        logs.mkdir(parents=True, exist_ok=True)
         timing = logs / "timing.npz"
         write_npz(bench.profiles[plan.model.profile], timing)
     return timing
@@ -271,8 +271,8 @@ def routing_tests(manifests: Sequence[Manifest]) -> dict[str, Any]:
 @contextlib.contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
     """Hold the deployment's folder against a second sweep; the kernel frees it however this one ends."""
+    make_folder(folder)
     with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
         lock_file = (folder / ".lock").open("w")
     with lock_file as lock:
         try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +20,8 @@ from anarchy.designs import LADDER, Design, presented
 from anarchy.errors import EXIT_USER_ERROR, UserError
 from anarchy.layout import PROFILES, PROJECT, Layout
 from anarchy.plan import SIMULATED, DeploymentPlan
-from anarchy.study import Workbench, open_run, relative
+from anarchy.study import Workbench, load_run, open_run, relative
+from anarchy.terminal import visible
 
 DEPLOYMENT = ("{experiment}", "{model}", "{topology}", "{routing}", "{trial}")
 """Wildcards of one deployment."""
@@ -241,7 +243,8 @@ class Workflow:
     def print_summary(self) -> None:
         """Tell what came out, and where it is."""
         if self.layout.report.is_file():
-            print(report.terminal_summary(report.load_systems(self.layout), self.layout.report))
+            summary = report.terminal_summary(report.load_systems(self.layout), self.layout.report)
+            print(visible(summary, keep="\n"))
 
     def print_failure(self, log: str) -> None:
         """Tell what a failure means and what to do next."""
@@ -251,6 +254,16 @@ class Workflow:
             "  remedy: mend it and run the same command again: sealed cells are kept",
             file=sys.stderr,
         )
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """End Snakemake with one message where the user has to mend something."""
+    try:
+        yield
+    except UserError as error:
+        print(f"anarchy: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_USER_ERROR) from None
 
 
 def _of_job(
@@ -264,13 +277,20 @@ def _of_job(
     return value
 
 
+def check_run_file() -> None:
+    """Read ``run.yaml`` before Snakemake does, within this project's bounds and in its words.
+
+    For bad input prints one message and exits with status 2. (Snakemake would name the Snakefile, and would
+    run the expressions of a template language that such a file may hold.)
+    """
+    with _told():
+        load_run()
+
+
 def open_workflow(config: Mapping[str, Any]) -> Workflow:
     """Resolve ``--config``; for bad input print one message and exit with status 2."""
-    try:
+    with _told():
         bench = open_run(config)
-    except UserError as error:
-        print(f"anarchy: {error}", file=sys.stderr)
-        raise SystemExit(EXIT_USER_ERROR) from None
     if bench.cluster is not None:
         mend_executor()
     return Workflow(bench)

@@ -232,8 +232,9 @@ def test_times_rounded_by_their_source_are_no_contradiction(
 
 
 def test_the_mark_stands_in_every_output(
-    tmp_path: Path, loop: list[Made], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, loop: list[Made], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     trace = write_dynamo(tmp_path / "trace.jsonl", of_frontend(loop, 0, 2))
     words = ("estimate", trace, "--concurrency", 32, *DYNAMO, *FEW)
     assert run(*words) == 0

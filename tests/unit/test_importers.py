@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import gzip
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -682,7 +683,7 @@ def test_a_file_that_may_not_be_read_is_refused(monkeypatch: pytest.MonkeyPatch)
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(UserError, match="cannot be read: Permission denied"):
         import_trace(DYNAMO, LOADED)
 
@@ -690,7 +691,7 @@ def test_a_file_that_may_not_be_read_is_refused(monkeypatch: pytest.MonkeyPatch)
 def test_files_that_are_not_there_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         list(json_lines(tmp_path / "missing.jsonl"))
-    with pytest.raises(UserError, match="cannot be read: Is a directory"):
+    with pytest.raises(UserError, match="cannot be read: it is a folder"):
         list(json_lines(tmp_path))
     with pytest.raises(UserError, match="neither a file nor a folder"):
         import_trace(AIPERF, Facts(), workers_from=(tmp_path / "missing.jsonl",))

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,13 +25,16 @@ from anarchy.study import open_run
 
 @dataclass(frozen=True)
 class Table:
-    """A timing table of straight lines, in the shape of a Profile: scalars in, scalars out."""
+    """A timing table of straight lines, in the shape of a Profile."""
 
     digest: str = "d0"
     prefill_token_s: float = 1e-5
 
     def ttft_s(self, tokens: float) -> float:
         assert isinstance(tokens, int | float)
+        return 0.004 + self.prefill_token_s * tokens
+
+    def ttfts_s(self, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         return 0.004 + self.prefill_token_s * tokens
 
     def itl_s(self, active_kv_tokens: float, context_length: float) -> float:

@@ -268,7 +268,7 @@ def test_bad_decode_table(tmp_path: Path, decode: str, where: str, what: str) ->
 def test_table_that_is_not_text(tmp_path: Path) -> None:
     directory = write_profile(tmp_path / "p")
     (directory / "decode.csv").write_bytes(b"\xff\xfe\x00")
-    assert "is not text" in refusal(directory)
+    assert "looks like UTF-16" in refusal(directory)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -288,7 +288,7 @@ def test_edited_shipped_table_is_refused(tmp_path: Path, name: str, file: str) -
     ("provenance", "what"),
     [
         ("{", "is not JSON"),
-        ("[]", 'no "kind"'),
+        ("[]", "is not a JSON object"),
         ("{}", 'no "kind"'),
         ('{"kind": "prediction"}', 'no "sha256" of prefill.csv'),
         ('{"kind": "prediction", "sha256": {"prefill.csv": "0"}}', 'no "sha256" of decode.csv'),

@@ -179,3 +179,27 @@ def test_an_empty_trace_is_read(tmp_path: Path):
     folder = write_trace(tmp_path / "cell", closed_loop(8, n=40))
     pq.write_table(pa.Table.from_pylist([], schema=PUBLIC_SCHEMA), folder / TRACE_FILE)
     assert read_trace(folder).table.num_rows == 0
+
+
+@pytest.mark.parametrize("name", ["t_sent", "t_first_token", "decode_worker", "output_tokens"])
+def test_numbers_as_texts_are_refused(tmp_path: Path, table: pd.DataFrame, name: str):
+    texts = table.assign(**{name: table[name].astype(str)})
+    refused(write_trace(tmp_path / "cell", texts), f"column {name} has the wrong type: .*string, not numbers")
+
+
+def test_truth_values_are_no_times(tmp_path: Path, table: pd.DataFrame):
+    refused(write_trace(tmp_path / "cell", table.assign(t_sent=True)), "bool, not numbers")
+
+
+def test_a_column_that_stands_there_twice_is_refused(tmp_path: Path, table: pd.DataFrame):
+    cell = write_trace(tmp_path / "cell", table)
+    arrow = pq.read_table(cell / TRACE_FILE)
+    pq.write_table(arrow.append_column("t_sent", arrow.column("t_sent")), cell / TRACE_FILE)
+    refused(cell, "has the column t_sent more than once")
+
+
+def test_more_rows_than_anybody_measures_are_refused_before_they_are_read(
+    tmp_path: Path, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("anarchy.trace.reader.MAX_ROWS", 99)
+    refused(write_trace(tmp_path / "cell", table), "100 rows; at most 99 are read")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from anarchy.claims.model import show
 from anarchy.claims.verdicts import Verdict
-from anarchy.trace.writer import disk_errors, write_json
+from anarchy.trace.writer import disk_errors, make_folder, write_json
 
 COLUMNS = (
     *("id", "scope", "workload", "way", "engine", "tier", "dilation", "verdict", "published"),
@@ -24,8 +24,8 @@ def write(verdicts: Sequence[Verdict], layout_root: Path) -> list[Path]:
     Raises UserError where they cannot be written.
     """
     csv_file, json_file, md_file = (layout_root / f"claims.{suffix}" for suffix in ("csv", "json", "md"))
+    make_folder(layout_root)
     with disk_errors(layout_root):
-        layout_root.mkdir(parents=True, exist_ok=True)
         csv_file.write_text(render_csv(verdicts), encoding="utf-8")
         md_file.write_text(render_markdown(verdicts), encoding="utf-8")
     write_json(json_file, [asdict(verdict) for verdict in verdicts])

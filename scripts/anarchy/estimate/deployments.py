@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from anarchy.bounded import load_json
 from anarchy.config import Policy, Workload
 from anarchy.devices import CPU, common_label, engine_label
 from anarchy.errors import UserError
@@ -94,15 +94,11 @@ def _measured(bench: Workbench, plan: DeploymentPlan, cell: Cell) -> MeasuredCel
 
 def read_summary(path: Path) -> dict[str, Any]:
     """The summary of a whole deployment; raises UserError where it is not complete."""
-    try:
-        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         raise UserError(
             "the deployment is not complete", where=path, remedy="run `snakemake`: open cells are measured"
-        ) from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"is not JSON: {error}", where=path, remedy="remove it and run again") from None
-    return summary
+        )
+    return load_json(path, remedy="remove it and run again")
 
 
 def read_planned(bench: Workbench, plan: DeploymentPlan, cell: Cell) -> CellTrace:

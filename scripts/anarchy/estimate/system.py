@@ -41,7 +41,7 @@ from anarchy.study import Workbench
 from anarchy.tables import CELL_COLUMNS
 from anarchy.trace.reader import CellTrace
 from anarchy.trace.schema import Manifest
-from anarchy.trace.writer import disk_errors, write_json
+from anarchy.trace.writer import disk_errors, make_folder, write_json
 
 Row = dict[str, Any]
 Measured = tuple[DeploymentPlan, Cell, CellTrace]
@@ -58,8 +58,8 @@ class SystemEstimate:
 
     def write(self, folder: Path) -> None:
         """Write a Parquet file a table and, last, system.json."""
+        make_folder(folder)
         with disk_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
             for name, table in self.tables.items():
                 table.to_parquet(folder / f"{name}.parquet", index=False)
         write_json(folder / "system.json", self.system)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from anarchy.bounded import load_json, read_bytes, read_text
 from anarchy.errors import UserError
 
 Array = npt.NDArray[np.float64]
@@ -26,6 +26,8 @@ Row = tuple[float, ...]
 PREFILL_COLUMNS = ("input_tokens", "ttft_ms")
 DECODE_COLUMNS = ("active_kv_tokens", "context_length", "itl_ms")
 SHORTEST_DECODE_STEP_S = 1e-3  # the mock engine lets no decode step take less, before any speed-up
+MAX_TABLE_BYTES = 16 * 1024 * 1024
+"""Of a timing table: ours have up to 185 KB."""
 RESTORE = "restore the folder from version control, or remake the tables with anarchy.serving.make_profiles"
 
 
@@ -58,6 +60,13 @@ class Profile:
         left, weight = _cell(self.prefill_tokens, tokens)
         low, high = self.prefill_ttft_s[left : left + 2]
         return max(0.0, float(low + weight * (high - low)))
+
+    def ttfts_s(self, tokens: npt.NDArray[np.int64]) -> Array:
+        """`ttft_s` of many batches at once, each with tokens; shape (n,)."""
+        axis, seconds = self.prefill_tokens, self.prefill_ttft_s
+        left = np.clip(np.searchsorted(axis, tokens, side="right") - 1, 0, len(axis) - 2)
+        weight = (tokens - axis[left]) / (axis[left + 1] - axis[left])
+        return np.maximum(0.0, seconds[left] + weight * (seconds[left + 1] - seconds[left]))
 
     def itl_s(self, active_kv_tokens: float, context_length: float) -> float:
         """Seconds of a decode step: bilinear, also beyond the ends, and never under a millisecond.
@@ -116,29 +125,10 @@ def _cell(axis: Array, at: float) -> tuple[int, float]:
     return left, float((at - axis[left]) / (axis[left + 1] - axis[left]))
 
 
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", where=path, remedy=RESTORE) from error
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return _read_bytes(path).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"is not text: byte {error.start}", where=path, remedy=RESTORE) from error
-
-
 def _read_provenance(path: Path) -> dict[str, Any]:
     """The provenance, with at least `kind` and the digests of both tables."""
-    try:
-        provenance = json.loads(_read_text(path))
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"is not JSON: {error.msg}", where=f"{path}, line {error.lineno}", remedy=RESTORE
-        ) from error
-    if not isinstance(provenance, dict) or not isinstance(provenance.get("kind"), str):
+    provenance = load_json(path, remedy=RESTORE, missing=RESTORE)
+    if not isinstance(provenance.get("kind"), str):
         raise UserError('has no "kind" (prediction or measurement)', where=path, remedy=RESTORE)
     digests = provenance.get("sha256")
     for file in ("prefill.csv", "decode.csv"):
@@ -149,7 +139,7 @@ def _read_provenance(path: Path) -> dict[str, Any]:
 
 def _read_table(path: Path, columns: Sequence[str]) -> list[Row]:
     """The rows of a CSV file with exactly these columns, every cell positive and finite."""
-    header, *lines = _read_text(path).splitlines() or [""]
+    header, *lines = read_text(path, MAX_TABLE_BYTES, missing=RESTORE).splitlines() or [""]
     if header != ",".join(columns):
         what = f"expected the columns {','.join(columns)}, found {header or 'nothing'}"
         raise UserError(what, where=f"{path}, line 1", remedy=RESTORE)
@@ -211,6 +201,6 @@ def _grid(path: Path, rows: Sequence[Row]) -> tuple[Array, Array, Array]:
 
 def _check_digest(path: Path, digests: dict[str, str]) -> None:
     """The file is byte for byte what the provenance was written for."""
-    if hashlib.sha256(_read_bytes(path)).hexdigest() != digests[path.name]:
+    if hashlib.sha256(read_bytes(path, MAX_TABLE_BYTES)).hexdigest() != digests[path.name]:
         what = "differs from the SHA-256 in provenance.json: edited, or from another run"
         raise UserError(what, where=path, remedy=RESTORE)

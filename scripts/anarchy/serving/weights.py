@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from anarchy.bounded import MAX_JSON_BYTES, parse_json, read_text
 from anarchy.errors import UserError
 
 
@@ -88,11 +88,13 @@ def _checked(folder: Path, where: str, key: str) -> Weights:
 
 
 def _read(path: Path, refuse: Any) -> dict[str, Any]:
+    if not path.exists():
+        raise refuse(f"holds no {path.name}")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise refuse(f"holds no {path.name}") from None
-    except (OSError, ValueError) as error:
+        document = parse_json(read_text(path, MAX_JSON_BYTES), each_once=False)
+    except UserError as error:
+        raise refuse(f"has an unreadable {path.name}: {error.what}") from None
+    except ValueError as error:
         raise refuse(f"has an unreadable {path.name}: {error}") from None
     if not isinstance(document, dict):
         raise refuse(f"has a {path.name} that is no table")

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pandas as pd
 
 from anarchy.errors import UserError
-from anarchy.trace.writer import disk_errors
+from anarchy.trace.writer import disk_errors, make_folder
 
 
 def latex(words: pd.DataFrame, caption: str, label: str) -> str:
@@ -64,13 +64,26 @@ def write_latex(words: pd.DataFrame, path: Path, *, caption: str) -> Path:
     return path
 
 
+def replaceable(path: Path) -> Path:
+    """The file that takes the place of `path`: what a link leads to is replaced, not the link.
+
+    Raises UserError for a folder, a device and the like.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise UserError("is no regular file, and is not replaced", where=path, remedy="name another file")
+    return Path(os.path.realpath(path))
+
+
+def scratch_of(path: Path) -> Path:
+    """Where a file is written before it takes its place."""
+    return path.with_name(f".{path.name}.partial")
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it is either whole or not there; raises UserError where the disk refuses."""
-    path = path.resolve()  # what a link leads to is replaced, not the link
-    if path.exists() and not path.is_file():
-        raise UserError("is no regular file, and is not replaced", where=path, remedy="name another file")
+    path = replaceable(path)
+    make_folder(path.parent)
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{path.name}.partial")
+        scratch = scratch_of(path)
         scratch.write_bytes(content)
         os.replace(scratch, path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from anarchy.bounded import load_json
 from anarchy.designs import CELL_COLUMNS, LADDER, Design, presented
 from anarchy.errors import UserError
 from anarchy.layout import Layout
@@ -104,7 +104,7 @@ def _load(folder: Path) -> System:
     remedy = f"make it again: delete {folder} and run the same `make reproduce` (measured cells are kept)"
     design: Design | None = None
     try:
-        info = json.loads((folder / "system.json").read_text(encoding="utf-8"))
+        info = load_json(folder / "system.json", remedy=remedy, missing=remedy)
         design = _design(info, folder)
         frames = {name: pd.read_parquet(folder / f"{name}.parquet") for name in design.frames}
     except FileNotFoundError:

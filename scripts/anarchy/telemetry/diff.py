@@ -13,6 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from anarchy.bounded import load_json
 from anarchy.errors import UserError
 
 FINGERPRINT_FILE = "fingerprint.json"
@@ -77,13 +78,8 @@ def read_fingerprint(path: Path) -> dict[str, Any]:
     """The document of a fingerprint or of the deployment's folder that holds one; raises `UserError`."""
     file = path / FINGERPRINT_FILE if path.is_dir() else path
     remedy = "name a fingerprint.json or the folder of a deployment (results/<tier>/raw/...)"
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(error.strerror or str(error), where=file, remedy=remedy) from None
-    except ValueError as error:
-        raise UserError(f"is not JSON: {error}", where=file, remedy=remedy) from None
-    if not isinstance(document, dict) or not {"schema_version", "nodes"} <= document.keys():
+    document = load_json(file, remedy=remedy, missing=remedy)
+    if not {"schema_version", "nodes"} <= document.keys():
         raise UserError("is not a fingerprint", where=file, remedy=remedy)
     return document
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from anarchy.bounded import load_json
 from anarchy.errors import UserError
 from anarchy.layout import MANIFEST_FILE, TRACE_FILE
 from anarchy.trace.schema import (
@@ -35,6 +36,8 @@ MEASURE_AGAIN: Final = (
 )
 MAX_TIME_S: Final = 1e9
 """A cell that lasts 30 years has its times in another unit, or on another zero."""
+MAX_ROWS: Final = 20_000_000
+"""Requests of one cell: five hours of a thousand a second. A small file can claim to hold any number."""
 MEND: Final = "mend or leave out this trace; docs/traces.md describes the format"
 
 
@@ -86,18 +89,9 @@ def read_manifest(cell_directory: Path, remedy: str = MEASURE_AGAIN) -> Manifest
     A manifest that names no schema version follows the present one.
     """
     path = cell_directory / MANIFEST_FILE
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_each_once)
-    except FileNotFoundError:
-        raise UserError("there is no manifest, so the cell is not whole", where=path, remedy=remedy) from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"is not JSON: {error}", where=path, remedy=remedy) from None
-    except OSError as error:
-        raise UserError(
-            f"cannot be read: {error.strerror}", where=path, remedy="give this user read access to it"
-        ) from None
-    if not isinstance(document, dict):
-        raise UserError("is not a JSON object", where=path, remedy=remedy)
+    if not os.path.exists(path):
+        raise UserError("there is no manifest, so the cell is not whole", where=path, remedy=remedy)
+    document = load_json(path, remedy=remedy)
     version = document.get("schema_version", SCHEMA_VERSION)
     if version != SCHEMA_VERSION or isinstance(version, bool):
         raise UserError(
@@ -111,15 +105,6 @@ def read_manifest(cell_directory: Path, remedy: str = MEASURE_AGAIN) -> Manifest
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise UserError(f"key {key!r}: {first['msg']}", where=path, remedy=remedy) from None
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON whose keys stand there once each; a second one would silently win."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
-        raise ValueError(f"key {twice!r} stands there twice")
-    return found
 
 
 def read_cell(cell_directory: Path) -> CellTrace:
@@ -204,8 +189,16 @@ def _check_seal(path: Path, sealed: str, remedy: str) -> None:
 
 
 def _parquet(path: Path, remedy: str) -> pa.Table:
+    """The columns of the format in a file; others may be there and are not read."""
+    known = {*TRACE_SCHEMA.names, *OVERLAP_COLUMNS.values()}
     try:
-        return pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            rows, names = file.metadata.num_rows, file.schema_arrow.names
+            if rows > MAX_ROWS:
+                raise UserError(f"{rows} rows; at most {MAX_ROWS} are read", where=path, remedy=remedy)
+            if twice := [name for name in known if names.count(name) > 1]:
+                raise UserError(f"has the column {min(twice)} more than once", where=path, remedy=remedy)
+            return file.read(columns=[name for name in names if name in known])
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"is not a Parquet file: {error}", where=path, remedy=remedy) from None
 
@@ -230,11 +223,25 @@ def _typed(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
             at = table.column_names.index(name)
             table = table.set_column(at, name, _unknown_as(-1, table.column(name)))
     for field in schema:
+        _check_kind(table, field, path)
         _check_nulls(table, field, path)
     try:
         return table.select(schema.names).cast(schema)
     except (pa.ArrowException, ValueError) as error:
         raise UserError(f"a column has the wrong type: {error}", where=path, remedy=MEND) from None
+
+
+def _check_kind(table: pa.Table, field: pa.Field, path: Path) -> None:
+    """Refuse numbers that are texts, dates or truth values: Arrow would read them as some number."""
+    found = table.schema.field(field.name).type
+    wanted = field.type
+    if pa.types.is_list(wanted) and (pa.types.is_list(found) or pa.types.is_large_list(found)):
+        found, wanted = found.value_type, wanted.value_type
+    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_null)
+    if not pa.types.is_string(wanted) and not any(is_kind(found) for is_kind in kinds):
+        raise UserError(
+            f"column {field.name} has the wrong type: {found}, not numbers", where=path, remedy=MEND
+        )
 
 
 def _unknown_as(value: int, column: pa.ChunkedArray) -> pa.ChunkedArray:

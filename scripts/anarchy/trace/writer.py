@@ -25,6 +25,7 @@ from anarchy.layout import MANIFEST_FILE, REQUESTS_FILE, TRACE_FILE
 from anarchy.trace.schema import TRACE_SCHEMA, Manifest, RequestRecord, Seal
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(RequestRecord))
+_CANNOT_BE = (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR)
 _CUT_OFF = "the cell was cut off or its rows were edited; run again and it is measured again"
 
 
@@ -34,8 +35,8 @@ class TraceWriter:
     def __init__(self, cell_directory: Path) -> None:
         self.path = cell_directory / REQUESTS_FILE
         self.rows = 0
+        make_folder(cell_directory)
         with disk_errors(cell_directory):
-            cell_directory.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("w", encoding="utf-8", buffering=1)
 
     def append(self, record: RequestRecord) -> None:
@@ -136,8 +137,8 @@ def _checked_in(cell_directory: Path, companion: Path) -> str:
 
 def write_json(path: Path, document: object) -> None:
     """Write a JSON file so that it is either whole or not there; NaN and infinity become null."""
+    make_folder(path.parent)
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         scratch = path.with_suffix(".partial")
         scratch.write_text(
             json.dumps(_finite_or_null(document), indent=2, allow_nan=False) + "\n", encoding="utf-8"
@@ -162,7 +163,7 @@ def sha256_of(path: Path) -> str:
 
 @contextlib.contextmanager
 def disk_errors(where: Path) -> Iterator[None]:
-    """Tell a full disk or a folder that may not be written as what they are."""
+    """Tell a full disk, and what may not or cannot be written, as what they are."""
     try:
         yield
     except OSError as error:
@@ -184,7 +185,24 @@ def disk_errors(where: Path) -> Iterator[None]:
                 where=where,
                 remedy="give this user write access, or set results to another folder",
             ) from error
+        if error.errno in _CANNOT_BE:
+            raise UserError(
+                f"cannot be written: {error.strerror}", where=where, remedy="name another place"
+            ) from error
         raise
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing; raises UserError saying why it cannot be."""
+    with disk_errors(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise UserError("is there and is no folder", where=folder, remedy="name another place") from None
+        except FileNotFoundError as error:  # /proc and the like say so of whatever one makes there
+            raise UserError(
+                f"cannot be made: {error.strerror}", where=folder, remedy="name another place"
+            ) from error
 
 
 def _sync(path: Path) -> None:

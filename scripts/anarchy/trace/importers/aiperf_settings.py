@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from anarchy.bounded import load_json
 from anarchy.errors import UserError
 from anarchy.trace.importers.facts import Facts, Loop, Told
 
@@ -40,20 +40,7 @@ def open_export(path: Path, facts: Facts) -> Export:
 
 
 def _settings(export: Export, path: Path, facts: Facts) -> Export:
-    try:
-        document = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise UserError(
-            f"is not JSON: {error}",
-            where=path,
-            remedy="take a whole copy, or move it away and name the facts by options",
-        ) from None
-    except OSError as error:
-        raise UserError(
-            f"cannot be read: {error.strerror}", where=path, remedy="give this user read access to it"
-        ) from None
-    if not isinstance(document, dict):
-        raise UserError("is not a JSON object", where=path, remedy="take the file that aiperf wrote")
+    document = load_json(path, remedy="take a whole copy, or move it away and name the facts by options")
     settings = document.get("input_config")
     settings = settings if isinstance(settings, dict) else {}
     version = document.get("aiperf_version")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple, NoReturn
+from typing import Any, BinaryIO, Final, NamedTuple
 
+from anarchy.bounded import MAX_LINE_BYTES, open_regular, parse_json, refuse_utf_16
 from anarchy.errors import UserError
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
@@ -132,8 +132,14 @@ def json_lines(path: Path, torn: Torn | None = None) -> Iterator[Line]:
     """
     number = 0
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             for number, text in enumerate(_lines(_plain(file)), start=1):
+                if len(text) > MAX_LINE_BYTES:
+                    raise UserError(
+                        f"is no line of a record: it is longer than {MAX_LINE_BYTES} bytes",
+                        where=f"{path}:{number}",
+                        remedy=IMPOSSIBLE,
+                    )
                 if text.isspace():
                     continue
                 try:
@@ -178,7 +184,7 @@ def _plain(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Whole lines with their ends, and what follows the last end."""
+    """Whole lines with their ends, and what follows the last end; nothing after a line that is too long."""
     rest: list[bytes] = []
     for piece in pieces:
         *whole, last = piece.split(b"\n")
@@ -186,15 +192,19 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
             yield b"".join([*rest, line, b"\n"])
             rest.clear()
         rest.append(last)
+        if sum(map(len, rest)) > MAX_LINE_BYTES:
+            break
     if any(rest):
         yield b"".join(rest)
 
 
 def _object(path: Path, number: int, text: bytes) -> dict[str, Any]:
     where = f"{path}:{number}"
+    if number == 1:
+        refuse_utf_16(text, path)
     try:
-        value = _DECODER.decode(text.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+        value = parse_json(text.decode("utf-8-sig" if number == 1 else "utf-8"), each_once=False)
+    except ValueError as error:
         if not text.endswith(b"\n"):
             what = "the last line is cut off: the writer was killed, or is still writing"
             raise UserError(what, where=where, remedy=TORN) from None
@@ -211,11 +221,3 @@ def _is_unicode(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number")
-
-
-_DECODER: Final = json.JSONDecoder(parse_constant=_no_number)
-"""One for all lines: `json.loads` with an option would build one a line."""
