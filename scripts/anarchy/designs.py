@@ -23,8 +23,8 @@ from anarchy.estimate.columns import (
 
 T = TypeVar("T")
 ByDesign: TypeAlias = Mapping[str, T]
-"""Name of a design -> what stands for it. A dictionary annotated so is where the code of the designs parts: what
-one design is estimated and drawn by holds its own entry alone (docs/staleness.md)."""
+"""Name of a design -> what stands for it. In a dictionary annotated so the code of the designs parts: estimates
+and figures of a design depend on its own entry alone (docs/staleness.md)."""
 
 CELL_COLUMNS: Final = (
     *("model", "topology", "workload", "workload_title", "engine", "dilation", "tier", "concurrency"),
@@ -80,7 +80,7 @@ class Design:
 
     @property
     def keys(self) -> tuple[str, str]:
-        """Its keys in dictionaries by design, the one that counts first: some parts it shares with another."""
+        """Its keys in dictionaries by design, its own first; those estimated alike may share an entry."""
         return self.name, self.estimator
 
 

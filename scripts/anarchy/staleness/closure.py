@@ -1,23 +1,25 @@
 """What a function of a package can run, found in its source, and one digest of all that.
 
-Followed are names, from the function on: to what they stand for in its own module, and through imports (at the
-top of a module or inside a function, relative, or by way of a package's ``__init__``) in other modules of the
-package. What counts is each definition (a function, a class, an assignment) as a syntax tree, so that comments,
-docstrings and layout change no digest. No name leads to what a module does when it is imported, or to a module
-found by a computed name; tests refuse the first and see by running that nothing else is missed.
+Followed are names, from the function on: to what they stand for in its own module, and through imports (at
+the top of a module or inside a function, relative, or by way of a package's ``__init__``) in other modules of
+the package. What counts is each definition (a function, a class, an assignment) as a syntax tree, so that
+comments, docstrings and layout change no digest. No name leads to what a module does when it is imported, or
+to a module found by a computed name: tests refuse the first, and see by running that nothing is missed.
 """
 
 from __future__ import annotations
 
 import ast
+import gc
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from anarchy.staleness.names import Binding, Use, bound_by_import, is_for_types, uses
+from anarchy.staleness.names import Binding, Use, bound_by_import, dump, is_for_types, uses
 
 DISPATCH: Final = "ByDesign"
 """Annotation of a dictionary from the name of a design to what is called for it: one entry is followed."""
@@ -35,7 +37,7 @@ class Closure:
     """Everything that some code can run: each definition, by its name ``module:definition``."""
 
     parts: Mapping[str, str]
-    """Name of each definition -> its syntax tree, and what the names in it stand for."""
+    """Name of each definition -> one word for its syntax tree and for what the names in it stand for."""
 
     @property
     def digest(self) -> str:
@@ -94,8 +96,8 @@ class Package:
     def closure(self, roots: Iterable[str], keys: Sequence[str] = ()) -> Closure:
         """What the definitions ``module:name`` can run.
 
-        ``keys``: of a dictionary annotated `ByDesign` only the entry of the first of these keys that it has is
-        followed; without keys, every entry. Raises LookupError for a name that stands for nothing.
+        ``keys``: of a dictionary annotated `ByDesign` the entry of the first of these keys that it has is
+        followed, and no other; without keys, every entry. Raises LookupError for a name of nothing.
         """
         targets = []
         for root in roots:
@@ -103,20 +105,26 @@ class Package:
             if name not in self.module(module).definitions:
                 raise LookupError(f"{module} defines no {name}")
             targets.append((module, name))
-        return self._follow(targets, tuple(keys))
+        with _without_collector():
+            return self._follow(targets, tuple(keys))
 
     def closure_of(self, source: str, keys: Sequence[str] = ()) -> Closure:
-        """What a program outside the package can run of it, such as the code of a notebook; else as `closure`."""
+        """What a program outside the package, such as a notebook, can run of it; else as `closure`."""
         program = Module("", "", source)
         statements = [one for found in program.definitions.values() for one in found] + program.loose
         _, targets = self._named(program, statements)
-        return self._follow([target for target in targets if target[0]], tuple(keys))
+        with _without_collector():
+            return self._follow([target for target in targets if target[0]], tuple(keys))
 
     def names(self) -> list[str]:
         """Every module of the package."""
         files = sorted(self._folder.rglob("*.py"))
         parts = (file.relative_to(self._folder.parent).with_suffix("").parts for file in files)
         return [".".join(names[:-1] if names[-1] == "__init__" else names) for names in parts]
+
+    def loose(self, name: str) -> list[str]:
+        """What a module does when it is imported besides binding names, as source."""
+        return [ast.unparse(statement) for statement in self.module(name).loose]
 
     def module(self, name: str) -> Module:
         """One module; raises LookupError when there is none of this name."""
@@ -148,7 +156,7 @@ class Package:
         return Closure(parts)
 
     def _part(self, target: Target, keys: Sequence[str]) -> tuple[str, list[Target]]:
-        """The text of a definition, and the definitions that it names."""
+        """One word for a definition, and the definitions that it names."""
         module, (_, name) = self.module(target[0]), target
         nodes: list[ast.AST] = []
         if name == WHOLE:
@@ -160,7 +168,7 @@ class Package:
         key = (target, keys if nodes != module.definitions.get(name) else ())
         if key not in self._parts:
             meanings, further = self._named(module, nodes)
-            self._parts[key] = "\n".join([*map(ast.dump, nodes), *meanings]), further
+            self._parts[key] = digest_of([*map(dump, nodes), *meanings]), further
         return self._parts[key]
 
     def _named(self, module: Module, nodes: Iterable[ast.AST]) -> tuple[list[str], list[Target]]:
@@ -206,6 +214,18 @@ class Package:
         return self._resolve(f"{module}.{first}", attributes[1:])
 
 
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Syntax trees are many small objects that stay: to look for garbage among them is half of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def _bound(statement: ast.stmt) -> list[str]:
     """Names that a statement at the top of a module defines."""
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -223,15 +243,12 @@ def _followed(statement: ast.stmt, keys: Sequence[str]) -> list[ast.stmt | ast.e
     annotation = (node for node in ast.walk(statement.annotation) if isinstance(node, ast.Name))
     if DISPATCH not in {name.id for name in annotation}:
         return [statement]
-    if not isinstance(statement.value, ast.Dict):
-        raise LookupError(f"{ast.unparse(statement.target)} is {DISPATCH} and no dictionary written out")
-    entries = {
-        key.value: value
-        for key, value in zip(statement.value.keys, statement.value.values, strict=True)
-        if isinstance(key, ast.Constant)
-    }
-    if len(entries) < len(statement.value.keys):
-        raise LookupError(f"{ast.unparse(statement.target)} is {DISPATCH}: each key must be a name in quotes")
+    written = statement.value if isinstance(statement.value, ast.Dict) else ast.Dict([None], [])
+    named = zip(written.keys, written.values, strict=False)
+    entries = {key.value: value for key, value in named if isinstance(key, ast.Constant)}
+    if len(entries) < len(written.keys):
+        what = f"{ast.unparse(statement.target)} is annotated {DISPATCH}"
+        raise LookupError(f"{what}: write it out as a dictionary whose keys are in quotes")
     return next(([entries[key]] for key in keys if key in entries), [])
 
 

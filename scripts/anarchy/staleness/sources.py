@@ -32,7 +32,7 @@ class Sources:
 
     def notebook_code(self, file: Path, keys: Sequence[str]) -> str:
         """The code that the cells of a notebook call, of this design."""
-        return _word("code", self._package.closure_of("\n".join(_python_of(file)), keys).digest)
+        return _word("code", self._package.closure_of("\n".join(python_of(file)), keys).digest)
 
     def notebook(self, file: Path) -> str:
         """A notebook's cells as they are written; outputs and metadata are left out, but tags count."""
@@ -81,7 +81,7 @@ def _cells(notebook: Path) -> list[dict[str, Any]]:
     return cells
 
 
-def _python_of(notebook: Path) -> Iterator[str]:
+def python_of(notebook: Path) -> Iterator[str]:
     """Lines of the code cells that are Python; what begins with % or ! is IPython's own."""
     for cell in _cells(notebook):
         if cell["cell_type"] == "code":
