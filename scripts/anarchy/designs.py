@@ -23,8 +23,8 @@ from anarchy.estimate.columns import (
 
 T = TypeVar("T")
 ByDesign: TypeAlias = Mapping[str, T]
-"""Name of a design -> what stands for it. In a dictionary annotated so the code of the designs parts: estimates
-and figures of a design depend on its own entry alone (docs/staleness.md)."""
+"""Name of a design -> what stands for it. Of a dictionary annotated so, the estimates and figures of a design
+depend on their own entry alone (docs/staleness.md)."""
 
 CELL_COLUMNS: Final = (
     *("model", "topology", "workload", "workload_title", "engine", "dilation", "tier", "concurrency"),

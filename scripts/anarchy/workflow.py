@@ -178,7 +178,7 @@ class Workflow:
     def estimated_by(self, wildcards: Wildcards) -> str:
         """What an estimate takes from the configuration and from the choices of this call.
 
-        Those of its system, its tier and its deployments alone: a call for a part of a run changes none of it.
+        What is of its system, tier and deployments alone: a call for a part of a run changes none of it.
         """
         system = (wildcards.experiment, wildcards.model, wildcards.topology)
         mine = [deployment for deployment in self.deployments if deployment.key[:3] == system]

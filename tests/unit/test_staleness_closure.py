@@ -205,8 +205,7 @@ def test_a_name_that_stands_for_nothing_is_an_error(folder: Path, file: str, tex
         ("def f():\n    try:\n        a()\n    except b as c:\n        return c", {"a", "b"}),
         ("def f():\n    for a, (b, *c) in d:\n        a, b, c", {"d"}),
         (
-            "def f(a):\n    match a:\n        case {'k': B(c=d), **e}:\n            return d, e\n"
-            "        case [*g] as h:\n            return g, h",
+            "def f(a):\n  match a:\n    case {1: B(c=d), **e}: return d, e\n    case [*g] as h: return g, h",
             {"B"},
         ),
         ("def f():\n    a: b = c\n    return lambda a, d=e: (a, d, f)", {"c", "e", "f"}),

@@ -23,7 +23,7 @@ STEPS = [
     *("claims", "report"),
 ]
 PLANNED = re.compile(r"workflow/config/|data/profiles/|envs/[a-z-]+\.lock")
-"""What a command reads to plan the run: of this the blocks of its system count, and what the plan hashes hold."""
+"""What a command reads to plan the run; of this the blocks of its system count, and the plan hashes."""
 DATA = {"claims": {"data/paper/claims.yaml"}, "report": {"scripts/anarchy/report.html.j2"}}
 """What else a step reads of the project; each is a parameter of its rule."""
 

@@ -126,7 +126,7 @@ def edit(project: Path) -> Iterator[Edit]:
 
 
 def place_of(project: Path, function: str) -> tuple[str, int, str]:
-    """File, first line and indentation of the body of the one function of this name at the top of a module."""
+    """File of the one function of this name, and first line and indentation of its body."""
     found = []
     for file in sorted((project / "scripts" / "anarchy").rglob("*.py")):
         for statement in ast.parse(file.read_text(encoding="utf-8")).body:

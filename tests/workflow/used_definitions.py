@@ -1,11 +1,11 @@
 """Estimate, draw, judge and report the recorded sample, and say which definitions of the package really ran.
 
 Usage: used_definitions.py RESULTS OUTPUT, where RESULTS/quick/raw holds the traces of tier quick.
-OUTPUT: {step: {"ran": ["module:definition", ...], "read": [files of the project that were opened]}}. A step is a
-command and what it is about: ``system pareto``, ``notebook pareto``, ``claims``, ``report``.
+OUTPUT: {step: {"ran": ["module:definition", ...], "read": [files of the project that it opened]}}. A step is
+a command and what it is about: ``system pareto``, ``notebook pareto``, ``claims``, ``report``.
 
-Every step runs in a process of its own, so that none finds what another has kept; the package is imported before,
-so that only what a step calls counts, and not what a module calls when it is imported.
+Every step runs in a process of its own, so that none finds what another has kept. The package is imported
+before, so that only what a step calls counts, and not what a module calls when it is imported.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ class _Scope:
 
 
 class _Visitor:
-    """One pass over a tree; a scope is closed when all of it was seen, as a name is local wherever it is bound."""
+    """One pass over a tree; what a scope reads is sorted when all of it was seen, as it may bind later."""
 
     def __init__(self, package: str) -> None:
         self._package = package

@@ -1,6 +1,6 @@
 """What the steps after a measurement are made by, each as a word that changes when it does.
 
-A word begins with what it is about: Snakemake shows the words that differ when it says why a job is run again.
+A word begins with what it is about: Snakemake compares the words of a job as a set, and shows what differs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Sources:
     project: Path
 
     def command(self, name: str, keys: Sequence[str] = ()) -> str:
-        """The code of the command `anarchy name`; of what the designs part in, that of ``keys`` (`Design.keys`)."""
+        """The code of the command `anarchy name`; with ``keys`` (`Design.keys`), for one design."""
         return _word("code", self._package.closure([f"{COMMANDS}:_{name}"], keys).digest)
 
     def notebook_code(self, file: Path, keys: Sequence[str]) -> str:
