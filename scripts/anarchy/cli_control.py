@@ -18,8 +18,9 @@ HELP: Final = """\
 Watch the TTFT histograms of a running Dynamo's frontends, and print what the adaptive controller would do:
 EWMA of TTFT P99 against two thresholds, three confirming polls, three regimes with their (tau, omega).
 It only reads. URL is a frontend's own page, http://host:port/metrics, not a Prometheus server; name every
-frontend that serves the model. Thresholds are seconds (--theta1, --theta2), or multiples of the P99 measured
-over the first polls, so start it below saturation. docs/controller.md has the formulas.
+frontend that serves the model, and with --model which model where they serve several. Thresholds are seconds
+(--theta1, --theta2), or multiples of the P99 measured over the first polls, so start it below saturation.
+docs/controller.md has the formulas.
 """
 EXAMPLES: Final = """\
 examples:
@@ -29,6 +30,8 @@ examples:
   anarchy control --dry-run --prometheus http://127.0.0.1:8000/metrics --theta1-times 3 --theta2-times 30 \\
       --baseline-polls 12 --polls 120
 """
+LOOKS: Final = 5
+"""Scrapes in a row before the first poll: processes that answer at one address in turn show themselves so."""
 
 
 def add_command(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -38,6 +41,9 @@ def add_command(add: Callable[..., argparse.ArgumentParser]) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--prometheus", nargs="+", required=True, metavar="URL", help="/metrics of each frontend"
+    )
+    parser.add_argument(
+        "--model", metavar="NAME", help="as the pages write it; needed where they show several"
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="print only; the one way that exists so far, and needed"
@@ -83,8 +89,9 @@ def _control(options: argparse.Namespace) -> int:
             remedy="add --dry-run to see what it would do",
         )
     settings = _settings(options)
-    source = PrometheusSource(options.prometheus)
+    source = PrometheusSource(options.prometheus, model=options.model)
     _check_frontends(source)
+    _check_model(source.models, options.model)
     log = ControllerLog(options.log) if options.log else None
     loop = ControlLoop(source, settings, log=log, on_poll=_say_poll, on_baseline=_say_baseline)
     if settings.multiples is None:
@@ -129,16 +136,37 @@ def _settings(options: argparse.Namespace) -> LoopSettings:
 
 
 def _check_frontends(source: PrometheusSource) -> None:
-    """Refuse, before the first poll, a frontend that does not answer; tell of one that shows no TTFT."""
-    source.begin(0.0)
+    """Refuse a frontend without a page before the first poll; tell of one whose page shows too little."""
+    for _ in range(LOOKS):
+        source.begin(0.0)
     for url, reason in source.missing.items():
         raise UserError(
-            f"does not answer: {reason}",
+            f"gives no reading: {reason}",
             where=url,
             remedy="see that the frontend runs there: curl the address; it shows dynamo_frontend_... lines",
         )
     for url in source.empty:
         print(f"note: {url} shows no TTFT yet: it has served nothing, or is no Dynamo frontend")
+    for url, reason in source.doubts.items():
+        print(f"note: {url}: {reason}")
+
+
+def _check_model(models: frozenset[str], model: str | None) -> None:
+    """Refuse to choose between models, and a model that no page shows where they show others."""
+    from anarchy.control.pages import name_models
+
+    if model is None and len(models) > 1:
+        raise UserError(
+            f"several models are served: {name_models(models)}",
+            where="--prometheus",
+            remedy="name the one to watch with --model",
+        )
+    if model is not None and models and model not in models:
+        raise UserError(
+            f"no TTFT of {model!r}; the pages show {name_models(models)}",
+            where="--model",
+            remedy="name one of these; a model that has served nothing yet needs one request to be shown",
+        )
 
 
 def _say_thresholds(detector: Detector) -> None:
@@ -160,7 +188,7 @@ def _say_poll(poll: Poll) -> None:
     seen, decision = poll.observation, poll.decision
     parts = [f"[{seen.end:8.1f} s]"]
     if seen.p99 is None:
-        parts.append(f"no P99: {seen.reason}")
+        parts.append(f"missing: {seen.reason}")
     else:
         lower, upper = seen.bracket or (seen.p99, seen.p99)
         parts.append(f"{seen.requests} requests, TTFT P99 {seen.p99:.4g} s (in {lower:.4g} to {upper:.4g})")

@@ -36,13 +36,15 @@ examples:
 """
 IMPORT_HELP: Final = """\
 Turn Dynamo's request trace (JSON Lines, dynamo.request.trace.v1) or aiperf's profile_export.jsonl into a
-sealed trace folder that `anarchy estimate` reads. What the source does not tell stays unknown, and an
-estimate that needs it is refused.
+sealed trace folder that `anarchy estimate` reads: one cell, of one concurrency. What the source does not tell
+stays unknown, and an estimate that needs it is refused. Requests in flight are held against the concurrency:
+a cell that contradicts itself is marked.
 """
 IMPORT_EXAMPLES: Final = """\
 examples:
   anarchy import artifacts/profile_export.jsonl --workers-from dynamo.jsonl -o traces/c0064
   anarchy import dynamo.jsonl --model m --concurrency 64 --assume-intended-is-sent -o traces/c0064
+  anarchy import frontend-0.jsonl frontend-1.jsonl --concurrency 64 --assume-intended-is-sent -o traces/c0064
 """
 
 
@@ -92,7 +94,9 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     _fact_arguments(estimating.add_argument_group("foreign files", "what they do not tell themselves"))
     importing = add("import", _import, "turn a foreign trace into a trace folder")
     _teach(importing, IMPORT_HELP, IMPORT_EXAMPLES)
-    importing.add_argument("source", type=Path, metavar="SOURCE")
+    importing.add_argument(
+        "sources", nargs="+", type=Path, metavar="SOURCE", help="several frontends' or clients' make one cell"
+    )
     importing.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="made anew")
     _fact_arguments(importing.add_argument_group("what the source does not tell"))
 
@@ -112,6 +116,11 @@ def _fact_arguments(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--launch", type=whole(0), help="number of the deployment's start")
     group.add_argument("--concurrency", type=whole(1), help="users of the closed loop")
+    group.add_argument(
+        "--loop", choices=("closed", "think", "open"),
+        help="how requests came: users who send at once (default), who pause in between, or no users at all",
+    )  # fmt: skip
+    group.add_argument("--phase", metavar="NAME", help="the phase to take of an export that has several")
     group.add_argument("--prefill-workers", type=whole(1), help="default: those seen; idle ones are not seen")
     group.add_argument("--decode-workers", type=whole(1), help="default: those seen; idle ones are not seen")
     group.add_argument(
@@ -122,14 +131,16 @@ def _fact_arguments(group: argparse._ArgumentGroup) -> None:
         "--assume-ttft-is-first-token", action="store_true",
         help="take Dynamo's own TTFT, with separate pools the end of prefill, for the client's first token",
     )  # fmt: skip
+    group.add_argument(
+        "--accept-torn", action="store_true",
+        help="take what is whole of files whose writer was killed; what is missing is told and counted",
+    )  # fmt: skip
     group.add_argument("--warmup-s", type=_seconds, default=0.0, help="seconds at the start to leave out")
     group.add_argument("--cooldown-s", type=_seconds, default=0.0, help="seconds at the end to leave out")
     group.add_argument(
-        "--workers-from",
-        type=Path,
-        metavar="FILE",
-        help="Dynamo's request trace of the same run, for worker ids",
-    )
+        "--workers-from", type=Path, metavar="FILE", action="append", default=[],
+        help="Dynamo's request trace of the same run, for worker ids; once for each frontend",
+    )  # fmt: skip
 
 
 def whole(least: int, most: int = MOST) -> Callable[[str], int]:
@@ -213,7 +224,7 @@ def _refuse_idle_facts(options: argparse.Namespace, paths: Sequence[Path]) -> No
     idle = [
         name for name, field in Facts.__dataclass_fields__.items() if getattr(options, name) != field.default
     ]
-    idle += ["workers_from"] if options.workers_from is not None else []
+    idle += ["workers_from"] if options.workers_from else []
     if idle and all(is_trace(path) for path in paths):
         raise UserError(
             "is for foreign files; these are trace folders, which tell it themselves",
@@ -234,7 +245,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         processes=options.jobs or usable_cores(),
         ungated=options.ungated,
         facts=_facts(options),
-        workers_from=options.workers_from,
+        workers_from=tuple(options.workers_from),
     )
 
 
@@ -254,7 +265,7 @@ def _import(options: argparse.Namespace) -> int:
     from anarchy.trace.writer import seal
 
     with new_folder(options.output):
-        trace = import_trace(options.source, _facts(options), workers_from=options.workers_from)
+        trace = import_trace(options.sources, _facts(options), workers_from=options.workers_from)
         sealed = seal(options.output, trace.table, trace.manifest)
     what = f"{trace.table.num_rows} requests of {sealed.model} {sealed.topology}, C = {sealed.concurrency}"
     print(f"{options.output}: {visible(what)}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias, TypeVar
 
 from anarchy.estimate.columns import (
     DETECTION_COLUMNS,
@@ -20,6 +20,11 @@ from anarchy.estimate.columns import (
     SPREAD_COLUMNS,
     STAGE_COLUMNS,
 )
+
+T = TypeVar("T")
+ByDesign: TypeAlias = Mapping[str, T]
+"""Name of a design -> what stands for it. Of a dictionary annotated so, the estimates and figures of a design
+depend on their own entry alone (docs/staleness.md)."""
 
 CELL_COLUMNS: Final = (
     *("model", "topology", "workload", "workload_title", "engine", "dilation", "tier", "concurrency"),
@@ -53,11 +58,13 @@ class Design:
     """The estimates of one kind of experiment and what is made of them."""
 
     name: str
-    """Part of the names of its rules."""
+    """Part of the names of its rules, and its key in every dictionary by design."""
     id: str
     """The experiment of the paper that it is."""
     title: str
     """What its notebook and its section of the report answer."""
+    estimator: str
+    """What estimates it: the key of `ESTIMATORS`, and the `design` of its experiments."""
     notebook: str
     """Stem of its file in notebooks/."""
     files: tuple[str, ...]
@@ -71,11 +78,17 @@ class Design:
     tables: tuple[str, ...]
     """Each as CSV and LaTeX under this name; the empty one is named as the system."""
 
+    @property
+    def keys(self) -> tuple[str, str]:
+        """Its keys in dictionaries by design, its own first; those estimated alike may share an entry."""
+        return self.name, self.estimator
+
 
 LADDER: Final = Design(
     name="ladder",
     id="E1",
     title="PoA-hat over concurrency",
+    estimator="ladder",
     notebook="equilibrium",
     files=FILES["ladder"],
     main="cells",
@@ -89,6 +102,7 @@ DETECTION: Final = Design(
     name="detection",
     id="E2",
     title="when detectors notice saturation",
+    estimator="stages",
     notebook="saturation",
     files=FILES["stages"],
     main="stages",
@@ -102,6 +116,7 @@ STAGES: Final = Design(
     name="stages",
     id="E3",
     title="adaptive against static routing",
+    estimator="stages",
     notebook="adaptive",
     files=FILES["stages"],
     main="stages",
@@ -115,6 +130,7 @@ PARETO: Final = Design(
     name="pareto",
     id="E4",
     title="what tau and omega change",
+    estimator="pareto",
     notebook="pareto",
     files=FILES["pareto"],
     main="pairs",
@@ -132,11 +148,11 @@ PARETO: Final = Design(
 
 DESIGNS: Final = (LADDER, DETECTION, STAGES, PARETO)
 
-_PRESENTED: Final = {
-    ("ladder", False): LADDER,
-    ("stages", False): STAGES,
-    ("stages", True): DETECTION,
-    ("pareto", False): PARETO,
+_BY_NAME: Final[ByDesign[Design]] = {
+    "ladder": LADDER,
+    "detection": DETECTION,
+    "stages": STAGES,
+    "pareto": PARETO,
 }
 
 
@@ -146,4 +162,4 @@ def presented(design: str, *, watches: bool, adaptive: bool) -> Design:
     ``watches``: detectors watched that set nothing; ``adaptive``: a policy of it followed a controller, so
     that policies are what it compares.
     """
-    return _PRESENTED[design, design == "stages" and watches and not adaptive]
+    return _BY_NAME["detection" if design == "stages" and watches and not adaptive else design]

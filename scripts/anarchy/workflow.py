@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +21,8 @@ from anarchy.designs import LADDER, Design, presented
 from anarchy.errors import EXIT_USER_ERROR, UserError
 from anarchy.layout import PROFILES, PROJECT, Layout
 from anarchy.plan import SIMULATED, DeploymentPlan
+from anarchy.staleness.closure import digest_of
+from anarchy.staleness.sources import Sources
 from anarchy.study import Workbench, load_run, open_run, relative
 from anarchy.terminal import visible
 
@@ -165,39 +168,56 @@ class Workflow:
         system = (wildcards.experiment, wildcards.model, wildcards.topology)
         return [self.layout.summary(*d.key) for d in self.deployments if d.key[:3] == system]
 
-    def estimate_settings(self, wildcards: Wildcards) -> list[str]:
-        """What decides an estimate besides the traces and the code."""
-        key = (wildcards.experiment, wildcards.model, wildcards.topology)
-        mine = [deployment for deployment in self.deployments if deployment.key[:3] == key]
-        experiment, model, topology = mine[0].experiment, mine[0].model, mine[0].topology
-        knees = [s.knee for s in experiment.systems if (s.model, s.topology) == (model.name, topology.name)]
-        titles = [model.title, topology.title, *(policy.title for one in mine for policy in one.policies)]
-        numbers = (experiment.c_ref, experiment.seed, self.bench.run.seed, experiment.reference, *knees)
-        return [*map(str, numbers), *dict.fromkeys(titles)]
+    @cached_property
+    def sources(self) -> Sources:
+        """What estimates, figures, verdicts and the report are made by."""
+        return Sources(PROJECT)
 
-    @property
-    def estimator_sources(self) -> list[Path]:
-        """Code that decides an estimate: editing it redoes estimates, never measurements."""
-        package = relative(PROJECT / "scripts" / "anarchy")
-        others = {"explain", "output", "traces"}  # of `anarchy estimate` alone
-        steps = [path for path in package.glob("estimate/*.py") if path.stem not in others]
-        parts = [*package.glob("games/*.py"), *package.glob("stats/*.py"), package / "trace/reader.py"]
-        return sorted([*parts, *steps, package / "control/log.py"])
+    def estimating(self, wildcards: Wildcards) -> str:
+        """The code behind an estimate, that of its design alone."""
+        return self.sources.command("system", self.design(wildcards.experiment).keys)
 
-    @property
-    def judging_sources(self) -> list[Path]:
-        """What decides a verdict: the published values and the rules."""
-        package = relative(PROJECT / "scripts" / "anarchy")
-        claims = relative(PROJECT / "data" / "paper" / "claims.yaml")
-        return [claims, *sorted([*package.glob("claims/*.py"), *package.glob("tables/*.py")])]
+    def estimated_by(self, wildcards: Wildcards) -> str:
+        """What an estimate takes from the configuration and from the choices of this call.
 
-    @property
-    def drawing_sources(self) -> list[Path]:
-        """Code that decides how figures, tables and the report look."""
-        package = relative(PROJECT / "scripts" / "anarchy")
-        names = ("games/latency.py", "designs.py", "style.py", "report.html.j2", "run_info.py")
-        parts = [path for name in ("figures", "tables", "report") for path in package.glob(f"{name}/*.py")]
-        return [*sorted(parts), *(package / name for name in names)]
+        What is of its system, tier and deployments alone: a call for a part of a run changes none of it.
+        """
+        system = (wildcards.experiment, wildcards.model, wildcards.topology)
+        mine = [deployment for deployment in self.deployments if deployment.key[:3] == system]
+        first, study = mine[0], self.bench.study
+        experiment, tier = first.experiment, first.settings
+        policies = {policy.name: policy for one in mine for policy in one.policies}
+        of_system = [one for one in experiment.systems if (one.model, one.topology) == system[1:]]
+        workloads = [study.workloads[name] for name in tier.workloads]
+        blocks = (first.model, first.topology, tier, *of_system, *policies.values(), *workloads)
+        document = {
+            # Of a plan: what else it says stands in the blocks, and other systems and tiers are not its own.
+            "experiment": experiment.model_dump(mode="json", exclude={"systems", "routing", "tiers"}),
+            "blocks": [block.model_dump(mode="json") for block in blocks],
+            "deployments": [deployment.key[3:] for deployment in mine],
+            "choices": [first.tier, first.engine, self.bench.run.seed],
+            "timing table": self.bench.profiles[first.model.profile].digest,
+        }
+        return f"study {digest_of(document)}"
+
+    def notebook(self, design: Design) -> Path:
+        """The notebook that shows the experiments of a design."""
+        return relative(PROJECT / "notebooks" / f"{design.notebook}.ipynb")
+
+    def drawing(self, wildcards: Wildcards) -> str:
+        """The code behind the figures and tables of a system, that of its design alone."""
+        design = self.design(wildcards.experiment)
+        return self.sources.notebook_code(self.notebook(design), design.keys)
+
+    def drawn_by(self, wildcards: Wildcards) -> str:
+        """The notebook of a system as it is written."""
+        return self.sources.notebook(self.notebook(self.design(wildcards.experiment)))
+
+    def notebook_parameters(self, wildcards: Wildcards) -> str:
+        """What the notebook of a system is told, for papermill."""
+        named = {name: getattr(wildcards, name) for name in ("experiment", "model", "topology")}
+        named |= {"tier": self.bench.run.tier, "results": str(self.layout.root.parent)}
+        return shlex.join(word for name, value in named.items() for word in ("-p", name, value))
 
     @property
     def system_files(self) -> list[Path]:

@@ -68,6 +68,7 @@ def _closed_loop(spec: CellSpec) -> dict[str, Any]:
     worker = _route(rng, t_sent, spec.workers)
     met = latency(_met_loads(t_sent, t_last, worker, spec.workers) + 1) * noise.ravel()[first]
     t_first = t_sent + np.minimum(met, 0.9 * (t_last - t_sent))
+    t_end = t_last.copy()
     t_first[:TIMEOUTS] = t_last[:TIMEOUTS] = np.nan
     phase = np.full(total, "measure", dtype=object)
     phase[:edge], phase[total - edge :] = "warmup", "cooldown"
@@ -78,6 +79,7 @@ def _closed_loop(spec: CellSpec) -> dict[str, Any]:
         "t_sent": t_sent,
         "t_first_token": t_first,
         "t_last_token": t_last,
+        "t_end": t_end,
         "output_tokens": tokens.ravel()[first],
         "decode_worker": worker,
         "phase": phase,

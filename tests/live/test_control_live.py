@@ -11,10 +11,10 @@ import pytest
 from live_spec import one_prefill_two_decode
 
 from anarchy.control.detector import Detector, Regime
-from anarchy.control.histogram import read_histograms
 from anarchy.control.log import ControllerLog, LogRecords, read_log
 from anarchy.control.loop import ControlLoop, LoopSettings
-from anarchy.control.sources import METRIC, ClientSource, PrometheusSource
+from anarchy.control.pages import read_page
+from anarchy.control.sources import ClientSource, PrometheusSource
 from anarchy.load.cell import ClientConfig, Labels
 from anarchy.load.client import run_client
 from anarchy.load.payload import Endpoint
@@ -23,7 +23,6 @@ from anarchy.load.router import FixedRouter, Route
 from anarchy.load.workload import Workload, WorkloadSpec
 from anarchy.serving.frontend_api import Connection
 from anarchy.serving.stack import Deployment
-from anarchy.telemetry.metrics import Exposition
 from anarchy.trace.schema import RequestRecord
 
 DILATION = 2.0
@@ -130,8 +129,9 @@ def test_the_histogram_s_bracket_begins_below_the_client_s_p99(
     assert lower <= seen.p99 <= upper
     assert lower < true.p99
     with Connection((host, port)) as frontend:
-        found = read_histograms(Exposition().update(frontend.metrics()).values, METRIC)
-    (histogram,) = found.values()
+        page = read_page(frontend.metrics())
+    (histogram,) = page.histograms.values()
+    assert page.process, "Dynamo's page names the process that wrote it"
     print(
         f"\nC = {C}, {seen.requests} requests: client P99 {true.p99 * 1e3:.1f} ms, histogram "
         f"{seen.p99 * 1e3:.1f} ms in ({lower * 1e3:.1f}, {upper * 1e3:.1f}]; edges {histogram.edges} s (wall)"

@@ -261,8 +261,8 @@ def holds_in_the_gap(cell: Measured, how: Away) -> None:
 def sees_again_after_it(cell: Measured) -> None:
     """The window that began in the gap is missing too; later ones hold their own requests and no others."""
     _, _, after = cell.polls()
-    answered = [poll for poll in after if "no answer now" not in poll["reason"]]
-    assert "no answer at the start of the window" in answered[0]["reason"]
+    answered = [poll for poll in after if "no reading now" not in poll["reason"]]
+    assert "no reading at the start of the window" in answered[0]["reason"]
     seen = [poll for poll in answered if poll["p99"] is not None]
     assert seen
     for poll in seen:

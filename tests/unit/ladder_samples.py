@@ -16,7 +16,10 @@ GRID = (8, 16, 32, 64, 96, 128)
 
 
 def closed_loop(C: int, m: int = 2, n: int = 600, seed: int = 0, saturation: int = 40) -> pd.DataFrame:
-    """Requests of C users on m decode workers; latency rises with the load, steeply above `saturation`."""
+    """Requests of C users on m decode workers; latency rises with the load, steeply above `saturation`.
+
+    `t_end` is unknown, as in a trace of an earlier release: the last token is the end.
+    """
     rng = np.random.default_rng([seed, C])
     free = [(0.001 * user, user) for user in range(C)]
     heapq.heapify(free)
@@ -52,6 +55,7 @@ def closed_loop(C: int, m: int = 2, n: int = 600, seed: int = 0, saturation: int
         tau=0.0,
         omega=1.0,
         regime="",
+        t_end=np.nan,
         phase=phase,
         status="ok",
     )

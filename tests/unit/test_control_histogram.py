@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
@@ -10,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anarchy.control.histogram import Histogram, add, increase, quantile, read_histograms
-from anarchy.telemetry.metrics import Exposition
+from anarchy.control.histogram import Histogram, add, increase, quantile
 
+MODEL = (("model", "m"),)
 EDGES = (0.0047, 0.01, 0.022, 0.047, 0.1, 0.22, 0.47, 1.0, 2.2, 4.7, 10.0, math.inf)
 samples = st.lists(st.floats(0.0, 30.0), min_size=1, max_size=400)
 shares = st.sampled_from([0.5, 0.9, 0.99, 1.0])
@@ -34,9 +33,7 @@ def test_the_true_quantile_lies_in_the_bracket(values, q) -> None:
 @settings(max_examples=100, deadline=None)
 @given(samples, samples)
 def test_the_increase_is_what_came_in_between(first, second) -> None:
-    grown = increase({"": histogram(first)}, {"": histogram(first + second)})
-    assert grown.restarts == 0
-    assert grown.histograms == (histogram(second),)
+    assert increase({MODEL: histogram(first)}, {MODEL: histogram(first + second)}) == (histogram(second),)
 
 
 def test_interpolation_is_linear_inside_the_bucket_as_in_prometheus() -> None:
@@ -60,17 +57,13 @@ def test_an_empty_histogram_has_no_quantile() -> None:
         quantile(histogram([1.0]), 0.0)
 
 
-def test_a_reset_counts_what_came_in_since_and_is_told() -> None:
-    before, after = histogram([0.05] * 10), histogram([0.3] * 3)
-    grown = increase({"a": before, "gone": before}, {"a": after, "new": after})
-    assert grown.restarts == 2
-    assert grown.histograms == (after, after)
-
-
-def test_changed_edges_are_a_reset() -> None:
-    after = histogram([0.3] * 30, (0.5, math.inf))
-    grown = increase({"a": histogram([0.05])}, {"a": after})
-    assert (grown.restarts, grown.histograms) == (1, (after,))
+def test_a_new_series_counts_from_zero_and_counts_that_fall_are_no_increase() -> None:
+    first, second = histogram([0.05] * 10), histogram([0.3] * 3)
+    assert increase({}, {MODEL: second}) == (second,)
+    with pytest.raises(ValueError, match="counts"):
+        increase({MODEL: first}, {MODEL: second})
+    with pytest.raises(ValueError, match="edges"):
+        increase({MODEL: first}, {MODEL: histogram([0.3] * 30, (0.5, math.inf))})
 
 
 def test_frontends_add_up_and_different_edges_do_not() -> None:
@@ -82,22 +75,10 @@ def test_frontends_add_up_and_different_edges_do_not() -> None:
 @pytest.mark.parametrize(
     ("edges", "counts"),
     [((), ()), ((1.0,), (1.0,)), ((1.0, math.inf), (2.0, 1.0)), ((2.0, 1.0, math.inf), (0.0, 0.0, 0.0)),
-     ((1.0, math.inf), (math.nan, 1.0)), ((1.0, math.inf), (1.0,)), ((math.nan, math.inf), (0.0, 1.0))],
+     ((1.0, math.inf), (math.nan, 1.0)), ((1.0, math.inf), (1.0,)), ((math.nan, math.inf), (0.0, 1.0)),
+     ((-1.0, math.inf), (0.0, 1.0)), ((1.0, math.inf), (0.5, 1.0)), ((1.0, math.inf), (0.0, math.inf)),
+     ((1.0, math.inf), (0.0, 1e17))],
 )  # fmt: skip
 def test_what_is_no_histogram_is_refused(edges, counts) -> None:
     with pytest.raises(ValueError, match=r"count|edge"):
         Histogram(edges, counts)
-
-
-def test_series_are_read_by_their_labels() -> None:
-    text = "".join(
-        f'ttft_bucket{{model="{model}",le="{edge}"}} {count}\n'
-        for (model, count), edge in itertools.product([("a", 2), ("b", 5)], ["0.1", "+Inf"])
-    )
-    found = read_histograms(Exposition().update(text + "ttft_sum 3\nttft_other_bucket 1\n").values, "ttft")
-    assert found == {
-        '{"model":"a"}': Histogram((0.1, math.inf), (2.0, 2.0)),
-        '{"model":"b"}': Histogram((0.1, math.inf), (5.0, 5.0)),
-    }
-    with pytest.raises(ValueError, match="edge"):
-        read_histograms({'ttft_bucket{le="0.1"}': 1.0}, "ttft")

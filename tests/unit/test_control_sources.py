@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
 import http.server
 import math
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from metrics_pages import OPENMETRICS, QUICK, SLOW, serving, times, ttft_text
 
-from anarchy.cli import main
-from anarchy.control.log import read_log
-from anarchy.control.sources import METRIC, ClientSource, PrometheusSource
+from anarchy.control.pages import METRIC
+from anarchy.control.sources import SETTLE, ClientSource, PrometheusSource
 from anarchy.errors import UserError
+from anarchy.telemetry.metrics import LARGEST_ANSWER
 from anarchy.trace.schema import RequestRecord
 
 EDGES = (0.047, 0.1, 0.22, 0.47, 1.0, 2.2, math.inf)
@@ -99,23 +100,27 @@ def test_a_frontend_that_is_away_makes_two_windows_unknown(frontends: list[Front
     first.ttfts = [0.05]
     away = source.poll(5.0)
     assert away.p99 is away.requests is None
-    assert "no answer now" in away.reason
+    assert "no reading now" in away.reason
     assert "answered 503" in away.reason
     second.up = True
-    assert "no answer at the start of the window" in source.poll(10.0).reason
+    assert "no reading at the start of the window" in source.poll(10.0).reason
     second.ttfts = [0.05] * 3
     assert source.poll(15.0).requests == 3
     assert source.missing == {}
 
 
-def test_a_restarted_frontend_is_told_and_counts_from_zero(frontends: list[Frontend]) -> None:
+def test_a_restarted_frontend_gives_no_p99_until_its_counts_have_settled(frontends: list[Frontend]) -> None:
     frontends[0].ttfts = [0.05] * 10
     source = PrometheusSource([frontends[0].url])
     source.begin(0.0)
     frontends[0].ttfts = [0.3] * 4
-    seen = source.poll(5.0)
-    assert (seen.requests, seen.bracket) == (4, (0.22, 0.47))
-    assert "started anew" in seen.notes[0]
+    for number in range(1 + SETTLE):
+        seen = source.poll(5.0 * (number + 1))
+        assert (seen.p99, seen.requests) == (None, None)
+        assert "counts fewer requests than before: it was restarted, or several processes" in seen.reason
+        frontends[0].ttfts.append(0.3)
+    seen = source.poll(100.0)
+    assert (seen.requests, seen.bracket) == (1, (0.22, 0.47))
 
 
 def test_the_last_bucket_is_a_lower_bound(frontends: list[Frontend]) -> None:
@@ -131,7 +136,84 @@ def test_a_page_that_is_no_histogram_is_a_reason(frontends: list[Frontend]) -> N
     source = PrometheusSource([frontends[0].url])
     frontends[0].text = f'{METRIC}_bucket{{le="0.1"}} 5\n'
     source.begin(0.0)
-    assert "not a histogram" in source.poll(5.0).reason
+    assert "+Inf as its last edge" in source.poll(5.0).reason
+
+
+def test_one_model_of_several_is_watched_and_none_without_its_name() -> None:
+    def page(number: int) -> str:
+        slow = times(SLOW, number)
+        second = ttft_text(slow, 'model="b",worker="1"') + ttft_text(slow, 'model="b"')
+        return ttft_text(times(QUICK, number)) + (second if number != 1 else "")
+
+    with serving(page) as url:
+        named, unnamed = PrometheusSource([url], model="b"), PrometheusSource([url])
+        named.begin(0.0)
+        assert named.models == {"m", "b"}
+        assert named.poll(5.0).reason.endswith("no TTFT of the model 'b'; on the page: 'm'")
+        unnamed.begin(0.0)
+        assert unnamed.poll(5.0).reason == "several models are on the page: 'b', 'm'; name one with --model"
+        seen = named.poll(10.0)
+    assert (seen.requests, seen.bracket) == (200 * 4, (4.7, 10.0)), "all workers of the model"
+
+
+def test_edges_that_differ_between_the_histograms_of_a_model_are_a_reason() -> None:
+    def page(number: int) -> str:
+        return ttft_text(times(QUICK, number)) + ttft_text(
+            [number] * 2, 'model="m",w="1"', edges=("2", "+Inf")
+        )
+
+    with serving(page) as url:
+        source = PrometheusSource([url])
+        source.begin(0.0)
+        assert source.poll(5.0).reason == "the frontends' histograms have different edges"
+
+
+def test_only_an_infinite_bucket_tells_no_p99() -> None:
+    with serving(lambda number: ttft_text([100 * number], edges=["+Inf"])) as url:
+        source = PrometheusSource([url])
+        source.begin(0.0)
+        seen = source.poll(5.0)
+    assert (seen.requests, seen.p99, seen.reason) == (
+        100,
+        None,
+        "the only bucket is +Inf, which tells no P99",
+    )
+
+
+@pytest.mark.parametrize("marks", [lambda _: "", lambda n: f"process_start_time_seconds {n}\n"])
+def test_processes_that_answer_in_turn_never_give_a_p99(marks) -> None:
+    """Their counts fall every second time, or would never: each process is told by its start."""
+
+    def page(number: int) -> str:
+        process = number % 2
+        return ttft_text(times(SLOW, number + (50 * process if marks(0) == "" else 0))) + marks(process)
+
+    with serving(page) as url:
+        source = PrometheusSource([url])
+        source.begin(0.0)
+        source.begin(0.0)
+        for number in range(1, 30):
+            seen = source.poll(5.0 * number)
+            assert seen.p99 is None
+            assert "in turn" in seen.reason
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "reason"),
+    [({"Content-Encoding": "gzip"}, gzip.compress(b"up 1\n"), "answered with content-encoding gzip"),
+     ({}, gzip.compress(b"up 1\n"), "no UTF-8 from its byte 2 on"), ({}, b'up{x="\xff"} 1\n', "no UTF-8"),
+     ({"Transfer-Encoding": "chunked"}, b"5\r\nup 1\n\r\n0\r\n\r\n", "transfer-encoding chunked"),
+     ({"Content-Type": "text/html"}, b"<html></html>", "no line of Prometheus' text format: '<html></html>'"),
+     ({"Content-Type": OPENMETRICS}, ttft_text(QUICK).encode(), "'Missing # EOF at end'"),
+     ({"Content-Length": "9999"}, ttft_text(QUICK).encode(), "cut off"),
+     ({}, b"up 1\n" * (LARGEST_ANSWER // 5 + 1), f"answer of more than {LARGEST_ANSWER} bytes")],
+)  # fmt: skip
+def test_an_answer_that_is_no_page_is_a_reason(headers, body, reason) -> None:
+    with serving(lambda _: body, headers) as url:
+        source = PrometheusSource([url], timeout_s=60.0)
+        source.begin(0.0)
+        assert reason in source.missing[url]
+        assert reason in source.poll(5.0).reason
 
 
 def test_a_server_that_never_answers_is_given_up_in_time() -> None:
@@ -155,7 +237,7 @@ def test_addresses_that_cannot_be_asked_are_refused(urls) -> None:
 
 def record(ttft: float | None) -> RequestRecord:
     whole = RequestRecord(
-        "0-0", 0, -1, 1.0, 1.1, 1.0, 2.0, 128, 64, 0, 0, 0, "static", 0.0, 1.0, "", "measure", "ok"
+        "0-0", 0, -1, 1.0, 1.1, 1.0, 2.0, 2.0, 128, 64, 0, 0, 0, "static", 0.0, 1.0, "", "measure", "ok"
     )
     return replace(whole, t_first_token=None if ttft is None else 1.0 + ttft)
 
@@ -184,46 +266,3 @@ def test_a_recorded_trace_is_cut_by_its_times() -> None:
     assert [source.poll(t).p99 for t in (5.0, 10.0, 15.0)] == [0.2, 0.3, 0.4]
     with pytest.raises(ValueError, match="TTFT"):
         source.add(1.0, math.nan)
-
-
-def test_the_command_says_what_it_would_do(
-    frontends: list[Frontend], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    frontend, log = frontends[0], tmp_path / "controller.jsonl"
-    stop = threading.Event()
-
-    def serve() -> None:
-        while not stop.wait(0.02):
-            frontend.ttfts.append(0.3)
-
-    load = threading.Thread(target=serve)
-    load.start()
-    arguments = ("--prometheus", frontend.url, "--period", "0.3", "--polls", "10", "--log", str(log))
-    try:
-        assert main(["control", "--dry-run", *arguments, "--theta1", "0.1", "--theta2", "5"]) == 0
-    finally:
-        stop.set()
-        load.join()
-    told = capsys.readouterr().out
-    assert "theta1 0.1 s, theta2 5 s; down again under 0.08 s and 4 s" in told
-    assert "WOULD SWITCH below -> transition: tau 0.7, omega 1" in told
-    assert "ended in regime transition; 1 switches" in told
-    assert len(read_log(log).of("poll")) == 10
-
-
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [((), "not built yet"), (("--dry-run", "--theta1", "1"), "two numbers of seconds"),
-     (("--dry-run", "--theta1", "1", "--theta2", "2", "--theta1-times", "3"), "two numbers of seconds"),
-     (("--dry-run", "--theta1", "2", "--theta2", "1"), "theta1 is 2 s"),
-     (("--dry-run", "--theta1", "nan", "--theta2", "1"), "theta1 is nan s"),
-     (("--dry-run", "--theta1-times", "40"), "theta1 is 40"),
-     (("--dry-run", "--period", "0"), "the period is 0"),
-     (("--dry-run",), "does not answer")],
-)  # fmt: skip
-def test_the_command_refuses_before_it_starts(options, told, capsys: pytest.CaptureFixture[str]) -> None:
-    closed = "http://127.0.0.1:1/metrics"
-    assert main(["control", "--prometheus", closed, *options]) == 2
-    error = capsys.readouterr().err
-    assert told in error
-    assert "remedy:" in error

@@ -190,19 +190,29 @@ def test_what_a_source_does_not_tell_is_refused(
 
 def test_one_untold_row_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     table = closed_loop(16)
-    table.loc[100, "decode_worker"] = -1
+    table.loc[100:103, "decode_worker"] = -1
     assert "request r000100 measured and ok" in refused(capsys, write_trace(tmp_path / "a", table))
 
 
-def test_failed_requests_are_load_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_failed_requests_are_load_until_their_end_and_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     table = closed_loop(32)
-    table.loc[100:101, "status"] = "timeout"
-    table.loc[100:101, ["t_first_token", "t_last_token"]] = np.nan
-    (found,) = estimated(capsys, write_trace(tmp_path / "a", table))
-    (whole,) = estimated(capsys, write_trace(tmp_path / "b", closed_loop(32)))
-    assert (found["n_requests"], whole["n_requests"]) == (538, 540)
-    assert found["poa_hat"] != whole["poa_hat"]
-    assert found["valid"]
+    failed = table.index.isin([100, 101])
+    whole = table.assign(status=np.where(failed, "timeout", "ok"))
+    lost = whole.assign(
+        t_end=np.where(failed, whole["t_last_token"], np.nan),
+        t_first_token=whole["t_first_token"].mask(failed),
+        t_last_token=whole["t_last_token"].mask(failed),
+    )
+    write_trace(tmp_path / "a", whole, model="a")
+    write_trace(tmp_path / "b", lost, model="b")
+    write_trace(tmp_path / "c", lost.assign(t_end=np.nan), model="c")
+    known, told, untold = estimated(capsys, tmp_path)
+    assert known["n_requests"] == told["n_requests"] == untold["n_requests"] == 538
+    assert (told["poa_hat"], told["valid"], told["unended"]) == (known["poa_hat"], True, 0)
+    assert untold["poa_hat"] != known["poa_hat"], "load to the end of the cell"
+    assert (untold["valid"], untold["reasons"], untold["unended"]) == (False, ["in_flight"], 2)
 
 
 def test_a_cell_of_failures_is_shown_without_numbers(
@@ -506,7 +516,7 @@ def test_one_window_has_a_value_and_no_interval(
     write_trace(tmp_path / "short", table, concurrency=48)
     found = estimated(capsys, ladder, tmp_path)
     short = next(record for record in found if record["cell"] == "short")
-    assert (short["n_windows"], short["n_requests"], short["regime"]) == (1, 2, "artifact")
+    assert (short["n_windows"], short["n_requests"], short["regime"]) == (1, 2, None)
     assert short["poa_hat"] > 0
     assert short["poa_hat_lo"] is None
     assert "short" in short["reasons"]
@@ -561,7 +571,7 @@ def test_an_unfinished_request_is_load_to_the_end_of_the_cell(
     assert cut["n_requests"] == by_default["n_requests"]
 
 
-def test_a_drifting_cell_is_marked_and_counted(
+def test_a_drifting_cell_is_shown_and_counts_only_when_told_to(
     ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     table = closed_loop(48)
@@ -571,9 +581,21 @@ def test_a_drifting_cell_is_marked_and_counted(
     found = estimated(capsys, ladder, tmp_path)
     drift = next(record for record in found if record["cell"] == "drift")
     assert (drift["valid"], drift["reasons"]) == (False, ["not_steady"])
-    assert drift["poa_hat"] > 0
-    assert main(["estimate", str(ladder), str(tmp_path), *FEW]) == 0
-    assert "not valid and yet counted, in the curves and the knee as well: C = 48" in capsys.readouterr().out
+    assert (drift["poa_hat"] > 0, drift["counted"], drift["regime"]) == (True, False, None)
+    alone = estimated(capsys, ladder)
+    same = ("poa_hat", "poa_hat_lo", "knee", "knee_lo", "kneedle", "affine_r2", "full_r2", "counted")
+    others = [record for record in found if record["cell"] != "drift"]
+    assert [[record[key] for key in same] for record in others] == [[r[key] for key in same] for r in alone]
+    both = [str(ladder), str(tmp_path)]
+    assert main(["estimate", *both, *FEW]) == 0
+    assert (
+        "not counted in curves, plateau and knee (--ungated counts them): C = 48" in capsys.readouterr().out
+    )
+    counted = estimated(capsys, *map(Path, both), "--ungated")
+    assert all(record["counted"] for record in counted)
+    assert counted[0]["full_r2"] != alone[0]["full_r2"], "it entered the curve"
+    assert main(["estimate", *both, *FEW, "--ungated"]) == 0
+    assert "counted all the same, in curves, plateau and knee (--ungated): C = 48" in capsys.readouterr().out
 
 
 def test_a_few_unknown_workers_of_a_valid_cell_are_left_out_and_told(

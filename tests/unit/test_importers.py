@@ -283,7 +283,7 @@ def test_an_aiperf_row_is_what_the_record_says() -> None:
 
 
 def test_the_join_takes_times_from_the_client_and_workers_from_the_server() -> None:
-    trace = import_trace(AIPERF, Facts(), workers_from=DYNAMO)
+    trace = import_trace(AIPERF, Facts(), workers_from=(DYNAMO,))
     alone = import_trace(AIPERF, Facts(prefill_workers=1, decode_workers=2))
     for name in ("request_id", "t_intended", "t_sent", "t_first_token", "t_last_token", "output_tokens"):
         assert trace.table.column(name).equals(alone.table.column(name))
@@ -313,7 +313,12 @@ def test_what_aiperf_saw_fail() -> None:
     for row in trace.table.to_pylist():
         assert (row["t_last_token"] is None) == (row["status"] != "ok")
         assert row["input_tokens"] == 128
-    assert any("requests that were cancelled" in note for note in trace.manifest.source["notes"])
+        assert row["t_end"] >= row["t_sent"], "whatever became of it, its end is known"
+    assert any("2 cancelled requests were stamped late" in note for note in trace.manifest.source["notes"])
+    cancelled = [row for row in trace.table.to_pylist() if row["status"] == "cancelled"]
+    for row in cancelled:
+        assert row["t_sent"] - row["t_intended"] < 0.01, "stamped 165 ms later"
+        assert row["t_end"] - row["t_sent"] == pytest.approx(0.163, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -342,19 +347,30 @@ def test_good_without_a_token_is_zero_tokens(tmp_path: Path) -> None:
     assert rows_of(import_trace(source, TOLD))[name]["status"] == "zero_tokens"
 
 
+def test_no_remedy_names_an_option_that_does_not_exist(tmp_path: Path) -> None:
+    def forty_years_later(row: dict[str, Any]) -> None:
+        row["event"]["request"]["request_received_ms"] += 40 * 365 * 86_400_000
+
+    with pytest.raises(UserError, match="duration s") as refused:
+        import_trace(spoiled(tmp_path, DYNAMO, forty_years_later), LOADED)
+    assert "--" not in refused.value.remedy
+
+
 def test_a_foreign_x_request_id_or_one_used_twice_is_refused(tmp_path: Path) -> None:
     rows = records(DYNAMO)
     for row in rows:
         row["event"]["request"]["x_request_id"] = "same"
     other = written(tmp_path / "other.jsonl", rows)
     with pytest.raises(UserError, match="no x-request-id is in both"):
-        import_trace(AIPERF, Facts(), workers_from=other)
+        import_trace(AIPERF, Facts(), workers_from=(other,))
     rows[0]["event"]["request"]["x_request_id"] = rows[1]["event"]["request"]["x_request_id"] = "5b52738f"
     export = records(AIPERF / "profile_export.jsonl")
     export[0]["metadata"]["x_request_id"] = "5b52738f"
     with pytest.raises(UserError, match="more than once"):
         import_trace(
-            written(tmp_path / "export.jsonl", export), TOLD, workers_from=written(tmp_path / "t.jsonl", rows)
+            written(tmp_path / "export.jsonl", export),
+            TOLD,
+            workers_from=(written(tmp_path / "t.jsonl", rows),),
         )
 
 
@@ -363,10 +379,10 @@ def test_a_trace_without_session_headers_cannot_be_joined(tmp_path: Path) -> Non
     for row in rows:
         del row["event"]["request"]["x_request_id"]
     with pytest.raises(UserError, match="session header") as error:
-        import_trace(AIPERF, Facts(), workers_from=written(tmp_path / "t.jsonl", rows))
+        import_trace(AIPERF, Facts(), workers_from=(written(tmp_path / "t.jsonl", rows),))
     assert "--session-header X-Dynamo-Session-ID" in error.value.remedy
     with pytest.raises(UserError, match="names its workers itself"):
-        import_trace(DYNAMO, LOADED, workers_from=DYNAMO)
+        import_trace(DYNAMO, LOADED, workers_from=(DYNAMO,))
 
 
 def settings(tmp_path: Path, phases: list[dict[str, Any]], models: list[str]) -> Path:
@@ -384,10 +400,10 @@ def phase(**values: Any) -> dict[str, Any]:
 def test_settings_that_do_not_decide_are_refused(tmp_path: Path) -> None:
     known = Facts(prefill_workers=1, decode_workers=2)
     several = settings(tmp_path, [phase(), phase(concurrency=16)], ["m"])
-    with pytest.raises(UserError, match=r"several values of concurrency: 8, 16[\s\S]*--concurrency 8"):
-        import_trace(several, known)
-    assert import_trace(several, dataclasses.replace(known, concurrency=8)).manifest.concurrency == 8
-    with pytest.raises(UserError, match=r"several values of model: a, b[\s\S]*--model a"):
+    for facts in (known, dataclasses.replace(known, concurrency=8)):
+        with pytest.raises(UserError, match=r"several values of concurrency: 8, 16[\s\S]*run aiperf once"):
+            import_trace(several, facts)
+    with pytest.raises(UserError, match=r"several values of model: a, b[\s\S]*once for each model"):
         import_trace(settings(tmp_path, [phase()], ["a", "b"]), known)
     with pytest.raises(UserError, match=r"tells the concurrency[\s\S]*--concurrency 64"):
         import_trace(settings(tmp_path, [phase(type="request_rate")], ["a"]), known)
@@ -411,7 +427,7 @@ def test_the_caller_may_know_more_than_the_source() -> None:
         prefill_workers=2,
         decode_workers=4,
     )
-    trace = import_trace(AIPERF, facts, workers_from=DYNAMO)
+    trace = import_trace(AIPERF, facts, workers_from=(DYNAMO,))
     manifest = trace.manifest
     told = {
         name: getattr(manifest, name) for name in ("cell", "model", "topology", "policy", "engine", "launch")
@@ -478,10 +494,10 @@ def test_facts_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("source", "facts", "workers_from"),
-    [(DYNAMO, LOADED, None), (AIPERF, Facts(), DYNAMO), (ERRORS, TOLD, None)],
+    [(DYNAMO, LOADED, ()), (AIPERF, Facts(), (DYNAMO,)), (ERRORS, TOLD, ())],
 )
 def test_an_imported_trace_can_be_sealed_and_read(
-    tmp_path: Path, source: Path, facts: Facts, workers_from: Path | None
+    tmp_path: Path, source: Path, facts: Facts, workers_from: tuple[Path, ...]
 ) -> None:
     trace = import_trace(source, facts, workers_from=workers_from)
     folder = tmp_path / "cell"
@@ -497,11 +513,10 @@ def test_an_imported_trace_can_be_sealed_and_read(
 
 def test_neither_format_is_told_apart(tmp_path: Path) -> None:
     other = written(tmp_path / "other.jsonl", [{"a": 1}])
-    assert detect(other) is None
-    with pytest.raises(UserError, match="neither a request trace of Dynamo nor a profile export of aiperf"):
+    with pytest.raises(UserError, match="JSON, but of no format known here"):
         import_trace(other, TOLD)
     (tmp_path / "empty.jsonl").write_text("\n")
-    with pytest.raises(UserError, match="or is empty"):
+    with pytest.raises(UserError, match="is empty"):
         import_trace(tmp_path / "empty.jsonl", TOLD)
 
 
@@ -607,7 +622,7 @@ def test_whatever_a_record_holds_it_is_a_row_or_a_user_error(tmp_path: Path, sam
             inner[path[-1]] = junk
             source = written(tmp_path / "t.jsonl", [rows[0], changed])
             try:
-                import_trace(source, TOLD, workers_from=DYNAMO if AIPERF in sample.parents else None)
+                import_trace(source, TOLD, workers_from=(DYNAMO,) if AIPERF in sample.parents else ())
             except UserError:
                 refused += 1
     assert refused > 20
@@ -641,7 +656,10 @@ def test_a_last_line_that_is_cut_off_is_refused_with_the_way_out(tmp_path: Path)
     with pytest.raises(UserError, match="the last line is cut off") as error:
         import_trace(source, LOADED)
     assert error.value.where == f"{source}:60"
-    assert "head -n 59 t.jsonl > whole.jsonl" in error.value.remedy
+    assert "--accept-torn" in error.value.remedy
+    taken = import_trace(source, dataclasses.replace(LOADED, accept_torn=True))
+    assert taken.table.num_rows == 59
+    assert taken.manifest.source["lost_records"] == 1
     source.write_bytes(whole.rstrip(b"\n"))
     assert import_trace(source, LOADED).table.num_rows == 60, "only the newline is missing"
 
@@ -652,7 +670,10 @@ def test_a_truncated_gzip_is_refused_with_the_way_out(tmp_path: Path) -> None:
     source.write_bytes(whole[:-50])
     with pytest.raises(UserError, match="truncated or damaged after line") as error:
         import_trace(source, LOADED)
-    assert "zcat" in error.value.remedy
+    assert "--accept-torn" in error.value.remedy
+    taken = import_trace(source, dataclasses.replace(LOADED, accept_torn=True))
+    assert 0 < taken.table.num_rows < 60
+    assert any(note.startswith(f"torn: {source.name}") for note in taken.manifest.source["notes"])
     source.write_bytes(whole[:200] + bytes(50) + whole[250:])
     with pytest.raises(UserError, match="truncated or damaged"):
         list(json_lines(source))
@@ -673,7 +694,7 @@ def test_files_that_are_not_there_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read: it is a folder"):
         list(json_lines(tmp_path))
     with pytest.raises(UserError, match="neither a file nor a folder"):
-        import_trace(AIPERF, Facts(), workers_from=tmp_path / "missing.jsonl")
+        import_trace(AIPERF, Facts(), workers_from=(tmp_path / "missing.jsonl",))
 
 
 def test_records_without_a_request_are_not_a_trace(tmp_path: Path) -> None:

@@ -230,6 +230,9 @@ def test_every_failure_has_its_name(bad: Reply, status: str, tokens: int, reused
     assert Counter(r.status for r in records) == report.status_counts
     assert set(report.error_samples) == {status}
     for record in records:
+        assert record.t_end >= max(record.t_sent, record.t_first_token or 0.0, record.t_last_token or 0.0)
+        if record.status == "timeout":
+            assert record.t_end - record.t_sent >= 0.99, "it is load until the deadline"
         if record.status == "ok":
             continue
         assert record.output_tokens == tokens

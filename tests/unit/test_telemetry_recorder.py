@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import itertools
 import json
-import math
 import os
 import signal
 import socket
@@ -22,10 +21,10 @@ from telemetry_samples import write_fake_nvidia_smi
 from waiting import until
 
 from anarchy.errors import UserError
-from anarchy.telemetry import metrics
+from anarchy.telemetry import exposition
 from anarchy.telemetry.alias import Anonymiser
 from anarchy.telemetry.gpu import GpuNode, GpuStream
-from anarchy.telemetry.metrics import Exposition, Scraper, Source, split_series
+from anarchy.telemetry.metrics import Scraper, Source
 from anarchy.telemetry.recorder import Recorder, recording_folder
 from anarchy.telemetry.recording import read, seal, values
 
@@ -136,25 +135,6 @@ def test_answers_and_reasons_come_in_order_within_one_deadline(serve) -> None:
 def test_a_malformed_address_is_refused_at_once(url: str) -> None:
     with pytest.raises(ValueError, match="is not http"):
         Scraper([Source("a", url)])
-
-
-def test_only_changes_are_told() -> None:
-    exposition = Exposition()
-    first = exposition.update('# HELP a b\na{x="1"} 1\na{x="}"} 2 1700000000\nb +Inf\nbroken\nc NaN\n')
-    assert first.bad_lines == 1
-    assert first.values['a{x="1"}'] == 1
-    assert first.values['a{x="}"}'] == 2
-    assert first.values["b"] == math.inf
-    assert math.isnan(first.values["c"])
-    second = exposition.update('# HELP a b\na{x="1"} 1\na{x="}"} 3 1700000001\nbroken\nc NaN\n')
-    assert second.values == {'a{x="}"}': 3}
-    assert second.gone == ("b",)
-    assert second.bad_lines == 0
-
-
-def test_labels_are_unescaped() -> None:
-    assert split_series(r'a{x="1",path="C:\\d\"q\"\n"}') == ("a", {"x": "1", "path": 'C:\\d"q"\n'})
-    assert split_series("up") == ("up", {})
 
 
 def counting() -> Callable[[], str]:
@@ -384,20 +364,13 @@ def test_a_hanging_nvidia_smi_is_ended_and_tried_again(smi) -> None:
 def test_what_does_not_change_is_neither_parsed_nor_written_again(
     serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parse, parsed = metrics._parsed, list[int]()
+    parse, parsed = exposition.parse_line, list[str]()
 
-    def counted(lines: frozenset[str]) -> tuple[dict[str, float], int]:
-        parsed.append(len(lines))
-        return parse(lines)
+    def counted(line: str) -> exposition.Sample:
+        parsed.append(line)
+        return parse(line)
 
-    split: list[str] = []
-
-    def noted(series: str) -> tuple[str, dict[str, str]]:
-        split.append(series)
-        return split_series(series)
-
-    monkeypatch.setattr(metrics, "_parsed", counted)
-    monkeypatch.setattr("anarchy.telemetry.recorder.split_series", noted)
+    monkeypatch.setattr(exposition, "parse_line", counted)
     lines = [f'metric_{number}{{le="{number}",model="m"}}' for number in range(1800)]
     count = iter(range(10_000))
 
@@ -411,6 +384,5 @@ def test_what_does_not_change_is_neither_parsed_nor_written_again(
     recording = read(tmp_path / "rec")
     again = recording.scrapes.num_rows - 1
     assert recording.metrics.num_rows == 1800 + 600 * again
-    assert len(split) == len(set(split)) == 1800, "labels are taken apart once"
-    assert sum(parsed) == 1801 + 2 * 600 * again, "the changed lines, before and after; at first all"
+    assert len(parsed) == 1800 + 600 * again, "the changed lines; at first all"
     assert recorder.summary()["cpu_s"] > 0

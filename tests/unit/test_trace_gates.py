@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from trace_samples import STAGES, judged, manifest, record, records, staged_records, write_rows
 
@@ -165,7 +166,7 @@ def test_somebody_elses_client_says_nothing_and_is_not_blamed(tmp_path: Path):
 @pytest.mark.parametrize(("measured", "fails"), [(3, True), (4, False)])
 def test_short_by_windows(tmp_path: Path, measured: int, fails: bool):
     """Two workers make a window of two requests; fewer than two windows are too few."""
-    result = judged(tmp_path, [record(n) for n in range(measured)])
+    result = judged(tmp_path, [record(n) for n in range(measured)], loop="open")
     assert (result.reasons == ("short",)) is fails
     assert result.measures["windows"] == measured // 2
 
@@ -179,15 +180,16 @@ def test_short_by_time(tmp_path: Path, seconds: float, fails: bool):
 def test_not_steady_at_the_threshold(tmp_path: Path):
     """TTFT from intent is 0.101 s; the limit lets the second half be half as much again."""
     second_half = range(100, 190)
-    at = judged(tmp_path / "at", slower(records(), second_half, 0.0504))
+    at = judged(tmp_path / "at", slower(records(), second_half, 0.0504), concurrency=8, loop="open")
     assert at.valid
     assert at.measures["drift"] == pytest.approx(1.499, abs=1e-3)
-    past = judged(tmp_path / "past", slower(records(), second_half, 0.0506))
+    past = judged(tmp_path / "past", slower(records(), second_half, 0.0506), concurrency=8, loop="open")
     assert past.reasons == ("not_steady",)
 
 
 def test_not_steady_when_latency_falls_as_well(tmp_path: Path):
-    assert judged(tmp_path, slower(records(), range(10, 100), 0.2)).reasons == ("not_steady",)
+    rows = slower(records(), range(10, 100), 0.2)
+    assert judged(tmp_path, rows, concurrency=8, loop="open").reasons == ("not_steady",)
 
 
 @pytest.mark.parametrize(("count", "asked"), [(59, False), (60, True)])
@@ -213,7 +215,9 @@ def test_without_a_failed_proof_the_override_is_not_inert(tmp_path: Path, proof:
 def test_every_failed_gate_is_named(tmp_path: Path):
     rows = change(slower(records(), range(100, 190), 1.0), range(20, 40), status="http_503")
     result = judged(tmp_path, rows, client=client(cpu_share=1.0, measure_s=1.0), routing_test={"ok": False})
-    assert result.reasons == ("errors", "client_bound", "short", "not_steady", "override_inert")
+    assert result.reasons == (
+        *("errors", "in_flight", "client_bound", "short", "not_steady", "override_inert"),
+    )
     assert not result.valid
 
 
@@ -235,8 +239,14 @@ def stage_client(**stages: dict[str, Any]) -> dict[str, Any]:
     return {**manifest().client, "measure_s": 18.0, "stages": told}
 
 
+CROWDED = tuple(dataclasses.replace(stage, concurrency=40) for stage in STAGES)
+"""The same stages with users enough for slow requests."""
+
+
 def judged_stages(folder: Path, rows: list[RequestRecord], **changes: Any) -> GateResult:
     fields = {"stages": STAGES, "client": stage_client()} | changes
+    if fields["stages"] is CROWDED:
+        fields["loop"] = "open"
     return judged(folder, rows, planned_measure_s=18.0, **fields)
 
 
@@ -258,12 +268,12 @@ def test_stages_are_the_spans_of_their_measured_parts(tmp_path: Path):
 
 def test_a_switch_inside_a_stage_is_not_unsteady(tmp_path: Path):
     rows = slower(staged_records(), range(150, 200), 3.0)
-    staged = judged_stages(tmp_path / "staged", rows)
-    assert staged.valid
+    staged = judged_stages(tmp_path / "staged", rows, stages=CROWDED)
+    assert staged.valid, staged
     assert staged.measures["drift"] is not None
     assert staged.measures["drift"] > gates.MAX_DRIFT
     constant = slower(records(), range(100, 200), 3.0)
-    assert judged(tmp_path / "constant", constant).reasons == ("not_steady",)
+    assert judged(tmp_path / "constant", constant, concurrency=40, loop="open").reasons == ("not_steady",)
 
 
 @pytest.mark.parametrize(("failed", "fails"), [(0, False), (1, True)])
@@ -298,8 +308,8 @@ def test_a_delay_is_held_against_the_ttft_of_its_own_stage(tmp_path: Path):
     """30 ms of lag are a tenth of nothing below the knee, and nothing past it, where TTFT is seconds."""
     rows = slower(staged_records(), range(100, 200), 3.0)
     lag = {"loop_lag_p99_s": 0.03}
-    assert judged_stages(tmp_path / "past", rows, client=stage_client(past=lag)).valid
-    result = judged_stages(tmp_path / "below", rows, client=stage_client(below=lag))
+    assert judged_stages(tmp_path / "past", rows, client=stage_client(past=lag), stages=CROWDED).valid
+    result = judged_stages(tmp_path / "below", rows, client=stage_client(below=lag), stages=CROWDED)
     assert result.reasons == ("client_bound",)
     assert result.measures["delay_allowed_s"] == pytest.approx(0.1 * 2 * 0.101, rel=0.01)
 
@@ -452,7 +462,7 @@ def test_a_log_of_a_controller_that_only_watches_is_not_asked(tmp_path: Path):
 
 def test_the_controller_of_a_constant_cell(tmp_path: Path):
     """What it measured, 1.0 to 19.9 s, is its one stage."""
-    told = {"stages": (), "client": manifest().client}
+    told = {"stages": (), "client": manifest().client, "loop": "open"}
     assert judged_with_log(tmp_path / "sees", **told).valid
     assert judged_with_log(tmp_path / "late", baseline=18.95, **told).reasons == ("controller_blind",)
     assert judged_with_log(tmp_path / "blind", verdicts="m" * 18, **told).reasons == ("controller_blind",)
@@ -461,3 +471,44 @@ def test_the_controller_of_a_constant_cell(tmp_path: Path):
 def test_a_controller_beside_a_cell_without_a_clock_is_refused(tmp_path: Path):
     with pytest.raises(UserError, match="started_at"):
         judged_with_log(tmp_path, started_at="soon")
+
+
+# Requests in flight against C
+
+
+@pytest.mark.parametrize(("C", "fails"), [(3, True), (4, False), (5, True)])
+def test_in_flight_against_c(tmp_path: Path, C: int, fails: bool):
+    """The clean cell has 3.99 requests in flight."""
+    result = judged(tmp_path, records(), concurrency=C)
+    assert (result.reasons == ("in_flight",)) is fails
+    assert result.measures["in_flight_mean"] == pytest.approx(3.99 / C, abs=0.002)
+    assert (result.measures["above_concurrency_share"] or 0.0) == pytest.approx(float(C < 4), abs=0.05)
+
+
+@pytest.mark.parametrize("loop", ["think", "open"])
+def test_users_who_pause_may_be_fewer_and_never_more(tmp_path: Path, loop: str):
+    assert judged(tmp_path / "fewer", records(), concurrency=8, loop=loop).valid
+    assert judged(tmp_path / "more", records(), concurrency=3, loop=loop).reasons == ("in_flight",)
+
+
+def test_a_hole_of_the_rows_is_in_flight(tmp_path: Path):
+    rows = records()
+    assert judged(tmp_path / "hole", rows[:90] + rows[110:]).reasons == ("in_flight",)
+    assert judged(tmp_path / "one", rows[:90] + rows[91:]).valid
+
+
+def test_a_request_without_an_end_is_load_to_the_end_of_the_cell(tmp_path: Path):
+    rows = change(records(400), [50], status="http_503", t_first_token=None, t_last_token=None)
+    known = judged(tmp_path / "known", rows)
+    assert (known.valid, known.measures["unended_requests"]) == (True, 0.0)
+    table = read_rows(write_rows(tmp_path / "unknown", rows))
+    at = table.column_names.index("t_end")
+    ends = [None if index == 50 else end for index, end in enumerate(table.column("t_end").to_pylist())]
+    untold = table.set_column(at, "t_end", pa.array(ends, pa.float64()))
+    unknown = gates.evaluate(CellTrace(tmp_path, manifest(), untold), 20.0)
+    assert (unknown.reasons, unknown.measures["unended_requests"]) == (("in_flight",), 1.0)
+
+
+def test_one_stage_that_contradicts_its_concurrency(tmp_path: Path):
+    stages = (STAGES[0], dataclasses.replace(STAGES[1], concurrency=6))
+    assert judged_stages(tmp_path, staged_records(), stages=stages).reasons == ("in_flight",)

@@ -17,7 +17,7 @@ from anarchy.errors import UserError
 from anarchy.layout import MANIFEST_FILE, TRACE_FILE
 from anarchy.trace.gates import evaluate_public
 from anarchy.trace.reader import read_trace
-from anarchy.trace.schema import PUBLIC_SCHEMA, TRACE_SCHEMA, TraceRow
+from anarchy.trace.schema import ADDED_COLUMNS, PUBLIC_SCHEMA, TRACE_SCHEMA, TraceRow
 from anarchy.trace.writer import sha256_of
 
 
@@ -150,21 +150,23 @@ def test_the_models_of_a_row_agree():
     assert required == never_null
     extra = set(TraceRow.model_fields) - set(PUBLIC_SCHEMA.names)
     assert extra == {"prefill_overlap", "decode_overlap"}
+    assert set(ADDED_COLUMNS) <= {field.name for field in TRACE_SCHEMA if field.nullable}
 
 
 def test_gates_that_a_trace_alone_can_answer(tmp_path: Path, table: pd.DataFrame):
-    good = evaluate_public(read_trace(write_trace(tmp_path / "good", closed_loop(8, n=400))), "decode")
+    cell = write_trace(tmp_path / "good", closed_loop(8, n=400), concurrency=8)
+    good = evaluate_public(read_trace(cell), "decode")
     assert (good.valid, good.reasons) == (True, ())
     failed = closed_loop(8, n=400)
     failed.loc[100:140, "status"] = "timeout"
     failed["decode_worker"] = 0
     failed["prefill_worker"] = -1
-    bad = evaluate_public(read_trace(write_trace(tmp_path / "bad", failed)), "decode")
+    bad = evaluate_public(read_trace(write_trace(tmp_path / "bad", failed, concurrency=8)), "decode")
     assert bad.reasons == ("errors", "worker_silent")
     nothing = evaluate_public(
         read_trace(write_trace(tmp_path / "none", table.assign(status="http_503"))), "decode"
     )
-    assert set(nothing.reasons) == {"errors", "zero_tokens", "short"}
+    assert set(nothing.reasons) == {"errors", "zero_tokens", "in_flight", "short"}
 
 
 def test_the_wrong_file_is_not_parquet(tmp_path: Path, table: pd.DataFrame):

@@ -15,7 +15,7 @@ PLAN_HASH = "a" * 64
 
 
 def record(index: int = 0, **changes: Any) -> RequestRecord:
-    """One good request; the index sets id, times and workers."""
+    """One good request; the index sets id, times and workers. Four are in flight at a time."""
     start = 0.1 * index
     good = RequestRecord(
         request_id=f"r{index:05d}",
@@ -24,7 +24,8 @@ def record(index: int = 0, **changes: Any) -> RequestRecord:
         t_intended=start,
         t_sent=start + 0.001,
         t_first_token=start + 0.101,
-        t_last_token=start + 0.501,
+        t_last_token=start + 0.4,
+        t_end=start + 0.4,
         input_tokens=128,
         output_tokens=64,
         cached_tokens=None,
@@ -37,6 +38,8 @@ def record(index: int = 0, **changes: Any) -> RequestRecord:
         phase="measure",
         status="ok",
     )
+    if "t_last_token" in changes and changes["t_last_token"] is not None:
+        changes = {"t_end": changes["t_last_token"], **changes}
     return dataclasses.replace(good, **changes)
 
 
@@ -57,8 +60,14 @@ STAGES = (
 
 
 def staged_records() -> list[RequestRecord]:
-    """A clean staged cell's requests: what settles is warm-up."""
+    """A clean staged cell's requests: what settles is warm-up; in the first stage two are in flight."""
     rows = [record(index) for index in range(200)]
+    rows = [
+        dataclasses.replace(row, t_last_token=row.t_intended + 0.2, t_end=row.t_intended + 0.2)
+        if row.t_sent < STAGES[0].end_s
+        else row
+        for row in rows
+    ]
     return [
         row
         if any(stage.settled_s <= row.t_sent < stage.end_s for stage in STAGES)

@@ -9,7 +9,6 @@ for design, experiments in RUN.designs.items():
             f"estimate_{design.name}"
         input:
             summaries=lambda wildcards: RUN.summaries(wildcards),
-            code=RUN.estimator_sources,
         output:
             RUN.estimates(design),
         log:
@@ -21,7 +20,10 @@ for design, experiments in RUN.designs.items():
             # Not beside a measurement on the same host.
             host=1,
         params:
-            settings=lambda wildcards: RUN.estimate_settings(wildcards),
+            # Functions of the wildcards alone, else Snakemake does not compare them. docs/staleness.md
+            code=lambda wildcards: RUN.estimating(wildcards),
+            study=lambda wildcards: RUN.estimated_by(wildcards),
+            environment=lambda wildcards: RUN.sources.environment,
         message:
             "estimating {wildcards.experiment}/{wildcards.model}/{wildcards.topology}"
         shell:
@@ -31,13 +33,17 @@ for design, experiments in RUN.designs.items():
 
 rule claims:
     input:
-        RUN.judging_sources,
         RUN.system_files,
     output:
         multiext(str(RUN.layout.claims), ".csv", ".json", ".md"),
     log:
         RUN.layout.log("claims"),
+    params:
+        code=lambda wildcards: RUN.sources.command("claims"),
+        published=lambda wildcards: RUN.sources.published,
+        environment=lambda wildcards: RUN.sources.environment,
+        arguments=RUN.arguments,
     message:
         "judging the published claims"
     shell:
-        "{RUN.anarchy} claims {RUN.arguments} 2>&1 | tee {log}"
+        "{RUN.anarchy} claims {params.arguments} 2>&1 | tee {log}"

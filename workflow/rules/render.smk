@@ -7,9 +7,9 @@ for design, experiments in RUN.designs.items():
         name:
             f"notebook_{design.name}"
         input:
-            f"notebooks/{design.notebook}.ipynb",
+            # What is written in it counts (a parameter), not when it was saved.
+            ancient(RUN.notebook(design)),
             RUN.estimates(design),
-            code=RUN.drawing_sources,
         output:
             RUN.drawn(design, "{experiment}", "{model}_{topology}"),
         log:
@@ -22,12 +22,15 @@ for design, experiments in RUN.designs.items():
         resources:
             # Not beside a measurement on the same host.
             host=1,
+        params:
+            code=lambda wildcards: RUN.drawing(wildcards),
+            notebook=lambda wildcards: RUN.drawn_by(wildcards),
+            environment=lambda wildcards: RUN.sources.environment,
+            parameters=lambda wildcards: RUN.notebook_parameters(wildcards),
         message:
             "drawing {wildcards.experiment}/{wildcards.model}/{wildcards.topology}"
         shell:
-            "{RUN.papermill} {input[0]} {log.notebook} -p experiment {wildcards.experiment}"
-            " -p model {wildcards.model} -p topology {wildcards.topology}"
-            " -p tier {config[tier]} -p results {config[results]} > {log.said} 2>&1"
+            "{RUN.papermill} {input[0]} {log.notebook} {params.parameters} > {log.said} 2>&1"
             " || {{ cat {log.said} >&2; exit 1; }}"
 
 
@@ -35,13 +38,17 @@ rule report:
     input:
         RUN.rendered,
         RUN.layout.claims.with_suffix(".json"),
-        code=RUN.drawing_sources,
     output:
         RUN.layout.report,
         RUN.summary_files,
     log:
         RUN.layout.log("report"),
+    params:
+        code=lambda wildcards: RUN.sources.command("report"),
+        template=lambda wildcards: RUN.sources.templates,
+        environment=lambda wildcards: RUN.sources.environment,
+        arguments=RUN.arguments,
     message:
         "writing the report"
     shell:
-        "{RUN.anarchy} report {RUN.arguments} 2>&1 | tee {log}"
+        "{RUN.anarchy} report {params.arguments} 2>&1 | tee {log}"

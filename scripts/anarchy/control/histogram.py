@@ -7,15 +7,20 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from anarchy.telemetry.metrics import labels_json, split_series
+from anarchy.telemetry.exposition import Labels
+
+LARGEST_COUNT = 2.0**53
+"""Up to here every whole number is a float, so that differences are exact."""
+_SHOWN = 20
+"""Numbers that a message shows at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
     """Counts of observations up to and including each edge, as Prometheus exposes them.
 
-    `edges` rise and end with +Inf; `counts[i]` observations are <= `edges[i]`. Raises `ValueError` for
-    anything else.
+    `edges` are latencies that rise and end with +Inf; `counts[i]` observations are <= `edges[i]`. Raises
+    `ValueError` for anything else.
     """
 
     edges: tuple[float, ...]
@@ -24,27 +29,22 @@ class Histogram:
     def __post_init__(self) -> None:
         if len(self.edges) != len(self.counts) or not self.edges or self.edges[-1] != math.inf:
             raise ValueError("a histogram needs a count for each edge, and +Inf as its last edge")
-        if not all(a < b for a, b in itertools.pairwise(self.edges)):
-            raise ValueError(f"edges that do not rise: {self.edges}")
-        if not all(math.isfinite(count) and count >= 0.0 for count in self.counts):
-            raise ValueError(f"counts that are no counts: {self.counts}")
+        if self.edges[0] < 0.0 or not all(a < b for a, b in itertools.pairwise(self.edges)):
+            raise ValueError(f"edges that do not rise from 0: {_excerpt(self.edges)}")
+        if not all(0.0 <= count <= LARGEST_COUNT and float(count).is_integer() for count in self.counts):
+            raise ValueError(f"counts that are no counts: {_excerpt(self.counts)}")
         if not all(a <= b for a, b in itertools.pairwise(self.counts)):
-            raise ValueError(f"cumulative counts that fall: {self.counts}")
+            raise ValueError(f"counts that fall from edge to edge: {_excerpt(self.counts)}")
 
     @property
     def total(self) -> float:
         """All observations."""
         return self.counts[-1]
 
-
-@dataclass(frozen=True, slots=True)
-class Increase:
-    """What came in between two scrapes of one frontend."""
-
-    histograms: tuple[Histogram, ...]
-    """One a series."""
-    restarts: int
-    """Series whose counters fell or went away: the process started anew."""
+    @property
+    def parts(self) -> tuple[float, ...]:
+        """Observations between an edge and the one before it."""
+        return tuple(b - a for a, b in itertools.pairwise((0.0, *self.counts)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,58 +60,20 @@ class Quantile:
     upper: float
 
 
-Histograms = Mapping[str, Histogram]
-"""The histograms of one frontend by their labels, `le` left out."""
+def increase(before: Mapping[Labels, Histogram], after: Mapping[Labels, Histogram]) -> tuple[Histogram, ...]:
+    """Requests between two scrapes of one process, series by series; one that is new counts from 0.
 
-
-def read_histograms(values: Mapping[str, float], metric: str) -> dict[str, Histogram]:
-    """The histograms of `metric` (its name without `_bucket`) among the series of one scrape.
-
-    `values` is what `telemetry.metrics.Exposition.update` returns the first time. Raises `ValueError` for
-    series that make no histogram: an edge that is no number, counts that fall.
+    Raises `ValueError` where the counts are not those of one process (`pages.broken` says why).
     """
-    buckets: dict[str, dict[float, float]] = {}
-    for series, value in values.items():
-        if not series.startswith(metric):
-            continue
-        name, labels = split_series(series)
-        if name != f"{metric}_bucket":
-            continue
-        edge = float(labels.pop("le", "nan"))
-        buckets.setdefault(labels_json(labels), {})[edge] = value
-    return {
-        labels: Histogram(tuple(sorted(counts)), tuple(counts[edge] for edge in sorted(counts)))
-        for labels, counts in buckets.items()
-    }
-
-
-def increase(before: Histograms, after: Histograms) -> Increase:
-    """Requests between two scrapes of one frontend, series by series, as Prometheus' `increase` counts.
-
-    A series that is new counts from 0. A series of which any count fell, or whose edges changed, was reset:
-    all that it now holds came in since, and what came in between the first scrape and the reset is lost.
-    A series that is gone was reset too, and has counted nothing since. A reset is not seen when the counters
-    have passed their old values before the second scrape.
-    """
-    grown: list[Histogram] = []
-    restarts = sum(1 for labels, old in before.items() if labels not in after and old.total > 0)
-    for labels, new in after.items():
-        old = before.get(labels)
-        if old is None:
-            grown.append(new)
-        elif old.edges != new.edges or any(b < a for a, b in zip(old.counts, new.counts, strict=True)):
-            restarts += 1
-            grown.append(new)
-        else:
-            grown.append(_difference(old, new))
-    return Increase(tuple(grown), restarts)
+    return tuple(
+        _difference(before[labels], new) if labels in before else new for labels, new in after.items()
+    )
 
 
 def _difference(old: Histogram, new: Histogram) -> Histogram:
-    counts = (b - a for a, b in zip(old.counts, new.counts, strict=True))
-    # A scrape reads the buckets one after the other while requests are counted: a later request may stand in
-    # a low bucket and not yet in a higher one. Prometheus mends such a fall in the same way.
-    return Histogram(new.edges, tuple(itertools.accumulate(counts, max)))
+    if old.edges != new.edges:
+        raise ValueError("edges that changed")
+    return Histogram(new.edges, tuple(b - a for a, b in zip(old.counts, new.counts, strict=True)))
 
 
 def add(histograms: Iterable[Histogram]) -> Histogram | None:
@@ -151,3 +113,8 @@ def quantile(histogram: Histogram, q: float) -> Quantile | None:
         return Quantile(lower, lower, upper)
     share = (rank - below) / (histogram.counts[place] - below)
     return Quantile(lower + (upper - lower) * share, lower, upper)
+
+
+def _excerpt(numbers: tuple[float, ...]) -> str:
+    shown = ", ".join(f"{number:g}" for number in numbers[:_SHOWN])
+    return shown + (", ..." if len(numbers) > _SHOWN else "")

@@ -38,7 +38,7 @@ class Clock:
 
     def wait(self, seconds: float) -> None:
         """Wait so many wall seconds, or until `stop`."""
-        self._stopped.wait(seconds)
+        self._stopped.wait(min(seconds, threading.TIMEOUT_MAX))
 
     def stop(self) -> None:
         """End the wait, and the loop that waits."""
@@ -157,7 +157,7 @@ class ControlLoop:
     def _poll(self, number: int, skipped: int) -> None:
         t = self._model_now()
         late_s = max(0.0, t - number * self.settings.period_s)
-        seen = self._not_stale(self._source.poll(t))
+        seen = self._decidable(self._not_stale(self._source.poll(t)))
         if self._clock.stopped:
             return
         decision = None
@@ -176,6 +176,22 @@ class ControlLoop:
         if seen.p99 is None or length <= STALE_PERIODS * self.settings.period_s:
             return seen
         reason = f"stale: a window of {length:.3g} s where {self.settings.period_s:g} s are a period"
+        return dataclasses.replace(seen, p99=None, bracket=None, reason=reason)
+
+    def _decidable(self, seen: Observation) -> Observation:
+        """Leave out a P99 in a bucket without an end that a threshold lies in: either side may be true."""
+        if seen.p99 is None or seen.bracket is None:
+            return seen
+        lower, upper = seen.bracket
+        detector = self._detector
+        if upper == math.inf and (detector is None or lower <= detector.theta2):
+            aim = "it makes no baseline" if detector is None else f"theta2 is {detector.theta2:.4g} s"
+            reason = f"P99 lies somewhere above the last edge, {lower:.4g} s, and {aim}"
+        elif lower == 0.0 and detector is not None and upper > detector.theta1:
+            aim = f"theta1 is {detector.theta1:.4g} s"
+            reason = f"P99 lies somewhere below the first edge, {upper:.4g} s, and {aim}"
+        else:
+            return seen
         return dataclasses.replace(seen, p99=None, bracket=None, reason=reason)
 
     def _measure_baseline(self, t: float, p99: float) -> None:

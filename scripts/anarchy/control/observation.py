@@ -29,7 +29,7 @@ class Observation:
     reason: str = ""
     """Why there is no P99: the detector then holds."""
     notes: tuple[str, ...] = ()
-    """What else has to be known of the window: a restarted frontend, requests without a first token."""
+    """What else has to be known of the window: a P99 that is a bound, requests without a first token."""
 
     def __post_init__(self) -> None:
         if (self.p99 is None) != bool(self.reason):

@@ -13,40 +13,64 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from anarchy.control.histogram import Histograms, Quantile, add, increase, quantile, read_histograms
+from anarchy.control.detector import FORGET
+from anarchy.control.histogram import Histogram, Quantile, add, increase, quantile
 from anarchy.control.observation import QUANTILE, Observation
+from anarchy.control.pages import METRIC, Page, broken, name_models, read_page
 from anarchy.errors import UserError
-from anarchy.telemetry.metrics import Exposition, Scrape, Scraper, Source
+from anarchy.telemetry.exposition import Labels, PageError
+from anarchy.telemetry.metrics import Scrape, Scraper, Source
 from anarchy.trace.schema import RequestRecord
 
-METRIC: Final = "dynamo_frontend_time_to_first_token_seconds"
-"""Wall seconds from a request's arrival at the frontend to the end of its prefill."""
 TIMEOUT_S: Final = 2.0
 """Wall seconds in which all frontends must have answered; a loaded one takes its time."""
 NO_REQUESTS: Final = "no request got its first token"
+SETTLE: Final = FORGET
+"""Windows that give no P99 either after one in which a frontend's counts broke off: the detector has then
+forgotten what came before. Ours."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """One frontend at the start of the window: its histograms, or why they are not known."""
+    """One frontend at the start of the window: its page, or why it is not known."""
 
-    histograms: Histograms | None
+    page: Page | None
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """Why a frontend's counts are not trusted, and for how many windows more after this one."""
+
+    reason: str
+    windows: int
+
+    def __str__(self) -> str:
+        return self.reason + (f"; windows without a P99 from here: {self.windows}" if self.windows else "")
 
 
 class PrometheusSource:
     """TTFT P99 from the histograms that all frontends of a deployment expose.
 
-    `urls` are the frontends' own pages, http://host:port/metrics, not a Prometheus server. A window is known
-    only when every frontend answered at its start and at its end: a part of the requests is not the requests.
+    `urls` are the frontends' own pages, http://host:port/metrics, not a Prometheus server; `model` is one of
+    those that they serve, and may be left out where there is one. A window is known only when every frontend
+    answered at its start and at its end, each as one process: a part of the requests is not the requests.
     `dilation` is wall seconds of a model second. Host names are looked up once, here. Raises `UserError` for
     an address that cannot be asked.
     """
 
     name = "prometheus"
 
-    def __init__(self, urls: Sequence[str], *, dilation: float = 1.0, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        *,
+        model: str | None = None,
+        dilation: float = 1.0,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
         self.urls = tuple(urls)
+        self._model = model
         self._dilation = dilation
         try:
             targets = [Source(url, _resolved(url)) for url in self.urls]
@@ -59,81 +83,130 @@ class PrometheusSource:
             raise UserError("no frontend", where="controller", remedy="name the frontends' /metrics pages")
         self._start = 0.0
         self._marks = {url: _Mark(None, "was never asked") for url in self.urls}
+        self._doubts: dict[str, _Doubt] = {}
 
     @property
     def missing(self) -> dict[str, str]:
-        """Frontends whose last answer is missing, and why."""
-        return {url: mark.reason for url, mark in self._marks.items() if mark.histograms is None}
+        """Frontends whose last page is missing, and why."""
+        return {url: mark.reason for url, mark in self._marks.items() if mark.page is None}
 
     @property
     def empty(self) -> tuple[str, ...]:
         """Frontends that answered last and have no TTFT histogram: they have served nothing, or are none."""
-        return tuple(url for url, mark in self._marks.items() if mark.histograms == {})
+        return tuple(url for url, page in self._pages().items() if not page.histograms)
+
+    @property
+    def doubts(self) -> dict[str, str]:
+        """Frontends whose counts are not trusted now, and why."""
+        return {url: str(doubt) for url, doubt in self._doubts.items()}
+
+    @property
+    def models(self) -> frozenset[str]:
+        """The models on the last pages of all frontends; "" is that of a histogram without a model's name."""
+        return frozenset[str]().union(*(page.models for page in self._pages().values()))
 
     def begin(self, t: float) -> None:
         """Scrape for the first time, at `t` (model s)."""
-        self._start = t
-        self._marks = self._scrape()
+        self._advance(t)
 
     def poll(self, t: float) -> Observation:
         """Scrape, and return P99 of what came in since the last scrape.
 
-        Never raises, and waits for `timeout_s` at most.
+        Never raises, and waits for `timeout_s` at most; reading a page of 8 MiB takes seconds more.
         """
-        before, start = self._marks, self._start
-        after = self._scrape()
-        self._marks, self._start = after, t
-        for when, marks in (("now", after), ("at the start of the window", before)):
-            lost = [f"{url}: {mark.reason}" for url, mark in marks.items() if mark.histograms is None]
-            if lost:
-                return Observation(start, t, None, None, reason=f"no answer {when} from {'; '.join(lost)}")
-        return self._window(start, t, before, after)
+        start, before = self._advance(t)
+        for when, marks in (("now", self._marks), ("at the start of the window", before)):
+            reasons = [f"{url}: {mark.reason}" for url, mark in marks.items() if mark.page is None]
+            if reasons:
+                return self._unknown(start, t, f"no reading {when} of {'; '.join(reasons)}")
+        if doubts := self.doubts:
+            return self._unknown(start, t, "; ".join(f"{url}: {reason}" for url, reason in doubts.items()))
+        return self._window(start, t, before)
 
-    def _window(
-        self, start: float, t: float, before: dict[str, _Mark], after: dict[str, _Mark]
-    ) -> Observation:
-        grown = {
-            url: increase(before[url].histograms or {}, after[url].histograms or {}) for url in self.urls
+    def _advance(self, t: float) -> tuple[float, dict[str, _Mark]]:
+        """Take the next page of every frontend; return the start of the window and the pages there."""
+        start, before = self._start, self._marks
+        self._start = t
+        self._marks = {scrape.source: _mark(scrape) for scrape in self._scraper.scrape()}
+        self._doubts = {
+            url: doubt
+            for url, mark in self._marks.items()
+            if (doubt := _doubt(before[url].page, mark.page, self._doubts.get(url))) is not None
         }
-        notes = tuple(
-            f"{url} started anew: requests before that are lost"
-            for url, growth in grown.items()
-            if growth.restarts
-        )
-        try:
-            together = add(part for growth in grown.values() for part in growth.histograms)
-        except ValueError as error:
-            return Observation(start, t, None, None, reason=str(error), notes=notes)
-        found = quantile(together, QUANTILE) if together is not None else None
-        if together is None or found is None:
-            return Observation(start, t, 0, None, reason=NO_REQUESTS, notes=notes)
-        return self._observed(start, t, round(together.total), found, notes)
+        return start, before
 
-    def _observed(
-        self, start: float, t: float, requests: int, found: Quantile, notes: tuple[str, ...]
-    ) -> Observation:
-        if found.upper == math.inf:
-            notes += ("P99 lies in the last bucket, which has no end: it is a lower bound",)
+    def _pages(self) -> dict[str, Page]:
+        return {url: mark.page for url, mark in self._marks.items() if mark.page is not None}
+
+    def _window(self, start: float, t: float, before: dict[str, _Mark]) -> Observation:
+        models = self.models
+        if reason := _no_model(self._model, models):
+            return self._unknown(start, t, reason)
+        try:
+            together = add(
+                part
+                for url, page in self._pages().items()
+                for part in increase(_histograms(before[url], self._model), page.of_model(self._model))
+            )
+        except ValueError as error:
+            return self._unknown(start, t, str(error))
+        assert together is not None, "a model that is shown has a histogram"
+        requests = round(together.total)
+        if len(together.edges) == 1:
+            return Observation(start, t, requests, None, reason="the only bucket is +Inf, which tells no P99")
+        place = quantile(together, QUANTILE)
+        if place is None:
+            return Observation(start, t, 0, None, reason=NO_REQUESTS)
+        return self._observed(start, t, requests, place)
+
+    def _unknown(self, start: float, t: float, reason: str) -> Observation:
+        return Observation(start, t, None, None, reason=reason)
+
+    def _observed(self, start: float, t: float, requests: int, place: Quantile) -> Observation:
+        notes: tuple[str, ...] = ()
+        if place.upper == math.inf:
+            notes = ("P99 lies in the last bucket, which has no end: it is a lower bound",)
         return Observation(
             start,
             t,
             requests,
-            found.value / self._dilation,
-            (found.lower / self._dilation, found.upper / self._dilation),
+            place.value / self._dilation,
+            (place.lower / self._dilation, place.upper / self._dilation),
             notes=notes,
         )
-
-    def _scrape(self) -> dict[str, _Mark]:
-        return {scrape.source: _mark(scrape) for scrape in self._scraper.scrape()}
 
 
 def _mark(scrape: Scrape) -> _Mark:
     if scrape.body is None:
         return _Mark(None, scrape.reason or "no reason")
     try:
-        return _Mark(read_histograms(Exposition().update(scrape.body).values, METRIC))
-    except ValueError as error:
-        return _Mark(None, f"not a histogram: {error}")
+        return _Mark(read_page(scrape.body, scrape.content_type))
+    except PageError as error:
+        return _Mark(None, f"its page cannot be read: {error}")
+
+
+def _doubt(before: Page | None, after: Page | None, doubt: _Doubt | None) -> _Doubt | None:
+    """What is held against a frontend after one more window; None when it is trusted."""
+    if before is None or after is None:
+        return doubt
+    if reason := broken(before, after):
+        return _Doubt(reason, SETTLE)
+    return _Doubt(doubt.reason, doubt.windows - 1) if doubt is not None and doubt.windows else None
+
+
+def _histograms(mark: _Mark, model: str | None) -> dict[Labels, Histogram]:
+    return mark.page.of_model(model) if mark.page is not None else {}
+
+
+def _no_model(model: str | None, models: frozenset[str]) -> str:
+    """Why these pages tell no model's TTFT; "" when they do."""
+    if not models:
+        return f"no {METRIC} on the page: nothing was served yet, or it is not a Dynamo frontend's"
+    if model is None and len(models) > 1:
+        return f"several models are on the page: {name_models(models)}; name one with --model"
+    if model is not None and model not in models:
+        return f"no TTFT of the model {model!r}; on the page: {name_models(models)}"
+    return ""
 
 
 def _resolved(url: str) -> str:
@@ -151,7 +224,8 @@ def _resolved(url: str) -> str:
     found.sort(key=lambda address: address[0] != socket.AF_INET)
     host = str(found[0][4][0])
     host = f"[{host}]" if ":" in host else host
-    return f"http://{host}:{parts.port}{parts.path or '/metrics'}"
+    query = f"?{parts.query}" if parts.query else ""
+    return f"http://{host}:{parts.port}{parts.path or '/metrics'}{query}"
 
 
 class ClientSource:

@@ -28,7 +28,7 @@ def explain(groups: Sequence[LadderCells], cell: str, settings: Settings, window
     if game is None or len(game.windows) == 0:
         why = ", ".join(found.gates.reasons) or "it has no whole window"
         raise UserError(f"nothing is computed here: {why}", where=found.where, remedy="name another cell")
-    curves, without = fit_launches(group.ladder)
+    curves, without = fit_launches(group.ladder if found.counts else group.aside)
     if game.launch not in curves:
         raise UserError(
             f"launch {game.launch}: {without[game.launch]}",

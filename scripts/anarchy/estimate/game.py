@@ -56,7 +56,7 @@ def cell_game(trace: CellTrace, pool: Pool = "decode", metric: Metric = "ttft") 
 def requests_of(trace: CellTrace, pool: Pool = "decode", metric: Metric = "ttft") -> Requests:
     """The requests of a cell as the routing game of one pool takes them.
 
-    A request is on its decode worker from sending to its last token, on its prefill worker to its first.
+    A request is on its decode worker from sending until it is over, on its prefill worker to its first token.
     The rows of a trace stand in order of sending, ties by id, so a row's place serves as its id.
     Raises UserError naming the file and the row.
     """
@@ -71,10 +71,10 @@ def requests_of(trace: CellTrace, pool: Pool = "decode", metric: Metric = "ttft"
     worker = trace.column(f"{pool}_worker").astype(np.int64)
     measured = trace.measured
     _refuse_unknown(trace, pool, metric, measured)
-    first, last = trace.column("t_first_token"), trace.column("t_last_token")
-    left = last if pool == "decode" else np.where(np.isnan(first), last, first)
+    first, last, ends = trace.column("t_first_token"), trace.column("t_last_token"), trace.ends
+    left = ends if pool == "decode" else np.where(np.isnan(first), ends, first)
     sent = trace.column("t_sent")
-    known_end = max(float(np.fmax.reduce(times, initial=0.0)) for times in (sent, first, last))
+    known_end = max(float(np.fmax.reduce(times, initial=0.0)) for times in (sent, first, ends))
     overlap = _overlap(trace, pool, m)
     return Requests(
         request_id=np.arange(len(worker)),
@@ -109,14 +109,17 @@ def _refuse_unknown(trace: CellTrace, pool: Pool, metric: Metric, measured: Bool
         untold = measured & np.isnan(trace.column(name))
         _refuse_rows(trace, untold, f"measured and ok, but has no {name}", _UNTOLD[name])
     unknown = measured & (trace.column(f"{pool}_worker") < 0)
-    judged = trace.manifest.gates is not None and trace.manifest.gates.valid
-    allowed = MAX_ERROR_SHARE * np.count_nonzero(measured) if judged else 0
-    if np.count_nonzero(unknown) > allowed:
+    if np.count_nonzero(unknown) > MAX_ERROR_SHARE * np.count_nonzero(measured):
+        joined = "workers_from" in trace.manifest.source
         _refuse_rows(
             trace,
             unknown,
-            f"measured and ok, but nobody knows its {pool} worker",
-            "fill the column; an imported trace takes them from Dynamo's: `anarchy import --workers-from`",
+            f"measured and ok, but nobody knows its {pool} worker, which {MAX_ERROR_SHARE:.1%} may lack",
+            "Dynamo's trace lacks these requests: name the trace of every frontend (--workers-from, once for "
+            "each), whole; where Dynamo dropped records, record again"
+            if joined
+            else "fill the column; an imported trace takes them from Dynamo's: "
+            "`anarchy import --workers-from`",
         )
 
 

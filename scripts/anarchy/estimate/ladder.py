@@ -67,6 +67,7 @@ class LadderEstimate:
     """What a ladder gives: a row a concurrency, the knee, the curves, and what stands above the rows.
 
     `without_curves`: by launch, why it has none. `draws`: PoA-hat by concurrency with its replicates.
+    `aside`: rows of cells that do not count, priced by the same curves.
     """
 
     rows: list[Row]
@@ -74,6 +75,7 @@ class LadderEstimate:
     curves: dict[int, Curves]
     without_curves: dict[int, str]
     draws: dict[int, Resampled]
+    aside: list[Row] = field(default_factory=list)
 
 
 def estimate_ladder(ladder: Ladder, done: Callable[[int], None] = lambda _: None) -> LadderEstimate:

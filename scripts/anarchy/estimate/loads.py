@@ -51,8 +51,8 @@ def prefill_load(trace: CellTrace, times: FloatArray) -> FloatArray:
 
     A request that ended without a first token counts to its end, one without an end to the cell's.
     """
-    sent, last = trace.column("t_sent"), trace.column("t_last_token")
-    left = np.fmin(trace.column("t_first_token"), last)
+    sent = trace.column("t_sent")
+    left = np.fmin(trace.column("t_first_token"), trace.ends)
     left = np.where(np.isnan(left), np.inf, left)
     came = np.searchsorted(np.sort(sent), times, side="left")
     return np.asarray(came - np.searchsorted(np.sort(left), times, side="right"), dtype=np.float64)

@@ -71,6 +71,9 @@ class CellEstimate(BaseModel):
     """`artifact`: under 30 windows or C below the pool; `plateau`: no knee at or below this C."""
     valid: bool
     """False where a gate failed or nothing could be estimated."""
+    counted: bool
+    """Whether it entered the latency curves, the plateau and the knee: a cell that failed a gate only with
+    `--ungated`."""
     reasons: list[str]
     knee: float | None
     """Concurrency at which PoA-hat of this cell's ladder bends upwards; null without a grid or a knee."""
@@ -90,6 +93,8 @@ class CellEstimate(BaseModel):
     """R2 of the full latency curve; of the worst launch."""
     full_r2_within: float | None
     """The same inside cells: how far the load on the chosen worker explains latency at one concurrency."""
+    unended: int
+    """Requests whose end no source tells; they count as load to the end of the cell."""
     sealed: bool
     """Whether every trace behind it was checked against a seal."""
     notes: list[str]
@@ -103,7 +108,7 @@ def records(
     found = []
     for place, group in enumerate(groups):
         estimate = estimates[place]
-        rows = {row["concurrency"]: row for row in estimate.rows}
+        rows = {row["concurrency"]: row for row in (*estimate.aside, *estimate.rows)}
         shared = _of_ladder(group, estimate, settings)
         for C in sorted({cell.manifest.concurrency for cell in group.cells}):
             mine = [cell for cell in group.cells if cell.manifest.concurrency == C]
@@ -114,8 +119,10 @@ def records(
                 "concurrency": C,
                 "reasons": reasons,
                 "valid": row["n_launches"] > 0 and all(c.gates.valid for c in mine if c.game is not None),
+                "counted": row["n_launches"] > 0 and any(c.counts for c in mine if c.game is not None),
                 "sealed": all(cell.manifest.seal is not None for cell in mine),
-                "notes": [*_notes(mine), *_flat(estimate)],
+                "unended": int(sum(c.gates.measures.get("unended_requests") or 0 for c in mine)),
+                "notes": [*_notes(mine), *_flat(estimate), *_doubtful(group)],
             }
             found.append(CellEstimate(**{name: _plain(row[name]) for name in CellEstimate.model_fields}))
     return found
@@ -124,7 +131,8 @@ def records(
 def _nothing() -> Row:
     """A cell without any number."""
     nothing: Row = dict.fromkeys(CellEstimate.model_fields)
-    return nothing | {"n_requests": 0, "n_windows": 0, "n_launches": 0, "interval_kind": "within-run"}
+    counts = {"n_requests": 0, "n_windows": 0, "n_launches": 0, "unended": 0}
+    return nothing | counts | {"interval_kind": "within-run"}
 
 
 def _of_ladder(group: LadderCells, estimate: LadderEstimate, settings: Settings) -> Row:
@@ -173,6 +181,14 @@ def _flat(estimate: LadderEstimate) -> list[str]:
         f"launch {launch}: latency does not rise with the load in the cells of the affine fit (beta = 0)"
         for launch, curves in estimate.curves.items()
         if curves.affine.beta == 0.0
+    ]
+
+
+def _doubtful(group: LadderCells) -> list[str]:
+    return [
+        f"launch {launch}: no cell that counts lies at low concurrency, so the latency curves are fitted to "
+        "cells that failed a gate"
+        for launch in sorted(group.doubtful)
     ]
 
 
@@ -303,10 +319,13 @@ def _footnotes(rows: Sequence[CellEstimate]) -> list[str]:
         )
     if not all(row.sealed for row in rows):
         notes.append("not every trace is sealed, so nobody can tell whether it was edited")
-    marked = [str(row.concurrency) for row in rows if not row.valid and row.n_windows]
-    if marked:
-        notes.append(
-            f"not valid and yet counted, in the curves and the knee as well: C = {', '.join(marked)}"
-        )
+    marked = [row for row in rows if not row.valid and row.n_windows]
+    for counted, what in (
+        (True, "not valid and counted all the same, in curves, plateau and knee (--ungated)"),
+        (False, "not valid, so shown and not counted in curves, plateau and knee (--ungated counts them)"),
+    ):
+        those = [str(row.concurrency) for row in marked if row.counted is counted]
+        if those:
+            notes.append(f"{what}: C = {', '.join(those)}")
     notes += [f"note: {note}" for note in dict.fromkeys(note for row in rows for note in row.notes)]
     return notes

@@ -5,13 +5,16 @@ What is estimated hangs on the experiment's design: a ladder of C here, stages, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
+from anarchy.config import Tier
+from anarchy.designs import CELL_COLUMNS, ByDesign
 from anarchy.errors import UserError
 from anarchy.estimate import pareto, stages
 from anarchy.estimate.conditions import Method
@@ -26,6 +29,7 @@ from anarchy.estimate.deployments import (
     read_summary,
 )
 from anarchy.estimate.game import cell_game
+from anarchy.estimate.grouping import Found
 from anarchy.estimate.ladder import (
     REPLICATES,
     Ladder,
@@ -38,7 +42,6 @@ from anarchy.estimate.ladder import (
 from anarchy.estimate.performance import growth, performance
 from anarchy.plan import Cell, DeploymentPlan
 from anarchy.study import Workbench
-from anarchy.tables import CELL_COLUMNS
 from anarchy.trace.reader import CellTrace
 from anarchy.trace.schema import Manifest
 from anarchy.trace.writer import disk_errors, make_folder, write_json
@@ -87,18 +90,8 @@ def estimate_system(
         )
     summaries = [read_summary(bench.layout.summary(*plan.key)) for plan in plans]
     seed = plans[0].experiment.seed if bench.run.seed is None else bench.run.seed
-    if plans[0].experiment.design == "ladder":
-        return _estimate_ladders(bench, plans, summaries, seed, replicates, processes)
-    cells = [read_measured(bench, plan) for plan in plans]
-    method = Method(
-        n_workers=plans[0].pool,
-        c_ref=plans[0].experiment.c_ref,
-        knee=knee_of(plans[0]),
-        replicates=replicates,
-        seed=seed,
-        processes=processes,
-    )
-    return _estimate_conditions(bench, plans, summaries, cells, method)
+    estimator = ESTIMATORS[plans[0].experiment.design]
+    return estimator(bench, plans, summaries, seed, replicates, processes)
 
 
 def knee_of(plan: DeploymentPlan) -> int | None:
@@ -108,25 +101,32 @@ def knee_of(plan: DeploymentPlan) -> int | None:
 
 
 def _estimate_conditions(
+    estimate: Callable[[Sequence[MeasuredCell], Tier, Method, Row], Found],
     bench: Workbench,
     plans: Sequence[DeploymentPlan],
     summaries: Sequence[dict[str, Any]],
-    cells: Sequence[Sequence[MeasuredCell]],
-    method: Method,
+    seed: int,
+    replicates: int,
+    processes: int,
 ) -> SystemEstimate:
     """The estimate of a system whose experiment measures several policies at loads or in stages."""
+    experiment = plans[0].experiment
+    cells = [read_measured(bench, plan) for plan in plans]
+    method = Method(
+        n_workers=plans[0].pool,
+        c_ref=experiment.c_ref,
+        knee=knee_of(plans[0]),
+        replicates=replicates,
+        seed=seed,
+        processes=processes,
+    )
     manifests = [[cell.trace.manifest for cell in one if cell.trace is not None] for one in cells]
     everything = [cell for one in cells for cell in one]
     head = head_of(plans[0], [manifest for one in manifests for manifest in one])
-    tier = plans[0].experiment.tiers[plans[0].tier]
-    design = plans[0].experiment.design
-    if design == "stages":
-        found = stages.estimate_stages(everything, tier.stages, method, head, watched=tier.watch)
-    else:
-        found = pareto.estimate_pareto(everything, tier.loads, method, head)
+    found = estimate(everything, plans[0].settings, method, head)
     system = {
         **head,
-        "design": design,
+        "design": experiment.design,
         "pool": method.n_workers,
         "knee": method.knee,
         "c_ref": method.c_ref,
@@ -139,6 +139,14 @@ def _estimate_conditions(
         "deviations": deviations(plans, manifests),
     }
     return SystemEstimate({**found.tables, "attempts": pd.DataFrame(attempts(bench, plans))}, system)
+
+
+def _stages(cells: Sequence[MeasuredCell], tier: Tier, method: Method, head: Row) -> Found:
+    return stages.estimate_stages(cells, tier.stages, method, head, watched=tier.watch)
+
+
+def _pareto(cells: Sequence[MeasuredCell], tier: Tier, method: Method, head: Row) -> Found:
+    return pareto.estimate_pareto(cells, tier.loads, method, head)
 
 
 def _estimate_ladders(
@@ -241,3 +249,17 @@ def _growth(
         return None
     grown = growth(valid[plateau[-1]], valid[deepest], ladder.seed)
     return {"from": plateau[-1], "to": deepest, **grown}
+
+
+ESTIMATORS: Final[
+    ByDesign[
+        Callable[
+            [Workbench, Sequence[DeploymentPlan], Sequence[dict[str, Any]], int, int, int], SystemEstimate
+        ]
+    ]
+] = {
+    "ladder": _estimate_ladders,
+    "stages": partial(_estimate_conditions, _stages),
+    "pareto": partial(_estimate_conditions, _pareto),
+}
+"""`Experiment.design` -> what estimates it: a run's system, its summaries, seed, replicates, processes."""

@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from anarchy.errors import UserError
 from anarchy.estimate.companions import with_decisions
 from anarchy.estimate.game import CellGame, Pool, cell_game
-from anarchy.estimate.ladder import C_REF, REPLICATES, Ladder, LadderEstimate, estimate_ladder
+from anarchy.estimate.ladder import (
+    C_REF,
+    REPLICATES,
+    Ladder,
+    LadderEstimate,
+    estimate_ladder,
+)
+from anarchy.games.latency import in_reference
 from anarchy.games.requests import Metric
 from anarchy.layout import MANIFEST_FILE, TRACE_FILE
 from anarchy.trace.gates import evaluate_public
@@ -43,26 +50,36 @@ class Settings:
     """Count cells that failed a gate as well; they stay marked."""
     facts: Facts = field(default_factory=Facts)
     """What the command line tells of foreign files."""
-    workers_from: Path | None = None
-    """Dynamo's request trace with the worker ids of a foreign file."""
+    workers_from: tuple[Path, ...] = ()
+    """Dynamo's request traces with the worker ids of a foreign file."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One trace that was read: where it lies, its verdict, and its game if it counts."""
+    """One trace that was read: where it lies, its verdict, its game, and whether that counts.
+
+    A game that does not count is estimated and marked; curves, plateau and knee do without it.
+    """
 
     where: Path
     manifest: Manifest
     gates: GateResult
     game: CellGame | None
+    counts: bool = True
 
 
 @dataclass(frozen=True, eq=False)
 class LadderCells:
-    """All cells of one system under one workload and policy, with the ladder of those that count."""
+    """All cells of one system under one workload and policy, with the ladder of those that count.
+
+    `aside` holds the others that have a game, priced by the same curves.
+    """
 
     cells: Sequence[Cell]
     ladder: Ladder
+    aside: Ladder
+    doubtful: frozenset[int] = frozenset()
+    """Launches whose curves had to be fitted to cells that do not count."""
 
     @property
     def head(self) -> Manifest:
@@ -123,17 +140,10 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield Path(parent)
 
 
-def read_any(path: Path, facts: Facts, workers_from: Path | None = None) -> CellTrace:
+def read_any(path: Path, facts: Facts, workers_from: Sequence[Path] = ()) -> CellTrace:
     """One trace: a folder of the public format, or a foreign file imported in memory."""
     if path.is_dir() and is_trace(path):
         return _constant(with_decisions(read_trace(path)))
-    if detect(path) is None:
-        raise UserError(
-            "is neither a trace folder nor a format known here",
-            where=path,
-            remedy=f"give a folder with {TRACE_FILE} and {MANIFEST_FILE}, Dynamo's request trace "
-            "(dynamo.request.trace.v1, JSON Lines) or aiperf's profile_export.jsonl",
-        )
     return import_trace(path, facts, workers_from=workers_from)
 
 
@@ -169,14 +179,14 @@ def _read(path: Path, settings: Settings) -> Cell:
 
 def _cell(path: Path, settings: Settings) -> Cell:
     trace = read_any(path, settings.facts, settings.workers_from)
-    gates = trace.manifest.gates
-    if gates is None:
-        judged = evaluate_public(trace, settings.pool)
-        return Cell(path, trace.manifest, judged, cell_game(trace, settings.pool, settings.metric))
+    told = trace.manifest.gates
+    # A verdict is believed where a seal says that it is still about this table, and where it is "not valid".
+    believed = told is not None and (trace.manifest.seal is not None or not told.valid)
+    gates = told if told is not None and believed else evaluate_public(trace, settings.pool)
     counts = gates.valid or settings.ungated
-    return Cell(
-        path, trace.manifest, gates, cell_game(trace, settings.pool, settings.metric) if counts else None
-    )
+    # What its maker calls invalid may lack anything; what was judged here is shown with its numbers.
+    game = cell_game(trace, settings.pool, settings.metric) if counts or not believed else None
+    return Cell(path, trace.manifest, gates, game, counts)
 
 
 def ladders(cells: Sequence[Cell], settings: Settings) -> list[LadderCells]:
@@ -197,26 +207,48 @@ def ladders(cells: Sequence[Cell], settings: Settings) -> list[LadderCells]:
 
 
 def _ladder(system: Sequence[Cell], policy: str, settings: Settings) -> LadderCells:
-    mine = [cell for cell in system if cell.manifest.policy == policy]
-    reference: dict[int, list[CellGame]] = {}
-    if policy != STATIC:
-        for cell in system:
-            if cell.manifest.policy == STATIC and cell.game is not None:
-                reference.setdefault(cell.manifest.launch, []).append(cell.game)
-    counted: dict[int, list[CellGame]] = {}
-    for cell in sorted(mine, key=lambda cell: cell.manifest.launch):
-        if cell.game is not None:
-            counted.setdefault(cell.manifest.concurrency, []).append(cell.game)
+    mine = sorted((cell for cell in system if cell.manifest.policy == policy), key=_launch)
+    own = [cell for cell in mine if cell.game is not None]
+    static = [] if policy == STATIC else [c for c in system if c.manifest.policy == STATIC and c.game]
     ladder = Ladder(
         n_workers=getattr(system[0].manifest.n_workers, settings.pool),
-        cells=counted,
+        cells=_by_concurrency(cell for cell in own if cell.counts),
         c_ref=settings.c_ref,
         replicates=settings.replicates,
         seed=settings.seed,
         processes=settings.processes,
-        reference=reference,
     )
-    return LadderCells(mine, ladder)
+    reference: dict[int, list[CellGame]] = {}
+    doubtful = set()
+    for launch in dict.fromkeys(map(_launch, own)):
+        base = [c for c in static if _launch(c) == launch] or [c for c in own if _launch(c) == launch]
+        counted = [cell for cell in base if cell.counts]
+        if not any(in_reference(c.manifest.concurrency, ladder.n_workers, ladder.c_ref) for c in counted):
+            doubtful |= {launch} if len(counted) < len(base) else set()
+            counted = base
+        reference[launch] = [
+            cell.game for cell in sorted(counted, key=lambda cell: cell.manifest.concurrency) if cell.game
+        ]
+    return LadderCells(
+        cells=[cell for cell in system if cell.manifest.policy == policy],
+        ladder=replace(ladder, reference=reference),
+        aside=replace(
+            ladder, cells=_by_concurrency(cell for cell in own if not cell.counts), reference=reference
+        ),
+        doubtful=frozenset(doubtful),
+    )
+
+
+def _launch(cell: Cell) -> int:
+    return cell.manifest.launch
+
+
+def _by_concurrency(cells: Iterable[Cell]) -> dict[int, list[CellGame]]:
+    games: dict[int, list[CellGame]] = {}
+    for cell in cells:
+        if cell.game is not None:
+            games.setdefault(cell.manifest.concurrency, []).append(cell.game)
+    return games
 
 
 def _check_one_system(system: Sequence[Cell]) -> None:
@@ -248,6 +280,20 @@ def _mixed(cell: Cell, other: Cell, what: str) -> UserError:
     )
 
 
+def _estimate(group: LadderCells, done: Callable[[int], None]) -> LadderEstimate:
+    """The ladder's estimate, with a marked row for each concurrency none of whose cells counts."""
+    estimate = estimate_ladder(group.ladder, done)
+    if not group.aside.cells:
+        return estimate
+    aside = estimate_ladder(group.aside, done)
+    return replace(
+        estimate,
+        aside=[{**row, "regime": None} for row in aside.rows],
+        curves={**aside.curves, **estimate.curves},
+        without_curves={**aside.without_curves, **estimate.without_curves},
+    )
+
+
 def estimate_all(
     groups: Sequence[LadderCells], done: Callable[[int], None] = lambda _: None
 ) -> Mapping[int, LadderEstimate]:
@@ -255,7 +301,7 @@ def estimate_all(
 
     Raises UserError where cells count and yet none of them can be estimated, saying why.
     """
-    estimates = {place: estimate_ladder(group.ladder, done) for place, group in enumerate(groups)}
+    estimates = {place: _estimate(group, done) for place, group in enumerate(groups)}
     why = [
         (group, estimate.without_curves)
         for group, estimate in zip(groups, estimates.values(), strict=True)

@@ -12,6 +12,7 @@ from typing import Final
 from matplotlib.figure import Figure
 
 from anarchy import style
+from anarchy.designs import ByDesign
 from anarchy.figures.comparison import factors_by_stage, policies_by_stage, ratios_by_stage
 from anarchy.figures.concurrency import (
     decomposition_against_concurrency,
@@ -58,7 +59,7 @@ def _of_cells(draw: Callable[..., Figure]) -> Callable[[System, str, float], Fig
     return lambda system, workload, width: draw(system.cells, system.info, workload, width)
 
 
-FIGURES: Final[Mapping[str, Mapping[str, Drawing]]] = {
+FIGURES: Final[ByDesign[Mapping[str, Drawing]]] = {
     "ladder": {
         "poa": (_of_cells(poa_against_concurrency), SINGLE),
         "decomposition": (_of_cells(decomposition_against_concurrency), SINGLE),

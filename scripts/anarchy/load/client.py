@@ -279,6 +279,8 @@ class LoadClient:
             t_sent=sent.t_sent,
             t_first_token=self._to_model_or_none(result.t_first_token),
             t_last_token=self._to_model_or_none(result.t_last_token),
+            # One that found no connection ended before it would have been sent.
+            t_end=max(sent.t_sent, self._to_model(result.t_end)),
             input_tokens=len(request.prompt),
             output_tokens=result.output_tokens,
             cached_tokens=result.cached_tokens(len(request.prompt)),

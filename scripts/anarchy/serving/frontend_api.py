@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import http.client
 import json
-import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from anarchy.telemetry.exposition import read_samples
+
 Address = tuple[str, int]
 
 HEALTHY_STATUS = 200
-_WORKER_ID = re.compile(r'^dynamo_component_uptime_seconds\{worker_id="([0-9a-f]+)"\}', re.MULTILINE)
-_ACTIVE_BLOCKS = re.compile(
-    r"^dynamo_frontend_worker_active_decode_blocks\{(?P<labels>[^}]*)\} (?P<blocks>\S+)$", re.MULTILINE
-)
+_UPTIME = "dynamo_component_uptime_seconds"
+_ACTIVE_BLOCKS = "dynamo_frontend_worker_active_decode_blocks"
 
 
 class RefusedError(RuntimeError):
@@ -168,15 +167,15 @@ class HeldRequest:
 
 def instance_id_of(metrics: str) -> int | None:
     """Instance id of the process whose system port gave `metrics`; None while it has not registered."""
-    found = _WORKER_ID.search(metrics)
-    return int(found.group(1), 16) if found else None
+    ids = [dict(sample.labels).get("worker_id") for sample in read_samples(metrics, "", _UPTIME)]
+    return int(ids[0], 16) if ids and ids[0] is not None else None
 
 
 def active_decode_blocks(metrics: str) -> dict[int, float]:
     """KV blocks in use on each decode worker as a frontend's router believes, by instance id."""
     blocks: dict[int, float] = {}
-    for found in _ACTIVE_BLOCKS.finditer(metrics):
-        labels = dict(re.findall(r'(\w+)="([^"]*)"', found["labels"]))
+    for sample in read_samples(metrics, "", _ACTIVE_BLOCKS):
+        labels = dict(sample.labels)
         if labels["worker_type"] == "decode":
-            blocks[int(labels["worker_id"])] = float(found["blocks"])
+            blocks[int(labels["worker_id"])] = sample.value
     return blocks

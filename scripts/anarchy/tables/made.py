@@ -9,6 +9,7 @@ from typing import Final
 
 import pandas as pd
 
+from anarchy.designs import ByDesign
 from anarchy.layout import Layout
 from anarchy.tables.files import write_csv, write_latex
 from anarchy.tables.ladder import equilibrium_table, equilibrium_words, workload_titles
@@ -37,7 +38,7 @@ _DETECTION: Final[Maker] = ("Detectors", detection_table, detection_words)
 _PAIRS: Final[Maker] = ("Pairs of tau and omega", pair_table, pair_words)
 _SPREAD: Final[Maker] = ("Spread over the pairs", spread_table, spread_words)
 
-MAKERS: Final[Mapping[str, Mapping[str, Maker]]] = {
+MAKERS: Final[ByDesign[Mapping[str, Maker]]] = {
     "ladder": {"": _CELLS},
     "detection": {"": _STAGES, "detection": _DETECTION},
     "stages": {"": _STAGES, "ratios": _RATIOS},

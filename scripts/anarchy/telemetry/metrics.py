@@ -1,26 +1,24 @@
-"""Prometheus endpoints: ask many at once within one deadline, and tell what changed since the last answer."""
+"""Prometheus endpoints: ask many at once within one deadline. What an answer says is `exposition`'s part."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
-import re
 import selectors
 import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 TIMEOUT_S = 0.5
 """Seconds in which every endpoint must have answered."""
-LARGEST_ANSWER = 16 * 1024 * 1024
+LARGEST_ANSWER = 8 * 1024 * 1024
 """Bytes; a frontend of 1P/5D answers 0.1 MB."""
 CHUNK = 262_144
 _OK = b"200"
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-_ESCAPE = re.compile(r"\\(.)")
+_PLAIN = b"identity"
+_ENCODINGS = (b"content-encoding", b"transfer-encoding")
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,7 @@ class Scrape:
     seconds: float
     body: str | None
     reason: str | None = None
+    content_type: str = ""
 
 
 class Scraper:
@@ -138,7 +137,8 @@ def _question(url: str) -> tuple[str, int, bytes]:
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.hostname or parts.port is None:
         raise ValueError(f"{url!r} is not http://host:port/path")
-    head = f"GET {parts.path or '/metrics'} HTTP/1.0\r\nHost: {parts.hostname}:{parts.port}\r\n"
+    query = f"?{parts.query}" if parts.query else ""
+    head = f"GET {parts.path or '/metrics'}{query} HTTP/1.0\r\nHost: {parts.hostname}:{parts.port}\r\n"
     return parts.hostname, parts.port, f"{head}Accept: text/plain;version=0.0.4\r\n\r\n".encode()
 
 
@@ -149,72 +149,36 @@ def _told(error: OSError) -> str:
 def _scrape(exchange: _Exchange, seconds: float, reason: str) -> Scrape:
     if reason:
         return Scrape(exchange.name, seconds, None, reason)
-    head, blank, body = bytes(exchange.answer).partition(b"\r\n\r\n")
-    status, *headers = head.split(b"\r\n")
+    try:
+        body, content_type = _answer(bytes(exchange.answer))
+    except ValueError as error:
+        return Scrape(exchange.name, seconds, None, str(error))
+    return Scrape(exchange.name, seconds, body, content_type=content_type)
+
+
+def _answer(answer: bytes) -> tuple[str, str]:
+    """Body and content type of an HTTP answer; raises `ValueError` for one that is not whole, plain UTF-8."""
+    head, blank, body = answer.partition(b"\r\n\r\n")
+    status, *lines = head.split(b"\r\n")
     words = status.split(None, 2)
     if not blank or len(words) < 2 or not words[0].startswith(b"HTTP/"):
-        return Scrape(exchange.name, seconds, None, "no HTTP answer")
+        raise ValueError("no HTTP answer")
     if words[1] != _OK:
-        return Scrape(exchange.name, seconds, None, f"answered {words[1].decode('ascii', 'replace')[:20]}")
-    for header in headers:
-        name, _, value = header.partition(b":")
-        if name.strip().lower() == b"content-length" and value.strip() != str(len(body)).encode():
-            return Scrape(exchange.name, seconds, None, "the answer was cut off")
-    return Scrape(exchange.name, seconds, body.decode("utf-8", "replace"))
+        raise ValueError(f"answered {_word(words[1])}")
+    fields = (line.partition(b":") for line in lines)
+    headers = {name.strip().lower(): value.strip() for name, _, value in fields}
+    if headers.get(b"content-length", length := str(len(body)).encode()) != length:
+        raise ValueError("the answer was cut off")
+    for name in _ENCODINGS:
+        if headers.get(name, _PLAIN).lower() != _PLAIN:
+            raise ValueError(f"answered with {name.decode()} {_word(headers[name])}, which was not asked for")
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the answer is no UTF-8 from its byte {error.start + 1} on") from None
+    return text, headers.get(b"content-type", b"").decode("ascii", "replace")
 
 
-@dataclass(frozen=True)
-class Changes:
-    """What one answer says that the one before did not: values by series, series that are gone, bad lines."""
-
-    values: dict[str, float]
-    gone: tuple[str, ...]
-    bad_lines: int
-
-
-class Exposition:
-    """The text of one source, compared with its predecessor line by line: most lines never change.
-
-    A series is the text before its value, `name{label="value",...}`. Comparing lines as sets costs a tenth
-    of parsing them.
-    """
-
-    def __init__(self) -> None:
-        self._lines: frozenset[str] = frozenset()
-
-    def update(self, text: str) -> Changes:
-        """Take the next answer and return what changed; all of it the first time."""
-        lines = frozenset(text.split("\n"))
-        values, bad = _parsed(lines - self._lines)
-        before, _ = _parsed(self._lines - lines)
-        self._lines = lines
-        return Changes(values, tuple(before.keys() - values.keys()), bad)
-
-
-def _parsed(lines: Iterable[str]) -> tuple[dict[str, float], int]:
-    values: dict[str, float] = {}
-    bad = 0
-    for line in lines:
-        if not line or line[0] == "#":
-            continue
-        end = line.rfind("}") + 1 or line.find(" ")
-        try:
-            values[line[:end]] = float(line[end:].split(None, 1)[0])
-        except (ValueError, IndexError):
-            bad += 1
-    return values, bad
-
-
-def split_series(series: str) -> tuple[str, dict[str, str]]:
-    """Metric name and labels of a series."""
-    name, _, rest = series.partition("{")
-    return name.strip(), {found[1]: _unescaped(found[2]) for found in _LABEL.finditer(rest)}
-
-
-def labels_json(labels: Mapping[str, str]) -> str:
-    """Labels as the recording writes them: JSON, names sorted."""
-    return json.dumps(labels, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def _unescaped(text: str) -> str:
-    return _ESCAPE.sub(lambda found: "\n" if found[1] == "n" else found[1], text) if "\\" in text else text
+def _word(text: bytes) -> str:
+    """A word of an answer's head in a reason, short and without control characters."""
+    return repr(text.decode("ascii", "replace")[:20])[1:-1]

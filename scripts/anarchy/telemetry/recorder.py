@@ -16,8 +16,9 @@ from typing import Any, Self
 
 from anarchy.errors import UserError
 from anarchy.telemetry.alias import Anonymiser, scrubber
+from anarchy.telemetry.exposition import Exposition, Series, labels_json
 from anarchy.telemetry.gpu import GpuNode, GpuSample, GpuStream
-from anarchy.telemetry.metrics import Exposition, Scrape, Scraper, Source, labels_json, split_series
+from anarchy.telemetry.metrics import Scrape, Scraper, Source
 from anarchy.telemetry.recording import RECORDING_FILE, Segments, seal
 from anarchy.trace.writer import write_json
 
@@ -61,7 +62,7 @@ class Recorder:
         self._thread: threading.Thread | None = None
         self._segments: Segments | None = None
         self._expositions = {source.name: Exposition() for source in sources}
-        self._series: dict[tuple[str, str], int] = {}
+        self._series: dict[tuple[str, Series], int] = {}
         self._cleaned: dict[str, str] = {}
         self._gpu_values: dict[int, float] = {}
         self._skew: dict[str, float] = {}
@@ -199,6 +200,8 @@ class Recorder:
         changes = self._expositions[source].update(scrape.body)
         if changes.bad_lines:
             self.errors[source, "lines that are not Prometheus text"] += changes.bad_lines
+        if changes.ambiguous:
+            self.errors[source, "lines that give a series a second value"] += changes.ambiguous
         if changes.values or changes.gone:
             numbers = [self._number(source, series) for series in changes.values]
             gone = [self._number(source, series) for series in changes.gone]
@@ -233,11 +236,11 @@ class Recorder:
             )
         self._running().add_scrape(t_wall, t_mono, source, 0.0, None)
 
-    def _number(self, source: str, series: str) -> int:
+    def _number(self, source: str, series: Series) -> int:
         key = (source, series)
         if key not in self._series:
-            metric, raw = split_series(series)
-            labels = {name: self._clean(value) for name, value in raw.items()}
+            metric, raw = series
+            labels = {name: self._clean(value) for name, value in raw}
             self._series[key] = self._running().series(source, metric, labels_json(labels))
         return self._series[key]
 
@@ -248,11 +251,7 @@ class Recorder:
         return self._cleaned[value]
 
     def _gpu_number(self, source: str, metric: str, gpu: int) -> int:
-        key = (source, f"{metric} {gpu}")
-        if key not in self._series:
-            labels = labels_json({"gpu": str(gpu)})
-            self._series[key] = self._running().series(source, metric, labels)
-        return self._series[key]
+        return self._number(source, (metric, (("gpu", str(gpu)),)))
 
     def _fail(self, t_wall: float, t_mono: float, source: str, reason: str, seconds: float) -> None:
         told = self._count(source, reason)

@@ -5,10 +5,10 @@ machine (``MACHINE_GATES``) allow another attempt; a gate that speaks of the mea
 because trying again until a value pleases would bias it.
 
 A staged cell is asked as one cell, so it counts whole or not at all, and by stages where a stage is what is
-estimated: `errors`, `client_bound`, `short` and `warm_cache` fail when one of its stages fails, and their
-numbers are those of the worst. `not_steady` is measured in each stage and never fails it (drift inside a
-stage is what a controller that switches, or a queue that grows, looks like); `worker_silent` is asked over
-the whole cell.
+estimated: `errors`, `in_flight`, `client_bound`, `short` and `warm_cache` fail when one of its stages fails,
+and their numbers are those of the worst. `not_steady` is measured in each stage and never fails it (drift
+inside a stage is what a controller that switches, or a queue that grows, looks like); `worker_silent` is
+asked over the whole cell.
 """
 
 from __future__ import annotations
@@ -20,15 +20,26 @@ import numpy as np
 import numpy.typing as npt
 
 from anarchy.control.log import LOG_FILE, clock_offset, read_log
+from anarchy.trace.in_flight import contradiction, unended
 from anarchy.trace.reader import CellTrace
 from anarchy.trace.schema import GateResult
 
 MACHINE_GATES: Final = frozenset(
-    {"errors", "zero_tokens", "worker_silent", "client_bound", "short", "warm_cache", "controller_blind"}
+    {
+        "errors",
+        "zero_tokens",
+        "in_flight",
+        "worker_silent",
+        "client_bound",
+        "short",
+        "warm_cache",
+        "controller_blind",
+    }
 )
 
 MAX_ERROR_SHARE: Final = 0.005
-"""`errors`: more than this share of the requests of the measure phase did not end ok."""
+"""`errors`: more than this share of the requests of the measure phase did not end ok; `lost_records`: so
+many records of an imported trace could not be read."""
 SILENT_AFTER_PER_WORKER: Final = 30
 """`worker_silent`: a worker had no request although the cell sent this many for each worker of its pool."""
 MAX_CLIENT_CPU: Final = 0.85
@@ -62,6 +73,7 @@ def evaluate(trace: CellTrace, planned_measure_s: float) -> GateResult:
     for name, (bad, numbers) in {
         "errors": errors(trace),
         "zero_tokens": zero_tokens(trace),
+        "in_flight": in_flight(trace),
         "worker_silent": worker_silent(trace),
         "client_bound": client_bound(trace),
         "short": short(trace, planned_measure_s),
@@ -86,6 +98,8 @@ def evaluate_public(trace: CellTrace, pool: Role) -> GateResult:
     asked: dict[str, Gate] = {
         "errors": errors(trace),
         "zero_tokens": zero_tokens(trace),
+        "in_flight": in_flight(trace),
+        "lost_records": lost_records(trace),
         "worker_silent": worker_silent(trace, (pool,)),
         "short": (windows < MIN_WINDOWS, {"windows": float(windows)}),
         "not_steady": not_steady(trace),
@@ -123,6 +137,20 @@ def zero_tokens(trace: CellTrace) -> Gate:
     )
     count = int(np.count_nonzero(empty & measuring))
     return count > 0 or not trace.measured.any(), {"zero_token_requests": float(count)}
+
+
+def in_flight(trace: CellTrace) -> Gate:
+    """The requests in flight contradict the concurrency (`trace/in_flight.py` has the thresholds)."""
+    bad, numbers = contradiction(trace)
+    return bad, {**numbers, "unended_requests": float(unended(trace))}
+
+
+def lost_records(trace: CellTrace) -> Gate:
+    """More records of the source could not be read than may be missing; as its import counted them."""
+    lost = trace.manifest.source.get("lost_records", 0)
+    lost = lost if type(lost) is int and lost > 0 else 0
+    share = lost / (trace.table.num_rows + lost) if lost else 0.0
+    return share > MAX_ERROR_SHARE, {"lost_record_share": share}
 
 
 def worker_silent(trace: CellTrace, roles: Collection[Role] = ("prefill", "decode")) -> Gate:

@@ -21,6 +21,7 @@ from anarchy.bounded import load_json
 from anarchy.errors import UserError
 from anarchy.layout import MANIFEST_FILE, TRACE_FILE
 from anarchy.trace.schema import (
+    ADDED_COLUMNS,
     OVERLAP_COLUMNS,
     PHASES,
     PUBLIC_SCHEMA,
@@ -65,6 +66,16 @@ class CellTrace:
         """Time to first token of the measured requests, s, from when the user was free; NaN where untold."""
         ttft: npt.NDArray[np.float64] = self.column("t_first_token") - self.column("t_intended")
         return ttft[self.measured]
+
+    @property
+    def ends(self) -> npt.NDArray[np.float64]:
+        """When each request was over, s, shape (rows,): NaN where neither `t_end` nor a last token tells.
+
+        One that ended well was over with its last token: what a client still reads after it loads no worker.
+        """
+        end, last = self.column("t_end"), self.column("t_last_token")
+        well = self.equals("status", "ok") & np.isfinite(last)
+        return np.asarray(np.where(well | np.isnan(end), last, end), dtype=np.float64)
 
     def equals(self, name: str, word: str) -> npt.NDArray[np.bool_]:
         """Rows whose text in one column is `word`, shape (rows,); far quicker than comparing objects."""
@@ -195,7 +206,11 @@ def _parquet(path: Path, remedy: str) -> pa.Table:
 def _typed(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
     """The columns of `schema`, and overlap columns where a public trace has them."""
     missing = [field.name for field in schema if field.name not in table.column_names]
-    needed = [name for name in missing if not schema.field(name).nullable or schema is TRACE_SCHEMA]
+    needed = [
+        name
+        for name in missing
+        if not schema.field(name).nullable or (schema is TRACE_SCHEMA and name not in ADDED_COLUMNS)
+    ]
     if needed:
         raise UserError(f"lacks the columns {', '.join(needed)}", where=path, remedy=MEND)
     for name in missing:
@@ -258,7 +273,7 @@ def check_rows(table: pa.Table, manifest: Manifest, *, where: Path, remedy: str 
         return np.asarray(table.column(name).to_numpy())
 
     intended, sent = column("t_intended"), column("t_sent")
-    first, last = column("t_first_token"), column("t_last_token")
+    first, last, end = column("t_first_token"), column("t_last_token"), column("t_end")
     workers = {role: column(f"{role}_worker") for role in ("prefill", "decode")}
     tests = [
         ("t_sent is not a number", ~np.isfinite(sent)),
@@ -267,8 +282,10 @@ def check_rows(table: pa.Table, manifest: Manifest, *, where: Path, remedy: str 
         ("has its first token before it was sent", first < sent),
         ("has its last token before it was sent", last < sent),
         ("has its last token before its first", last < first),
-        ("has a time without end", np.isinf(first) | np.isinf(last)),
-        ("has a time that no clock shows", _beyond(intended, sent, first, last)),
+        ("has a time without end", np.isinf(first) | np.isinf(last) | np.isinf(end)),
+        ("was over before it was sent", end < sent),
+        ("was over before its last token", end < np.fmax(first, last)),
+        ("has a time that no clock shows", _beyond(intended, sent, first, last, end)),
         ("names an unknown prefill worker", workers["prefill"] >= manifest.n_workers.prefill),
         ("names an unknown decode worker", workers["decode"] >= manifest.n_workers.decode),
         ("has an unknown phase", ~_among(table, "phase", PHASES)),

@@ -39,6 +39,8 @@ class RequestRecord:
     """When the request was written to the socket, s."""
     t_first_token: float | None
     t_last_token: float | None
+    t_end: float
+    """When it was over, well or not, s: its worker is free of it from then on."""
     input_tokens: int
     output_tokens: int
     cached_tokens: int | None
@@ -89,6 +91,7 @@ TRACE_SCHEMA: Final = pa.schema(
         pa.field("t_sent", pa.float64(), nullable=False),
         pa.field("t_first_token", pa.float64()),
         pa.field("t_last_token", pa.float64()),
+        pa.field("t_end", pa.float64()),
         pa.field("input_tokens", pa.int32(), nullable=False),
         pa.field("output_tokens", pa.int32(), nullable=False),
         pa.field("cached_tokens", pa.int32()),
@@ -112,6 +115,9 @@ PUBLIC_SCHEMA: Final = pa.schema(
     [field.with_nullable(field.name not in NEVER_NULL) for field in TRACE_SCHEMA]
 )
 """What the estimator reads: the same columns, null where a source does not know."""
+
+ADDED_COLUMNS: Final = ("t_end",)
+"""Columns that traces sealed by earlier releases lack; they read as null."""
 
 OVERLAP_COLUMNS: Final = {"prefill": "prefill_overlap", "decode": "decode_overlap"}
 """Optional column by pool: a list with one entry a worker, the share in [0, 1] of the request's prompt blocks
@@ -146,6 +152,9 @@ class TraceRow(BaseModel):
     """First token at the client, s; there when `status` is `ok`."""
     t_last_token: float | None = None
     """Last token at the client, s; there when `status` is `ok`."""
+    t_end: float | None = None
+    """When the request was over, well or not, s: a cancelled, failed or timed-out request is load until then.
+    Null where nobody knows: it is load until its last token, and without one until the end of the cell."""
     input_tokens: int | None = Field(default=None, ge=0)
     output_tokens: int | None = Field(default=None, ge=0)
     cached_tokens: int | None = Field(default=None, ge=0)
@@ -225,6 +234,9 @@ class Manifest(BaseModel):
     """Name of the load where it was planned as a multiple of the knee."""
     repeat: int = Field(default=1, ge=1, strict=True)
     """Which of several measurements of one cell on one deployment; they show the noise."""
+    loop: Literal["closed", "think", "open"] = "closed"
+    """How requests came: `closed`, each of the C users sends when its last request has ended; `think`, the
+    users pause in between; `open`, requests come by themselves, at most C at once."""
     way: Literal["", "builtin", "pinned"] = ""
     """Who chose the workers: the serving stack's own router, or the client; empty where nobody knows."""
     stages: tuple[StageSpan, ...] = ()

@@ -7,22 +7,23 @@ workers served a request; Dynamo's request trace of the same run does, and `x-re
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from anarchy.bounded import load_json
 from anarchy.errors import UserError
+from anarchy.trace.importers.aiperf_settings import Export, merged, open_export
 from anarchy.trace.importers.dynamo import CACHED_NOTE as ROUTER_CACHED_NOTE
-from anarchy.trace.importers.dynamo import SESSION_HINT, Served, served_requests
-from anarchy.trace.importers.facts import Facts, Told
-from anarchy.trace.importers.lines import MAX_NS, Line, json_lines
+from anarchy.trace.importers.dynamo import SESSION_HINT, Served, ServedRequests, served_requests
+from anarchy.trace.importers.facts import Facts
+from anarchy.trace.importers.lines import MAX_NS, Line, Torn, json_lines
 from anarchy.trace.importers.table import Request, Requests, assemble
 from anarchy.trace.reader import CellTrace
 
-FORMAT: Final = "aiperf.profile_export"
 EXPORT: Final = "profile_export.jsonl"
 PHASES: Final = {"warmup": "warmup", "profiling": "measure"}
+"""Kinds of aiperf's phases, which are the names of its records' phases where the settings name no others."""
 UNITS_NS: Final = {"ns": 1, "us": 1_000, "ms": 1_000_000, "sec": 1_000_000_000}
 CANCELLED: Final = "RequestCancellationError"
 LOST: Final = re.compile(r"Disconnect|ConnectionReset|ClientConnect|ClientOSError|ClientPayload|BrokenPipe")
@@ -35,40 +36,91 @@ SENT_NOTE: Final = "t_sent is request_start_ns, before the connection is made"
 CACHED_NOTE: Final = (
     "cached_tokens is null without a Dynamo trace: the usage that a client sees is not the prefill worker's"
 )
-CANCELLED_NOTE: Final = (
-    "requests that were cancelled: aiperf 0.13 stamps their start and end later than they were, by the time "
-    "after which it cancelled them"
+LATE_NOTE: Final = (
+    "cancelled requests were stamped late by the time after which aiperf 0.13 cancelled them: their start "
+    "and end are set back by it"
 )
 UNKNOWN_NOTE: Final = "user and template are not recorded"
 
 
-def import_aiperf(source: Path, facts: Facts, workers_from: Path | None = None) -> CellTrace:
-    """Import an export: the file or the folder that holds it; `workers_from` is Dynamo's trace of that run.
+@dataclass
+class Tally:
+    """What was met in the records, for the notes."""
 
-    Raises UserError for a record that cannot be, with file and line, for two runs that do not belong
-    together, and for a fact that nobody tells.
+    torn: Torn | None = None
+    """Gathers what is not whole, where that is accepted."""
+    joined: int = 0
+    late: int = 0
+    """Cancelled requests whose times were set back."""
+    phases: set[str] = field(default_factory=set)
+    """Names of the profiling phases that were met."""
+
+
+def import_aiperf(sources: Sequence[Path], facts: Facts, workers_from: Sequence[Path] = ()) -> CellTrace:
+    """Import exports: each source the file or the folder that holds it; several clients' are merged.
+
+    `workers_from` are Dynamo's traces of that run. Raises UserError for a record that cannot be, with file
+    and line, for two runs that do not belong together, and for a fact that nobody tells.
     """
-    path = export_file(source)
-    served, files = served_requests(workers_from) if workers_from is not None else ({}, ())
-    requests, joined = Requests(), 0
-    for line in json_lines(path):
-        request = _request(line)
-        if facts.assume_intended_is_sent:
-            request = request._replace(intended=None)
-        found = _served(line, served)
-        if found is not None:
-            joined += 1
-            request = request._replace(**found._asdict())
-        requests.append(line, request)
-    told = replace(_told(path, facts), workers_from=files)
-    notes = [*told.notes, INTENDED_NOTE, SENT_NOTE, UNKNOWN_NOTE]
-    if workers_from is None:
-        notes.append(CACHED_NOTE)
+    served = served_requests(workers_from, facts.accept_torn) if workers_from else ServedRequests({}, ())
+    requests, tally = Requests(), Tally(torn=Torn() if facts.accept_torn else None)
+    exports = [open_export(export_file(source), facts) for source in sources]
+    until = [] if served.whole_until is None else [served.whole_until]
+    for number, export in enumerate(exports):
+        last_end = 0
+        for line in json_lines(export.path, tally.torn):
+            request = _request(line, export, served, facts, tally)
+            if request is not None:
+                if len(exports) > 1 and "x_request_id" not in line.data["metadata"]:
+                    request = request._replace(request_id=f"{number}-{request.request_id}")
+                requests.append(line, request)
+                last_end = max(last_end, request.ended or 0)
+        if tally.torn is not None and export.path in tally.torn.ends:
+            until.append(last_end)
+    _check_phase(sources[0], tally.phases, facts.phase)
+    told = replace(
+        merged([export.told for export in exports]),
+        workers_from=served.files,
+        lost_records=tally.torn.records if tally.torn else 0,
+        whole_until=min(until, default=None),
+    )
+    notes = [
+        *told.notes,
+        INTENDED_NOTE,
+        SENT_NOTE,
+        UNKNOWN_NOTE,
+        *_notes(workers_from, served, tally, requests),
+    ]
+    return assemble(sources, requests, replace(told, notes=tuple(notes)), facts)
+
+
+def _check_phase(source: Path, met: set[str], asked: str | None) -> None:
+    """Refuse several profiling phases as one cell, and one that is not there."""
+    if asked is None and len(met) > 1:
+        raise UserError(
+            f"holds several profiling phases: {', '.join(sorted(met))}",
+            where=source,
+            remedy=f"a cell is one of them: import each by itself, --phase {min(met)}",
+        )
+    if asked is not None and asked not in met:
+        raise UserError(
+            f"has no profiling phase {asked!r}; it has {', '.join(sorted(met)) or 'none'}",
+            where=source,
+            remedy="name one of these, or leave --phase out",
+        )
+
+
+def _notes(
+    workers_from: Sequence[Path], served: ServedRequests, tally: Tally, requests: Requests
+) -> list[str]:
+    notes = list(served.notes)
+    if workers_from:
+        notes += [_joined_note(workers_from[0], tally.joined, len(requests)), ROUTER_CACHED_NOTE]
     else:
-        notes += [_joined_note(workers_from, joined, len(requests)), ROUTER_CACHED_NOTE]
-    if "cancelled" in requests.status:
-        notes.append(CANCELLED_NOTE)
-    return assemble(source, requests, replace(told, notes=tuple(notes)), facts)
+        notes.append(CACHED_NOTE)
+    if tally.late:
+        notes.append(f"{tally.late} {LATE_NOTE}")
+    return notes + (tally.torn.notes() if tally.torn else [])
 
 
 def export_file(source: Path) -> Path:
@@ -84,6 +136,7 @@ def export_file(source: Path) -> Path:
 
 
 def _joined_note(workers_from: Path, joined: int, rows: int) -> str:
+    """How many were joined; raises UserError where none was."""
     if rows and not joined:
         raise UserError(
             "holds none of these requests: no x-request-id is in both",
@@ -94,41 +147,60 @@ def _joined_note(workers_from: Path, joined: int, rows: int) -> str:
 
 
 def _served(line: Line, served: dict[str, Served | None]) -> Served | None:
-    name = line.data["metadata"].get("x_request_id")
-    if name not in served:
+    name = line.text(line.data["metadata"], "x_request_id")
+    if name is None or name not in served:
         return None
     found = served[name]
     if found is None:
         raise line.fault(
             f"the x-request-id {name!r} is in the Dynamo trace more than once",
-            "name the request trace of this run alone",
+            "name the request traces of this run alone, each once",
         )
     return found
 
 
-def _request(line: Line) -> Request:
+def _request(
+    line: Line, export: Export, served: ServedRequests, facts: Facts, tally: Tally
+) -> Request | None:
+    """The request of a record; None where it is of a phase that was not asked for."""
     meta, metrics = line.part(line.data, "metadata"), line.part(line.data, "metrics")
+    phase = _phase(line, meta, export, facts, tally)
+    if phase is None:
+        return None
+    found = _served(line, served.requests)
     sent = line.needed(line.whole(meta, "request_start_ns", MAX_NS), "request_start_ns")
-    end = line.needed(line.whole(meta, "request_end_ns", MAX_NS), "request_end_ns")
-    if end < sent:
+    end = line.whole(meta, "request_end_ns", MAX_NS)
+    if end is not None and end < sent:
         raise line.fault(f"ended {(sent - end) / 1e9:g} s before it started")
-    ttft = _duration(line, metrics, "time_to_first_token")
+    intended = line.whole(meta, "credit_issued_ns", MAX_NS)
     latency = _duration(line, metrics, "request_latency")
+    ttft = _duration(line, metrics, "time_to_first_token")
     output_tokens = _tokens(line, metrics, "usage_completion_tokens", "output_sequence_length")
+    status = _status(line, meta, latency, output_tokens)
+    if end is None and found is not None:
+        end = sent + found.lasted
+    if status == "cancelled" and end is not None and intended is not None and intended + end - sent <= sent:
+        # aiperf 0.13 stamps a cancelled request when it is cancelled, as if it began there.
+        sent, end = 2 * sent - end, sent
+        tally.late += 1
+    tally.joined += found is not None
+    known_end = max(
+        (t for t in (end, None if latency is None else sent + latency) if t is not None), default=None
+    )
     return Request(
         request_id=_identity(line, meta),
         sent=sent,
-        intended=line.whole(meta, "credit_issued_ns", MAX_NS),
+        intended=None if facts.assume_intended_is_sent else intended,
         first=None if ttft is None else sent + ttft,
         last=None if latency is None else sent + latency,
         input_tokens=_tokens(line, metrics, "usage_prompt_tokens", "input_sequence_length", "error_isl"),
         output_tokens=output_tokens,
-        cached_tokens=None,
-        prefill=None,
-        decode=None,
-        phase=_phase(line, meta),
-        status=_status(line, meta, latency, output_tokens),
-        ended=max(end, sent + (latency or 0)),
+        cached_tokens=None if found is None else found.cached_tokens,
+        prefill=None if found is None else found.prefill,
+        decode=None if found is None else found.decode,
+        phase=phase,
+        status=status,
+        ended=known_end,
     )
 
 
@@ -141,11 +213,17 @@ def _identity(line: Line, meta: dict[str, Any]) -> str:
     return f"{meta.get('benchmark_phase')}-{number}-{meta.get('turn_index') or 0}"
 
 
-def _phase(line: Line, meta: dict[str, Any]) -> str:
+def _phase(line: Line, meta: dict[str, Any], export: Export, facts: Facts, tally: Tally) -> str | None:
+    """Our word for a record's phase; None for a profiling phase that was not asked for."""
     name = line.text(meta, "benchmark_phase")
-    if name not in PHASES:
+    kind = export.kinds.get(name or "", name)
+    if kind not in PHASES:
         raise line.fault(f"has the unknown benchmark_phase {name!r}")
-    return PHASES[name]
+    if PHASES[kind] == "measure":
+        tally.phases.add(str(name))
+        if facts.phase is not None and name != facts.phase:
+            return None
+    return PHASES[kind]
 
 
 def _status(line: Line, meta: dict[str, Any], latency: int | None, output_tokens: int | None) -> str:
@@ -189,59 +267,3 @@ def _tokens(line: Line, metrics: dict[str, Any], *keys: str) -> int | None:
         if metric is not None:
             return line.whole({key: line.needed(metric.get("value"), key)}, key)
     return None
-
-
-def _told(path: Path, facts: Facts) -> Told:
-    """What the settings beside the export tell; nothing when they are not there."""
-    stem = re.sub(r"\.jsonl(\.gz)?$", "", path.name)
-    name = path.resolve().parent.name if stem == "profile_export" else stem
-    told = Told(FORMAT, re.sub(r"[^A-Za-z0-9._-]+", "-", name) or stem, (path,))
-    for beside in (path.with_name(f"{stem}_aiperf.json"), path.with_name(f"{stem}.json")):
-        if beside.is_file():
-            return _settings(told, beside, facts)
-    note = f"the settings ({stem}_aiperf.json) do not lie beside the export"
-    return replace(told, notes=(note,))
-
-
-def _settings(told: Told, path: Path, facts: Facts) -> Told:
-    document = load_json(path, remedy="take a whole copy, or move it away and name the facts by options")
-    settings = document.get("input_config")
-    if not isinstance(settings, dict):
-        settings = {}
-    version = document.get("aiperf_version")
-    notes = ["aiperf says that the run was cancelled"] if document.get("was_cancelled") else []
-    return replace(
-        told,
-        model=_only("model", _models(settings), facts.model, path),
-        concurrency=_only("concurrency", _concurrencies(settings), facts.concurrency, path),
-        versions={"aiperf": version} if isinstance(version, str) else {},
-        notes=(*told.notes, *notes),
-    )
-
-
-def _only(name: str, found: set[Any], given: Any, path: Path) -> Any:
-    """The one value that the settings name; several are refused unless the caller decides."""
-    if len(found) > 1 and given is None:
-        raise UserError(
-            f"names several values of {name}: {', '.join(map(str, sorted(found)))}",
-            where=path,
-            remedy=f"a trace has one: import each run by itself, or name it: --{name} {min(found)}",
-        )
-    return next(iter(found)) if len(found) == 1 else None
-
-
-def _models(settings: dict[str, Any]) -> set[Any]:
-    models = settings.get("models")
-    items = models.get("items", []) if isinstance(models, dict) else []
-    return {item["name"] for item in items if isinstance(item, dict) and isinstance(item.get("name"), str)}
-
-
-def _concurrencies(settings: dict[str, Any]) -> set[Any]:
-    """Concurrencies of the profiling phases; a phase that is no closed loop has none."""
-    phases = settings.get("phases")
-    profiling = [
-        phase
-        for phase in (phases if isinstance(phases, list) else [])
-        if isinstance(phase, dict) and phase.get("kind") == "profiling" and phase.get("type") == "concurrency"
-    ]
-    return {phase["concurrency"] for phase in profiling if type(phase.get("concurrency")) is int}

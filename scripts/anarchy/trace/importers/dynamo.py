@@ -6,17 +6,17 @@ the frontend's clock. A request that Dynamo refuses (404, 503) leaves no record.
 
 from __future__ import annotations
 
-import glob
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from anarchy.errors import UserError
 from anarchy.trace.importers.facts import Facts, Told
-from anarchy.trace.importers.lines import MAX_NS, Line, json_lines
+from anarchy.trace.importers.lines import MAX_NS, Line, Torn, json_lines
+from anarchy.trace.importers.segments import all_files, trace_of
 from anarchy.trace.importers.table import NS, Request, Requests, Worker, assemble
 from anarchy.trace.reader import CellTrace
 
@@ -27,7 +27,6 @@ NO_REQUESTS: Final = frozenset({"tool_start", "tool_end", "tool_error", "request
 """Record types that describe no request, and are passed over."""
 GOOD_ENDS: Final = frozenset({"stop", "length", "tool_calls", "function_call", "content_filter"})
 MAX_ID: Final = 2**64 - 1
-SEGMENT: Final = re.compile(r"(?P<prefix>.+)\.(?P<number>\d{6})\.jsonl\.gz")
 
 SESSION_HINT: Final = "aiperf with --session-header X-Dynamo-Session-ID"
 
@@ -56,12 +55,18 @@ class Served(NamedTuple):
     prefill: Worker | None
     decode: Worker | None
     cached_tokens: int | None
+    lasted: int
+    """How long the frontend had it, ns."""
 
 
 @dataclass
 class Tally:
     """What was met beside whole requests, for the notes."""
 
+    torn: Torn | None = None
+    """Gathers what is not whole, where that is accepted."""
+    last_ends: dict[Path, int] = field(default_factory=dict)
+    """By file, when the last of its requests was over, ns."""
     models: set[str] = field(default_factory=set)
     passed_over: Counter[str] = field(default_factory=Counter)
     unended: int = 0
@@ -69,20 +74,27 @@ class Tally:
     unplaced: int = 0
 
 
-def import_dynamo(source: Path, facts: Facts) -> CellTrace:
-    """Import a request trace: a file, a folder with its segments, or the prefix of such segments.
+def import_dynamo(sources: Sequence[Path], facts: Facts) -> CellTrace:
+    """Import request traces: each source a file, a folder with its segments, or the prefix of such segments.
 
+    Several are merged: the frontends of one deployment, each of which records the requests that it served.
     Raises UserError for a record that cannot be, with file and line, and for a fact that nobody tells.
     """
-    files = trace_files(source)
-    requests, tally = Requests(), Tally()
+    if facts.phase is not None:
+        raise UserError(
+            "is for exports of aiperf: Dynamo's trace knows no phases",
+            where="--phase",
+            remedy="leave it out; --warmup-s and --cooldown-s cut both ends off",
+        )
+    files, notes = all_files(sources, facts.accept_torn)
+    requests, tally = Requests(), Tally(torn=Torn() if facts.accept_torn else None)
     for line, record in _records(files, tally):
         requests.append(line, _request(line, record, tally, facts))
     if len(tally.models) > 1:
         raise UserError(
             f"holds requests of several models: {', '.join(sorted(tally.models))}",
-            where=source,
-            remedy="each model has its own workers: import the requests of one model by themselves",
+            where=sources[0],
+            remedy="each model has its own workers: record them by frontends of their own",
         )
     assumptions = []
     if tally.unended:
@@ -100,82 +112,54 @@ def import_dynamo(source: Path, facts: Facts) -> CellTrace:
         cell=_name(files),
         files=files,
         model=next(iter(tally.models), None),
+        lost_records=tally.torn.records if tally.torn else 0,
+        whole_until=_whole_until(files, tally),
         assumptions=tuple(assumptions),
         notes=(
             *(SENT_NOTE, *unknown_first_token, LAST_NOTE, CACHED_NOTE, LOSS_NOTE),
-            *_notes(files, source, tally),
+            *(*notes, *_notes(tally)),
         ),
     )
-    return assemble(source, requests, told, facts)
+    return assemble(sources, requests, told, facts)
 
 
-def served_requests(source: Path) -> tuple[dict[str, Served | None], tuple[Path, ...]]:
-    """Workers of each request by the client's `x-request-id`, and the files read.
+@dataclass(frozen=True)
+class ServedRequests:
+    """What Dynamo's traces tell of the requests of a client, by `x-request-id`.
 
-    An id that several requests carried has the value None. Raises UserError when no record has one.
+    An id that several requests carried has the value None.
     """
-    files = trace_files(source)
+
+    requests: dict[str, Served | None]
+    files: tuple[Path, ...]
+    whole_until: int | None = None
+    """As `Told.whole_until`, on the frontends' clock."""
+    notes: tuple[str, ...] = ()
+
+
+def served_requests(sources: Sequence[Path], accept_torn: bool = False) -> ServedRequests:
+    """Workers of each request of a client; raises UserError when no record has an `x-request-id`."""
+    files, notes = all_files(sources, accept_torn)
+    tally = Tally(torn=Torn() if accept_torn else None)
     served: dict[str, Served | None] = {}
-    for line, record in _records(files, Tally()):
-        name = line.text(record["request"], "x_request_id")
+    for line, record in _records(files, tally):
+        request = record["request"]
+        name = line.text(request, "x_request_id")
+        sent = line.needed(_wall_ns(line, request, "request_received_ms"), "request_received_ms")
+        end = _end(line, record, sent)
+        tally.last_ends[line.path] = max(tally.last_ends.get(line.path, 0), end)
         if name is not None:
-            found = Served(*_workers(line, record["request"]), line.whole(record["request"], "cached_tokens"))
+            found = Served(*_workers(line, request), line.whole(request, "cached_tokens"), end - sent)
             served[name] = None if name in served else found
     if not served:
         raise UserError(
             "no request carries an x-request-id: Dynamo records it only for requests with a session header",
-            where=source,
+            where=sources[0],
             remedy=f"record again, {SESSION_HINT}",
         )
-    return served, files
-
-
-def trace_files(source: Path) -> tuple[Path, ...]:
-    """The files of a trace in their order: one file, or the segments of one prefix without a gap."""
-    if source.is_file():
-        return (source,)
-    folder, pattern = (source, "*") if source.is_dir() else (source.parent, glob.escape(source.name))
-    segments: dict[str, list[Path]] = {}
-    for path in _beside(folder, pattern):
-        segments.setdefault(_segment(path)[0], []).append(path)
-    if not segments:
-        raise UserError(
-            "is neither a file nor a folder or prefix of segments <prefix>.NNNNNN.jsonl.gz",
-            where=source,
-            remedy="name the file that DYN_REQUEST_TRACE_FILE_PATH named, or its folder",
-        )
-    if len(segments) > 1:
-        raise UserError(
-            f"holds the segments of several traces: {', '.join(sorted(segments))}",
-            where=source,
-            remedy=f"name one of them by its prefix: {folder / min(segments)}",
-        )
-    (files,) = segments.values()
-    numbers = [_segment(path)[1] for path in files]
-    for number in range(numbers[0], numbers[-1]):
-        if number not in numbers:
-            raise UserError(
-                f"segment {number:06d} is missing between {files[0].name} and {files[-1].name}",
-                where=source,
-                remedy="bring it back, or import the segments before and after it by themselves",
-            )
-    return tuple(files)
-
-
-def holds_segments(folder: Path) -> bool:
-    """Whether a folder holds segments of a request trace."""
-    return bool(_beside(folder, "*"))
-
-
-def _beside(folder: Path, pattern: str) -> list[Path]:
-    """Segments whose prefix matches, in the order of their numbers."""
-    return sorted(folder.glob(f"{pattern}.{'[0-9]' * 6}.jsonl.gz"))
-
-
-def _segment(path: Path) -> tuple[str, int]:
-    found = SEGMENT.fullmatch(path.name)
-    assert found is not None, path
-    return found["prefix"], int(found["number"])
+    return ServedRequests(
+        served, files, _whole_until(files, tally), (*notes, *(tally.torn.notes() if tally.torn else ()))
+    )
 
 
 def _name(files: tuple[Path, ...]) -> str:
@@ -187,7 +171,7 @@ def _name(files: tuple[Path, ...]) -> str:
 def _records(files: tuple[Path, ...], tally: Tally) -> Iterator[tuple[Line, dict[str, Any]]]:
     """Every record of a request, out of the envelope `{"timestamp", "event"}` of the file sink."""
     for path in files:
-        for line in json_lines(path):
+        for line in json_lines(path, tally.torn):
             record = line.data["event"] if isinstance(line.data.get("event"), dict) else line.data
             schema = record.get("schema")
             if schema != SCHEMA:
@@ -227,9 +211,11 @@ def _request(line: Line, record: dict[str, Any], tally: Tally, facts: Facts) -> 
     ttft = line.nanoseconds(request, "ttft_ms", MS)
     output_tokens = line.whole(request, "output_tokens")
     end = _end(line, record, sent)
-    if end is not None and ttft is not None and end < sent + ttft:
+    told = request.get("total_time_ms") is not None or end > sent
+    tally.last_ends[line.path] = max(tally.last_ends.get(line.path, 0), end)
+    if told and ttft is not None and end < sent + ttft:
         raise line.fault(f"ended {(sent + ttft - end) / NS:g} s before its prefill did")
-    status = _status(line, record, end, output_tokens, tally)
+    status = _status(line, record, told, output_tokens, tally)
     prefill, decode = _workers(line, request)
     tally.unplaced += decode is None
     model = line.text(request, "model")
@@ -240,7 +226,7 @@ def _request(line: Line, record: dict[str, Any], tally: Tally, facts: Facts) -> 
         sent=sent,
         intended=None,
         first=sent + ttft if facts.assume_ttft_is_first_token and ttft is not None else None,
-        last=end if output_tokens else None,
+        last=end if output_tokens and told else None,
         input_tokens=_input_tokens(line, request),
         output_tokens=output_tokens,
         cached_tokens=line.whole(request, "cached_tokens"),
@@ -248,7 +234,7 @@ def _request(line: Line, record: dict[str, Any], tally: Tally, facts: Facts) -> 
         decode=decode,
         phase="measure",
         status=status,
-        ended=max(sent + (ttft or 0), end or 0),
+        ended=max(sent + (ttft or 0), end),
     )
 
 
@@ -257,7 +243,7 @@ def _wall_ns(line: Line, data: dict[str, Any], key: str) -> int | None:
     return None if milliseconds is None else milliseconds * MS
 
 
-def _end(line: Line, record: dict[str, Any], sent: int) -> int | None:
+def _end(line: Line, record: dict[str, Any], sent: int) -> int:
     """When the response stream ended, ns; from the record's own time (to 1 ms) in rows that tell no more."""
     total = line.nanoseconds(record["request"], "total_time_ms", MS)
     if total is not None:
@@ -265,12 +251,10 @@ def _end(line: Line, record: dict[str, Any], sent: int) -> int | None:
     written = line.needed(_wall_ns(line, record, "event_time_unix_ms"), "event_time_unix_ms")
     if written < sent:
         raise line.fault("ended before it was received")
-    return int(written) if written > sent else None
+    return int(written)
 
 
-def _status(
-    line: Line, record: dict[str, Any], end: int | None, output_tokens: int | None, tally: Tally
-) -> str:
+def _status(line: Line, record: dict[str, Any], told: bool, output_tokens: int | None, tally: Tally) -> str:
     """`ok` or the error. Only requests with a session header have a finish reason.
 
     Of those, one without any was broken off: the client gave up or a worker was lost.
@@ -284,7 +268,7 @@ def _status(
         if reason not in GOOD_ENDS and reason != "eos":
             return reason or "truncated"
         return "ok" if output_tokens else "zero_tokens"
-    if "agent_context" in record or end is None:
+    if "agent_context" in record or not told:
         return "truncated"
     if not output_tokens:
         return "zero_tokens"
@@ -311,18 +295,23 @@ def _worker(line: Line, worker: dict[str, Any], role: str) -> Worker | None:
     return None if identity is None else (identity, line.whole(worker, f"{role}_dp_rank") or 0)
 
 
-def _notes(files: tuple[Path, ...], source: Path, tally: Tally) -> list[str]:
+def _whole_until(files: Sequence[Path], tally: Tally) -> int | None:
+    """When the first of the traces whose end is torn ends, ns; None where all ends are whole.
+
+    A torn segment in the middle of a trace is a hole, which the gate on requests in flight sees.
+    """
+    if tally.torn is None:
+        return None
+    last = {trace_of(path): path for path in files}
+    torn_ends = [tally.last_ends.get(path, 0) for path in last.values() if path in tally.torn.ends]
+    return min(torn_ends, default=None)
+
+
+def _notes(tally: Tally) -> list[str]:
     notes = [
         f"{count} records of type {kind} are no requests and were left out"
         for kind, count in sorted(tally.passed_over.items())
     ]
     if tally.unplaced:
         notes.append(f"{tally.unplaced} requests name no decode worker")
-    if source.is_file() and SEGMENT.fullmatch(source.name):
-        prefix, _ = _segment(source)
-        others = len(_beside(source.parent, glob.escape(prefix))) - 1
-        if others:
-            notes.append(f"one segment of a trace was imported, {others} others lie beside it")
-    elif len(files) > 1 and _segment(files[0])[1] > 0:
-        notes.append(f"the trace begins with segment {_segment(files[0])[1]:06d}: earlier ones are not there")
-    return notes
+    return notes + (tally.torn.notes() if tally.torn else [])

@@ -1,25 +1,35 @@
-"""JSON Lines, plain or gzip, read with the place of every fault."""
+"""JSON Lines, plain or gzip, read with the place of every fault; on request what is whole of a torn file."""
 
 from __future__ import annotations
 
-import contextlib
-import gzip
-import io
 import math
 import zlib
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple, cast
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from anarchy.bounded import MAX_LINE_BYTES, open_regular, parse_json, refuse_utf_16
 from anarchy.errors import UserError
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
-DAMAGED: Final = "take a whole copy of the file, or leave the line out knowingly and import the rest"
+TORN: Final = (
+    "take a whole copy; of a writer that was killed or whose disk was full, take what is whole: add "
+    "--accept-torn to the same command, what is missing is told and counted"
+)
+IMPOSSIBLE: Final = (
+    "take the file as its program wrote it; docs/traces.md lists what is read of it. One that was edited, or "
+    "is of another version, has to be recorded again"
+)
 MAX_TOKENS: Final = 2**31 - 1
 MAX_NS: Final = 4 * 10**18
 """Wall clock beyond which a time in nanoseconds is a fault of units: the year 2096."""
+CHUNK: Final = 1 << 18
+"""Bytes read at a time ..."""
+SMALL: Final = 1 << 12
+"""... and of a gzip file: of one that is damaged, what so many bytes stand for is lost before the damage."""
+ANY_GZIP: Final = 31
+"""zlib's word for a gzip header and its checksum."""
 
 
 class Line(NamedTuple):
@@ -29,7 +39,7 @@ class Line(NamedTuple):
     number: int
     data: dict[str, Any]
 
-    def fault(self, what: str, remedy: str = DAMAGED) -> UserError:
+    def fault(self, what: str, remedy: str = IMPOSSIBLE) -> UserError:
         """The error that names this line."""
         return UserError(what, where=f"{self.path}:{self.number}", remedy=remedy)
 
@@ -81,45 +91,111 @@ class Line(NamedTuple):
         return value
 
 
-def json_lines(path: Path) -> Iterator[Line]:
+@dataclass
+class Torn:
+    """What was not whole in files that were read all the same."""
+
+    files: dict[Path, list[str]] = field(default_factory=dict)
+    """By file, what is missing of it, a record known to be missing each; what a file would have held after
+    its end is not known."""
+
+    ends: set[Path] = field(default_factory=set)
+    """Files whose end is missing; the others have a hole."""
+
+    @property
+    def records(self) -> int:
+        """Records that are known to be missing."""
+        return sum(map(len, self.files.values()))
+
+    def miss(self, path: Path, what: str, *, end: bool) -> None:
+        """Count one record, which is the end of its file or not."""
+        self.files.setdefault(path, []).append(what)
+        if end:
+            self.ends.add(path)
+
+    def notes(self) -> list[str]:
+        """What is missing, file by file, for the notes of an import."""
+        return [
+            f"torn: {path.name}: {each[0]}"
+            + (f", and {len(each) - 1} more" if len(each) > 1 else "")
+            + "; what is whole of it was taken"
+            for path, each in self.files.items()
+        ]
+
+
+def json_lines(path: Path, torn: Torn | None = None) -> Iterator[Line]:
     """Every object of a JSON Lines file in its order; blank lines are passed over.
 
-    Raises UserError with the line number for what is not a whole JSON object, and for a file that is
-    missing, unreadable or a truncated gzip. NaN and Infinity are not JSON.
+    Raises UserError with the line number for what is not a whole JSON object (NaN and Infinity are not JSON),
+    for a damaged gzip, and for a file that is missing or unreadable. With `torn`, lines that are not whole
+    and a damaged end are left out and counted there.
     """
     number = 0
     try:
-        with _opened(path) as lines:
-            for number, text in enumerate(iter(partial(lines.readline, MAX_LINE_BYTES), b""), start=1):
-                if len(text) == MAX_LINE_BYTES:
+        with open_regular(path) as file:
+            for number, text in enumerate(_lines(_plain(file)), start=1):
+                if len(text) > MAX_LINE_BYTES:
                     raise UserError(
-                        "is no line of a record: it is too long", where=f"{path}:{number}", remedy=DAMAGED
+                        f"is no line of a record: it is longer than {MAX_LINE_BYTES} bytes",
+                        where=f"{path}:{number}",
+                        remedy=IMPOSSIBLE,
                     )
-                if not text.isspace():
+                if text.isspace():
+                    continue
+                try:
                     yield Line(path, number, _object(path, number, text))
+                except UserError as fault:
+                    if torn is None:
+                        raise
+                    end = not text.endswith(b"\n")
+                    torn.miss(path, fault.what if end else f"line {number} {fault.what}", end=end)
     except FileNotFoundError:
         raise UserError("there is no such file", where=path, remedy="check the path") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(
-            f"the gzip file is truncated or damaged after line {number}: {error}",
-            where=path,
-            remedy="take a whole copy; of a writer that was killed keep what is whole: "
-            f"zcat {path.name} | head -n {number} > whole.jsonl, and import that",
-        ) from None
+    except zlib.error as error:
+        missing = f"the gzip file is truncated or damaged after line {number}: {error}"
+        if torn is None:
+            raise UserError(missing, where=path, remedy=TORN) from None
+        torn.miss(path, missing, end=True)
     except OSError as error:
         raise UserError(
             f"cannot be read: {error.strerror}", where=path, remedy="give this user read access to it"
         ) from None
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    with open_regular(path) as raw:
-        if raw.peek(2)[:2] == GZIP_MAGIC:
-            with gzip.GzipFile(fileobj=raw) as unpacked:
-                yield cast("BinaryIO", io.BufferedReader(unpacked))
-        else:
-            yield raw
+def _plain(file: BinaryIO) -> Iterator[bytes]:
+    """The file's content in pieces, unpacked if it is gzip; zlib.error after all that a damaged one holds."""
+    head = file.read(SMALL)
+    if not head.startswith(GZIP_MAGIC):
+        while head:
+            yield head
+            head = file.read(CHUNK)
+        return
+    unpacker = zlib.decompressobj(ANY_GZIP)
+    while head:
+        yield unpacker.decompress(head)
+        head = file.read(SMALL)
+        if unpacker.eof:  # another member may follow, or the zeros that fill a block
+            head = (unpacker.unused_data + head).lstrip(b"\0")
+            if head:
+                unpacker = zlib.decompressobj(ANY_GZIP)
+    yield unpacker.flush()
+    if not unpacker.eof:
+        raise zlib.error("its end is missing")
+
+
+def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Whole lines with their ends, and what follows the last end; nothing after a line that is too long."""
+    rest: list[bytes] = []
+    for piece in pieces:
+        *whole, last = piece.split(b"\n")
+        for line in whole:
+            yield b"".join([*rest, line, b"\n"])
+            rest.clear()
+        rest.append(last)
+        if sum(map(len, rest)) > MAX_LINE_BYTES:
+            break
+    if any(rest):
+        yield b"".join(rest)
 
 
 def _object(path: Path, number: int, text: bytes) -> dict[str, Any]:
@@ -130,15 +206,11 @@ def _object(path: Path, number: int, text: bytes) -> dict[str, Any]:
         value = parse_json(text.decode("utf-8-sig" if number == 1 else "utf-8"), each_once=False)
     except ValueError as error:
         if not text.endswith(b"\n"):
-            raise UserError(
-                "the last line is cut off: the writer was killed, or is still writing",
-                where=where,
-                remedy=f"wait for the writer, or leave that request out knowingly: "
-                f"head -n {number - 1} {path.name} > whole.jsonl, and import that",
-            ) from None
-        raise UserError(f"is not JSON: {error}", where=where, remedy=DAMAGED) from None
+            what = "the last line is cut off: the writer was killed, or is still writing"
+            raise UserError(what, where=where, remedy=TORN) from None
+        raise UserError(f"is not JSON: {error}", where=where, remedy=TORN) from None
     if not isinstance(value, dict):
-        raise UserError("is not a JSON object", where=where, remedy=DAMAGED)
+        raise UserError("is not a JSON object", where=where, remedy=TORN)
     return value
 
 

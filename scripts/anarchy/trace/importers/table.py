@@ -7,6 +7,7 @@ import hashlib
 from array import array
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -25,6 +26,18 @@ from anarchy.trace.writer import sha256_of
 MISSING: Final = -1
 NS: Final = 1_000_000_000
 ROLES: Final = ("prefill", "decode")
+TIMES: Final = {
+    "t_sent": "sent",
+    "t_intended": "intended",
+    "t_first_token": "first",
+    "t_last_token": "last",
+    "t_end": "ended",
+}
+"""Column of a trace and its name here."""
+FEWEST_OF_A_START: Final = 30
+"""Requests on each side of a moment at which all workers change, for it to be another start; ours."""
+MOST_LATENCIES: Final = 0.99
+"""Share of the requests that are over within what is left out before a torn end."""
 
 Worker = tuple[int, int]
 """A serving worker: its 64-bit id and its data-parallel rank."""
@@ -33,7 +46,7 @@ Worker = tuple[int, int]
 class Request(NamedTuple):
     """One request of a source; times in ns of its wall clock, None where it does not tell.
 
-    The numbers stand together and in the order of `Requests`' columns.
+    Times and numbers stand together, in the order of `Requests`' columns.
     """
 
     request_id: str
@@ -48,8 +61,8 @@ class Request(NamedTuple):
     decode: Worker | None
     phase: str
     status: str
-    ended: int
-    """When it was over, well or not; only the length of the trace comes from it."""
+    ended: int | None
+    """When it was over, well or not: it is load until then."""
 
 
 class Pool:
@@ -84,27 +97,26 @@ class Requests:
         self.request_id: list[str] = []
         self.phase: list[str] = []
         self.status: list[str] = []
-        self.times = {name: array("q") for name in ("sent", "intended", "first", "last")}
+        self.times = {name: array("q") for name in ("sent", "intended", "first", "last", "ended")}
         self.tokens = {name: array("q") for name in ("input_tokens", "output_tokens", "cached_tokens")}
         self.pools = {role: Pool() for role in ROLES}
         self._numbers = (*self.times.values(), *self.tokens.values())
         self._ids: set[str] = set()
-        self.end = 0
 
     def append(self, line: Line, request: Request) -> None:
         """Add one request; raises UserError for an id seen before or times out of order."""
         if request.request_id in self._ids:
             raise line.fault(
                 f"repeats the request id {request.request_id!r}",
-                "a file that was imported twice or glued together: import each run by itself",
+                "a file that was glued together of two: take it as its program wrote it",
             )
         self._ids.add(request.request_id)
-        self.end = max(self.end, request.ended)
         _check_order(line, request)
         self.request_id.append(request.request_id)
         self.phase.append(request.phase)
         self.status.append(request.status)
-        for column, value in zip(self._numbers, request[1:8], strict=True):
+        numbers = (*request[1:5], request.ended, *request[5:8])
+        for column, value in zip(self._numbers, numbers, strict=True):
             column.append(MISSING if value is None else value)
         self.pools["prefill"].append(request.prefill)
         self.pools["decode"].append(request.decode)
@@ -114,12 +126,15 @@ class Requests:
 
 
 def _check_order(line: Line, request: Request) -> None:
-    """Refuse a request whose first token precedes its sending, or whose last precedes either."""
+    """Refuse a request whose first token precedes its sending, or whose last token or end precedes either."""
     first = request.sent if request.first is None else request.first
     if first < request.sent:
         raise line.fault(f"has its first token {(request.sent - first) / NS:g} s before it was sent")
     if request.last is not None and request.last < first:
         raise line.fault(f"has its last token {(first - request.last) / NS:g} s before its first")
+    last = first if request.last is None else request.last
+    if request.ended is not None and request.ended < last:
+        raise line.fault(f"was over {(last - request.ended) / NS:g} s before its last token")
     if request.intended is not None and request.intended > request.sent:
         raise line.fault(
             f"was sent {(request.intended - request.sent) / NS:g} s before it was meant to be",
@@ -128,20 +143,78 @@ def _check_order(line: Line, request: Request) -> None:
         )
 
 
-def assemble(source: Path, requests: Requests, told: Told, facts: Facts) -> CellTrace:
+def assemble(sources: Sequence[Path], requests: Requests, told: Told, facts: Facts) -> CellTrace:
     """Turn gathered requests into a trace; raises UserError when a needed fact is told by nobody."""
+    source = sources[0]
     if not len(requests):
         raise UserError("holds no request", where=source, remedy="record under load, then import again")
     times = {name: np.frombuffer(values, dtype=np.int64) for name, values in requests.times.items()}
     if facts.assume_intended_is_sent:
-        times["intended"] = times["sent"]
+        times = {**times, "intended": times["sent"]}
     known = times["intended"][times["intended"] != MISSING]
     zero = int(min(times["sent"].min(), known.min(initial=times["sent"].min())))
     sent_s = (times["sent"] - zero) / NS
-    phases = _cut(np.asarray(requests.phase, dtype=object), sent_s, facts, source)
+    phases = np.asarray(requests.phase, dtype=object)
+    _check_one_start(source, requests, times["sent"])
+    notes = _cut_torn_end(phases, times, told)
+    phases = _cut(phases, sent_s, facts, source)
+    unended = int(np.count_nonzero(times["ended"] == MISSING))
+    if unended:
+        notes.append(
+            f"{unended} requests have no end in any source: they count as load to the end of the cell"
+        )
     table = _table(requests, times, zero, phases, facts.policy)
-    manifest = _manifest(source, requests, told, facts, zero)
+    duration_s = (int(max(values.max() for values in times.values())) - zero) / NS
+    manifest = _manifest(
+        source, requests, replace(told, notes=(*told.notes, *notes)), facts, zero, duration_s
+    )
     return CellTrace(source, manifest, table)
+
+
+def _check_one_start(source: Path, requests: Requests, sent: npt.NDArray[np.int64]) -> None:
+    """Refuse a trace whose decode workers fall into groups that never served at the same time.
+
+    A deployment that was started again has workers of new names: taken as one pool, half of it would be idle.
+    """
+    workers = requests.pools["decode"].indices()
+    known = np.flatnonzero(workers >= 0)
+    spans = sorted(
+        (int(sent[rows].min()), int(sent[rows].max()), rows.size)
+        for rows in (known[workers[known] == worker] for worker in np.unique(workers[known]))
+    )
+    last, before = 0, 0
+    for place, (first, end, count) in enumerate(spans):
+        after = sum(size for _, _, size in spans[place:])
+        if place and first > last and min(before, after) >= FEWEST_OF_A_START:
+            raise UserError(
+                f"holds several starts: {place} of {len(spans)} decode workers served nothing "
+                f"after {_utc(last)}, the others nothing before {_utc(first)}",
+                where=source,
+                remedy=f"a cell is one start: split the file (request_received_ms {first // 1_000_000}) "
+                "and import each part by itself",
+            )
+        last, before = max(last, end), before + count
+
+
+def _utc(ns: int) -> str:
+    return datetime.datetime.fromtimestamp(ns / NS, datetime.UTC).isoformat(timespec="milliseconds")
+
+
+def _cut_torn_end(phases: npt.NDArray[Any], times: dict[str, npt.NDArray[np.int64]], told: Told) -> list[str]:
+    """Leave out of the measured requests those at a torn end beside which others may be missing.
+
+    A request is recorded when it is over, so of those sent within a latency of the end some are not there.
+    Changes `phases`; returns what is to be noted.
+    """
+    if told.whole_until is None:
+        return []
+    known = times["ended"] != MISSING
+    took = (times["ended"] - times["sent"])[known]
+    margin = int(np.quantile(took, MOST_LATENCIES)) if took.size else 0
+    late = (phases == "measure") & (times["sent"] > told.whole_until - margin)
+    phases[late] = "cooldown"
+    note = f"torn: {int(late.sum())} requests sent within {margin / NS:g} s of the torn end are not measured"
+    return [f"{note}: others of that time may be missing"]
 
 
 def _cut(phases: npt.NDArray[Any], sent_s: npt.NDArray[Any], facts: Facts, source: Path) -> npt.NDArray[Any]:
@@ -174,8 +247,7 @@ def _table(
         "phase": pa.array(phases, pa.string()),
         "status": pa.array(requests.status, pa.string()),
     }
-    names = {"t_sent": "sent", "t_intended": "intended", "t_first_token": "first", "t_last_token": "last"}
-    for column, name in names.items():
+    for column, name in TIMES.items():
         columns[column] = pa.array((times[name] - zero) / NS, pa.float64(), mask=times[name] == MISSING)
     for name, counted in requests.tokens.items():
         counts = np.frombuffer(counted, dtype=np.int64).astype(np.int32)
@@ -189,10 +261,11 @@ def _table(
     return table.sort_by([("t_sent", "ascending"), ("request_id", "ascending")])
 
 
-def _manifest(source: Path, requests: Requests, told: Told, facts: Facts, zero: int) -> Manifest:
+def _manifest(
+    source: Path, requests: Requests, told: Told, facts: Facts, zero: int, duration_s: float
+) -> Manifest:
     notes = list(told.notes)
     counts = {role: _count(role, requests.pools[role], facts, source, notes) for role in ROLES}
-    started = datetime.datetime.fromtimestamp(zero / NS, datetime.UTC)
     values: dict[str, Any] = {
         "cell": facts.cell or told.cell,
         "model": _fact("model", "llama-3.1-70b", facts.model, told.model, source, notes),
@@ -202,8 +275,9 @@ def _manifest(source: Path, requests: Requests, told: Told, facts: Facts, zero: 
         "n_workers": WorkerCount(prefill=counts["prefill"], decode=counts["decode"]),
         "launch": 1 if facts.launch is None else facts.launch,
         "engine": facts.engine or "unknown",
-        "started_at": started.isoformat(timespec="milliseconds"),
-        "duration_s": (requests.end - zero) / NS,
+        "started_at": _utc(zero),
+        "duration_s": duration_s,
+        "loop": facts.loop or told.loop or "closed",
         "workers": tuple(entry for role in ROLES for entry in requests.pools[role].entries(role)),
         "versions": told.versions,
         "source": _source(told, requests, facts, notes),
@@ -216,7 +290,9 @@ def _manifest(source: Path, requests: Requests, told: Told, facts: Facts, zero: 
         raise UserError(
             f"{key.replace('_', ' ')} {first.get('input')!r}: {first['msg']}",
             where=source,
-            remedy=f"name another: {option(key)}",
+            remedy=f"name another: {option(key)}"
+            if key in Facts.__dataclass_fields__
+            else "its requests lie too far apart for one cell: record each run into a file of its own",
         ) from None
 
 
@@ -268,6 +344,7 @@ def _source(told: Told, requests: Requests, facts: Facts, notes: Sequence[str]) 
         "statuses": statuses,
         "assumptions": assumptions,
         "notes": list(notes),
+        "lost_records": told.lost_records,
     }
     if told.workers_from:
         described["workers_from"] = _digest(told.workers_from)
@@ -276,8 +353,13 @@ def _source(told: Told, requests: Requests, facts: Facts, notes: Sequence[str]) 
 
 def _digest(files: Sequence[Path]) -> dict[str, Any]:
     """Base name and SHA-256 of a file; of several, the first name, the digest of them all, and each one's."""
-    each = {path.name: sha256_of(path) for path in files}
     if len(files) == 1:
-        return {"file": files[0].name, "sha256": each[files[0].name]}
+        return {"file": files[0].name, "sha256": sha256_of(files[0])}
+    names = Counter(path.name for path in files)
+    # Clients of one cell write files of one name, each into a folder of its own.
+    each = {
+        path.name if names[path.name] == 1 else f"{path.resolve().parent.name}/{path.name}": sha256_of(path)
+        for path in files
+    }
     together = hashlib.sha256("".join(f"{digest}\n" for digest in each.values()).encode()).hexdigest()
     return {"file": files[0].name, "sha256": together, "files": each}

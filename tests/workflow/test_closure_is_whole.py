@@ -1,0 +1,92 @@
+"""The code that a digest stands for is all the code that runs: seen by running it, on the recorded sample."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import PROJECT
+
+from anarchy.designs import DESIGNS
+from anarchy.staleness.closure import Package
+from anarchy.staleness.sources import python_of
+
+DESIGN_OF = {design.notebook: design for design in DESIGNS}
+"""Each experiment of the paper is named as the notebook of its design."""
+STEPS = [
+    *(f"{kind} {experiment}" for kind in ("system", "notebook") for experiment in DESIGN_OF),
+    *("claims", "report"),
+]
+PLANNED = re.compile(r"workflow/config/|data/profiles/|envs/[a-z-]+\.lock")
+"""What a command reads to plan the run; of this the blocks of its system count, and the plan hashes."""
+DATA = {"claims": {"data/paper/claims.yaml"}, "report": {"scripts/anarchy/report.html.j2"}}
+"""What else a step reads of the project; each is a parameter of its rule."""
+
+
+@pytest.fixture(scope="module")
+def used(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What each step ran and read, over the recorded traces of tier quick."""
+    results = tmp_path_factory.mktemp("results")
+    (results / "quick").mkdir()
+    (results / "quick" / "raw").symlink_to(PROJECT / "data" / "sample" / "quick" / "raw")
+    script, output = Path(__file__).with_name("used_definitions.py"), results / "used.json"
+    done = subprocess.run(
+        [sys.executable, script, results, output], cwd=PROJECT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(output.read_text())
+    return told
+
+
+@pytest.fixture(scope="module")
+def package() -> Package:
+    return Package(PROJECT / "scripts" / "anarchy")
+
+
+def followed(package: Package, step: str) -> set[str]:
+    """The definitions that the digest of a step stands for."""
+    kind, _, experiment = step.partition(" ")
+    keys = DESIGN_OF[experiment].keys if experiment else ()
+    if kind == "notebook":
+        file = PROJECT / "notebooks" / f"{DESIGN_OF[experiment].notebook}.ipynb"
+        return set(package.closure_of("\n".join(python_of(file)), keys).parts)
+    return set(package.closure([f"anarchy.cli:_{kind}"], keys).parts)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_every_definition_that_runs_is_followed(used: dict[str, Any], package: Package, step: str) -> None:
+    parts = followed(package, step)
+    whole = {part.partition(":")[0] for part in parts if part.endswith(":*")}
+    ran = set(used[step]["ran"])
+    assert len(ran) > 50
+    assert {name for name in ran - parts if name.partition(":")[0] not in whole} == set()
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_every_file_that_is_read_counts(used: dict[str, Any], step: str) -> None:
+    read = {file for file in used[step]["read"] if not PLANNED.match(file)}
+    assert read == DATA.get(step, set())
+
+
+@pytest.mark.parametrize("kind", ["system", "notebook"])
+def test_no_design_runs_what_only_another_is_made_by(package: Package, kind: str) -> None:
+    parts = {name: followed(package, f"{kind} {name}") for name in DESIGN_OF}
+    named = {
+        "system": {"estimate_ladder": "equilibrium", "estimate_pareto": "pareto"},
+        "notebook": {"poa_against_concurrency": "equilibrium", "poa_of_pairs": "pareto"},
+    }[kind]
+    for function, owner in named.items():
+        having = {
+            name for name, found in parts.items() if any(part.endswith(f":{function}") for part in found)
+        }
+        assert having == {owner}, function
+
+
+def test_importing_a_module_does_nothing(package: Package) -> None:
+    """Only names are followed, and no name leads to what a module does on the side when it is imported."""
+    assert {name: package.loose(name) for name in package.names() if package.loose(name)} == {}

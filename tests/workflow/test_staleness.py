@@ -1,0 +1,228 @@
+"""What an edit makes stale: exactly the jobs that Snakemake would run again, in a copy of the project."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+from commands import PROJECT
+
+PARTS = ("Snakefile", "envs", "notebooks", "profiles", "scripts", "workflow")
+SYSTEMS = {
+    "equilibrium": ["nemotron-4-340b/1p2d", "llama-3.1-70b/1p2d", "llama-3.1-70b/1p5d"],
+    "saturation": ["nemotron-4-340b/1p2d"],
+    "adaptive": ["llama-3.1-70b/1p2d"],
+    "pareto": ["nemotron-4-340b/1p2d"],
+}
+"""What tier quick measures."""
+ALL = tuple(SYSTEMS)
+WIDE = "equilibrium/llama-3.1-70b/1p5d"
+"""The one system with the topology 1p5d."""
+JUDGED, REPORTED = "judging the published claims", "writing the report"
+MESSAGE = re.compile(r"^Job \d+: (.+)$", re.MULTILINE)
+
+FINISHED = """
+from pathlib import Path
+from anarchy.workflow import open_workflow
+
+run = open_workflow({})
+files = [*run.measured, *run.rendered, *run.summary_files, run.layout.report]
+files += [run.layout.claims.with_suffix(suffix) for suffix in (".csv", ".json", ".md")]
+for experiment, model, topology in run.bench.systems():
+    folder = run.layout.estimates(experiment, model, topology)
+    files += [folder / name for name in run.design(experiment).files]
+for file in files:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+"""
+"""An empty file for everything that a run makes."""
+
+Edit = Callable[[str, Callable[[str], str]], None]
+"""Change a file, named from the project, by a function of its text."""
+
+
+def systems(experiments: Iterable[str]) -> list[str]:
+    return [f"{name}/{system}" for name in experiments for system in SYSTEMS[name]]
+
+
+def drawn(*experiments: str) -> set[str]:
+    """Figures and tables of these experiments are stale, and so is the report."""
+    return {f"drawing {system}" for system in systems(experiments)} | {REPORTED}
+
+
+def estimated(*experiments: str, system: str | None = None) -> set[str]:
+    """Estimates of these experiments, or of one system, are stale, and everything that is made of them."""
+    named = systems(experiments) if system is None else [system]
+    return {f"{what} {one}" for what in ("estimating", "drawing") for one in named} | {JUDGED, REPORTED}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project in which tier quick was run, as far as Snakemake can see."""
+    copy = tmp_path_factory.mktemp("copy") / "project"
+    skipped = shutil.ignore_patterns("__pycache__", "*.egg-info", "sample")
+    for part in (*PARTS, "data"):
+        source = PROJECT / part
+        if source.is_dir():
+            shutil.copytree(source, copy / part, ignore=skipped)
+        else:
+            copy.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, copy / part)
+    called(copy, "-c", FINISHED)
+    # Its last step reads the empty estimates, and fails; what was recorded of the jobs is all that is needed.
+    called(copy, "-m", "snakemake", "--touch", "--forceall", check=False)
+    assert stale(copy) == set()
+    return copy
+
+
+def called(project: Path, *words: str, check: bool = True) -> str:
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(project / "scripts")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0 or not check, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def stale(project: Path, *config: str) -> set[str]:
+    """Every job that a dry run would do, in the words of its rule."""
+    options = ("--config", *config) if config else ()
+    told = called(project, "-m", "snakemake", "-n", *options)
+    jobs = set(MESSAGE.findall(told))
+    assert jobs or "Nothing to be done" in told, told
+    assert "missing provenance" not in told, told
+    return jobs
+
+
+@pytest.fixture
+def edit(project: Path) -> Iterator[Edit]:
+    """Change a file of the copy; the test's end undoes it, with the file's time."""
+    before: dict[Path, tuple[str, os.stat_result]] = {}
+
+    def change(name: str, how: Callable[[str], str]) -> None:
+        file = project / name
+        text = file.read_text(encoding="utf-8")
+        before.setdefault(file, (text, file.stat()))
+        assert how(text) != text
+        file.write_text(how(text), encoding="utf-8")
+
+    yield change
+    for file, (text, status) in before.items():
+        file.write_text(text, encoding="utf-8")
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def place_of(project: Path, function: str) -> tuple[str, int, str]:
+    """File of the one function of this name, and first line and indentation of its body."""
+    found = []
+    for file in sorted((project / "scripts" / "anarchy").rglob("*.py")):
+        for statement in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef) and statement.name == function:
+                first = statement.body[1] if ast.get_docstring(statement) else statement.body[0]
+                found.append((str(file.relative_to(project)), first.lineno, " " * first.col_offset))
+    (place,) = found
+    return place
+
+
+def line_before(number: int, line: str) -> Callable[[str], str]:
+    """Put a line in front of the one of this number."""
+
+    def change(text: str) -> str:
+        lines = text.splitlines(keepends=True)
+        return "".join([*lines[: number - 1], line + "\n", *lines[number - 1 :]])
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("function", "jobs"),
+    [
+        ("estimate_ladder", estimated("equilibrium")),
+        ("estimate_stages", estimated("saturation", "adaptive")),
+        ("estimate_pareto", estimated("pareto")),
+        ("estimate_condition", estimated("saturation", "adaptive", "pareto")),
+        ("window_costs", estimated(*ALL)),
+        ("poa_of_pairs", drawn("pareto")),
+        ("detectors_over_time", drawn("saturation")),
+        ("equilibrium_words", drawn("equilibrium")),
+        ("load_system", drawn(*ALL)),
+        ("judge", {JUDGED, REPORTED}),
+        ("terminal_summary", set()),
+        ("data_uri", {REPORTED}),
+        ("run_client", set()),
+        ("sweep", set()),
+    ],
+)
+def test_an_edited_function_makes_stale_what_runs_it(
+    project: Path, edit: Edit, function: str, jobs: set[str]
+) -> None:
+    file, number, indent = place_of(project, function)
+    edit(file, line_before(number, f"{indent}_edited = None"))
+    assert stale(project) == jobs
+
+
+def test_comments_docstrings_and_times_make_nothing_stale(project: Path, edit: Edit) -> None:
+    for function in ("estimate_ladder", "window_costs", "judge", "draw"):
+        file, number, indent = place_of(project, function)
+        edit(file, line_before(number, f"{indent}# A comment."))
+    edit("scripts/anarchy/layout.py", lambda text: text.replace('"""', '"""Another text. ', 1))
+    edit("scripts/anarchy/report.html.j2", lambda text: "{# A comment. #}" + text)
+    edit("data/paper/claims.yaml", lambda text: "# A comment.\n" + text)
+    edit("envs/driver.lock", lambda text: "# A comment.\n" + text)
+    edit("workflow/config/experiments/pareto.yaml", lambda text: "# A comment.\n" + text)
+    edit("notebooks/pareto.ipynb", with_output)
+    (project / "notebooks" / "adaptive.ipynb").touch()
+    assert stale(project) == set()
+
+
+def with_output(text: str) -> str:
+    """The notebook as it is after somebody ran it by hand."""
+    notebook = json.loads(text)
+    cell = next(cell for cell in notebook["cells"] if cell["cell_type"] == "code")
+    cell["outputs"] = [{"name": "stdout", "output_type": "stream", "text": ["seen\n"]}]
+    cell["execution_count"] = 7
+    cell["metadata"]["collapsed"] = True
+    notebook["metadata"]["language_info"]["version"] = "3.14.0"
+    return json.dumps(notebook)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "jobs"),
+    [
+        ("scripts/anarchy/report.html.j2", "<body", "<body class='wide'", {REPORTED}),
+        ("notebooks/pareto.ipynb", "## Every pair", "## Each pair", drawn("pareto")),
+        ("data/paper/claims.yaml", "three regimes on every system", "three regimes", {JUDGED, REPORTED}),
+        ("envs/driver.lock", "==", "==1", estimated(*ALL)),
+        ("workflow/config/experiments/pareto.yaml", "title: ", "title: Again, ", estimated("pareto")),
+        ("workflow/config/topologies/1p5d.yaml", "title: ", "title: Again, ", estimated(system=WIDE)),
+    ],
+)
+def test_edited_data_makes_stale_what_reads_it(
+    project: Path, edit: Edit, file: str, old: str, new: str, jobs: set[str]
+) -> None:
+    edit(file, lambda text: text.replace(old, new, 1))
+    assert stale(project) == jobs
+
+
+def test_a_call_for_a_part_keeps_the_estimates_and_figures(project: Path) -> None:
+    """What it judges and reports is another set of systems."""
+    assert stale(project, "models=llama-3.1-70b") == {JUDGED, REPORTED}
+
+
+def test_another_seed_is_another_measurement(project: Path) -> None:
+    jobs = stale(project, "seed=7")
+    assert {job for job in jobs if not job.startswith("measuring")} == estimated(*ALL)
+    assert any(job.startswith("measuring") for job in jobs)
