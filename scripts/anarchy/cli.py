@@ -22,12 +22,14 @@ from typing import Any, NoReturn
 
 from anarchy.bounded import LARGEST_SEED
 from anarchy.cli_control import add_command
-from anarchy.cli_traces import add_commands, usable_cores, whole
+from anarchy.cli_traces import MOST_REPLICATES, add_commands, usable_cores, whole
 from anarchy.cluster.executor import FAILED
 from anarchy.errors import EXIT_USER_ERROR, LONGEST, UserError
 from anarchy.telemetry import diff
-from anarchy.terminal import VisibleOutput, visible
+from anarchy.terminal import UnwritableError, VisibleOutput, visible
 
+LINES = "\n\t"
+"""What a text of several lines is laid out with."""
 PR_SET_PDEATHSIG = 1
 """Linux: the signal that a process gets when its parent dies."""
 
@@ -39,9 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     command: Command = options.command
     try:
-        with contextlib.redirect_stdout(VisibleOutput(sys.stdout)):
+        with contextlib.redirect_stdout(VisibleOutput(sys.stdout)) as output:
             status = command(options)
-        sys.stdout.flush()
+            output.flush()
     except UserError as error:
         print(f"anarchy: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
@@ -49,15 +51,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("anarchy: interrupted; sealed cells are kept, and a sweep goes on from there", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # `anarchy plan | head`; what is still buffered must not fail again when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # `anarchy plan | head`
         return 128 + signal.SIGPIPE
+    except UnwritableError as error:
+        _drop_output()
+        print(f"anarchy: stdout: cannot be written: {error}", file=sys.stderr)
+        print("  remedy: free space where it leads to, and run this again", file=sys.stderr)
+        return EXIT_USER_ERROR
     except _deployment_errors() as error:
         told = "\n  ".join((str(error), *getattr(error, "__notes__", ())))
-        print(f"anarchy: the deployment failed: {told}", file=sys.stderr)
+        print(f"anarchy: the deployment failed: {visible(told, keep=LINES)}", file=sys.stderr)
         print("  remedy: read the logs named above; run again: sealed cells are kept", file=sys.stderr)
         return 1
     return status
+
+
+def _drop_output() -> None:
+    """What is still buffered for stdout must not fail again when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Parser(argparse.ArgumentParser):
@@ -111,7 +122,10 @@ def build_parser() -> argparse.ArgumentParser:
     system = _add(commands, "system", _system, "estimate one system of a run from its sealed cells", run)
     _system_arguments(system)
     system.add_argument(
-        "-B", "--replicates", type=whole(1), help="bootstrap replicates (default: as many as are published)"
+        "-B",
+        "--replicates",
+        type=whole(1, MOST_REPLICATES),
+        help="bootstrap replicates (default: as many as are published)",
     )
     add_commands(functools.partial(_add, commands))
     add_command(functools.partial(_add, commands))

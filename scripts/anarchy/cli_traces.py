@@ -48,8 +48,15 @@ examples:
 """
 
 
+WORKERS_HELP: Final = "default: those seen; idle ones are not seen"
 MOST: Final = 10_000_000
 """Largest whole number that an option takes."""
+MOST_WORKERS: Final = 10_000
+"""Of a pool, as in a manifest."""
+MOST_REPLICATES: Final = 1_000_000
+"""Of the bootstrap: the ends of an interval are known to 1 % of its width with 10,000."""
+MOST_JOBS: Final = 1024
+"""More cores than a machine has."""
 
 
 def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -68,12 +75,16 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
         help="fit the affine curve to cells with max(8, m) <= C <= this, below the knee (default 64)",
     )  # fmt: skip
     estimating.add_argument(
-        "-B", "--replicates", type=whole(1), default=10_000, help="bootstrap replicates (default 10000)"
+        "-B",
+        "--replicates",
+        type=whole(1, MOST_REPLICATES),
+        default=10_000,
+        help="bootstrap replicates (default 10000)",
     )
     estimating.add_argument("--seed", type=whole(0), default=0, help="of the bootstrap (default 0)")
     estimating.add_argument(
         "--jobs",
-        type=whole(1),
+        type=whole(1, MOST_JOBS),
         help="cores for the bootstrap; the numbers do not depend on it (default: all)",
     )
     estimating.add_argument(
@@ -121,8 +132,12 @@ def _fact_arguments(group: argparse._ArgumentGroup) -> None:
         help="how requests came: users who send at once (default), who pause in between, or no users at all",
     )  # fmt: skip
     group.add_argument("--phase", metavar="NAME", help="the phase to take of an export that has several")
-    group.add_argument("--prefill-workers", type=whole(1), help="default: those seen; idle ones are not seen")
-    group.add_argument("--decode-workers", type=whole(1), help="default: those seen; idle ones are not seen")
+    group.add_argument(
+        "--prefill-workers", type=whole(1, MOST_WORKERS), help="default: those seen; idle ones are not seen"
+    )
+    group.add_argument(
+        "--decode-workers", type=whole(1, MOST_WORKERS), help="default: those seen; idle ones are not seen"
+    )
     group.add_argument(
         "--assume-intended-is-sent", action="store_true",
         help="the client sends as soon as a user is free, so a latency may count from the sending",

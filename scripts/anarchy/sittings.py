@@ -11,10 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from anarchy.bounded import parse_json
 from anarchy.trace.writer import disk_errors
 
 SITTINGS_FILE = "sittings.jsonl"
 """What each start of a deployment's stack took, a line after each cell; beside deployment.json."""
+
+
+_NEEDED = {"launched_at", "start_s", "sealed"}
 
 
 @dataclass
@@ -50,9 +54,11 @@ def read_sittings(folder: Path, plan_hash: str) -> list[dict[str, Any]]:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        with contextlib.suppress(json.JSONDecodeError):  # cut off
-            yield json.loads(line)
+    for line in path.read_bytes().split(b"\n") if path.is_file() else ():
+        with contextlib.suppress(ValueError):  # cut off
+            sitting = parse_json(line.decode("utf-8"))
+            if isinstance(sitting, dict) and sitting.keys() >= _NEEDED:
+                yield sitting
 
 
 def recorded_start_s(results: Path, engine: str, model: str) -> float | None:

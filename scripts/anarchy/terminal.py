@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, TextIO
 
 _HIDDEN: Final = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
@@ -32,26 +35,45 @@ def _shown(character: str, keep: str) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UnwritableError(error.strerror or str(error)) from None
+
+
+class UnwritableError(Exception):
+    """The output takes no more text, and why: a full disk behind it."""
+
+
 class VisibleOutput(io.TextIOBase):
     """A stream that shows text of several lines as `visible`; what its encoding lacks becomes an escape too.
+
+    Raises UnwritableError where the stream behind it takes no more, BrokenPipeError where nobody reads it.
 
     Everything that `anarchy` prints on stdout passes through it. JSON is not changed by it (it has escapes of
     its own); files written by ``-o`` do not pass through it.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO | None) -> None:
+        """``stream``: None where this process was started without one."""
+        self._stream = open(os.devnull, "w", encoding="utf-8") if stream is None else stream  # noqa: SIM115
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
         """Write the text and return its length."""
-        self._stream.write(visible(text, keep="\n\t"))
+        with _told():
+            self._stream.write(visible(text, keep="\n\t"))
         return len(text)
 
     def flush(self) -> None:
         """Hand on what was written."""
-        self._stream.flush()
+        with _told():
+            self._stream.flush()
 
     def isatty(self) -> bool:
         """Whether the stream behind it is a terminal."""

@@ -19,8 +19,9 @@ from anarchy.cluster.site import load_site
 SINFO: Final = """\
 node1|gpu:b200:8(S:0-1)|1-00:00:00|idle|128|2000000
 node2|gpu:b200:8(S:0-1)|1-00:00:00|mixed|128|2000000
-node3|gpu:b200:8(S:0-1)|infinite|maint|128|2000000
-node4|gpu:a100:2,gpu:b200:6,fs:1|30:00|drained*|64|500000+
+node3|gpu:b200:8(S:0-1)|infinite|allocated|128|2000000
+node4|gpu:b200:8(S:0-1)|infinite|maint|128|2000000
+node5|gpu:a100:2,gpu:b200:6,fs:1|30:00|drained*|64|500000+
 """
 SITE: Final = "partition: gpu\ninterface: eth0\ngres: gpu:b200\ngpus_per_node: 8\n"
 STUB: Final = '#!/bin/sh\nexec cat "$(dirname "$0")/answer"\n'

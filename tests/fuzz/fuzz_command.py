@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Final
 
 from anarchy.cli import main
 
+HIDDEN: Final = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode categories of what a terminal obeys, or shows in another place."""
 LONGEST_MESSAGE: Final = 20_000
 """Characters said of one bad file at most: what is wrong is cut at 1,000, remedies may list."""
 
@@ -24,7 +27,7 @@ def command(*words: object, taken: tuple[int, ...] = (0,)) -> bool:
         except SystemExit as end:
             status = int(str(end.code))
     for text in (said.getvalue(), complained.getvalue()):
-        hidden = [c for c in text if not c.isprintable() and c not in "\n\t" and c.isascii()]
+        hidden = [c for c in text if c not in "\n\t" and unicodedata.category(c) in HIDDEN]
         assert not hidden, f"control characters {hidden[:5]} reach the terminal: {text[:500]!r}"
     assert status in (*taken, 2), f"exit status {status}: {complained.getvalue()[:500]}"
     if status == 2:

@@ -149,3 +149,13 @@ def test_numbers_on_the_command_line(seed: str, anarchy: Anarchy) -> None:
     assert "is not a whole number from 0 to" in said
     assert "\x1b" not in said
     assert len(said) < 2000
+
+
+@pytest.mark.parametrize(
+    "words", [("--decode-workers", 10_001), ("--prefill-workers", 10**7), ("--concurrency", "9" * 5000)]
+)
+def test_facts_that_no_cluster_has(tmp_path: Path, words: tuple[object, ...], anarchy: Anarchy) -> None:
+    status, _, said = anarchy("import", DYNAMO, "--model", "toy", *FACTS, *words, "-o", tmp_path / "out")
+    assert status == 2
+    assert f"argument {words[0]}: " in said
+    assert len(said) < 5000

@@ -33,3 +33,14 @@ def test_letters_of_a_picture_are_no_name(tmp_path: Path, capsys: pytest.Capture
     page.write_text(f'<img src="data:image/png;base64,{picture}=="> drawn on vm1\n')
     assert main(["leaks", str(tmp_path), "vm1"]) == 1
     assert "drawn on node" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "content"), [("log.gz", b"\x1f\x8bnot gzip"), ("table.parquet", b"PAR1")])
+def test_what_cannot_be_read_is_not_called_clean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert main(["leaks", str(tmp_path)]) == 2
+    assert name in capsys.readouterr().err
+    assert main(["leaks", str(tmp_path / "none")]) == 2
+    assert "is no folder" in capsys.readouterr().err

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -41,3 +44,22 @@ def test_the_output_shows_them_too_and_whatever_its_encoding_lacks() -> None:
     output.flush()
     assert raw.getvalue().startswith(rb"a\x1b[31mb")
     assert raw.getvalue().endswith(b"\\r\n\\x00\\u2500\n")
+
+
+def test_an_output_that_takes_no_more_is_one_message() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "anarchy.cli", "plan", "--tier", "smoke"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 2
+    assert done.stderr.count("remedy:") == 1
+    assert "stdout: cannot be written: No space left on device" in done.stderr
+
+
+def test_no_output_at_all_is_none_of_our_business() -> None:
+    closed = [sys.executable, "-m", "anarchy.cli", "plan", "--tier", "smoke"]
+    done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *closed], stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

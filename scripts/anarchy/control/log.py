@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from anarchy.bounded import parse_json
 from anarchy.errors import UserError
 from anarchy.trace.writer import disk_errors
 
@@ -90,7 +91,7 @@ def read_log(path: Path) -> LogRecords:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = parse_json(line.decode("utf-8"), each_once=False)
         except ValueError:
             record = None
         if isinstance(record, dict) and isinstance(record.get("kind"), str):

@@ -15,6 +15,7 @@ from typing import Any, Final, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from anarchy.bounded import parse_json
 from anarchy.errors import UserError
 from anarchy.trace.writer import disk_errors
 
@@ -144,7 +145,7 @@ def read_decisions(path: Path) -> pa.Table:
 def _rows(path: Path) -> list[dict[str, Any]]:
     try:
         with path.open("rb") as lines:
-            return [json.loads(line) for line in lines]
+            return [parse_json(line.decode("utf-8"), each_once=False) for line in lines]
     except (OSError, ValueError) as error:
         raise UserError(
             f"the decisions are not whole: {error}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from anarchy.errors import UserError
 from anarchy.telemetry.alias import Anonymiser
 
 NOT_TEXT = frozenset({".pdf", ".png", ".npz", ".partial"})
@@ -32,15 +34,24 @@ class Leak:
 def find_leaks(folder: Path, anonymiser: Anonymiser) -> list[Leak]:
     """Every text under a folder that the anonymiser would change: names of files, lines, Parquet's strings.
 
-    Reads plain text, gzip and Parquet, and of pages and notebooks not the pictures in them. Raises `OSError`
+    Reads plain text, gzip and Parquet, and of pages and notebooks not the pictures in them. Raises UserError
     for what cannot be read: it is not proven clean.
     """
+    if not folder.is_dir():
+        raise UserError("is no folder", where=folder, remedy="name results, or a part of them")
     leaks: list[Leak] = []
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         texts = [("its name", name)]
         if path.is_file() and path.suffix not in NOT_TEXT:
-            texts += _texts(path)
+            try:
+                texts += _texts(path)
+            except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+                raise UserError(
+                    f"cannot be read, so that nobody knows what it names: {error}",
+                    where=path,
+                    remedy="take a whole copy of it, or remove it",
+                ) from None
         for place, text in texts:
             clean = anonymiser.text(text)
             if clean != text:

@@ -24,6 +24,8 @@ IMPOSSIBLE: Final = (
 MAX_TOKENS: Final = 2**31 - 1
 MAX_NS: Final = 4 * 10**18
 """Wall clock beyond which a time in nanoseconds is a fault of units: the year 2096."""
+MAX_BLANK_LINES: Final = 1_000_000
+"""No program writes any; a thousand times more of them fit into a gzip file of a megabyte."""
 CHUNK: Final = 1 << 18
 """Bytes read at a time ..."""
 SMALL: Final = 1 << 12
@@ -130,7 +132,7 @@ def json_lines(path: Path, torn: Torn | None = None) -> Iterator[Line]:
     for a damaged gzip, and for a file that is missing or unreadable. With `torn`, lines that are not whole
     and a damaged end are left out and counted there.
     """
-    number = 0
+    number = blank = 0
     try:
         with open_regular(path) as file:
             for number, text in enumerate(_lines(_plain(file)), start=1):
@@ -141,6 +143,10 @@ def json_lines(path: Path, torn: Torn | None = None) -> Iterator[Line]:
                         remedy=IMPOSSIBLE,
                     )
                 if text.isspace():
+                    blank += 1
+                    if blank > MAX_BLANK_LINES:
+                        what = f"holds more than {MAX_BLANK_LINES} blank lines"
+                        raise UserError(what, where=path, remedy=IMPOSSIBLE)
                     continue
                 try:
                     yield Line(path, number, _object(path, number, text))
