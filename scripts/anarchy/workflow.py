@@ -173,20 +173,20 @@ class Workflow:
         """What estimates, figures, verdicts and the report are made by."""
         return Sources(PROJECT)
 
-    def estimating(self, wildcards: Wildcards) -> str:
+    def estimate_code(self, wildcards: Wildcards) -> str:
         """The code behind an estimate, that of its design alone."""
         return self.sources.command("system", self.design(wildcards.experiment).keys)
 
-    def estimated_by(self, wildcards: Wildcards) -> str:
+    def estimate_study(self, wildcards: Wildcards) -> str:
         """What an estimate takes from the configuration and from the choices of this call.
 
         What is of its system, tier and deployments alone: a call for a part of a run changes none of it.
         """
         system = (wildcards.experiment, wildcards.model, wildcards.topology)
-        mine = [deployment for deployment in self.deployments if deployment.key[:3] == system]
-        first, study = mine[0], self.bench.study
+        deployments = [deployment for deployment in self.deployments if deployment.key[:3] == system]
+        first, study = deployments[0], self.bench.study
         experiment, tier = first.experiment, first.settings
-        policies = {policy.name: policy for one in mine for policy in one.policies}
+        policies = {policy.name: policy for one in deployments for policy in one.policies}
         of_system = [one for one in experiment.systems if (one.model, one.topology) == system[1:]]
         workloads = [study.workloads[name] for name in tier.workloads]
         blocks = (first.model, first.topology, tier, *of_system, *policies.values(), *workloads)
@@ -194,7 +194,7 @@ class Workflow:
             # Of a plan: what else it says stands in the blocks, and other systems and tiers are not its own.
             "experiment": experiment.model_dump(mode="json", exclude={"systems", "routing", "tiers"}),
             "blocks": [block.model_dump(mode="json") for block in blocks],
-            "deployments": [deployment.key[3:] for deployment in mine],
+            "deployments": [deployment.key[3:] for deployment in deployments],
             "choices": [first.tier, first.engine, self.bench.run.seed],
             "timing table": self.bench.profiles[first.model.profile].digest,
         }
@@ -204,12 +204,12 @@ class Workflow:
         """The notebook that shows the experiments of a design."""
         return relative(PROJECT / "notebooks" / f"{design.notebook}.ipynb")
 
-    def drawing(self, wildcards: Wildcards) -> str:
+    def drawing_code(self, wildcards: Wildcards) -> str:
         """The code behind the figures and tables of a system, that of its design alone."""
         design = self.design(wildcards.experiment)
         return self.sources.notebook_code(self.notebook(design), design.keys)
 
-    def drawn_by(self, wildcards: Wildcards) -> str:
+    def notebook_cells(self, wildcards: Wildcards) -> str:
         """The notebook of a system as it is written."""
         return self.sources.notebook(self.notebook(self.design(wildcards.experiment)))
 

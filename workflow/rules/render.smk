@@ -23,8 +23,8 @@ for design, experiments in RUN.designs.items():
             # Not beside a measurement on the same host.
             host=1,
         params:
-            code=lambda wildcards: RUN.drawing(wildcards),
-            notebook=lambda wildcards: RUN.drawn_by(wildcards),
+            code=lambda wildcards: RUN.drawing_code(wildcards),
+            notebook=lambda wildcards: RUN.notebook_cells(wildcards),
             environment=lambda wildcards: RUN.sources.environment,
             parameters=lambda wildcards: RUN.notebook_parameters(wildcards),
         message:
