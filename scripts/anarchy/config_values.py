@@ -5,6 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+REFUSED = "refused"
+"""Type of an error that brings its own remedy; see `refusal`."""
+
+
+def refusal(what: str, remedy: str) -> PydanticCustomError:
+    """What a validator raises to refuse a value and say itself what would be right."""
+    return PydanticCustomError(REFUSED, "{what}", {"what": what, "remedy": remedy})
 
 
 class Strict(BaseModel):

@@ -102,10 +102,9 @@ class Workflow:
         return f"{shlex.quote(sys.executable)} -m anarchy.cli"
 
     @property
-    def papermill(self) -> str:
+    def notebook(self) -> str:
         """Execute a notebook with this environment's kernel."""
-        python = shlex.quote(sys.executable)
-        return f"{python} -m papermill --no-progress-bar --log-level WARNING --kernel python3"
+        return f"{shlex.quote(sys.executable)} -m anarchy.notebooks"
 
     @property
     def arguments(self) -> str:

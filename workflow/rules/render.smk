@@ -25,9 +25,9 @@ for design, experiments in RUN.designs.items():
         message:
             "drawing {wildcards.experiment}/{wildcards.model}/{wildcards.topology}"
         shell:
-            "{RUN.papermill} {input[0]} {log.notebook} -p experiment {wildcards.experiment}"
-            " -p model {wildcards.model} -p topology {wildcards.topology}"
-            " -p tier {config[tier]} -p results {config[results]} > {log.said} 2>&1"
+            "{RUN.notebook} {input[0]} {log.notebook} experiment={wildcards.experiment}"
+            " model={wildcards.model} topology={wildcards.topology}"
+            " tier={config[tier]} results={config[results]} > {log.said} 2>&1"
             " || {{ cat {log.said} >&2; exit 1; }}"
 
 
