@@ -27,6 +27,7 @@ from anarchy.cluster.executor import FAILED
 from anarchy.errors import EXIT_USER_ERROR, UserError
 from anarchy.surroundings import keep_out
 from anarchy.telemetry import diff
+from anarchy.terminal import VisibleOutput
 
 PR_SET_PDEATHSIG = 1
 """Linux: the signal that a process gets when its parent dies."""
@@ -41,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     command: Command = options.command
     try:
-        status = command(options)
+        with contextlib.redirect_stdout(VisibleOutput(sys.stdout)):
+            status = command(options)
         sys.stdout.flush()
     except UserError as error:
         print(f"anarchy: {error}", file=sys.stderr)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from anarchy.errors import UserError
+from anarchy.terminal import visible
 
 if TYPE_CHECKING:
     from anarchy.estimate.output import Format
@@ -273,7 +274,7 @@ def _import(options: argparse.Namespace) -> int:
     what = f"{trace.table.num_rows} requests of {sealed.model} {sealed.topology}, C = {sealed.concurrency}"
     print(f"{options.output}: {what}")
     for note in [*sealed.source.get("assumptions", ()), *sealed.source.get("notes", ())]:
-        print(f"  note: {note}")
+        print(f"  note: {visible(str(note))}")
     return 0
 
 

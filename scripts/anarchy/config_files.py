@@ -6,38 +6,20 @@ Whatever does not hold is told by file, key and, for an unknown key, the nearest
 from __future__ import annotations
 
 import difflib
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from anarchy.bounded_yaml import load_yaml
 from anarchy.config import Cluster, Experiment, Model, Policy, Strict, Study, Topology, Workload
 from anarchy.config_checks import check_experiment
 from anarchy.errors import UserError
 
 T = TypeVar("T", bound=Strict)
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """The safe YAML loader, but a key that stands twice is an error instead of a lost value."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build one mapping; raises a YAML error at the second occurrence of a key."""
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                continue  # the base class refuses it with its own message
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} stands there twice; keep one of them", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+MOST_PROBLEMS = 10
+"""Of one file, named in one message."""
 
 
 def load_study(directory: Path) -> Study:
@@ -91,30 +73,8 @@ def load_block(file: Path, block: type[T]) -> T:
 
     Raises UserError naming the file, the key and, for an unknown key, the nearest known one.
     """
-    try:
-        document = yaml.load(file.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 (is safe)
-    except FileNotFoundError:
-        raise UserError(
-            "does not exist", where=file, remedy="restore it: git checkout -- workflow/config"
-        ) from None
-    except OSError as error:
-        raise UserError(
-            f"cannot be read: {error.strerror}", where=file, remedy="give this user read access to the file"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"is not YAML: {_where_in_yaml(error)}", where=file, remedy="mend the syntax at that line"
-        ) from None
-    if not isinstance(document, dict):
-        raise UserError("is not a mapping of keys to values", where=file, remedy="start it with `name: ...`")
+    document = load_yaml(file, missing="restore it: git checkout -- workflow/config")
     return validate(document, block, where=file)
-
-
-def _where_in_yaml(error: Exception) -> str:
-    """Line and problem, without the parser's own excerpt."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"line {error.problem_mark.line + 1}: {error.problem}"
-    return str(error)
 
 
 def validate(document: dict[str, Any], block: type[T], *, where: str | Path) -> T:
@@ -122,16 +82,18 @@ def validate(document: dict[str, Any], block: type[T], *, where: str | Path) -> 
     try:
         return block.model_validate(document)
     except ValidationError as error:
-        problems = [_describe(problem, block) for problem in error.errors()]
+        found = error.errors()
+        problems = [_describe(problem, block) for problem in found[:MOST_PROBLEMS]]
+        more = f"; and {len(found) - MOST_PROBLEMS} more" if len(found) > MOST_PROBLEMS else ""
         raise UserError(
-            "; ".join(what for what, _ in problems),
+            "; ".join(what for what, _ in problems) + more,
             where=where,
             remedy="; ".join(dict.fromkeys(remedy for _, remedy in problems)),
         ) from None
 
 
 def _describe(problem: Any, block: type[Strict]) -> tuple[str, str]:
-    location = [str(part) for part in problem["loc"]]
+    location = [_short(part, str) for part in problem["loc"]]
     key = ".".join(location) or "(file)"
     if problem["type"] == "extra_forbidden":
         known = _known_keys(block, problem["loc"][:-1])
@@ -155,8 +117,8 @@ def _remedy(key: str, problem: Any) -> str:
     return f"give {key} a finite number" if problem["type"] == "finite_number" else f"correct {key}"
 
 
-def _short(value: object) -> str:
-    text = repr(value)
+def _short(value: object, written: Callable[[object], str] = repr) -> str:
+    text = written(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

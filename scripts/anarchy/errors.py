@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from anarchy.terminal import visible
+
 EXIT_USER_ERROR = 2
+LONGEST = 1000
+"""Characters of what is wrong that are shown: a file's content may stand in it."""
 
 
 class UserError(Exception):
     """A fault outside the program, told as what is wrong, where, and what to do about it.
 
-    The command line prints it without a traceback and exits with status 2.
+    The command line prints it without a traceback and exits with status 2. As text it holds nothing that a
+    terminal would obey.
     """
 
     def __init__(self, what: str, *, where: str | Path | None = None, remedy: str) -> None:
@@ -20,8 +25,11 @@ class UserError(Exception):
         super().__init__(str(self))
 
     def __str__(self) -> str:
-        where = f"{self.where}: " if self.where is not None else ""
-        return f"{where}{self.what}\n  remedy: {self.remedy}"
+        where = f"{visible(str(self.where))}: " if self.where is not None else ""
+        what = visible(self.what)
+        what = what if len(what) <= LONGEST else f"{what[:LONGEST]} ..."
+        remedy = visible(self.remedy, keep="\n")
+        return f"{where}{what}\n  remedy: {remedy}"
 
     def __reduce__(self) -> tuple[object, ...]:
         """Let the error cross process boundaries with its parts."""

@@ -294,7 +294,7 @@ def test_a_worker_larger_than_a_node():
         ("3", "not a mapping"),
         ("", "not a mapping"),
         ("nodes: 3\nnodes: 4\n", "key 'nodes' stands there twice"),
-        ("nodes: !!python/object/apply:os.getcwd []", "not YAML"),
+        ("nodes: !!python/object/apply:os.getcwd []", "key 'nodes': has the tag"),
         ("? [a]\n: 3", "not YAML"),
     ],
 )
@@ -328,7 +328,7 @@ def test_yaml_merge_keys_still_work(tmp_path: Path):
 
 def test_bytes_that_are_no_text(config: Path):
     (config / "cluster.yaml").write_bytes(b"nodes: \xff\xfe")
-    refused(config, "cluster.yaml", "not YAML")
+    refused(config, "cluster.yaml", "not UTF-8: byte 7, in line 1, is 0xff")
 
 
 def test_missing_file(config: Path):
@@ -339,7 +339,7 @@ def test_missing_file(config: Path):
 def test_a_folder_in_place_of_a_file(config: Path):
     (config / "cluster.yaml").unlink()
     (config / "cluster.yaml").mkdir()
-    refused(config, "cluster.yaml", "cannot be read")
+    refused(config, "cluster.yaml", "cannot be read: it is a folder")
 
 
 def test_missing_folder(config: Path):

@@ -96,10 +96,15 @@ def test_wrong_version(cell: Path, version: object):
     refused(cell, "schema version", cell / MANIFEST_FILE, "release that wrote it")
 
 
-@pytest.mark.parametrize("text", ["{", "\xff\xfe", ""])
+@pytest.mark.parametrize("text", ["{", ""])
 def test_a_manifest_that_is_not_json(cell: Path, text: str):
-    (cell / MANIFEST_FILE).write_bytes(text.encode("latin-1"))
+    (cell / MANIFEST_FILE).write_text(text)
     refused(cell, "is not JSON", cell / MANIFEST_FILE)
+
+
+def test_a_manifest_in_another_encoding(cell: Path):
+    (cell / MANIFEST_FILE).write_text("{}", encoding="utf-16")
+    refused(cell, "looks like UTF-16", cell / MANIFEST_FILE, "iconv -f UTF-16 -t UTF-8")
 
 
 def test_a_manifest_that_is_no_object(cell: Path):
@@ -109,7 +114,7 @@ def test_a_manifest_that_is_no_object(cell: Path):
 
 def test_a_manifest_that_is_a_folder(tmp_path: Path):
     (tmp_path / MANIFEST_FILE).mkdir()
-    refused(tmp_path, "cannot be read", tmp_path / MANIFEST_FILE, "read access")
+    refused(tmp_path, "cannot be read: it is a folder", tmp_path / MANIFEST_FILE, "name a file")
 
 
 def test_a_manifest_with_a_wrong_value_names_the_key(cell: Path):

@@ -19,6 +19,7 @@ from anarchy.devices import common_label, engine_label
 from anarchy.estimate.ladder import LadderEstimate, Row, describe_knee
 from anarchy.estimate.traces import Cell, LadderCells, Settings
 from anarchy.tables import MISSING, interval, number
+from anarchy.terminal import visible
 from anarchy.trace.gates import MAX_ERROR_SHARE
 
 Format = Literal["table", "json", "csv"]
@@ -235,9 +236,9 @@ def _tables(found: Sequence[CellEstimate], width: int) -> str:
     for record in found:
         ladders.setdefault((record.model, record.topology, record.workload, record.policy), []).append(record)
     for names, rows in ladders.items():
-        console.print(_table(" ".join(filter(None, names)), rows))
+        console.print(_table(visible(" ".join(filter(None, names))), rows))
         for line in _footnotes(rows):
-            console.print(line, soft_wrap=True)
+            console.print(visible(line), soft_wrap=True)
         console.print()
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
@@ -263,9 +264,13 @@ def _table(title: str, rows: Sequence[CellEstimate]) -> Table:
             _interval(row.poa_cal, row.poa_cal_lo, row.poa_cal_hi),
             *(_number(value) for value in (row.dynamics, row.routing, row.freezing)),
             spread,
-            Text(("" if row.valid else "not valid: " + "; ".join(row.reasons)) or row.regime or MISSING),
+            Text(visible(_not_valid(row)) or row.regime or MISSING),
         )
     return table
+
+
+def _not_valid(row: CellEstimate) -> str:
+    return "" if row.valid else f"not valid: {'; '.join(row.reasons)}"
 
 
 def _number(value: float | None) -> str:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from anarchy.bounded import load_json
 from anarchy.errors import UserError
 from anarchy.layout import MANIFEST_FILE, TRACE_FILE
 from anarchy.trace.schema import (
@@ -75,18 +76,9 @@ def read_manifest(cell_directory: Path, remedy: str = MEASURE_AGAIN) -> Manifest
     A manifest that names no schema version follows the present one.
     """
     path = cell_directory / MANIFEST_FILE
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_each_once)
-    except FileNotFoundError:
-        raise UserError("there is no manifest, so the cell is not whole", where=path, remedy=remedy) from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"is not JSON: {error}", where=path, remedy=remedy) from None
-    except OSError as error:
-        raise UserError(
-            f"cannot be read: {error.strerror}", where=path, remedy="give this user read access to it"
-        ) from None
-    if not isinstance(document, dict):
-        raise UserError("is not a JSON object", where=path, remedy=remedy)
+    if not os.path.exists(path):
+        raise UserError("there is no manifest, so the cell is not whole", where=path, remedy=remedy)
+    document = load_json(path, remedy=remedy)
     version = document.get("schema_version", SCHEMA_VERSION)
     if version != SCHEMA_VERSION or isinstance(version, bool):
         raise UserError(
@@ -100,15 +92,6 @@ def read_manifest(cell_directory: Path, remedy: str = MEASURE_AGAIN) -> Manifest
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise UserError(f"key {key!r}: {first['msg']}", where=path, remedy=remedy) from None
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON whose keys stand there once each; a second one would silently win."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
-        raise ValueError(f"key {twice!r} stands there twice")
-    return found
 
 
 def read_cell(cell_directory: Path) -> CellTrace:
