@@ -1,7 +1,7 @@
-"""What the caller's environment may not bring into a run: another Python's modules, another Slurm job's words.
+"""What the caller's environment may not bring into a run: another Python's modules, another job's words.
 
-A module of the cluster sets PYTHONPATH, a notebook server JUPYTER_PATH, an allocation SLURM_* of its own; Slurm's
-commands read SBATCH_* and the like as options that nobody typed. None of it is this project's.
+A module of the cluster sets PYTHONPATH, a notebook server JUPYTER_PATH, an allocation SLURM_* of its own; and
+Slurm's commands read SBATCH_* and the like as options that nobody typed. None of it is this project's.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ PYTHON_VARIABLES = frozenset(
 """Variables that bring modules and code into a Python, change what its code means, or how figures look."""
 PYTHON_PREFIXES = ("JUPYTER_", "IPYTHON", "JPY_")
 SLURM_PREFIXES = (
-    *("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SALLOC_", "SINFO_", "SQUEUE_", "SCONTROL_", "SCANCEL_"),
+    *("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SALLOC_", "SQUEUE_", "SCONTROL_", "SCANCEL_"),
     *("SACCT_", "SSTAT_", "SPANK_", "PMI_", "PMI2_", "PMIX_"),
+)
+SINFO_VARIABLES = frozenset(
+    {f"SINFO_{word}" for word in ("ALL", "FEDERATION", "FORMAT", "LOCAL", "PARTITION", "SORT")}
 )
 SLURM_CONNECTION = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_SACK_SOCKET"})
 """Variables that say where Slurm's controller is and how it knows the user: no command works without them."""
@@ -36,7 +39,9 @@ CARRIED_CONF = "ANARCHY_SLURM_CONF"
 def foreign_to_slurm(environment: Mapping[str, str]) -> list[str]:
     """Names of variables that Slurm's commands would take for options, or for a job that they run in."""
     return sorted(
-        name for name in environment if name.startswith(SLURM_PREFIXES) and name not in SLURM_CONNECTION
+        name
+        for name in environment
+        if name in SINFO_VARIABLES or (name.startswith(SLURM_PREFIXES) and name not in SLURM_CONNECTION)
     )
 
 

@@ -13,7 +13,7 @@ RUNNING_STATES = frozenset(
         *("powered_dn", "power_up", "pow_up", "powering_up", "power_save", "power_saving"),
     }
 )
-"""States in which a node takes a job, now or when those on it have ended; a cloud's node is switched on for it."""
+"""States in which a node takes a job, now or when those on it have ended; one that is off is switched on."""
 OUT_STATES = frozenset(
     {
         *("down", "drain", "drained", "draining", "drng", "fail", "failing", "failg", "error", "err"),
@@ -60,7 +60,7 @@ def node_use(state: str) -> NodeUse:
 def gpus_of(gres: str, name: str) -> int:
     """How many GPUs of a name a node has, from sinfo's `gpu:b200:8(S:0-1),...`; 0 for none.
 
-    `gpu` counts every type, `gpu:b200` its own; of a type that stands there twice, on two sockets, both count.
+    `gpu` counts every type, `gpu:b200` its own; a type that stands there twice, on two sockets, counts twice.
     """
     count = 0
     for entry in re.sub(r"\([^)]*\)", "", gres).split(","):
