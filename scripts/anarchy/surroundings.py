@@ -30,7 +30,9 @@ SLURM_PREFIXES = (
 SINFO_VARIABLES = frozenset(
     {f"SINFO_{word}" for word in ("ALL", "FEDERATION", "FORMAT", "LOCAL", "PARTITION", "SORT")}
 )
-SLURM_CONNECTION = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_SACK_SOCKET"})
+SLURM_CONNECTION = frozenset(
+    {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_SACK_SOCKET", "SLURM_SACK_KEY"}
+)
 """Variables that say where Slurm's controller is and how it knows the user: no command works without them."""
 CARRIED_CONF = "ANARCHY_SLURM_CONF"
 """SLURM_CONF under another name: the executor's job step drops every SLURM_* but the job's number."""
