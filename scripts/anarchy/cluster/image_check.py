@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from anarchy.cluster.asking import reason_of
 from anarchy.cluster.container import image_of, inside, pyxis_flags, without_host_python
 from anarchy.cluster.job import BUSY_AFTER_S, is_busy, memory_words, srun_words
 from anarchy.cluster.real_engine import missing_packages
@@ -104,7 +105,7 @@ def image_contents(site: Site, engine: str = SIMULATED) -> list[Finding]:
         ]
     versions = told_versions(done.stdout)
     if done.returncode != 0 or not versions:
-        why = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        why = reason_of(done.stderr) or "no message"
         return [Finding("image's Python", False, f"{site.container.python}: {why}", remedy)]
     missing = missing_packages(site, versions, engine)
     told = ", ".join(f"{name} {version}" for name, version in versions.items() if version)

@@ -53,7 +53,7 @@ def partition(site: Site, nodes: int) -> list[Finding]:
         what = f"there is no {site.partition!r}, or it has no nodes"
         return [Finding("partition", False, what, f"set partition to one of: {known}")]
     usable = [row for row in rows if _can_run(row.state, site)]
-    out = [row for row in rows if row not in usable]
+    out = [row for row in rows if not _can_run(row.state, site)]
     return [
         _states(site, rows, out, unread),
         *_hardware(site, rows, usable, nodes),
@@ -88,8 +88,8 @@ def _can_run(state: str, site: Site) -> bool:
 
 
 def _states(site: Site, rows: Sequence[NodeRow], out: Sequence[NodeRow], unread: Sequence[str]) -> Finding:
-    counts = ", ".join(f"{count} {state}" for state, count in Counter(row.state for row in rows).items())
-    said = f"{site.partition}: {len(rows)} nodes ({counts})"
+    counts = [f"{count} {state}" for state, count in Counter(row.state for row in rows).most_common()]
+    said = f"{site.partition}: {len(rows)} nodes ({_some(counts)})"
     if out:
         said += f", of which run no jobs: {_some([f'{row.name} ({row.state})' for row in out])}"
     if unheard := sorted({row.state for row in out if node_use(row.state) is NodeUse.UNHEARD}):
@@ -150,4 +150,4 @@ def _minutes(limit: str) -> float:
 
 def _some(names: Sequence[str], most: int = 5) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return ", ".join(f"{name:.80}" for name in names[:most]) + more
