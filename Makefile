@@ -21,6 +21,8 @@ PYTEST := OMP_NUM_THREADS=1 $(DRIVER)/python -m pytest
 # Files side by side: what starts no deployment and no Slurm has a process for each core.
 SIDE_BY_SIDE := -n logical --maxprocesses 8 --dist loadfile
 export PYTHON
+# What a cluster's modules or a notebook server set is for other Pythons (scripts/anarchy/surroundings.py).
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE JUPYTER_PATH JUPYTER_CONFIG_DIR JUPYTER_DATA_DIR IPYTHONDIR
 
 .PHONY: help setup reproduce redraw plan doctor test test-unit test-live test-notebooks test-workflow test-slurm test-faults test-containers test-vllm test-nightly test-setup test-browser \
 	lab-up lab-down lab-status lab-reproduce smoke-b200 \

@@ -8,7 +8,17 @@
 #
 # Profile with the defaults: profiles/default.
 
+import sys
+from pathlib import Path
+
 from snakemake.utils import min_version, validate
+
+# The package is this project's, whatever PYTHONPATH names; and what the caller's shell, notebook server or
+# allocation set reaches no job and no notebook. A job of Slurm keeps what Slurm told it.
+sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+from anarchy.surroundings import keep_out
+
+keep_out(in_job=not workflow.is_main_process)
 
 from anarchy.workflow import DEPLOYMENT, SYSTEM, check_run_file, open_workflow
 

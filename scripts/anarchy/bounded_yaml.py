@@ -25,6 +25,7 @@ MAX_WRITTEN_OUT: Final = 4 * MAX_CONFIG_BYTES
 _INT: Final = "tag:yaml.org,2002:int"
 _FLOAT: Final = "tag:yaml.org,2002:float"
 _TIMESTAMP: Final = "tag:yaml.org,2002:timestamp"
+_NULL: Final = "tag:yaml.org,2002:null"
 _MERGE: Final = "tag:yaml.org,2002:merge"
 _WITHOUT_ALIASES: Final = "write the values out, without aliases"
 _START: Final = "start it with `key: value`"
@@ -149,15 +150,27 @@ def _plain_resolvers() -> None:
 _plain_resolvers()
 
 
-def load_yaml(path: Path, *, missing: str = "check the path") -> dict[str, Any]:
+class _AsWrittenLoader(_BoundedLoader):
+    """The same, but every value is the text that stands there: `0123` is not 83 and `yes` is not True."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own attribute)
+        first: [(tag, pattern) for tag, pattern in pairs if tag in (_NULL, _MERGE)]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def load_yaml(path: Path, *, missing: str = "check the path", as_written: bool = False) -> dict[str, Any]:
     """The mapping that a YAML file holds; ``missing`` is the remedy where there is no file.
+
+    With ``as_written`` no value is taken for a number, a truth value or a date; an empty one is None.
 
     Raises UserError naming the file and line, and the key where a bound is passed: for a file that
     `read_text` refuses, for what is not YAML, for more than one document, and for anything but a mapping.
     """
     text = read_text(path, MAX_CONFIG_BYTES, missing=missing)
+    loader = _AsWrittenLoader if as_written else _BoundedLoader
     try:
-        document = yaml.load(text, Loader=_BoundedLoader)  # noqa: S506 (a safe loader)
+        document = yaml.load(text, Loader=loader)  # noqa: S506 (a safe loader)
     except _Refused as error:
         raise UserError(_problem(error), where=path, remedy=error.remedy) from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # an escape beyond Unicode is a ValueError

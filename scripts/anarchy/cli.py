@@ -25,6 +25,7 @@ from anarchy.cli_control import add_command
 from anarchy.cli_traces import add_commands, usable_cores, whole
 from anarchy.cluster.executor import FAILED
 from anarchy.errors import EXIT_USER_ERROR, LONGEST, UserError
+from anarchy.surroundings import keep_out
 from anarchy.telemetry import diff
 from anarchy.terminal import VisibleOutput, visible
 
@@ -36,6 +37,8 @@ Command = Callable[[argparse.Namespace], int]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    if arguments is None:  # a process of its own, not a call from another
+        keep_out(in_job=True)
     options = build_parser().parse_args(arguments)
     command: Command = options.command
     try:

@@ -107,10 +107,9 @@ class Workflow:
         return f"{shlex.quote(sys.executable)} -m anarchy.cli"
 
     @property
-    def papermill(self) -> str:
+    def notebook_command(self) -> str:
         """Execute a notebook with this environment's kernel."""
-        python = shlex.quote(sys.executable)
-        return f"{python} -m papermill --no-progress-bar --log-level WARNING --kernel python3"
+        return f"{shlex.quote(sys.executable)} -m anarchy.notebooks"
 
     @property
     def arguments(self) -> str:
@@ -214,10 +213,10 @@ class Workflow:
         return self.sources.notebook(self.notebook(self.design(wildcards.experiment)))
 
     def notebook_parameters(self, wildcards: Wildcards) -> str:
-        """What the notebook of a system is told, for papermill."""
+        """What the notebook of a system is told."""
         named = {name: getattr(wildcards, name) for name in ("experiment", "model", "topology")}
         named |= {"tier": self.bench.run.tier, "results": str(self.layout.root.parent)}
-        return shlex.join(word for name, value in named.items() for word in ("-p", name, value))
+        return shlex.join(f"{name}={value}" for name, value in named.items())
 
     @property
     def system_files(self) -> list[Path]:

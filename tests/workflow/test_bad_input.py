@@ -133,6 +133,21 @@ def test_a_wrong_file(
     refused(run(*command), *words)
 
 
+@pytest.mark.parametrize("command", [("anarchy.cli", "plan"), ("snakemake", "-n")])
+def test_foreign_modules_on_the_path_are_not_imported(
+    project: Path, run: Command, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """Modules of a cluster set PYTHONPATH. What Snakemake itself needs it has imported by then."""
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    by_snakemake = command[0] == "snakemake"
+    for name in ("matplotlib", "scipy", "seaborn", "anarchy" if by_snakemake else "numpy"):
+        (foreign / f"{name}.py").write_text("raise SystemExit('a foreign module was imported')")
+    path = [foreign] if by_snakemake else [project / "scripts", foreign]
+    done = run(*command, PYTHONPATH=os.pathsep.join(map(str, path)))
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_missing_timing_table(project: Path, run: Command) -> None:
     (project / "data/profiles/nemotron-4-340b-tp8/prefill.csv").unlink()
     refused(run("anarchy.cli", "plan"), "prefill.csv")

@@ -30,7 +30,7 @@ for design, experiments in RUN.designs.items():
         message:
             "drawing {wildcards.experiment}/{wildcards.model}/{wildcards.topology}"
         shell:
-            "{RUN.papermill} {input[0]} {log.notebook} {params.parameters} > {log.said} 2>&1"
+            "{RUN.notebook_command} {input[0]} {log.notebook} {params.parameters} > {log.said} 2>&1"
             " || {{ cat {log.said} >&2; exit 1; }}"
 
 

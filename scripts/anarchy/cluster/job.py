@@ -29,18 +29,25 @@ def job_resources(site: Site, plan: DeploymentPlan) -> dict[str, Any]:
     """
     nodes = nodes_of(site, plan)
     per_node = 1 if nodes > 1 else 2  # the executor refuses an mpi job of one task; two share the node's CPUs
+    extra = [f"--ntasks-per-node={per_node}", *_flags(site)]
     resources: dict[str, Any] = {
         "nodes": nodes,
         "tasks": nodes * per_node,
         "cpus_per_task": max(1, site.cpus_per_node // per_node),
-        "gres": f"{site.gres}:{site.gpus_per_node}",
         "tasks_per_gpu": 0,
         "mpi": "srun",
-        "mem_mb": site.memory_mb_per_node,
         "runtime": minutes(site, plan),
         "slurm_partition": site.partition,
-        "slurm_extra": shlex.join([f"--ntasks-per-node={per_node}", *_flags(site)]),
     }
+    if site.gpu_flag == "gres":
+        resources["gres"] = f"{site.gres}:{site.gpus_per_node}"
+    else:  # no resource of the executor says it
+        extra += gpu_words(site, site.gpus_per_node)
+    if site.memory_mb_per_cpu:
+        resources["mem_mb_per_cpu"] = site.memory_mb_per_cpu
+    else:
+        resources["mem_mb"] = site.memory_mb_per_node
+    resources["slurm_extra"] = shlex.join(extra)
     if site.constraint:
         resources["constraint"] = site.constraint
     if site.account:
@@ -64,7 +71,7 @@ def nodes_of(site: Site, plan: DeploymentPlan) -> int:
 def minutes(site: Site, plan: DeploymentPlan) -> int:
     """Time limit of a deployment's job; raises UserError where the partition does not allow it."""
     needed = site.start_minutes + math.ceil(SLACK * plan.wall_s / 60.0) + STOP_MINUTES
-    if needed > site.max_minutes:
+    if site.max_minutes is not None and needed > site.max_minutes:
         raise UserError(
             f"{plan.title} needs {needed} min ({site.start_minutes} to start, {plan.wall_s / 60:.0f} "
             f"predicted x {SLACK}, {STOP_MINUTES} to stop), but max_minutes is {site.max_minutes}",
@@ -81,8 +88,23 @@ def srun_words(site: Site, nodes: int) -> list[str]:
     """
     named = {"account": site.account, "qos": site.qos, "constraint": site.constraint}
     size = [f"--partition={site.partition}", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
-    size += [f"--gres={site.gres}:{site.gpus_per_node}", f"--immediate={BUSY_AFTER_S}"]
+    size += [*gpu_words(site, site.gpus_per_node), f"--immediate={BUSY_AFTER_S}"]
     return ["srun", *size, *(f"--{key}={value}" for key, value in named.items() if value), *placing(site)]
+
+
+def gpu_words(site: Site, gpus: int) -> list[str]:
+    """The flag of sbatch and srun that asks for so many GPUs on each node, as the site takes it."""
+    if site.gpu_flag == "gres":
+        return [f"--gres={site.gres}:{gpus}"]
+    return [f"--gpus-per-node={site.gpu_type + ':' if site.gpu_type else ''}{gpus}"]
+
+
+def memory_words(site: Site, megabytes: int) -> list[str]:
+    """Words of an `srun` outside any job that ask for at least so much memory for its task, as jobs ask."""
+    by_cpu = site.memory_mb_per_cpu
+    if not by_cpu:
+        return [f"--mem={megabytes}"]
+    return [f"--mem-per-cpu={by_cpu}", f"--cpus-per-task={math.ceil(megabytes / by_cpu)}"]
 
 
 def placing(site: Site) -> list[str]:
