@@ -41,10 +41,27 @@ class _Refused(yaml.MarkedYAMLError):
         self.remedy = remedy
 
 
+def _plain_resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    """PyYAML's implicit types by first letter, without dates, and numbers without base 60."""
+    resolvers = {
+        first: [(tag, pattern) for tag, pattern in pairs if tag not in (_TIMESTAMP, _INT, _FLOAT)]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    whole = re.compile(r"[-+]?(?:0b[01][01_]*|0x[0-9a-fA-F][0-9a-fA-F_]*|0[0-7_]*|[1-9][0-9_]*)$")
+    broken = re.compile(
+        r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?"
+        r"|\.(?:inf|Inf|INF))$|\.(?:nan|NaN|NAN)$"
+    )
+    for tag, pattern, letters in ((_INT, whole, "-+0123456789"), (_FLOAT, broken, "-+.0123456789")):
+        for first in letters:
+            resolvers.setdefault(first, []).append((tag, pattern))
+    return resolvers
+
+
 class _BoundedLoader(yaml.SafeLoader):
     """The safe loader, counting while it composes, so that nothing is built that is too large."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, Any]]] = {}  # noqa: RUF012 (PyYAML's own attribute)
+    yaml_implicit_resolvers = _plain_resolvers()
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -125,29 +142,6 @@ class _BoundedLoader(yaml.SafeLoader):
                 raise _Refused(what, key_node.start_mark, "keep one of them")
             seen.add(key)
         return super().construct_mapping(node, deep)
-
-
-def _plain_resolvers() -> None:
-    """PyYAML's implicit types without dates, and numbers without base 60."""
-    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items():
-        kept = [(tag, pattern) for tag, pattern in pairs if tag not in (_TIMESTAMP, _INT, _FLOAT)]
-        _BoundedLoader.yaml_implicit_resolvers[first] = kept
-    _BoundedLoader.add_implicit_resolver(
-        _INT,
-        re.compile(r"[-+]?(?:0b[01][01_]*|0x[0-9a-fA-F][0-9a-fA-F_]*|0[0-7_]*|[1-9][0-9_]*)$"),
-        list("-+0123456789"),
-    )
-    _BoundedLoader.add_implicit_resolver(
-        _FLOAT,
-        re.compile(
-            r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?"
-            r"|\.(?:inf|Inf|INF))$|\.(?:nan|NaN|NAN)$"
-        ),
-        list("-+.0123456789"),
-    )
-
-
-_plain_resolvers()
 
 
 class _AsWrittenLoader(_BoundedLoader):
