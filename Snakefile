@@ -3,14 +3,15 @@
 #   snakemake                                        tier quick, every experiment and model, simulated engines
 #   snakemake --config tier=full                     the full grid, three launches
 #   snakemake --config models=llama-3.1-70b          one model; the other's results stay as they are
-#   snakemake --config experiments=adaptive          one experiment, likewise
+#   snakemake --config experiments=adaptive          one experiment, and E1 of its systems, whose knees it loads
+#   snakemake --config run=results/quick/runs/X.json a run that was frozen, again
 #   snakemake -n                                     what would run
 #
 # Profile with the defaults: profiles/default.
 
 from snakemake.utils import min_version, validate
 
-from anarchy.workflow import DEPLOYMENT, SYSTEM, open_workflow
+from anarchy.workflow import DEPLOYMENT, KNEE, SYSTEM, open_workflow
 
 min_version("9.0")
 
@@ -18,7 +19,7 @@ min_version("9.0")
 configfile: "workflow/config/run.yaml"
 
 
-RUN = open_workflow(config)
+RUN = open_workflow(config, workflow)
 config = RUN.config
 validate(config, "workflow/schemas/run.schema.json")
 for block, schema in RUN.study_blocks():
@@ -38,6 +39,7 @@ localrules:
     all,
     measure,
     # Minutes on one core, as are estimates and notebooks: not worth a job on a cluster's GPU nodes.
+    knee,
     claims,
     report,
 
@@ -56,9 +58,14 @@ rule measure:
         RUN.measured,
 
 
+include: "workflow/rules/knee.smk"
 include: "workflow/rules/sweep.smk"
 include: "workflow/rules/estimate.smk"
 include: "workflow/rules/render.smk"
+
+
+onstart:
+    RUN.freeze()
 
 
 onsuccess:

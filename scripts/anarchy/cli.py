@@ -97,12 +97,17 @@ def build_parser() -> argparse.ArgumentParser:
     sweeping = _add(commands, "sweep", _sweep, "measure one deployment's open cells and seal each", run)
     _deployment_arguments(sweeping)
     sweeping.add_argument("--log", type=Path, help="also append what is said to this file")
-    sweeping.add_argument("--expect", metavar="HASH", help="refuse to measure under any other plan")
+    sweeping.add_argument("--expect", metavar="HASH", help="refuse to measure under any other plan than this")
     system = _add(commands, "system", _system, "estimate one system of a run from its sealed cells", run)
     _system_arguments(system)
     system.add_argument(
         "-B", "--replicates", type=int, help="bootstrap replicates (default: as many as are published)"
     )
+    telling = _add(
+        commands, "knee", _knee, "tell a system's knee from E1's estimate, for E2 to E4 to load", run
+    )
+    telling.add_argument("model", help="e.g. llama-3.1-70b")
+    telling.add_argument("topology", help="e.g. 1p2d")
     add_commands(functools.partial(_add, commands))
     add_command(functools.partial(_add, commands))
     _add(commands, "claims", _claims, "judge each published claim against the estimates", run)
@@ -140,20 +145,23 @@ def _add(
 
 
 def _run_options() -> argparse.ArgumentParser:
+    """A frozen run by its file, or the choices of a new one: an option for each key of `config.Choices`."""
+    from anarchy.config import Choices
+
     options = argparse.ArgumentParser(add_help=False)
     group = options.add_argument_group(
-        "the run", "defaults are in workflow/config/run.yaml; the same keys as `snakemake --config key=value`"
+        "the run",
+        "a frozen run, or the choices of one: defaults are in workflow/config/run.yaml; the same keys as "
+        "`snakemake --config key=value`",
     )
-    group.add_argument("--tier", help="size of the experiments: quick, full")
-    group.add_argument("--engine", help="mocker (simulated), or vllm (real; needs the site file)")
-    group.add_argument("--experiments", help="comma-separated, e.g. equilibrium")
-    group.add_argument("--models", help="only these, comma-separated, e.g. llama-3.1-70b")
-    group.add_argument("--topologies", help="only these, e.g. 1p5d")
-    group.add_argument("--sets", help="only these sets of policies, e.g. builtin")
-    group.add_argument("--seed", type=int, help="replaces the experiments' own seeds")
-    group.add_argument("--launcher", help="local, or slurm (inside a job that Snakemake submitted)")
-    group.add_argument("--site", help="the cluster's file (default slurm/site.yaml)")
-    group.add_argument("--results", help="folder of results, relative to the project")
+    group.add_argument(
+        "--run", type=Path, metavar="FILE",
+        help="a frozen run, results/TIER/runs/DIGEST.json, or the run.json that names the latest",
+    )  # fmt: skip
+    for name, field in Choices.model_fields.items():
+        number = "int" in str(field.annotation)
+        words = " ".join(str(field.description).replace("`", "").split()).replace("%", "%%")
+        group.add_argument(f"--{name}", type=int if number else str, help=words)
     return options
 
 
@@ -169,12 +177,25 @@ def _deployment_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("trial", type=int, help="number of the launch, from 1")
 
 
-def _open(options: argparse.Namespace) -> Any:
-    from anarchy.study import open_run
+def _open(options: argparse.Namespace, *, frozen: bool = False) -> Any:
+    """The run that was named or chosen; ``frozen``: written down first, where it is a new one."""
+    from anarchy.config import Choices
+    from anarchy.study import open_frozen, open_run
 
-    asked = ("experiments", "models", "topologies", "sets")
-    keys = ("tier", "engine", *asked, "seed", "launcher", "site", "results")
-    return open_run({key: getattr(options, key) for key in keys if getattr(options, key) is not None})
+    chosen = {key: getattr(options, key) for key in Choices.model_fields}
+    chosen = {key: value for key, value in chosen.items() if value is not None}
+    if options.run is not None:
+        if chosen:
+            raise UserError(
+                f"--run names a frozen run, which {', '.join(f'--{key}' for key in chosen)} cannot change",
+                where="command line",
+                remedy="leave one of the two out",
+            )
+        return open_frozen(options.run)
+    bench = open_run(chosen)
+    if frozen:
+        bench.freeze()
+    return bench
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -204,8 +225,7 @@ def _site_findings(options: argparse.Namespace) -> Any:
 def _plan(options: argparse.Namespace) -> int:
     from anarchy import plan_table
 
-    bench = _open(options)
-    print(plan_table.render(bench.deployments, cells=options.cost, site=bench.cluster))
+    print(plan_table.render(_open(options), cells=options.cost))
     return 0
 
 
@@ -215,7 +235,7 @@ def _serve(options: argparse.Namespace) -> int:
 
     _end_with_parent()
     bench = _open(options)
-    plan = _deployment(bench, options)
+    plan = bench.bound(_deployment(bench, options))
     ports = () if options.port is None else (options.port,)
     # A folder of its own: the sweep's logs are part of what was measured, and may be in use right now.
     spec = dataclasses.replace(specify(bench, plan, bench.folder(plan) / "serve"), http_ports=ports)
@@ -227,12 +247,12 @@ def _sweep(options: argparse.Namespace) -> int:
     from anarchy.sweep import sweep
 
     _end_with_parent()
-    bench = _open(options)
+    bench = _open(options, frozen=True)
     if options.log:
         _make_folder(options.log.parent)
     told: tuple[type[BaseException], ...] = (UserError, KeyboardInterrupt, *_deployment_errors())
     try:
-        print(sweep(bench, _as_expected(_deployment(bench, options), options.expect), log=options.log))
+        print(sweep(bench, _deployment(bench, options), expect=options.expect, log=options.log))
     except told as error:
         _note_end(options.log, str(error) or "interrupted (cancelled, out of time, or by hand)")
         raise
@@ -240,17 +260,6 @@ def _sweep(options: argparse.Namespace) -> int:
         _note_end(options.log, f"a fault of this program, {type(error).__name__}: {error}")
         raise
     return 0
-
-
-def _as_expected(plan: Any, expected: str | None) -> Any:
-    """The plan, if it is the one that the caller knows: a job may have waited in a queue meanwhile."""
-    if expected and plan.plan_hash != expected:
-        raise UserError(
-            "configuration or site file changed since this was submitted: another plan would be measured",
-            where=plan.title,
-            remedy="run snakemake again; cells that the change does not concern are kept",
-        )
-    return plan
 
 
 def _note_end(log: Path | None, why: str) -> None:
@@ -277,12 +286,19 @@ def _system(options: argparse.Namespace) -> int:
     from anarchy.estimate.ladder import REPLICATES
     from anarchy.estimate.system import estimate_system
 
-    bench = _open(options)
+    bench = _open(options, frozen=True)
     system = (options.experiment, options.model, options.topology)
     folder = bench.layout.estimates(*system)
     replicates = REPLICATES if options.replicates is None else options.replicates
     estimate_system(bench, *system, replicates=replicates, processes=usable_cores()).write(folder)
     print(folder)
+    return 0
+
+
+def _knee(options: argparse.Namespace) -> int:
+    from anarchy.knee_step import tell_knee
+
+    print(tell_knee(_open(options, frozen=True), options.model, options.topology))
     return 0
 
 

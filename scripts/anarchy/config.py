@@ -37,12 +37,15 @@ __all__ = [
     "ALL",
     "BLOCKS",
     "KNEE_WORKLOAD",
+    "Choices",
     "Cluster",
     "Controller",
     "Design",
     "EngineName",
     "Experiment",
     "Grid",
+    "KneeSource",
+    "Level",
     "Load",
     "Model",
     "Name",
@@ -50,12 +53,11 @@ __all__ = [
     "PolicyKind",
     "Routing",
     "RoutingSet",
-    "Run",
     "Source",
     "StagePlan",
     "Strict",
     "Study",
-    "System",
+    "SystemName",
     "Tier",
     "Timing",
     "Topology",
@@ -69,6 +71,9 @@ EngineName = Literal["mocker", "vllm"]
 
 Design = Literal["ladder", "pareto", "stages"]
 """What an experiment is made of: a grid of C (E1), loads under many (tau, omega) (E4), or stages (E2, E3)."""
+
+KneeSource = Literal["measured", "recorded"]
+"""Where a knee comes from: E1 of the same run, or an entry of ``workflow/config/knees.yaml``."""
 
 KNEE_WORKLOAD = "unique"
 """The workload that knees are known under: with prompts that repeat, prefill hardly saturates, and nothing is
@@ -158,22 +163,41 @@ class Timing(Strict):
         return self
 
 
-class Load(Strict):
-    """A constant concurrency by name."""
+class Level(Strict):
+    """A concurrency by name: a multiple of the system's knee, or a C of its own."""
 
     name: Name
-    knee_times: Positive
+    knee_times: Positive | None = None
     """C as a multiple of the system's knee."""
+    concurrency: PositiveInt | None = None
+    """C itself, in place of a multiple: for a load that must not hang on a knee."""
+    on_grid: bool = False
+    """Where this run's E1 measures the knee, the C of E1's grid next to the multiple, so that both experiments
+    measure one saturated point (claim C13)."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Level:
+        if (self.knee_times is None) == (self.concurrency is None):
+            raise ValueError(
+                f"{self.name} needs knee_times (a multiple of the knee) or concurrency (C itself), one of them"
+            )
+        if self.on_grid and (self.knee_times or 0.0) <= 1:
+            raise ValueError(
+                f"on_grid is for loads past the knee, but {self.name} is not; take it out, or raise knee_times"
+            )
+        return self
+
+
+class Load(Level):
+    """A constant concurrency."""
+
     reference_only: bool = False
     """Measured once and under the reference policy alone: a point for the latency curves, which need two."""
 
 
-class StagePlan(Strict):
+class StagePlan(Level):
     """A span of a staged cell in which C stays the same."""
 
-    name: Name
-    knee_times: Positive
-    """C as a multiple of the system's knee."""
     settle_s: Seconds
     """Before measuring, model seconds from the change of C."""
     seconds: Positive
@@ -181,17 +205,10 @@ class StagePlan(Strict):
 
 
 class SystemName(Strict):
-    """Names a system: a model on a topology."""
+    """A system: a model on a topology."""
 
     model: Name
     topology: Name
-
-
-class System(SystemName):
-    """A model on a topology."""
-
-    knee: PositiveInt | None = None
-    """C of its knee under KNEE_WORKLOAD, which loads and stages are multiples of, whatever the workload."""
 
 
 def _each_system_once(systems: tuple[SystemName, ...]) -> tuple[SystemName, ...]:
@@ -225,6 +242,16 @@ class Tier(Strict):
     """Stages only: polls with a P99 that make the baseline of a controller's thresholds."""
     watch: Annotated[tuple[Source, ...], AfterValidator(each_once)] = ()
     """Stages only: detectors with default settings that watch and set nothing."""
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Its loads or its stages; none of a grid of C."""
+        return (*self.loads, *self.stages)
+
+    @property
+    def hangs_on_knee(self) -> bool:
+        """Whether a load or stage is a multiple of the knee."""
+        return any(level.knee_times is not None for level in self.levels)
 
     @property
     def design(self) -> Design:
@@ -284,14 +311,17 @@ class Experiment(Strict):
     name: Name
     id: str
     title: str
-    systems: Annotated[tuple[System, ...], Field(min_length=1), AfterValidator(_each_system_once)]
+    systems: Annotated[tuple[SystemName, ...], Field(min_length=1), AfterValidator(_each_system_once)]
     routing: Routing
     """Sets of policies; each set is measured on deployments of its own."""
     reference: Name | None = None
     """The policy whose cells the latency curves of its set are fitted to; without, the set's only one, or its
     kv policy with tau 0 and omega 1."""
+    knee_from: Name | None = None
+    """The experiment that measures the knee which loads and stages are multiples of: a ladder (E1)."""
     c_ref: PositiveInt = 64
-    """Concurrency up to which the affine latency curve is fitted: a point below the knee."""
+    """Concurrency up to which the affine latency curve is fitted: a point below the knee. Where loads hang on a
+    knee, it is kept between 0.4 and 0.75 times the knee (`plan_conditions.reference_limit`)."""
     seed: Annotated[int, Field(strict=True, ge=0)] = 0
     attempts: PositiveInt = 2
     """How often a cell is measured when a gate that speaks of the machine, not of the result, fails."""
@@ -302,7 +332,7 @@ class Experiment(Strict):
         """What it is made of, the same at every tier."""
         return next(iter(self.tiers.values())).design
 
-    def systems_of(self, tier: str) -> tuple[System, ...]:
+    def systems_of(self, tier: str) -> tuple[SystemName, ...]:
         """The systems of a tier."""
         only = [(system.model, system.topology) for system in self.tiers[tier].systems]
         return tuple(s for s in self.systems if not only or (s.model, s.topology) in only)
@@ -322,10 +352,15 @@ class Experiment(Strict):
         return self
 
 
-class Run(Strict):
-    """What one call reproduces: the keys of ``workflow/config/run.yaml`` and of ``--config``."""
+class Choices(Strict):
+    """What one call asks for: the keys of ``workflow/config/run.yaml``, of ``--config`` and of the command line.
+
+    This is the one place where a choice is written down: options of `anarchy`, the JSON Schema and the frozen
+    run (`run.Run`) come from it.
+    """
 
     tier: Name = "quick"
+    """Size of the experiments: `quick`, `repeats`, `full`."""
     engine: EngineName = "mocker"
     """`mocker` is simulated; `vllm` is real and needs the site file, for the weights and what they run on."""
     experiments: NameList = ("equilibrium",)
@@ -338,12 +373,22 @@ class Run(Strict):
     """Only these sets of policies, such as `builtin`; empty = all."""
     seed: Annotated[int, Field(strict=True, ge=0)] | None = None
     """Replaces the experiments' own seeds."""
+    knees: KneeSource = "measured"
+    """Whose knee E2 to E4 load multiples of: `measured` by E1 in this run, or `recorded` in
+    workflow/config/knees.yaml."""
     launcher: Literal["local", "slurm"] = "local"
     """Where deployments run: on this machine, or each in a Slurm job of its own (`--profile slurm`)."""
     site: str = "slurm/site.yaml"
     """The cluster's own file, for launcher slurm and engine vllm; relative to the project unless absolute."""
     results: str = "results"
     """Folder of the results, relative to the project unless absolute."""
+
+    def changed(self) -> dict[str, Any]:
+        """What differs from the defaults, as plain values; lists as ``a,b``."""
+        return {
+            key: ",".join(value) if isinstance(value, list) else value
+            for key, value in self.model_dump(mode="json", exclude_defaults=True).items()
+        }
 
 
 class Study(Strict):
@@ -358,7 +403,7 @@ class Study(Strict):
 
 
 BLOCKS: dict[str, type[Strict]] = {
-    "run": Run,
+    "run": Choices,
     "cluster": Cluster,
     "model": Model,
     "topology": Topology,

@@ -14,17 +14,20 @@ from anarchy import report
 from anarchy.cluster.executor import ended, mend_executor
 from anarchy.cluster.job import job_resources
 from anarchy.cluster.site import Site
-from anarchy.config import Strict
+from anarchy.config import Choices, Strict
+from anarchy.config_files import validate
 from anarchy.designs import LADDER, Design, presented
 from anarchy.errors import EXIT_USER_ERROR, UserError
 from anarchy.layout import PROFILES, PROJECT, Layout
-from anarchy.plan import SIMULATED, DeploymentPlan
-from anarchy.study import Workbench, open_run, relative
+from anarchy.plan import SIMULATED, UnboundDeployment
+from anarchy.study import Workbench, open_frozen, open_run, relative
 
 DEPLOYMENT = ("{experiment}", "{model}", "{topology}", "{routing}", "{trial}")
 """Wildcards of one deployment."""
 SYSTEM = ("{experiment}", "{model}", "{topology}")
 """Wildcards of one system."""
+KNEE = ("{model}", "{topology}")
+"""Wildcards of a knee."""
 FIGURE_SUFFIXES = ("pdf", "svg", "png")
 TABLE_SUFFIXES = ("csv", "tex")
 
@@ -48,7 +51,7 @@ class Workflow:
     @property
     def config(self) -> dict[str, Any]:
         """The run's choices, every default filled in."""
-        return self.bench.run.model_dump(mode="json")
+        return self.bench.choices.model_dump(mode="json")
 
     def study_blocks(self) -> list[tuple[dict[str, Any], str]]:
         """Every block of the study as plain values, with the JSON Schema that it must follow."""
@@ -72,8 +75,8 @@ class Workflow:
         return self.bench.layout
 
     @property
-    def deployments(self) -> tuple[DeploymentPlan, ...]:
-        """Every deployment of this run."""
+    def deployments(self) -> tuple[UnboundDeployment, ...]:
+        """Every deployment of this run, those that others hang on among them."""
         return self.bench.deployments
 
     @property
@@ -109,28 +112,63 @@ class Workflow:
 
     @property
     def arguments(self) -> str:
-        """The run's choices for the command line."""
-        run = self.bench.run
-        words = ["--tier", run.tier, "--engine", run.engine, "--results", run.results]
-        words += ["--experiments", ",".join(run.experiments)]
-        for key in ("models", "topologies", "sets"):
-            if names := getattr(run, key):
-                words += [f"--{key}", ",".join(names)]
-        if run.seed is not None:
-            words += ["--seed", str(run.seed)]
-        if self.bench.site is not None:
-            words += ["--launcher", run.launcher, "--site", run.site]
-        return shlex.join(words)
+        """The frozen run, for the command line: nothing is planned anew."""
+        return shlex.join(["--run", str(self.bench.path)])
 
-    def deployment(self, wildcards: Wildcards) -> DeploymentPlan:
+    def freeze(self) -> None:
+        """Write the run's document before the first job, and say where it is."""
+        print(f"run {self.bench.run.digest}, frozen in {self.bench.freeze()}", file=sys.stderr)
+        for line in self.knee_lines():
+            print(line, file=sys.stderr)
+
+    def knee_lines(self) -> list[str]:
+        """Whose knee the loads of each system hang on, a line each."""
+        hanging = {one.key[1:3]: one for one in self.deployments if one.hangs_on_knee}
+        return [
+            f"knee of {'/'.join(system)}: "
+            + (
+                f"C = {entry.value}, recorded: {entry.run}, engine {entry.engine}, {entry.date}"
+                if (entry := self.bench.recorded(*system)) is not None
+                else f"E1 of this run measures it ({one.experiment.knee_from})"
+            )
+            for system, one in hanging.items()
+        ]
+
+    def deployment(self, wildcards: Wildcards) -> UnboundDeployment:
         """The deployment that the wildcards name."""
         return self.bench.deployment(
             wildcards.experiment, wildcards.model, wildcards.topology, wildcards.routing, int(wildcards.trial)
         )
 
-    def plan_hash(self, wildcards: Wildcards) -> str:
-        """Everything that decides the measurements of a deployment, as one word."""
-        return self.deployment(wildcards).plan_hash
+    def measured_knee(self, wildcards: Wildcards) -> dict[str, str] | None:
+        """Wildcards of the knee that a deployment waits for; None where it waits for none."""
+        if self.bench.knee_source(self.deployment(wildcards)) != "measured":
+            return None
+        return {"model": wildcards.model, "topology": wildcards.topology}
+
+    def plan_hash(self, wildcards: Wildcards, loads: object = None) -> str:
+        """Everything that decides the measurements of a deployment, as one word.
+
+        ``loads``: the file that its knee is in, so that it is asked for first.
+        """
+        del loads
+        return self.bench.bound(self.deployment(wildcards)).plan_hash
+
+    def knee_estimate(self, wildcards: Wildcards) -> list[Path]:
+        """E1's estimate of a system: what a knee is read from."""
+        folder = self.layout.estimates(self._ladder(wildcards), wildcards.model, wildcards.topology)
+        return [folder / "system.json", folder / "cells.parquet"]
+
+    def knee_settings(self, wildcards: Wildcards) -> list[str]:
+        """What decides a knee beside E1's estimate: whose it is."""
+        hanging = next(
+            one for one in self.deployments if one.hangs_on_knee and one.key[1:3] == _system(wildcards)
+        )
+        return [self._ladder(wildcards), *self.bench.served(hanging).values()]
+
+    def _ladder(self, wildcards: Wildcards) -> str:
+        """The experiment that measures the knee of a system."""
+        return self.bench.ladder_of(wildcards.model, wildcards.topology)
 
     @property
     def sweep_resources(self) -> dict[str, Any]:
@@ -141,9 +179,10 @@ class Workflow:
         site = self.bench.cluster
         if site is None:
             return {"host": 1}
+        first = next(iter(self.deployments))
         return {
-            name: _of_job(self.deployment, site, name)
-            for name in job_resources(site, next(iter(self.deployments)))
+            name: _of_job(self.bench, self.deployment, site, name)
+            for name in job_resources(site, first, self.bench.predicted(first))
         }
 
     def timing_tables(self, model: str) -> list[Path]:
@@ -155,8 +194,8 @@ class Workflow:
 
     @property
     def measured(self) -> list[Path]:
-        """What every deployment of this run writes last, when all its cells are sealed."""
-        return [self.layout.summary(*deployment.key) for deployment in self.deployments]
+        """What every deployment that was asked for writes last, when all its cells are sealed."""
+        return [self.layout.summary(*deployment.key) for deployment in self.bench.asked]
 
     def summaries(self, wildcards: Wildcards) -> list[Path]:
         """Every launch of a system, under every routing."""
@@ -168,9 +207,8 @@ class Workflow:
         key = (wildcards.experiment, wildcards.model, wildcards.topology)
         mine = [deployment for deployment in self.deployments if deployment.key[:3] == key]
         experiment, model, topology = mine[0].experiment, mine[0].model, mine[0].topology
-        knees = [s.knee for s in experiment.systems if (s.model, s.topology) == (model.name, topology.name)]
         titles = [model.title, topology.title, *(policy.title for one in mine for policy in one.policies)]
-        numbers = (experiment.c_ref, experiment.seed, self.bench.run.seed, experiment.reference, *knees)
+        numbers = (experiment.c_ref, mine[0].seed, experiment.reference)
         return [*map(str, numbers), *dict.fromkeys(titles)]
 
     @property
@@ -253,24 +291,50 @@ class Workflow:
         )
 
 
+def _system(wildcards: Wildcards) -> tuple[str, str]:
+    return wildcards.model, wildcards.topology
+
+
 def _of_job(
-    deployment: Callable[[Wildcards], DeploymentPlan], site: Site, name: str
+    bench: Workbench, deployment: Callable[[Wildcards], UnboundDeployment], site: Site, name: str
 ) -> Callable[[Wildcards], Any]:
     """Input function of one resource of a sweep's job."""
 
     def value(wildcards: Wildcards) -> Any:
-        return job_resources(site, deployment(wildcards))[name]
+        one = deployment(wildcards)
+        return job_resources(site, one, bench.predicted(one))[name]
 
     return value
 
 
-def open_workflow(config: Mapping[str, Any]) -> Workflow:
-    """Resolve ``--config``; for bad input print one message and exit with status 2."""
+def open_workflow(config: Mapping[str, Any], workflow: Any) -> Workflow:
+    """Resolve ``--config``, or open the frozen run that it names; jobs on other hosts are handed its path.
+
+    For bad input it prints one message and exits with status 2.
+    """
+    given = workflow.config_settings
     try:
-        bench = open_run(config)
+        bench = _open(config, given.overwrite_config)
     except UserError as error:
         print(f"anarchy: {error}", file=sys.stderr)
         raise SystemExit(EXIT_USER_ERROR) from None
+    given.config_args = [f"run={bench.path}"]
     if bench.cluster is not None:
         mend_executor()
     return Workflow(bench)
+
+
+def _open(config: Mapping[str, Any], given: Mapping[str, Any]) -> Workbench:
+    """The frozen run that is named, or a new one of these choices; ``given``: what stands in no file of defaults."""
+    if "run" not in config:
+        return open_run(config)
+    bench = open_frozen(Path(config["run"]))
+    others = {key: value for key, value in given.items() if key != "run"}
+    asked = validate({**bench.choices.model_dump(), **others}, Choices, where="--config")
+    if differ := [key for key in others if getattr(asked, key) != getattr(bench.choices, key)]:
+        raise UserError(
+            f"a frozen run is as it is, but --config asks for another {', '.join(differ)}",
+            where="--config",
+            remedy="name the frozen run alone, or leave it out: these choices are another run",
+        )
+    return bench

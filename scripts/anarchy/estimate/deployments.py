@@ -69,8 +69,8 @@ def _by_plan(plan: DeploymentPlan) -> Callable[[Cell], tuple[int, int, int]]:
 
 
 def _measured(bench: Workbench, plan: DeploymentPlan, cell: Cell) -> MeasuredCell:
-    trace, reason = None, "not measured"
-    if (cell_directory(bench.folder(plan), cell.name) / MANIFEST_FILE).exists():
+    trace, reason = None, "not measured" if cell.concurrency else f"no knee was found: {plan.knee.reason}"
+    if cell.concurrency and (cell_directory(bench.folder(plan), cell.name) / MANIFEST_FILE).exists():
         trace = with_decisions(read_planned(bench, plan, cell))
         gates = trace.manifest.gates
         reason = "not judged by the gates"

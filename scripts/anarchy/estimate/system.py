@@ -36,6 +36,7 @@ from anarchy.estimate.ladder import (
     summarise,
 )
 from anarchy.estimate.performance import growth, performance
+from anarchy.knee import PLAN_FILE, read_plan
 from anarchy.plan import Cell, DeploymentPlan
 from anarchy.study import Workbench
 from anarchy.tables import CELL_COLUMNS
@@ -78,33 +79,42 @@ def estimate_system(
 
     Raises UserError for a deployment that is not complete and for any trace that cannot be trusted.
     """
-    plans = [plan for plan in bench.deployments if plan.key[:3] == (experiment, model, topology)]
-    if not plans:
+    deployments = [one for one in bench.deployments if one.key[:3] == (experiment, model, topology)]
+    if not deployments:
         raise UserError(
             f"this run holds no system {experiment}/{model}/{topology}",
             where="command line",
             remedy="known: " + ", ".join("/".join(system) for system in bench.systems()),
         )
+    plans = [bench.bound(deployment) for deployment in deployments]
     summaries = [read_summary(bench.layout.summary(*plan.key)) for plan in plans]
-    seed = plans[0].experiment.seed if bench.run.seed is None else bench.run.seed
+    seed = plans[0].seed
     if plans[0].experiment.design == "ladder":
         return _estimate_ladders(bench, plans, summaries, seed, replicates, processes)
     cells = [read_measured(bench, plan) for plan in plans]
     method = Method(
         n_workers=plans[0].pool,
-        c_ref=plans[0].experiment.c_ref,
-        knee=knee_of(plans[0]),
+        c_ref=plans[0].c_ref,
+        knee=plans[0].knee.value,
         replicates=replicates,
         seed=seed,
         processes=processes,
     )
-    return _estimate_conditions(bench, plans, summaries, cells, method)
+    origin = knee_facts(plans[0], bench.folder(plans[0]), bench.knee_origin(deployments[0]))
+    return _estimate_conditions(bench, plans, summaries, cells, method, origin)
 
 
-def knee_of(plan: DeploymentPlan) -> int | None:
-    """The knee that the experiment's configuration gives this system, C."""
-    here = (plan.model.name, plan.topology.name)
-    return next((of.knee for of in plan.experiment.systems if (of.model, of.topology) == here), None)
+def knee_facts(plan: DeploymentPlan, folder: Path, origin: Mapping[str, Any]) -> Row | None:
+    """The knee that loads are multiples of and where it comes from, as sealed before the first cell.
+
+    ``origin`` is what the run says of it, for deployments of before there was such a seal. None where loads hang on
+    no knee.
+    """
+    if not plan.settings.hangs_on_knee:
+        return None
+    sealed = read_plan(folder / PLAN_FILE)
+    told = (sealed.get("knee") or {}).get("origin") if sealed.get("plan_hash") == plan.plan_hash else None
+    return {"used": plan.knee.value, "reason": plan.knee.reason, **(told or origin)}
 
 
 def _estimate_conditions(
@@ -113,6 +123,7 @@ def _estimate_conditions(
     summaries: Sequence[dict[str, Any]],
     cells: Sequence[Sequence[MeasuredCell]],
     method: Method,
+    origin: Row | None,
 ) -> SystemEstimate:
     """The estimate of a system whose experiment measures several policies at loads or in stages."""
     manifests = [[cell.trace.manifest for cell in one if cell.trace is not None] for one in cells]
@@ -129,6 +140,7 @@ def _estimate_conditions(
         "design": design,
         "pool": method.n_workers,
         "knee": method.knee,
+        "knee_from": origin,
         "c_ref": method.c_ref,
         **found.facts,
         "versions": next((manifest.versions for one in manifests for manifest in one), {}),
