@@ -172,18 +172,20 @@ class Level(Strict):
     concurrency: PositiveInt | None = None
     """C itself, in place of a multiple: for a load that must not hang on a knee."""
     on_grid: bool = False
-    """Where this run's E1 measures the knee, the C of E1's grid next to the multiple, so that both experiments
-    measure one saturated point (claim C13)."""
+    """Where this run's E1 measures the knee, the C of E1's grid next to the multiple, so that both
+    experiments measure one saturated point (claim C13)."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Level:
         if (self.knee_times is None) == (self.concurrency is None):
             raise ValueError(
-                f"{self.name} needs knee_times (a multiple of the knee) or concurrency (C itself), one of them"
+                f"{self.name} needs knee_times (a multiple of the knee) or concurrency (C itself), one of "
+                "them"
             )
         if self.on_grid and (self.knee_times or 0.0) <= 1:
             raise ValueError(
-                f"on_grid is for loads past the knee, but {self.name} is not; take it out, or raise knee_times"
+                f"on_grid is for loads past the knee, but {self.name} is not; take it out, or raise "
+                "knee_times"
             )
         return self
 
@@ -320,8 +322,8 @@ class Experiment(Strict):
     knee_from: Name | None = None
     """The experiment that measures the knee which loads and stages are multiples of: a ladder (E1)."""
     c_ref: PositiveInt = 64
-    """Concurrency up to which the affine latency curve is fitted: a point below the knee. Where loads hang on a
-    knee, it is kept between 0.4 and 0.75 times the knee (`plan_conditions.reference_limit`)."""
+    """Concurrency up to which the affine latency curve is fitted: a point below the knee. Where loads hang on
+    a knee, it is kept between 0.4 and 0.75 times the knee (`plan_conditions.reference_limit`)."""
     seed: Annotated[int, Field(strict=True, ge=0)] = 0
     attempts: PositiveInt = 2
     """How often a cell is measured when a gate that speaks of the machine, not of the result, fails."""
@@ -353,7 +355,7 @@ class Experiment(Strict):
 
 
 class Choices(Strict):
-    """What one call asks for: the keys of ``workflow/config/run.yaml``, of ``--config`` and of the command line.
+    """What one call asks for: the keys of ``run.yaml``, of ``--config`` and of the command line.
 
     This is the one place where a choice is written down: options of `anarchy`, the JSON Schema and the frozen
     run (`run.Run`) come from it.

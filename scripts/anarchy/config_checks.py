@@ -180,7 +180,8 @@ def _check_knee_source(study: Study, experiment: Experiment, file: Path) -> None
             raise UserError(
                 f"key 'knee_from' is missing: tiers.{hanging[0]}.{_parts_key(tier)} are multiples of a knee",
                 where=file,
-                remedy="name the experiment that measures it (knee_from: equilibrium), or give each a concurrency",
+                remedy="name the experiment that measures it (knee_from: equilibrium), or give each a "
+                "concurrency",
             )
         return
     _known(experiment.knee_from, study.experiments, file, "knee_from")
@@ -194,21 +195,23 @@ def _check_knee_source(study: Study, experiment: Experiment, file: Path) -> None
     for index, system in enumerate(experiment.systems):
         if not any((s.model, s.topology) == (system.model, system.topology) for s in source.systems):
             raise UserError(
-                f"key 'systems.{index}': {source.name} measures no knee of {system.model} on {system.topology}",
+                f"key 'systems.{index}': {source.name} measures no knee of {system.model} on "
+                f"{system.topology}",
                 where=file,
                 remedy=f"add the system to {source.name}.yaml, or take it out here",
             )
 
 
 def _check_loads_differ(tier: Tier, file: Path, key: str) -> None:
-    """Loads are told apart by their C, in names of cells and in tables: also at the lowest knee there can be."""
+    """Loads are told apart by their C, in names and in tables: also at the lowest knee there can be."""
     seen: dict[int, str] = {}
     for index, load in enumerate(tier.loads):
         C = load.concurrency if load.knee_times is None else at_knee(LOWEST_KNEE, load.knee_times)
         assert C is not None, "a level has one of the two"
         if C in seen:
             raise UserError(
-                f"key '{key}.loads.{index}': {load.name} and {seen[C]} are both C = {C} at a knee of {LOWEST_KNEE}",
+                f"key '{key}.loads.{index}': {load.name} and {seen[C]} are both C = {C} at a knee of "
+                f"{LOWEST_KNEE}",
                 where=file,
                 remedy="give them knee_times further apart",
             )
@@ -234,7 +237,8 @@ def _check_reference_range(study: Study, experiment: Experiment, tier_name: str,
         if not any(lowest <= C <= experiment.c_ref for C in grid):
             or_below = f", and none at {lowest_times:g} times the knee or less" if tier.hangs_on_knee else ""
             raise UserError(
-                f"key '{key}.{_parts_key(tier)}': no C between {lowest} and c_ref = {experiment.c_ref}{or_below}: "
+                f"key '{key}.{_parts_key(tier)}': no C between {lowest} and c_ref = "
+                f"{experiment.c_ref}{or_below}: "
                 f"{system.model} on {system.topology} has no cell to fit its affine latency curve to",
                 where=file,
                 remedy="add such a C, or raise c_ref to a C below the knee",

@@ -6,8 +6,8 @@ device. So a recorded knee stands in for E1 only where all of these are the run'
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping, Sequence
-from datetime import date as Date
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,9 @@ class KneeOrigin(Strict):
     """What decides how fast it serves: the digest of the timing table (simulated), or device and weights."""
     workload: Name
     run: str = Field(min_length=1)
-    """The run that measured it: digest of the frozen run, or tier and commit for one of before there were any."""
-    date: Date
+    """The run that measured it: digest of the frozen run, or tier and commit for one of before there were
+    any."""
+    date: datetime.date
     """When that run measured."""
 
 
@@ -65,7 +66,7 @@ class RecordedKnees(Strict):
 
 
 def load_knees(file: Path, models: Mapping[str, Model], topologies: Mapping[str, Topology]) -> RecordedKnees:
-    """Read the recorded knees; raises UserError for a system that does not exist or one that stands there twice."""
+    """Read the recorded knees; raises UserError for an unknown system, and for one that stands twice."""
     found = load_block(file, RecordedKnees)
     seen: set[tuple[Any, ...]] = set()
     for place, knee in enumerate(found.knees):
@@ -78,7 +79,8 @@ def load_knees(file: Path, models: Mapping[str, Model], topologies: Mapping[str,
                 )
         if knee.workload != KNEE_WORKLOAD:
             raise UserError(
-                f"key 'knees.{place}.workload': a knee under {knee.workload} serves no run: loads are multiples "
+                f"key 'knees.{place}.workload': a knee under {knee.workload} serves no run: loads are "
+                "multiples "
                 f"of the knee under {KNEE_WORKLOAD}",
                 where=file,
                 remedy="take this entry out",
@@ -86,7 +88,8 @@ def load_knees(file: Path, models: Mapping[str, Model], topologies: Mapping[str,
         facts = (knee.model, knee.topology, knee.engine, knee.version, knee.served)
         if facts in seen:
             raise UserError(
-                f"key 'knees.{place}': a second knee of {knee.model} on {knee.topology}, same engine and version",
+                f"key 'knees.{place}': a second knee of {knee.model} on {knee.topology}, same engine and "
+                "version",
                 where=file,
                 remedy="keep one of the two",
             )
@@ -97,9 +100,10 @@ def load_knees(file: Path, models: Mapping[str, Model], topologies: Mapping[str,
 def standing_in(
     knees: Sequence[RecordedKnee], model: str, topology: str, engine: str, version: str, served: str
 ) -> RecordedKnee:
-    """The recorded knee of a system that may stand in for a measured one; raises UserError where there is none.
+    """The recorded knee of a system that may stand in for a measured one.
 
-    The message says what each knee of that system was measured with instead.
+    Raises UserError where there is none. The message says what each knee of that system was measured with
+    instead.
     """
     of_system = [knee for knee in knees if (knee.model, knee.topology) == (model, topology)]
     wanted = {"engine": engine, "version": version, "served": served}

@@ -1,9 +1,9 @@
-"""What decides a measurement, as it is hashed: the one place that says which keys count, and under which names.
+"""What decides a measurement, as it is hashed: which keys count, and under which names.
 
 A sealed cell is known by the hash of everything that decided it. So a key keeps the name that it was first
 hashed under, whatever it is called today (`KEPT`), and a key that came later counts only where it has another
-value than the one it was introduced with (`LATER`): cells sealed before there was such a key were measured with
-just that value. A default that is edited later is such another value, so it makes its cells stale.
+value than the one it was introduced with (`LATER`): cells sealed before there was such a key were measured
+with just that value. A default that is edited later is such another value, so it makes its cells stale.
 
 To add a key to a block: give it a line in `LATER`, with the value at which it changes nothing. To rename one:
 change the left side of its line, and leave the right side alone. A key in neither table is an error.

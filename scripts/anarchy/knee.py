@@ -1,8 +1,9 @@
 """The knee as an edge of the workflow: from E1's estimate to the loads of E2, E3 and E4, bound once.
 
 `loads.json` holds only the knee as it is used, so that an estimate made again with the same result measures
-nothing again; where the knee comes from is in `provenance.json` beside it. Before its first cell a sweep writes
-`plan.json` into its folder: the C of every cell, and the knee that they are multiples of, with its origin.
+nothing again; where the knee comes from is in `provenance.json` beside it. Before its first cell a sweep
+writes `plan.json` into its folder: the C of every cell, and the knee that they are multiples of, with its
+origin.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ class Failed:
 def estimated(system: Mapping[str, Any], failed: Sequence[Failed], path: Path) -> Estimated:
     """The knee in a `system.json` of E1; ``failed``: its cells under KNEE_WORKLOAD that do not count.
 
-    Raises UserError where none was found and cells are missing that may yet become valid: those that failed only
-    because of the machine. Cells that failed for what they showed are part of the finding.
+    Raises UserError where none was found and cells are missing that may yet become valid: those that failed
+    only because of the machine. Cells that failed for what they showed are part of the finding.
     """
     found = (system.get("workloads") or {}).get(KNEE_WORKLOAD)
     if found is None:
@@ -74,14 +75,15 @@ def estimated(system: Mapping[str, Any], failed: Sequence[Failed], path: Path) -
             f"E1 tells no knee ({reason}), and cells failed because of the machine: {words}",
             where=path,
             remedy="have the machine to yourself, remove the deployment.json of E1's launches of this system "
-            "(their sealed cells are kept, these are measured again) and run the same command; or take a recorded "
+            "(their sealed cells are kept, these are measured again) and run the same command; or take a "
+            "recorded "
             "knee (knees=recorded)",
         )
     return Estimated(None, reason=f"{reason}; cells that do not count: {words}" if words else reason)
 
 
 def settled(found: Estimated, sealed: Iterable[int]) -> int | None:
-    """The knee as it is used: rounded, or the one that sealed loads are multiples of while the estimate allows it.
+    """The knee as it is used: rounded, or that of sealed loads while the estimate allows it.
 
     Rounding alone would flip at its edges, and every flip measures E2 to E4 again.
     """

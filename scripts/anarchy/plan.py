@@ -258,7 +258,7 @@ def measuring_knees(
     stack: Stack | None = None,
     starts: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[UnboundDeployment, ...]:
-    """The deployments of E1 that ``deployments`` hang on and do not hold: prerequisites of a part of the study.
+    """The deployments of E1 that ``deployments`` hang on and do not hold.
 
     Raises UserError where such an experiment does not have the tier or cannot tell a knee there.
     """
@@ -384,8 +384,8 @@ def _plan_experiment(
                 else predict.start_s(choices.engine)
                 + predict.routing_start_s(len(frontends(policies)), pinned=pinned),
             )
-            for trial in range(1, experiment.tiers[choices.tier].launches + 1):
-                deployments.append(_with_cells(replace(base, trial=trial), study))
+            launches = range(1, experiment.tiers[choices.tier].launches + 1)
+            deployments += [_with_cells(replace(base, trial=trial), study) for trial in launches]
     return deployments
 
 

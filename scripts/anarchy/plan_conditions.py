@@ -14,10 +14,11 @@ from anarchy.hashed import Stage, hashed
 __all__ = ["Condition", "Knee", "Stage", "at_knee", "conditions", "reference_limit", "stages_at", "times_of"]
 
 NEAR: Final = 1.5
-"""A load moves to a C of E1's grid within this factor of the multiple asked for; else it stays where it is."""
+"""A load moves to a C of E1's grid within this factor of the multiple asked for; else it stays where it
+is."""
 REFERENCE_TIMES: Final = (0.4, 0.75)
-"""Multiples of the knee that bound `c_ref`: the loads below the knee lie at 0.4 and less, and PoA-hat bends from
-about 0.8 on where its knee is wide."""
+"""Multiples of the knee that bound `c_ref`: the loads below the knee lie at 0.4 and less, and PoA-hat bends
+from about 0.8 on where its knee is wide."""
 
 
 @dataclass(frozen=True)
@@ -80,15 +81,15 @@ def at_knee(knee: int, times: float) -> int:
 
 def on_grid(wanted: int, knee: int, grid: Sequence[int]) -> int:
     """The C of a grid past the knee that is nearest to a wanted one on the logarithm; it, if none is near."""
-    near = [C for C in grid if C > knee and max(C / wanted, wanted / C) <= NEAR]
+    near = [C for C in grid if knee < C and max(C / wanted, wanted / C) <= NEAR]
     return min(near, key=lambda C: abs(math.log(C / wanted)), default=wanted)
 
 
 def reference_limit(c_ref: int, knee: int | None) -> int:
     """C up to which the affine latency curve is fitted where loads are multiples of a knee.
 
-    The configured one, as far as it lies between 0.4 and 0.75 times the knee: below the bend, and not below the
-    loads that the fit needs.
+    The configured one, as far as it lies between 0.4 and 0.75 times the knee: below the bend, and not below
+    the loads that the fit needs.
     """
     if knee is None:
         return c_ref
@@ -101,7 +102,7 @@ def stages_at(planned: Sequence[StagePlan], knee: Knee) -> tuple[Stage, ...]:
 
 
 def times_of(level: Level, concurrency: int, knee: int | None) -> float:
-    """What multiple of the knee a load or stage is: as configured, unless its C is another; NaN without a knee."""
+    """What multiple of the knee a load is: as configured, unless its C is another; NaN without a knee."""
     if level.knee_times is not None and (knee is None or at_knee(knee, level.knee_times) == concurrency):
         return level.knee_times
     return concurrency / knee if knee else math.nan
@@ -149,8 +150,8 @@ def cell_name(
     """Name of a cell within its deployment, sortable by C.
 
     ``unique-c0128``, ``unique-c0128_kv-t0.7-w0.3`` where there are several policies, ``unique-staged`` or
-    ``unique-staged_adaptive`` for a staged one, and ``..._r2`` for its second measurement. A load without a C,
-    because no knee was found, goes by its name: ``unique-below``.
+    ``unique-staged_adaptive`` for a staged one, and ``..._r2`` for its second measurement. A load without a
+    C, because no knee was found, goes by its name: ``unique-below``.
     """
     at = f"c{concurrency:04d}" if concurrency else load
     words = [f"{workload}-staged" if staged else f"{workload}-{at}"]

@@ -39,9 +39,10 @@ def expected(bench: Workbench) -> list[Expected]:
 
 
 def render(bench: Workbench, *, cells: bool = False) -> str:
-    """A row a deployment, or with ``cells`` a row a cell in the order of measuring, the totals, and the knees.
+    """A row a deployment, or with ``cells`` a row a cell in the order of measuring.
 
-    On a cluster, what the jobs are predicted to hold there as well.
+    Below it the totals, whose knees loads are multiples of, and what is measured first for them. On a
+    cluster, what the jobs are predicted to hold there as well.
     """
     planned, site = expected(bench), bench.cluster
     deployments = [one.plan for one in planned]

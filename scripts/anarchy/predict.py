@@ -111,8 +111,8 @@ def residence_s(topology: Topology, workload: Workload, concurrency: int, profil
 def knee(topology: Topology, workload: Workload, profile: Profile) -> int:
     """Where a knee may lie, C: the users whose requests fill the prefill pool while none has to wait.
 
-    A measured knee comes earlier, because queues form before a pool is full: at 0.56 to 0.82 of this on the three
-    systems of the study with simulated engines.
+    A measured knee comes earlier, because queues form before a pool is full: at 0.56 to 0.82 of this on the
+    three systems of the study with simulated engines.
     """
     capacity = topology.prefill * prefill_capacity(profile, workload.input_tokens)
     low, high = 1, MOST_USERS

@@ -1,4 +1,4 @@
-"""From choices to a run: what is asked for, what that hangs on, whose knee serves it, and what it will cost."""
+"""From choices to a run: what is asked for, what that hangs on, whose knee serves it, what it costs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def resolve(
     starts: Mapping[str, float] = MappingProxyType({}),
     site: Site | None = None,
 ) -> Run:
-    """A run, resolved from everything that decides it: the deployments asked for, and E1 where they hang on it.
+    """A run, resolved from everything that decides it; E1 is added where what was asked for hangs on it.
 
     Raises UserError for a selection that holds nothing, and for a knee that nothing may stand in for.
     """
@@ -97,7 +97,7 @@ def _predict(
     recorded: Sequence[RecordedKnee],
     profile: Profile,
 ) -> Prediction:
-    """What a deployment will cost: at the knee that it is thought to have, and at the one that takes longest."""
+    """What a deployment will cost: at the knee it is thought to have, and at the one that takes longest."""
     if not one.hangs_on_knee:
         wall = wall_s(one, NO_KNEE, profile)
         return Prediction(knee=None, knee_from="", wall_s=wall, at_most_s=wall)
@@ -115,7 +115,8 @@ def _predict(
     except UserError:
         knee = predict.knee(one.topology, study.workloads[KNEE_WORKLOAD], profile)
         words = f"timing table {one.model.profile}, until E1 tells it"
-    # Convex in C: shorter measuring at more load, longer requests past the knee. So one of the ends takes longest.
+    # Convex in C: shorter measuring at more load, longer requests past the knee. So one of the ends takes
+    # longest.
     at_most = max(wall_s(one, Knee(C, grid), profile) for C in (grid[0], knee, grid[-1]))
     return Prediction(
         knee=knee, knee_from=words, wall_s=wall_s(one, Knee(knee, grid), profile), at_most_s=at_most

@@ -1,9 +1,9 @@
 """The frozen run: one document that says everything a run will do, written when it is submitted, never again.
 
 `results/<tier>/runs/<digest>.json` holds every choice and default, the part of the study that it needs, what
-serves, and every deployment with its loads as they are planned: a C, or a multiple of a knee. `run.json` names
-the latest. Commands and Slurm jobs read that file, so an edited configuration, or another run submitted beside
-it, changes nothing for what waits in a queue.
+serves, and every deployment with its loads as they are planned: a C, or a multiple of a knee. `run.json`
+names the latest. Commands and Slurm jobs read that file, so an edited configuration, or another run submitted
+beside it, changes nothing for what waits in a queue.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class Prediction(Strict):
     wall_s: float
     """Wall seconds, start and stop included."""
     at_most_s: float
-    """Wall seconds at the knee that takes longest, of those that E1's grid can tell: a job's limit is made of it."""
+    """Wall seconds at the knee that takes longest, of those that E1's grid can tell: a job's limit is made
+    of it."""
 
 
 class PlannedDeployment(Strict):
@@ -246,7 +247,8 @@ def read_run(path: Path) -> Run:
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(
-            f"was frozen by another version of this project: key {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            f"was frozen by another version of this project: key {'.'.join(map(str, first['loc']))}: "
+            f"{first['msg']}",
             where=path,
             remedy=again,
         ) from None

@@ -103,7 +103,7 @@ class Workbench:
         )
 
     def grid(self, deployment: UnboundDeployment) -> tuple[int, ...]:
-        """The grid of C that this run's E1 measures the knee of a deployment on; empty for a recorded knee."""
+        """The grid of C that this run's E1 measures its knee on; empty for a recorded knee."""
         name = deployment.experiment.knee_from
         if self.knee_source(deployment) != "measured" or name is None:
             return ()
@@ -202,8 +202,8 @@ def open_run(overrides: Mapping[str, Any] | None = None) -> Workbench:
 def open_frozen(path: Path) -> Workbench:
     """Open a run that was frozen; nothing of the configuration is read.
 
-    Raises UserError for a document that cannot be trusted, and for timing tables that are no longer those that
-    it was planned with.
+    Raises UserError for a document that cannot be trusted, and for timing tables that are no longer those
+    that it was planned with.
     """
     run = read_run(PROJECT / path)
     profiles = _profiles(run.profiles)
@@ -212,7 +212,8 @@ def open_frozen(path: Path) -> Workbench:
             raise UserError(
                 "the timing table is not the one that this run was frozen with",
                 where=PROFILES / name,
-                remedy="restore it, or run snakemake: the run is frozen again; cells of other tables are kept",
+                remedy="restore it, or run snakemake: the run is frozen again; cells of other tables "
+                "are kept",
             )
     if run.site is not None:
         run.site.read_from(PROJECT / run.choices.site)
@@ -240,7 +241,8 @@ def _site(choices: Choices) -> Site | None:
         if choices.launcher == "slurm":
             raise
         raise UserError(
-            f"engine {choices.engine} needs a site file on this machine too (keys models, device): {error.what}",
+            f"engine {choices.engine} needs a site file on this machine too (keys models, device): "
+            f"{error.what}",
             where=error.where,
             remedy=error.remedy,
         ) from None

@@ -56,9 +56,9 @@ def sweep(
     """Bring every cell of a deployment to a sealed trace and return the path of its summary.
 
     Its loads are bound to the knee here, and what they come to is written down before the first cell; with
-    ``expect``, another plan hash than this is refused. What is said goes to stderr and, with ``log``, to that file as well.
-    Raises UserError for whatever can be known before the start, and for a deployment that cannot be
-    started, cannot prove itself or dies; cells sealed by then are kept.
+    ``expect``, another plan hash than this is refused. What is said goes to stderr and, with ``log``, to that
+    file as well. Raises UserError for whatever can be known before the start, and for a deployment that
+    cannot be started, cannot prove itself or dies; cells sealed by then are kept.
     """
     folder = bench.folder(deployment)
     with _only_one(folder):
@@ -79,7 +79,8 @@ def _as_expected(plan: DeploymentPlan, expected: str | None) -> DeploymentPlan:
     """The plan, if it is the one that the caller knows: a job may have waited in a queue meanwhile."""
     if expected and plan.plan_hash != expected:
         raise UserError(
-            "another plan would be measured than the one submitted: the knee's loads.json, or the code, changed since",
+            "another plan would be measured than the one submitted: the knee's loads.json, or the code, "
+            "changed since",
             where=plan.title,
             remedy="run snakemake again; cells that the change does not concern are kept",
         )
@@ -218,7 +219,7 @@ def _elsewhere_s(bench: Workbench, plan: DeploymentPlan) -> float:
 
 
 def _left_s(bench: Workbench, other: UnboundDeployment) -> float:
-    """Predicted wall seconds of a deployment's open cells, or of all of it where its knee is not known yet."""
+    """Predicted wall seconds of a deployment's open cells; of all of it without its knee."""
     try:
         cells = bench.bound(other).measurable
     except UserError:

@@ -325,7 +325,7 @@ def open_workflow(config: Mapping[str, Any], workflow: Any) -> Workflow:
 
 
 def _open(config: Mapping[str, Any], given: Mapping[str, Any]) -> Workbench:
-    """The frozen run that is named, or a new one of these choices; ``given``: what stands in no file of defaults."""
+    """The frozen run that is named, or a new one; ``given``: what stands in no file of defaults."""
     if "run" not in config:
         return open_run(config)
     bench = open_frozen(Path(config["run"]))

@@ -32,8 +32,8 @@ FAST = {"theta1_s": 0.1, "theta2_s": 1.0, "confirm": 1}
 
 
 def planned(routing: str, experiment: str = "adaptive") -> DeploymentPlan:
-    run = open_run({"tier": "smoke", "experiments": [experiment], "models": ["nemotron-4-340b"]})
-    return next(plan for plan in run.deployments if plan.routing == routing)
+    choices = {"tier": "smoke", "experiments": [experiment], "models": ["nemotron-4-340b"]}
+    return next(plan for plan in open_run({**choices, "knees": "recorded"}).plans if plan.routing == routing)
 
 
 def cell_of(plan: DeploymentPlan, policy: Policy) -> Cell:

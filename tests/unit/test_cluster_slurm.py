@@ -11,6 +11,7 @@ import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -196,7 +197,7 @@ def test_what_the_executor_refuses_is_refused_in_the_site_file():
 def resources(model: str, topology: str, **changes: Any) -> dict[str, Any]:
     bench = open_run({})
     plan = next(d for d in bench.deployments if d.key[1:3] == (model, topology))
-    return job_resources(SITE.model_copy(update=changes), plan)
+    return job_resources(SITE.model_copy(update=changes), plan, bench.predicted(plan))
 
 
 @pytest.mark.parametrize(
@@ -271,10 +272,11 @@ def test_a_check_asks_for_nodes_as_jobs_do():
 
 def test_a_time_limit_that_the_partition_forbids_is_refused(tmp_path: Path):
     bench = open_run({})
-    assert minutes(SITE, bench.deployments[0]) > SITE.start_minutes
+    first = bench.deployments[0]
+    assert minutes(SITE, first, bench.predicted(first)) > SITE.start_minutes
     path = written(tmp_path, "partition: p\ninterface: lo\nmax_minutes: 10\n")
     with pytest.raises(UserError, match="max_minutes is 10") as caught:
-        minutes(load_site(path), bench.deployments[0])
+        minutes(load_site(path), first, bench.predicted(first))
     assert caught.value.where == str(path)
 
 
@@ -291,12 +293,15 @@ def test_the_probe_tells_address_and_gpus(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_plan_tells_what_its_jobs_hold():
-    plans = open_run({"experiments": "equilibrium"}).deployments
-    told = plan_table.render(plans, site=SITE)
+    bench = open_run({"experiments": "equilibrium"})
+    plans = bench.plans
+    choices = bench.choices.model_copy(update={"launcher": "slurm"})
+    on_cluster = bench.run.model_copy(update={"choices": choices, "site": SITE})
+    told = plan_table.render(replace(bench, run=on_cluster))
     assert "3 jobs of up to 3 nodes with 8 GPUs" in told
     held = sum((3, 3, 2)[i] * 8 * plan.wall_s / 3600 for i, plan in enumerate(sorted(plans, key=order_of)))
     assert f"{held:.1f} GPU-hours held" in told
-    assert "GPU-hours held" not in plan_table.render(plans)
+    assert "GPU-hours held" not in plan_table.render(bench)
 
 
 def order_of(plan: DeploymentPlan) -> bool:

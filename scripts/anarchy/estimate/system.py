@@ -107,8 +107,8 @@ def estimate_system(
 def knee_facts(plan: DeploymentPlan, folder: Path, origin: Mapping[str, Any]) -> Row | None:
     """The knee that loads are multiples of and where it comes from, as sealed before the first cell.
 
-    ``origin`` is what the run says of it, for deployments of before there was such a seal. None where loads hang on
-    no knee.
+    ``origin`` is what the run says of it, for deployments of before there was such a seal. None where loads
+    hang on no knee.
     """
     if not plan.settings.hangs_on_knee:
         return None
