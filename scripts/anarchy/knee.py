@@ -52,8 +52,12 @@ class Failed:
     reasons: tuple[str, ...]
 
 
-def estimated(system: Mapping[str, Any], failed: Sequence[Failed], path: Path) -> Estimated:
+def estimated(
+    system: Mapping[str, Any], failed: Sequence[Failed], path: Path, summaries: Sequence[Path] = ()
+) -> Estimated:
     """The knee in a `system.json` of E1; ``failed``: its cells under KNEE_WORKLOAD that do not count.
+
+    ``summaries``: those of its launches, whose absence has their open cells measured again.
 
     Raises UserError where none was found and cells are missing that may yet become valid: those that failed
     only because of the machine. Cells that failed for what they showed are part of the finding.
@@ -74,10 +78,10 @@ def estimated(system: Mapping[str, Any], failed: Sequence[Failed], path: Path) -
         raise UserError(
             f"E1 tells no knee ({reason}), and cells failed because of the machine: {words}",
             where=path,
-            remedy="have the machine to yourself, remove the deployment.json of E1's launches of this system "
-            "(their sealed cells are kept, these are measured again) and run the same command; or take a "
-            "recorded "
-            "knee (knees=recorded)",
+            remedy="have the machine to yourself and run again after `rm "
+            f"{' '.join(map(str, (*summaries, path)))}`: the cells that failed are measured again, all "
+            "others "
+            "are kept; or take a recorded knee (knees=recorded)",
         )
     return Estimated(None, reason=f"{reason}; cells that do not count: {words}" if words else reason)
 

@@ -31,7 +31,9 @@ def tell_knee(bench: Workbench, model: str, topology: str) -> str:
     ladder = bench.ladder_of(model, topology)
     folder = bench.layout.estimates(ladder, model, topology)
     system = _system(folder / "system.json")
-    found = estimated(system, _failed(folder / "cells.parquet"), folder / "system.json")
+    launches = [one for one in bench.deployments if one.key[:3] == (ladder, model, topology)]
+    summaries = [bench.layout.summary(*launch.key) for launch in launches]
+    found = estimated(system, _failed(folder / "cells.parquet"), folder / "system.json", summaries)
     served = bench.served(bench.deployment_of(ladder, model, topology))
     value = settled(found, sealed_knees(bench.layout, model, topology, served))
     knee = Knee(value, reason=found.reason)

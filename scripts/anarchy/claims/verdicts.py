@@ -25,11 +25,13 @@ from anarchy.claims.model import (
     Part,
     System,
     show,
+    system_title,
 )
 from anarchy.config_files import load_block
 from anarchy.devices import PAPERS_DEVICE
 from anarchy.layout import PROJECT
 from anarchy.tables import engine_words
+from anarchy.tables.knees import knee_words
 
 Asked = Callable[[Claim, System, str], Sequence[Part]]
 
@@ -74,6 +76,8 @@ class Verdict:
     """Factors of the time dilation, of every system once."""
     label: str = ""
     """Where the values come from, in words: engine, dilation, timing table, tier and kind of interval."""
+    knee: str = ""
+    """Whose knee the loads behind it are multiples of, in words; empty where they are of no knee."""
     parts: tuple[Part, ...] = ()
 
 
@@ -164,8 +168,15 @@ def _verdict(
             [str(system["tier"]) for system in members],
             _interval_kinds(members),
         ),
+        knee=_knees(members, workload),
         parts=parts,
     )
+
+
+def _knees(members: Sequence[System], workload: str) -> str:
+    """Whose knees the loads of systems are multiples of."""
+    words = {system_title(system): knee_words(system, workload) for system in members}
+    return "; ".join(f"{title}: {told}" for title, told in words.items() if told)
 
 
 def _measured(parts: Sequence[Part]) -> str:

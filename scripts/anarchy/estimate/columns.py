@@ -143,7 +143,7 @@ _LOG_COLUMNS: Final = (
 DETECTION_COLUMNS: Final = (
     *_LOG_COLUMNS,
     *("period_s", "baseline_s", "theta1_s", "theta2_s"),
-    "knee",  # C, of the system's configuration
+    "knee",  # C, that loads are multiples of
     # All times from the cell's start.
     *("crossed_stage", "crossed_concurrency"),
     "crossed_s",  # start of the first stage with C above the knee; NaN where there is none

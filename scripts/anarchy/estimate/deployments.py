@@ -209,6 +209,29 @@ def deviations(plans: Sequence[DeploymentPlan], cells: Sequence[Sequence[Manifes
     return found
 
 
+_MEASURES: Final = (
+    *("client_cpu_share", "host_cpu_share", "loop_lag_p99_s"),
+    *("error_share", "drift", "windows"),
+)
+"""What gates measured of an attempt."""
+ATTEMPT_COLUMNS: Final = (
+    *(
+        "model",
+        "topology",
+        "routing_set",
+        "policy",
+        "trial",
+        "cell",
+        "workload",
+        "concurrency",
+        "load",
+        "repeat",
+    ),
+    *("attempt", "valid", "reasons", "n_requests", "started_at", "duration_wall_s", "counted", *_MEASURES),
+)
+"""Columns of attempts.parquet."""
+
+
 def attempts(bench: Workbench, plans: Sequence[DeploymentPlan]) -> list[Row]:
     """Every attempt at every cell, the ones set aside included, in the order of measuring."""
     rows = []
@@ -243,17 +266,7 @@ def attempts(bench: Workbench, plans: Sequence[DeploymentPlan]) -> list[Row]:
                     and planned.get(manifest.cell) == manifest.plan_hash
                     and gates is not None
                     and gates.valid,
-                    **{
-                        name: measures.get(name)
-                        for name in (
-                            "client_cpu_share",
-                            "host_cpu_share",
-                            "loop_lag_p99_s",
-                            "error_share",
-                            "drift",
-                            "windows",
-                        )
-                    },
+                    **{name: measures.get(name) for name in _MEASURES},
                 }
             )
     return sorted(rows, key=lambda row: str(row["started_at"]))

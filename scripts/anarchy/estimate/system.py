@@ -16,6 +16,7 @@ from anarchy.errors import UserError
 from anarchy.estimate import pareto, stages
 from anarchy.estimate.conditions import Method
 from anarchy.estimate.deployments import (
+    ATTEMPT_COLUMNS,
     MeasuredCell,
     attempts,
     describe,
@@ -150,7 +151,7 @@ def _estimate_conditions(
         ],
         "deviations": deviations(plans, manifests),
     }
-    return SystemEstimate({**found.tables, "attempts": pd.DataFrame(attempts(bench, plans))}, system)
+    return SystemEstimate({**found.tables, "attempts": _attempts(bench, plans)}, system)
 
 
 def _estimate_ladders(
@@ -218,8 +219,13 @@ def _estimate_ladders(
     # A system of which no cell is valid has no estimate of any kind, and still every column.
     cells = cells.reindex(columns=list(dict.fromkeys([*cells.columns, *CELL_COLUMNS])))
     curves = pd.DataFrame(points).reindex(columns=["workload", *CURVE_COLUMNS])
-    tables = {"cells": cells, "curves": curves, "attempts": pd.DataFrame(attempts(bench, plans))}
+    tables = {"cells": cells, "curves": curves, "attempts": _attempts(bench, plans)}
     return SystemEstimate(tables, system)
+
+
+def _attempts(bench: Workbench, plans: Sequence[DeploymentPlan]) -> pd.DataFrame:
+    """Every attempt, a row each; with every column also where nothing was measured."""
+    return pd.DataFrame(attempts(bench, plans), columns=list(ATTEMPT_COLUMNS))
 
 
 def _valid(traces: Sequence[Measured]) -> dict[int, list[CellTrace]]:

@@ -1,0 +1,217 @@
+"""From E1's estimate to the loads of E3, through Snakemake, with sweeps that make their cells up."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import PROJECT, snakemake_command
+
+MADE_UP = Path(__file__).parent / "made_up"
+SYSTEM = "nemotron-4-340b_1p2d"
+CHOICES = ("tier=smoke", "experiments=adaptive", "sets=builtin")
+ESTIMATES = ("equilibrium", "adaptive")
+
+Made = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def made(results: Path) -> Made:
+    """Run Snakemake on this folder of results; sweeps make their cells up."""
+
+    def run(
+        *config: str, targets: tuple[str, ...] = (), options: tuple[str, ...] = (), **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        paths = [str(results / "smoke" / target) for target in targets]
+        command = snakemake_command(results, *(config or CHOICES), options=(*options, *paths))
+        python = f"{MADE_UP}:{PROJECT / 'scripts'}"
+        environment = {**os.environ, "PYTHONPATH": python, "OMP_NUM_THREADS": "1", **environment}
+        return subprocess.run(
+            command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=500
+        )
+
+    return run
+
+
+def estimate_of(experiment: str) -> str:
+    return f"estimates/{experiment}/{SYSTEM}/system.json"
+
+
+E3 = (estimate_of("adaptive"),)
+LOADS = f"knees/{SYSTEM}/loads.json"
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def plans(results: Path, experiment: str) -> dict[str, Any]:
+    """What the sweeps of an experiment sealed before their first cells, by deployment."""
+    return {
+        "/".join(path.parts[-4:-1]): read(path)
+        for path in (results / "smoke" / "raw" / experiment).glob("*/*/*/*/plan.json")
+    }
+
+
+def measured(results: Path) -> dict[str, int]:
+    """Seal of every cell, by its place: another one was measured again."""
+    raw = results / "smoke" / "raw"
+    return {
+        str(path.relative_to(raw)): path.stat().st_mtime_ns
+        for path in raw.glob("*/*/*/*/*/cells/*/manifest.json")
+    }
+
+
+def jobs(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Rules of the jobs that ran, or would."""
+    table = re.findall(r"^(\w+) +\d+$", done.stdout + done.stderr, flags=re.MULTILINE)
+    return sorted({rule for rule in table if rule not in ("total", "all")})
+
+
+def test_e1_tells_the_knee_and_e3_loads_multiples_of_it(made: Made, results: Path) -> None:
+    """One system, then a second call, an output deleted in the middle, and E1 estimated again."""
+    done = made(targets=E3)
+    assert done.returncode == 0, done.stderr
+    loads = read(results / "smoke" / LOADS)
+    assert list(loads) == ["knee"], "nothing but the knee: else an equal estimate would measure E3 again"
+    knee = loads["knee"]
+    assert 40 < knee < 130
+    origin = read(results / "smoke" / "knees" / SYSTEM / "provenance.json")
+    assert origin["interval"][0] <= origin["value"] <= origin["interval"][1]
+    run = read(results / "smoke" / "run.json")["run"]
+    assert (origin["engine"], origin["workload"], origin["run"]) == ("mocker", "unique", run)
+
+    (plan,) = plans(results, "adaptive").values()
+    below, past, recovery = plan["cells"]["unique-staged_static"]["concurrency"]
+    assert (below, recovery) == (round(0.4 * knee), round(0.2 * knee))
+    assert past in (128, 256), "the load past the knee lies on E1's grid, which both experiments measure"
+    assert (plan["run"], plan["knee"]["value"]) == (run, knee)
+    assert plan["knee"]["origin"]["run"] == run
+    system = read(results / "smoke" / E3[0])
+    assert (system["knee"], system["knee_from"]["run"]) == (knee, run)
+
+    seals = measured(results)
+    assert jobs(made(targets=E3, options=("-n",))) == []
+
+    for gone in (LOADS, *(str(path) for path in (results / "smoke").glob("raw/adaptive/**/deployment.json"))):
+        (results / "smoke" / gone).unlink()
+    assert made(targets=E3).returncode == 0
+    assert read(results / "smoke" / LOADS) == loads
+    assert measured(results) == seals, "the same knee again measures nothing again"
+
+    shutil.rmtree(results / "smoke" / "estimates" / "equilibrium")
+    assert made(targets=E3).returncode == 0
+    assert measured(results) == seals
+
+
+def test_another_knee_measures_e3_again_and_e1_not(made: Made, results: Path) -> None:
+    assert made(targets=E3).returncode == 0
+    before = measured(results)
+    loads = results / "smoke" / LOADS
+    loads.write_text(json.dumps({"knee": 55}))
+    done = made(targets=E3)
+    assert done.returncode == 0, done.stderr
+    after = measured(results)
+    assert {name for name in before if before[name] != after[name]} == {
+        name for name in before if name.startswith("adaptive")
+    }
+    (plan,) = plans(results, "adaptive").values()
+    assert plan["cells"]["unique-staged_static"]["concurrency"][0] == 22
+
+
+def test_no_knee_ends_well_and_says_so(made: Made, results: Path) -> None:
+    done = made(MADE_UP_FLAT="1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    loads = read(results / "smoke" / LOADS)
+    assert loads["knee"] is None
+    assert loads["reason"]
+    (summary,) = (results / "smoke" / "raw" / "adaptive").glob("*/*/*/*/deployment.json")
+    assert read(summary)["no_knee"] == loads["reason"]
+    assert not list(summary.parent.glob("cells/*"))
+    verdicts = {one["id"]: one for one in read(results / "smoke" / "claims.json")}
+    assert verdicts["C8"]["verdict"] != "reproduced"
+    told = [one["knee"] for one in verdicts.values() if one["knee"]]
+    assert told
+    assert all("E1 found no knee" in words for words in told)
+    assert "E1 found no knee" in (results / "smoke" / "report.html").read_text()
+    assert jobs(made(options=("-n",), MADE_UP_FLAT="1")) == []
+
+
+def test_an_e1_that_failed_because_of_the_machine_tells_no_knee(made: Made, results: Path) -> None:
+    done = made(targets=E3, MADE_UP_FAILS="client_bound")
+    assert done.returncode != 0
+    told = done.stdout + done.stderr
+    assert "cells failed because of the machine: C = 64 (client_bound)" in told
+    assert "remedy: have the machine to yourself and run again after" in told
+    assert not (results / "smoke" / LOADS).exists()
+    command = re.search(r"`rm (.+?)`", told)
+    assert command
+    for file in command[1].split():
+        Path(file).unlink()
+    again = made(targets=E3)
+    assert again.returncode == 0, again.stderr
+    assert read(results / "smoke" / LOADS)["knee"]
+
+
+def test_an_e1_that_failed_for_what_it_showed_has_no_knee(made: Made, results: Path) -> None:
+    done = made(targets=E3, MADE_UP_FAILS="not_steady")
+    assert done.returncode == 0, done.stderr
+    loads = read(results / "smoke" / LOADS)
+    assert loads["knee"] is None
+    assert "C = 64 (not_steady)" in loads["reason"]
+
+
+def test_killed_after_e1_and_resumed(made: Made, results: Path) -> None:
+    assert made(targets=(estimate_of("equilibrium"),)).returncode == 0
+    seals = measured(results)
+    done = made(targets=E3)
+    assert done.returncode == 0, done.stderr
+    assert {name: seal for name, seal in measured(results).items() if name in seals} == seals
+
+
+def test_two_runs_in_one_folder_leave_each_other_alone(made: Made, results: Path) -> None:
+    """Another seed is another run: its file does not touch the first, which a job may still wait for."""
+    assert made(targets=(estimate_of("equilibrium"),)).returncode == 0
+    first = results / "smoke" / "runs" / (read(results / "smoke" / "run.json")["run"] + ".json")
+    text = first.read_text()
+    other = made("tier=smoke", "experiments=equilibrium", "models=llama-3.1-70b", "topologies=1p2d", "seed=7",
+                 targets=("estimates/equilibrium/llama-3.1-70b_1p2d/system.json",))  # fmt: skip
+    assert other.returncode == 0, other.stderr
+    assert read(results / "smoke" / "run.json")["run"] != first.stem
+    assert first.read_text() == text
+    frozen = made(f"run={first}", targets=E3)
+    assert frozen.returncode == 0, frozen.stderr
+    assert read(results / "smoke" / "run.json")["run"] == first.stem
+    (plan,) = plans(results, "adaptive").values()
+    assert plan["run"] == first.stem
+
+
+def test_an_edited_run_is_refused(made: Made, results: Path) -> None:
+    assert made(targets=(estimate_of("equilibrium"),)).returncode == 0
+    (run,) = (results / "smoke" / "runs").glob("*.json")
+    run.write_text(run.read_text().replace('"seed": 20260611', '"seed": 20260612', 1))
+    for config in ((f"run={run}",), CHOICES):
+        done = made(*config, targets=E3)
+        assert done.returncode != 0
+        assert f"{run.name}: was edited: its content has the digest" in done.stderr
+        assert "remedy: remove it and run snakemake" in done.stderr
+
+
+def test_a_frozen_run_takes_no_other_choice(made: Made, results: Path) -> None:
+    assert made(targets=(estimate_of("equilibrium"),)).returncode == 0
+    (run,) = (results / "smoke" / "runs").glob("*.json")
+    done = made(f"run={run}", "seed=3", options=("-n",))
+    assert done.returncode == 2
+    assert "a frozen run is as it is, but --config asks for another seed" in done.stderr
