@@ -18,6 +18,7 @@ from anarchy.knee import (
     settled,
     write_loads,
 )
+from anarchy.layout import cell_directory
 from anarchy.plan import Knee
 from anarchy.study import Workbench
 
@@ -51,15 +52,54 @@ def tell_knee(bench: Workbench, model: str, topology: str) -> str:
     return _sentence(f"{model} on {topology}", found, knee)
 
 
+def check_sealed_loads(bench: Workbench) -> None:
+    """Refuse results whose loads are of before runs measured their knees: they would be measured again.
+
+    Raises UserError for a deployment with sealed cells and without a `plan.json`.
+    """
+    old = [
+        bench.folder(one)
+        for one in bench.deployments
+        if bench.knee_source(one) == "measured"
+        and not (bench.folder(one) / PLAN_FILE).exists()
+        and any(bench.folder(one).glob("cells/*/manifest.json"))
+    ]
+    if not old:
+        return
+    raw = bench.layout.root / "raw"
+    others = " and others" if len(old) > 1 else ""
+    raise UserError(
+        f"{len(old)} deployments were measured before runs told their knees (no {PLAN_FILE}): "
+        f"{old[0]}{others}; "
+        "with the knee of this run they would be measured again",
+        where=bench.layout.root,
+        remedy="keep them with the loads that they have: knees=recorded; or put them aside and measure anew: "
+        f"mv {raw} {raw}-before-knees",
+    )
+
+
 def _measured(bench: Workbench, ladder: str, model: str, topology: str) -> dict[str, Any]:
-    """The run that measured E1, and when: of its first launch."""
+    """The run that measured E1, and when; raises UserError where its cells are not of this run's plan."""
     from anarchy.trace.reader import read_manifest
 
-    first = bench.deployment_of(ladder, model, topology)
-    folder = bench.folder(first)
-    starts = [read_manifest(path.parent).started_at for path in folder.glob("cells/*/manifest.json")]
+    starts = []
+    for launch in (one for one in bench.deployments if one.key[:3] == (ladder, model, topology)):
+        for cell in bench.bound(launch).cells:
+            directory = cell_directory(bench.folder(launch), cell.name)
+            manifest = read_manifest(directory)
+            if manifest.plan_hash != cell.plan_hash:
+                raise UserError(
+                    f"E1 was measured under another plan (engine {manifest.engine}; or another serving "
+                    "stack, "
+                    "timing table, seed or timing), so its knee is not this run's",
+                    where=directory,
+                    remedy="run snakemake: E1 is measured again; or give this run a results folder of its "
+                    "own",
+                )
+            starts.append(manifest.started_at or "")
+    first = bench.folder(bench.deployment_of(ladder, model, topology))
     return {
-        "run": read_plan(folder / PLAN_FILE).get("run", bench.run.digest),
+        "run": read_plan(first / PLAN_FILE).get("run", bench.run.digest),
         "date": min(filter(None, starts), default="")[:10],
     }
 

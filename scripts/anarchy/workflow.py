@@ -18,6 +18,7 @@ from anarchy.config import Choices, Strict
 from anarchy.config_files import validate
 from anarchy.designs import LADDER, Design, presented
 from anarchy.errors import EXIT_USER_ERROR, UserError
+from anarchy.knee_step import check_sealed_loads
 from anarchy.layout import PROFILES, PROJECT, Layout
 from anarchy.plan import SIMULATED, UnboundDeployment
 from anarchy.study import Workbench, open_frozen, open_run, relative
@@ -327,7 +328,9 @@ def open_workflow(config: Mapping[str, Any], workflow: Any) -> Workflow:
 def _open(config: Mapping[str, Any], given: Mapping[str, Any]) -> Workbench:
     """The frozen run that is named, or a new one; ``given``: what stands in no file of defaults."""
     if "run" not in config:
-        return open_run(config)
+        bench = open_run(config)
+        check_sealed_loads(bench)
+        return bench
     bench = open_frozen(Path(config["run"]))
     others = {key: value for key, value in given.items() if key != "run"}
     asked = validate({**bench.choices.model_dump(), **others}, Choices, where="--config")

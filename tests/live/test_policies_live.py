@@ -54,7 +54,10 @@ pytestmark = [pytest.mark.live, pytest.mark.nightly]
 def command(verb: str, experiment: str, results: Path, *more: str) -> list[str]:
     words = [sys.executable, "-m", "anarchy.cli", verb, experiment, MODEL, TOPOLOGY, *more]
     choices = {
-        **{"tier": "smoke", "experiments": experiment, "models": MODEL, "knees": "recorded"},
+        "tier": "smoke",
+        "experiments": experiment,
+        "models": MODEL,
+        "knees": "recorded",
         "results": str(results),
     }
     return [*words, *(word for key, value in choices.items() for word in (f"--{key}", value))]

@@ -21,7 +21,13 @@ pytestmark = [pytest.mark.slurm, pytest.mark.nightly]
 
 
 def test_policies_over_three_nodes(tmp_path: Path, lab: Lab, env: dict[str, str]) -> None:
-    choices = ["tier=smoke", f"experiments={EXPERIMENTS}", "knees=recorded", f"site={SITE}", f"results={tmp_path / 'results'}"]
+    choices = [
+        "tier=smoke",
+        f"experiments={EXPERIMENTS}",
+        "knees=recorded",
+        f"site={SITE}",
+        f"results={tmp_path / 'results'}",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "measure", "--profile", "slurm", *POLL, "--config", *choices],
         cwd=PROJECT, env=env, capture_output=True, text=True, timeout=WHOLE_S,
@@ -29,8 +35,11 @@ def test_policies_over_three_nodes(tmp_path: Path, lab: Lab, env: dict[str, str]
     assert done.returncode == 0, done.stdout + done.stderr
     planned = open_run(
         {
-            **{"tier": "smoke", "experiments": EXPERIMENTS.split(","), "knees": "recorded"},
-            **{"launcher": "slurm", "site": str(SITE)},
+            "tier": "smoke",
+            "experiments": EXPERIMENTS.split(","),
+            "knees": "recorded",
+            "launcher": "slurm",
+            "site": str(SITE),
         }
     ).plans
     assert {deployment.routing for deployment in planned} == {"static", "builtin", "pinned"}

@@ -13,11 +13,11 @@ import yaml
 from anarchy.config import (
     ALL,
     BLOCKS,
+    Choices,
     Cluster,
     Experiment,
     Model,
     Policy,
-    Choices,
     Study,
     Topology,
 )

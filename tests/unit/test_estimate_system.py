@@ -49,7 +49,10 @@ def workbench(folder: Path, *, launches: int = 1, **tier: Any) -> Workbench:
         tiers={"quick": {"launches": launches, "workloads": ["unique"], "timing": timing, **tier}},
     )
     study = study.model_copy(
-        update={"experiments": study.experiments | {"trial": experiment}, "policies": study.policies | policies}
+        update={
+            "experiments": study.experiments | {"trial": experiment},
+            "policies": study.policies | policies,
+        }
     )
     choices = Choices(tier="quick", experiments=("trial",), seed=5, knees="recorded")
     profiles = {
