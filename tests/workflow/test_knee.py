@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,17 +33,19 @@ def made(results: Path) -> Made:
     """Run Snakemake on this folder of results; sweeps make their cells up."""
 
     def run(
-        *config: str, targets: tuple[str, ...] = (), options: tuple[str, ...] = (), **environment: str
+        *config: str, targets: tuple[str, ...] = (), options: tuple[str, ...] = (), **changes: str
     ) -> subprocess.CompletedProcess[str]:
         paths = [str(results / "smoke" / target) for target in targets]
         command = snakemake_command(results, *(config or CHOICES), options=(*options, *paths))
-        python = f"{MADE_UP}:{PROJECT / 'scripts'}"
-        environment = {**os.environ, "PYTHONPATH": python, "OMP_NUM_THREADS": "1", **environment}
-        return subprocess.run(
-            command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=500
-        )
+        env = {**environment(), **changes}
+        return subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=500)
 
     return run
+
+
+def environment() -> dict[str, str]:
+    """That of sweeps which make their cells up."""
+    return {**os.environ, "PYTHONPATH": f"{MADE_UP}:{PROJECT / 'scripts'}", "OMP_NUM_THREADS": "1"}
 
 
 def estimate_of(experiment: str) -> str:
@@ -196,6 +199,61 @@ def test_two_runs_in_one_folder_leave_each_other_alone(made: Made, results: Path
     assert read(results / "smoke" / "run.json")["run"] == first.stem
     (plan,) = plans(results, "adaptive").values()
     assert plan["run"] == first.stem
+
+
+def test_two_calls_at_once_on_the_same_results(results: Path, tmp_path: Path, made: Made) -> None:
+    """The second is refused, and takes nothing from the first."""
+    go = tmp_path / "go"
+    first = subprocess.Popen(
+        snakemake_command(results, *CHOICES, options=(str(results / "smoke" / E3[0]),)),
+        cwd=PROJECT,
+        env={**environment(), "MADE_UP_WAITS": str(go)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        latest = results / "smoke" / "run.json"
+        until(lambda: latest.exists() or first.poll() is not None)
+        run = read(latest)["run"]
+        second = made(*CHOICES, "seed=7", targets=E3)
+        assert second.returncode != 0
+        assert "cannot be locked" in second.stdout + second.stderr
+        assert "--unlock" in second.stdout + second.stderr
+        assert read(latest)["run"] == run
+    finally:
+        go.touch()
+        told, _ = first.communicate(timeout=300)
+    assert first.returncode == 0, told
+    assert {plan["run"] for plan in plans(results, "adaptive").values()} == {run}
+
+
+def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends, "waited in vain"
+        time.sleep(0.1)
+
+
+def test_results_of_before_runs_told_their_knees(made: Made, results: Path) -> None:
+    assert made(targets=E3).returncode == 0
+    for plan in (results / "smoke" / "raw" / "adaptive").rglob("plan.json"):
+        plan.unlink()
+    done = made(targets=E3)
+    assert done.returncode == 2
+    assert "1 deployments were measured before runs told their knees" in done.stderr
+    assert "knees=recorded" in done.stderr.split("remedy:")[1]
+    assert "raw-before-knees" in done.stderr
+
+
+def test_a_knee_of_another_seed_is_not_this_runs(made: Made, results: Path, anarchy: Made) -> None:
+    """By hand, past Snakemake: E1 on disk is of another plan than the run that asks for its knee."""
+    assert made(targets=(estimate_of("equilibrium"),)).returncode == 0
+    words = ("--tier", "smoke", "--experiments", "adaptive", "--results", str(results), "--seed", "7")
+    done = anarchy("knee", "nemotron-4-340b", "1p2d", *words)
+    assert done.returncode == 2
+    assert "E1 was measured under another plan" in done.stderr
+    assert "remedy: run snakemake: E1 is measured again" in done.stderr
 
 
 def test_an_edited_run_is_refused(made: Made, results: Path) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from anarchy.claims import ladder, policies
+from anarchy.claims import drift, ladder, policies
 from anarchy.claims.model import (
     INCONCLUSIVE,
     NOT_REPRODUCED,
@@ -46,6 +46,7 @@ def _alone(
 RULES: Final[dict[str, Asked]] = {
     **{name: partial(_alone, rule) for name, rule in ladder.RULES.items()},
     **policies.RULES,
+    **drift.RULES,
 }
 NOTES: Final = {**ladder.NOTES, **policies.NOTES}
 """What has to be known with every verdict of a rule, or of a rule and a way to route, whichever it is."""
@@ -97,7 +98,7 @@ def judge(claims: Claims, systems: Sequence[System]) -> list[Verdict]:
     verdicts: list[Verdict] = []
     for claim in claims.claims:
         there = [system for system in systems if system["experiment"] == claim.experiment]
-        measured = [system for system in there if _is_about(claim, system)]
+        measured = [drift.beside(system, systems) for system in there if _is_about(claim, system)]
         groups = dict.fromkeys(
             (workload, system["engine"]) for system in measured for workload in system["workloads"]
         )

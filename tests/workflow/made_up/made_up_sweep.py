@@ -1,13 +1,15 @@
 """A sweep without a serving stack: it seals cells of a made-up closed loop, whose knee lies near C = 80.
 
 The environment says what is wrong with them. MADE_UP_FLAT: latency never bends, so there is no knee.
-MADE_UP_FAILS: a gate that every cell of more users than 32 fails.
+MADE_UP_FAILS: a gate that every cell of more users than 32 fails. MADE_UP_WAITS: every sweep waits until this
+file is there.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,8 @@ FLAT = 10**6
 def measure(bench: Any, plan: DeploymentPlan, folder: Path, cells: list[Cell], log: Path | None) -> None:
     """Seal every cell, and say so in the log."""
     del bench
+    while (waits := os.environ.get("MADE_UP_WAITS")) and not Path(waits).exists():
+        time.sleep(0.1)
     for cell in cells:
         write_cell(plan, folder, cell)
         if log:
