@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Any
 
 from anarchy.cli_control import add_command
+from anarchy.cli_run import open_chosen, run_options
 from anarchy.cli_traces import add_commands, usable_cores
 from anarchy.cluster.executor import FAILED
 from anarchy.errors import EXIT_USER_ERROR, UserError
@@ -73,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="Most people want `make reproduce`; these are its steps. `anarchy COMMAND -h` explains one.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    run = _run_options()
+    run = run_options()
     checking = _add(
         commands, "doctor", _doctor, "check this machine and say what is missing and how to get it"
     )
@@ -144,27 +145,6 @@ def _add(
     return parser
 
 
-def _run_options() -> argparse.ArgumentParser:
-    """A frozen run by its file, or the choices of a new one: an option for each key of `config.Choices`."""
-    from anarchy.config import Choices
-
-    options = argparse.ArgumentParser(add_help=False)
-    group = options.add_argument_group(
-        "the run",
-        "a frozen run, or the choices of one: defaults are in workflow/config/run.yaml; the same keys as "
-        "`snakemake --config key=value`",
-    )
-    group.add_argument(
-        "--run", type=Path, metavar="FILE",
-        help="a frozen run, results/TIER/runs/DIGEST.json, or the run.json that names the latest",
-    )  # fmt: skip
-    for name, field in Choices.model_fields.items():
-        number = "int" in str(field.annotation)
-        words = " ".join(str(field.description).replace("`", "").split()).replace("%", "%%")
-        group.add_argument(f"--{name}", type=int if number else str, help=words)
-    return options
-
-
 def _system_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("experiment", help="e.g. equilibrium")
     parser.add_argument("model", help="e.g. llama-3.1-70b")
@@ -175,27 +155,6 @@ def _deployment_arguments(parser: argparse.ArgumentParser) -> None:
     _system_arguments(parser)
     parser.add_argument("routing", help="e.g. static")
     parser.add_argument("trial", type=int, help="number of the launch, from 1")
-
-
-def _open(options: argparse.Namespace, *, frozen: bool = False) -> Any:
-    """The run that was named or chosen; ``frozen``: written down first, where it is a new one."""
-    from anarchy.config import Choices
-    from anarchy.study import open_frozen, open_run
-
-    chosen = {key: getattr(options, key) for key in Choices.model_fields}
-    chosen = {key: value for key, value in chosen.items() if value is not None}
-    if options.run is not None:
-        if chosen:
-            raise UserError(
-                f"--run names a frozen run, which {', '.join(f'--{key}' for key in chosen)} cannot change",
-                where="command line",
-                remedy="leave one of the two out",
-            )
-        return open_frozen(options.run)
-    bench = open_run(chosen)
-    if frozen:
-        bench.freeze()
-    return bench
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -213,8 +172,8 @@ def _doctor(options: argparse.Namespace) -> int:
 def _site_findings(options: argparse.Namespace) -> Any:
     from anarchy.cluster import site_check
     from anarchy.config_files import load_study
+    from anarchy.launches import SIMULATED
     from anarchy.layout import CONFIG
-    from anarchy.plan import SIMULATED
 
     wanted = [name for name in (options.models or "").split(",") if name]
     return site_check.diagnose(
@@ -225,7 +184,7 @@ def _site_findings(options: argparse.Namespace) -> Any:
 def _plan(options: argparse.Namespace) -> int:
     from anarchy import plan_table
 
-    print(plan_table.render(_open(options), cells=options.cost))
+    print(plan_table.render(open_chosen(options), cells=options.cost))
     return 0
 
 
@@ -234,8 +193,8 @@ def _serve(options: argparse.Namespace) -> int:
     from anarchy.sweep import specify
 
     _end_with_parent()
-    bench = _open(options)
-    plan = bench.bound(_deployment(bench, options))
+    bench = open_chosen(options)
+    plan = bench.expected(_deployment(bench, options))
     ports = () if options.port is None else (options.port,)
     # A folder of its own: the sweep's logs are part of what was measured, and may be in use right now.
     spec = dataclasses.replace(specify(bench, plan, bench.folder(plan) / "serve"), http_ports=ports)
@@ -247,7 +206,7 @@ def _sweep(options: argparse.Namespace) -> int:
     from anarchy.sweep import sweep
 
     _end_with_parent()
-    bench = _open(options, frozen=True)
+    bench = open_chosen(options, frozen=True)
     if options.log:
         _make_folder(options.log.parent)
     told: tuple[type[BaseException], ...] = (UserError, KeyboardInterrupt, *_deployment_errors())
@@ -286,7 +245,7 @@ def _system(options: argparse.Namespace) -> int:
     from anarchy.estimate.ladder import REPLICATES
     from anarchy.estimate.system import estimate_system
 
-    bench = _open(options, frozen=True)
+    bench = open_chosen(options, frozen=True)
     system = (options.experiment, options.model, options.topology)
     folder = bench.layout.estimates(*system)
     replicates = REPLICATES if options.replicates is None else options.replicates
@@ -298,7 +257,7 @@ def _system(options: argparse.Namespace) -> int:
 def _knee(options: argparse.Namespace) -> int:
     from anarchy.knee_step import tell_knee
 
-    print(tell_knee(_open(options, frozen=True), options.model, options.topology))
+    print(tell_knee(open_chosen(options, frozen=True), options.model, options.topology))
     return 0
 
 
@@ -306,7 +265,7 @@ def _claims(options: argparse.Namespace) -> int:
     from anarchy import claims
     from anarchy.report import load_systems
 
-    bench = _open(options)
+    bench = open_chosen(options)
     verdicts = claims.judge(claims.load(), [system.document for system in load_systems(bench.layout)])
     claims.write(verdicts, bench.layout.root)
     for verdict in verdicts:
@@ -318,7 +277,7 @@ def _report(options: argparse.Namespace) -> int:
     from anarchy import report
     from anarchy.run_info import run_info
 
-    bench = _open(options)
+    bench = open_chosen(options)
     systems = _systems(bench)
     verdicts = _verdicts(bench.layout.claims.with_suffix(".json"))
     report.write_summary(bench.layout)
@@ -330,7 +289,7 @@ def _report(options: argparse.Namespace) -> int:
 def _summary(options: argparse.Namespace) -> int:
     from anarchy import report
 
-    bench = _open(options)
+    bench = open_chosen(options)
     print(report.terminal_summary(_systems(bench), bench.layout.report))
     return 0
 

@@ -17,8 +17,9 @@ from typing import Any
 
 from anarchy.config import KNEE_WORKLOAD
 from anarchy.errors import UserError
+from anarchy.launches import DeploymentPlan
 from anarchy.layout import Layout
-from anarchy.plan import DeploymentPlan, Knee
+from anarchy.plan_conditions import Knee
 from anarchy.trace.gates import MACHINE_GATES
 from anarchy.trace.writer import write_json
 

@@ -19,7 +19,7 @@ from anarchy.knee import (
     write_loads,
 )
 from anarchy.layout import cell_directory
-from anarchy.plan import Knee
+from anarchy.plan_conditions import Knee
 from anarchy.study import Workbench
 
 

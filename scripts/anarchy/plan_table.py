@@ -11,7 +11,7 @@ from rich.table import Table
 
 from anarchy.cluster.job import gpu_hours, minutes, nodes_of
 from anarchy.cluster.site import Site
-from anarchy.plan import SIMULATED, Cell, DeploymentPlan, Knee, bind
+from anarchy.launches import SIMULATED, Cell, DeploymentPlan
 from anarchy.progress import clock
 from anarchy.run import Prediction
 from anarchy.study import Workbench
@@ -29,11 +29,7 @@ class Expected:
 def expected(bench: Workbench) -> list[Expected]:
     """Every deployment of a run, with its loads at the predicted knees."""
     return [
-        Expected(
-            bind(one, Knee(planned.predicted.knee, bench.grid(one)), bench.profiles[one.model.profile]),
-            planned.predicted,
-            planned.prerequisite,
-        )
+        Expected(bench.expected(one), planned.predicted, planned.prerequisite)
         for one, planned in zip(bench.deployments, bench.run.deployments, strict=True)
     ]
 

@@ -7,12 +7,14 @@ from importlib.metadata import version
 from types import MappingProxyType
 
 from anarchy import predict
+from anarchy.binding import served, wall_s
 from anarchy.cluster.site import Site
 from anarchy.config import KNEE_WORKLOAD, Choices, Study
 from anarchy.config_knees import RecordedKnee, standing_in
 from anarchy.errors import UserError
-from anarchy.plan import Knee, Stack, UnboundDeployment, measuring_knees, plan, served, wall_s
-from anarchy.plan_conditions import NO_KNEE
+from anarchy.launches import Stack, UnboundDeployment
+from anarchy.plan import measuring_knees, plan
+from anarchy.plan_conditions import NO_KNEE, Knee
 from anarchy.run import Prediction, Run, needed, planned_deployment, policies_of
 from anarchy.serving.profiles import Profile
 

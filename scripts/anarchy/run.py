@@ -20,7 +20,7 @@ from anarchy.cluster.site import Site
 from anarchy.config import Choices, EngineName, Name, Policy, Strict, Study
 from anarchy.config_knees import RecordedKnee
 from anarchy.errors import UserError
-from anarchy.plan import Stack, UnboundCell, UnboundDeployment
+from anarchy.launches import Stack, UnboundCell, UnboundDeployment
 from anarchy.plan_conditions import Condition
 from anarchy.trace.writer import write_json
 

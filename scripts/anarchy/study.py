@@ -8,15 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from anarchy.binding import bind, served
 from anarchy.cluster.site import Site, load_site
 from anarchy.config import Choices, KneeSource, Study
 from anarchy.config_files import load_block, load_study, validate
 from anarchy.config_knees import KNEES_FILE, RecordedKnee, load_knees
 from anarchy.errors import UserError
 from anarchy.knee import read_loads, read_origin
+from anarchy.launches import SIMULATED, DeploymentPlan, Stack, UnboundDeployment
 from anarchy.layout import CONFIG, DYNAMO_LOCK, PROFILES, PROJECT, VLLM_CPU_LOCK, Layout
-from anarchy.plan import SIMULATED, DeploymentPlan, Knee, Stack, UnboundDeployment, bind, served
-from anarchy.plan_conditions import NO_KNEE
+from anarchy.plan_conditions import NO_KNEE, Knee
 from anarchy.preflight import pinned_version
 from anarchy.resolve import resolve
 from anarchy.run import Prediction, Run, read_run, write_run
@@ -132,6 +133,11 @@ class Workbench:
     def bound(self, deployment: UnboundDeployment) -> DeploymentPlan:
         """A deployment with its loads bound to its knee; errors as `knee`."""
         return bind(deployment, self.knee(deployment), self.profiles[deployment.model.profile])
+
+    def expected(self, deployment: UnboundDeployment) -> DeploymentPlan:
+        """A deployment with its loads at the predicted knee: for plans, and for what measures nothing."""
+        knee = Knee(self.predicted(deployment).knee, self.grid(deployment))
+        return bind(deployment, knee, self.profiles[deployment.model.profile])
 
     def served(self, deployment: UnboundDeployment) -> dict[str, str]:
         """What a knee must have been measured with to serve a deployment: engine, serving version, speed."""

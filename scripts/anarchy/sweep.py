@@ -23,8 +23,8 @@ from anarchy.control.detector import PARAMETERS
 from anarchy.devices import device_seen
 from anarchy.errors import UserError
 from anarchy.knee import PLAN_FILE, plan_document, read_plan
+from anarchy.launches import SIMULATED, Cell, DeploymentPlan, UnboundDeployment, derive_seed
 from anarchy.layout import DYNAMO_LOCK, ENVS, cell_directory
-from anarchy.plan import SIMULATED, Cell, DeploymentPlan, UnboundDeployment, derive_seed
 from anarchy.progress import SweepProgress
 from anarchy.routing.frontends import frontends
 from anarchy.serving.profiles import write_npz

@@ -19,8 +19,8 @@ from anarchy.config_files import validate
 from anarchy.designs import LADDER, Design, presented
 from anarchy.errors import EXIT_USER_ERROR, UserError
 from anarchy.knee_step import check_sealed_loads
+from anarchy.launches import SIMULATED, UnboundDeployment
 from anarchy.layout import PROFILES, PROJECT, Layout
-from anarchy.plan import SIMULATED, UnboundDeployment
 from anarchy.study import Workbench, open_frozen, open_run, relative
 
 DEPLOYMENT = ("{experiment}", "{model}", "{topology}", "{routing}", "{trial}")

@@ -25,8 +25,9 @@ from anarchy import cell_routing
 from anarchy.config import Controller, Tier
 from anarchy.control.log import LOG_FILE, LogRecords, clock_offset, read_log
 from anarchy.control.sources import TIMEOUT_S, PrometheusSource
+from anarchy.hashed import Stage
+from anarchy.launches import Cell, DeploymentPlan, derive_seed
 from anarchy.layout import cell_directory
-from anarchy.plan import Cell, DeploymentPlan, Stage, derive_seed
 from anarchy.plan_conditions import timing_of
 from anarchy.progress import SweepProgress
 from anarchy.serving.stack import Deployment

@@ -27,8 +27,8 @@ from anarchy.estimate.columns import (
     SPREAD_COLUMNS,
     STAGE_COLUMNS,
 )
+from anarchy.launches import DeploymentPlan
 from anarchy.layout import PROJECT
-from anarchy.plan import DeploymentPlan
 from anarchy.routing.decisions import DECISIONS_FILE, read_decisions
 from anarchy.study import open_run
 from anarchy.trace.reader import read_manifest

@@ -20,9 +20,9 @@ from anarchy.control.detector import PARAMETERS, Regime
 from anarchy.control.sources import ClientSource
 from anarchy.control.thresholds import Multiples
 from anarchy.errors import UserError
+from anarchy.launches import Cell, DeploymentPlan, derive_seed
 from anarchy.layout import CONFIG
 from anarchy.load.router import FixedRouter
-from anarchy.plan import Cell, DeploymentPlan, derive_seed
 from anarchy.routing.frontends import frontends
 from anarchy.routing.routers import AdaptiveRouter, PinnedRouter
 from anarchy.study import open_run

@@ -23,7 +23,7 @@ from anarchy.cluster.job import job_resources, minutes, srun_words
 from anarchy.cluster.site import EXAMPLE, Container, Site, load_site
 from anarchy.cluster.slurm import AllocationError, Job, check_nodes, current_job, prove_nodes, step_command
 from anarchy.errors import UserError
-from anarchy.plan import DeploymentPlan
+from anarchy.launches import DeploymentPlan
 from anarchy.serving.hosts import Node
 from anarchy.study import open_run
 

@@ -17,8 +17,8 @@ from anarchy.config_files import load_study
 from anarchy.errors import UserError
 from anarchy.estimate import columns
 from anarchy.estimate.system import estimate_system
+from anarchy.launches import Cell, DeploymentPlan, Stack
 from anarchy.layout import CONFIG, PROFILES, Layout, cell_directory
-from anarchy.plan import Cell, DeploymentPlan, Stack
 from anarchy.resolve import resolve
 from anarchy.serving.profiles import load_profile
 from anarchy.study import Workbench

@@ -317,7 +317,7 @@ def test_a_part_of_the_study_brings_e1_of_its_systems_along():
 def test_the_limit_of_a_job_holds_at_every_knee_that_e1_can_tell():
     bench = open_run({"experiments": ["saturation", "adaptive", "pareto"], "tier": "quick"})
     grid = STUDY.experiments["equilibrium"].tiers["quick"].concurrency
-    from anarchy.plan import wall_s
+    from anarchy.binding import wall_s
 
     for one in bench.asked:
         profile = bench.profiles[one.model.profile]

@@ -12,12 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anarchy import predict
+from anarchy.binding import bind
 from anarchy.config import Choices, Study
 from anarchy.config_files import load_study
 from anarchy.errors import UserError
+from anarchy.hashed import Stage
+from anarchy.launches import Cell, DeploymentPlan, derive_seed
 from anarchy.layout import CONFIG
-from anarchy.plan import Cell, DeploymentPlan, Knee, Stage, bind, cell_name, derive_seed, plan
-from anarchy.plan_conditions import at_knee
+from anarchy.plan import plan
+from anarchy.plan_conditions import Knee, at_knee, cell_name
 from anarchy.study import open_run
 
 

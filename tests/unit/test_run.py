@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from anarchy.binding import bind
 from anarchy.cli import build_parser
 from anarchy.cli import main as anarchy
 from anarchy.config import Choices
 from anarchy.errors import UserError
-from anarchy.plan import Knee, bind
+from anarchy.plan_conditions import Knee
 from anarchy.run import read_run
 from anarchy.run_info import run_info
 from anarchy.study import Workbench, open_frozen, open_run

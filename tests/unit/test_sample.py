@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from anarchy.launches import DeploymentPlan
 from anarchy.layout import PROJECT
-from anarchy.plan import DeploymentPlan
 from anarchy.study import open_run
 from anarchy.trace.reader import read_cell
 

@@ -15,8 +15,8 @@ from trace_samples import manifest, sealed
 from anarchy import session as session_module
 from anarchy.config import Policy
 from anarchy.errors import UserError
+from anarchy.launches import Cell, DeploymentPlan
 from anarchy.layout import cell_directory
-from anarchy.plan import Cell, DeploymentPlan
 from anarchy.routing.frontends import frontends
 from anarchy.routing.proof import PairCheck, PinnedProof
 from anarchy.serving.faults import DeploymentFaultError, Fault

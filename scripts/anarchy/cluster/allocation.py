@@ -13,8 +13,8 @@ from anarchy.cluster.job import nodes_of
 from anarchy.cluster.real_engine import serving_python
 from anarchy.cluster.site import Site
 from anarchy.cluster.slurm import check_nodes, current_job, prove_nodes, step_command
+from anarchy.launches import SIMULATED, Launch
 from anarchy.layout import ENVS
-from anarchy.plan import SIMULATED, Launch
 from anarchy.serving.hosts import HERE, Node
 from anarchy.serving.image import ServingImage, serving_image
 from anarchy.serving.placement import ProcessPlan

@@ -13,8 +13,8 @@ from anarchy.cluster.job import BUSY_AFTER_S, is_busy, srun_words
 from anarchy.cluster.real_engine import missing_packages
 from anarchy.cluster.site import Site
 from anarchy.doctor import Finding
+from anarchy.launches import SIMULATED
 from anarchy.layout import PROJECT
-from anarchy.plan import SIMULATED
 from anarchy.serving.versions import VERSIONS_QUERY, told_versions
 
 IMAGE_TIMEOUT_S = 900.0

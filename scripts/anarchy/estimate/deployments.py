@@ -13,8 +13,9 @@ from anarchy.config import Policy, Workload
 from anarchy.devices import CPU, common_label, engine_label
 from anarchy.errors import UserError
 from anarchy.estimate.companions import with_decisions
+from anarchy.hashed import Stage
+from anarchy.launches import Cell, DeploymentPlan
 from anarchy.layout import MANIFEST_FILE, cell_directory
-from anarchy.plan import Cell, DeploymentPlan, Stage
 from anarchy.serving.spec import DeploymentSpec
 from anarchy.study import Workbench
 from anarchy.trace.reader import CellTrace, read_cell, read_manifest

@@ -38,7 +38,7 @@ from anarchy.estimate.ladder import (
 )
 from anarchy.estimate.performance import growth, performance
 from anarchy.knee import PLAN_FILE, read_plan
-from anarchy.plan import Cell, DeploymentPlan
+from anarchy.launches import Cell, DeploymentPlan
 from anarchy.study import Workbench
 from anarchy.tables import CELL_COLUMNS
 from anarchy.trace.reader import CellTrace

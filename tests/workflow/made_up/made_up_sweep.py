@@ -19,8 +19,8 @@ from condition_samples import staged, trace_of
 from ladder_samples import closed_loop
 
 from anarchy import sweep
+from anarchy.launches import Cell, DeploymentPlan
 from anarchy.layout import cell_directory
-from anarchy.plan import Cell, DeploymentPlan
 from anarchy.trace.schema import GateResult
 from anarchy.trace.state import set_aside
 from anarchy.trace.writer import seal
