@@ -120,5 +120,9 @@ def _engine_facts(base: Launch, profile: Profile) -> dict[str, str]:
 
 
 def served(base: Launch, profile: Profile) -> str:
-    """What decides how fast a deployment serves, as one word: its timing table, or its device and weights."""
-    return " ".join(filter(None, _engine_facts(base, profile).values()))
+    """What decides how fast a deployment serves: the digest of its timing table, or device and weights.
+
+    Where weights lie names folders of a site, so they are told by a digest.
+    """
+    facts = _engine_facts(base, profile)
+    return facts.get("profile") or f"{facts['device']} {digest(facts['weights'])[:16]}"

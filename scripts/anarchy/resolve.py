@@ -15,7 +15,15 @@ from anarchy.errors import UserError
 from anarchy.launches import Stack, UnboundDeployment
 from anarchy.plan import measuring_knees, plan
 from anarchy.plan_conditions import NO_KNEE, Knee
-from anarchy.run import Prediction, Run, needed, planned_deployment, policies_of
+from anarchy.run import (
+    Prediction,
+    Run,
+    needed,
+    planned_deployment,
+    policies_of,
+    portable,
+    site_digest,
+)
 from anarchy.serving.profiles import Profile
 
 
@@ -46,22 +54,21 @@ def resolve(
                 recorded,
                 *system,
                 one.engine,
-                stack.version,
+                portable(stack.version),
                 served(one, profiles[one.model.profile]),
             )
             for system, one in systems.items()
         )
     deployments = (*asked, *before)
     predictions = _predict_all(study, choices, deployments, stand_ins, recorded, profiles)
+    paths = {key: portable(getattr(choices, key)) for key in ("results", "site")}
     return Run(
-        choices=choices,
+        choices=choices.model_copy(update=paths),
         versions=_versions(stack),
         study=needed(study, choices.tier, deployments),
         policies=policies_of(deployments),
         profiles={one.model.profile: profiles[one.model.profile].digest for one in deployments},
-        device=stack.device,
-        weights=dict(stack.weights),
-        site=site,
+        site=site_digest(site),
         knees=stand_ins,
         deployments=tuple(
             planned_deployment(one, predicted, prerequisite=place >= len(asked))
@@ -71,7 +78,7 @@ def resolve(
 
 
 def _versions(stack: Stack) -> dict[str, str]:
-    return {"anarchy": version("anarchy"), "serving": stack.version}
+    return {"anarchy": version("anarchy"), "serving": portable(stack.version)}
 
 
 def _predict_all(
@@ -112,7 +119,7 @@ def _predict(
     assert one.experiment.knee_from is not None, "config_checks refuses loads without it"
     grid = study.experiments[one.experiment.knee_from].tiers[choices.tier].concurrency
     try:
-        entry = standing_in(recorded, *system, one.engine, one.stack.version, served(one, profile))
+        entry = standing_in(recorded, *system, one.engine, portable(one.stack.version), served(one, profile))
         knee, words = entry.value, f"the recorded one ({entry.run}, engine {entry.engine}), until E1 tells it"
     except UserError:
         knee = predict.knee(one.topology, study.workloads[KNEE_WORKLOAD], profile)

@@ -8,13 +8,15 @@ beside it, changes nothing for what waits in a queue.
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from anarchy.cluster.site import Site
 from anarchy.config import Choices, EngineName, Name, Policy, Strict, Study
@@ -84,9 +86,8 @@ class Run(Strict):
     """Every policy that is measured, pairs of grids among them."""
     profiles: dict[str, str]
     """Timing table -> its digest, where engines are simulated or costs are predicted."""
-    device: str = ""
-    weights: dict[str, str] = Field(default_factory=dict)
-    site: Site | None = None
+    site: str = ""
+    """Digest of the site file's content, where the run needs one: what it names stays where it is."""
     knees: tuple[RecordedKnee, ...] = ()
     """Recorded knees that stand in for E1 here."""
     deployments: tuple[PlannedDeployment, ...]
@@ -95,11 +96,6 @@ class Run(Strict):
     def engine(self) -> EngineName:
         """What serves."""
         return self.choices.engine
-
-    @property
-    def stack(self) -> Stack:
-        """What serves, as the plan knows it."""
-        return Stack(self.versions["serving"], self.device, self.weights)
 
     @property
     def document(self) -> dict[str, Any]:
@@ -115,11 +111,11 @@ class Run(Strict):
         """What it is called: a hash of everything in it."""
         return digest_of(self.document)
 
-    def unbound(self) -> tuple[UnboundDeployment, ...]:
-        """Every deployment, prerequisites last, as it was planned."""
-        return tuple(self._unbound(planned) for planned in self.deployments)
+    def unbound(self, stack: Stack) -> tuple[UnboundDeployment, ...]:
+        """Every deployment, prerequisites last, as it was planned; ``stack``: what serves them."""
+        return tuple(self._unbound(planned, stack) for planned in self.deployments)
 
-    def _unbound(self, planned: PlannedDeployment) -> UnboundDeployment:
+    def _unbound(self, planned: PlannedDeployment, stack: Stack) -> UnboundDeployment:
         experiment = self.study.experiments[planned.experiment]
         tier = experiment.tiers[self.choices.tier]
         loads = {load.name: load for load in tier.loads}
@@ -133,7 +129,7 @@ class Run(Strict):
             policies=tuple(self.policies[name] for name in planned.policies),
             trial=planned.trial,
             seed=planned.seed,
-            stack=self.stack,
+            stack=stack,
             start_s=planned.start_s,
             cells=tuple(
                 UnboundCell(
@@ -149,6 +145,24 @@ class Run(Strict):
                 for cell in planned.cells
             ),
         )
+
+
+def portable(path: str) -> str:
+    """A path without the name of the user: `~` and `$USER` stand for it (`local` puts it back)."""
+    home, user = str(Path.home()), getpass.getuser()
+    if path == home or path.startswith(home + "/"):
+        path = "~" + path[len(home) :]
+    return "/".join("$USER" if part == user else part for part in path.split("/"))
+
+
+def local(path: str) -> str:
+    """A portable path as it is on this machine, for this user."""
+    return os.path.expanduser(path.replace("$USER", getpass.getuser()))
+
+
+def site_digest(site: Site | None) -> str:
+    """Digest of a site file's content; empty where a run needs none."""
+    return "" if site is None else digest_of(site.model_dump(mode="json"))
 
 
 def planned_deployment(

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import psutil
 
@@ -42,12 +42,16 @@ def run_info(bench: Workbench, systems: Sequence[System]) -> dict[str, Any]:
     }
 
 
+_PLACES: Final = frozenset({"results", "site", "launcher"})
+"""Choices of a machine, which say nothing of the study."""
+
+
 def _words(choices: Choices) -> list[str]:
-    """The choices of a run as `make` takes them, its tier always among them."""
+    """The choices of a run as `make` takes them, its tier always among them; where it ran is left out."""
     told = {"tier": choices.tier} | choices.changed()
     if ALL in choices.experiments:
         told.pop("experiments", None)
-    return [f"{key.upper()}={value}" for key, value in told.items()]
+    return [f"{key.upper()}={value}" for key, value in told.items() if key not in _PLACES]
 
 
 def commit() -> str | None:

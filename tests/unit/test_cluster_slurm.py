@@ -296,8 +296,8 @@ def test_a_plan_tells_what_its_jobs_hold():
     bench = open_run({"experiments": "equilibrium"})
     plans = bench.plans
     choices = bench.choices.model_copy(update={"launcher": "slurm"})
-    on_cluster = bench.run.model_copy(update={"choices": choices, "site": SITE})
-    told = plan_table.render(replace(bench, run=on_cluster))
+    on_cluster = bench.run.model_copy(update={"choices": choices})
+    told = plan_table.render(replace(bench, run=on_cluster, site=SITE))
     assert "3 jobs of up to 3 nodes with 8 GPUs" in told
     held = sum((3, 3, 2)[i] * 8 * plan.wall_s / 3600 for i, plan in enumerate(sorted(plans, key=order_of)))
     assert f"{held:.1f} GPU-hours held" in told

@@ -59,8 +59,9 @@ def workbench(folder: Path, *, launches: int = 1, **tier: Any) -> Workbench:
         name: load_profile(PROFILES / name) for name in {model.profile for model in study.models.values()}
     }
     knee = recorded_knee(profiles["llama-3.1-70b-tp4"].digest, value=64, interval=(60.0, 70.0))
-    run = resolve(study, choices, profiles, Stack("ai-dynamo 1.5.1"), [knee])
-    bench = Workbench(run, profiles, Layout(folder))
+    stack = Stack("ai-dynamo 1.5.1")
+    run = resolve(study, choices, profiles, stack, [knee])
+    bench = Workbench(run, profiles, Layout(folder), stack)
     for deployment in bench.plans:
         for cell in deployment.cells:
             write_cell(bench, deployment, cell)

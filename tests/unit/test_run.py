@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from anarchy.run import read_run
 from anarchy.run_info import run_info
 from anarchy.study import Workbench, open_frozen, open_run
 
+LLAMA = "llama-3.1-70b"
 KNEE = Knee(100, (64, 128, 256))
 
 
@@ -109,7 +111,7 @@ def test_what_is_no_run(tmp_path: Path, text: str | None, what: str):
 def test_a_timing_table_of_another_run_is_refused(tmp_path: Path):
     bench = chosen(tmp_path)
     run = bench.run.model_copy(update={"profiles": dict.fromkeys(bench.run.profiles, "another")})
-    other = Workbench(run, bench.profiles, bench.layout)
+    other = replace(bench, run=run)
     with pytest.raises(UserError, match="timing table is not the one that this run was frozen with"):
         open_frozen(other.freeze())
 
@@ -123,6 +125,35 @@ def test_a_run_of_an_older_model_names_the_key(tmp_path: Path):
     path.write_text(json.dumps(document))
     with pytest.raises(UserError, match=r"another version of this project: key choices\.colour"):
         read_run(path)
+
+
+def test_no_document_names_the_user_or_the_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Results are shown to others: accounts, weights and homes stay in the site file, and paths are portable."""
+    home = tmp_path / "home" / "jdoe"
+    home.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("LOGNAME", "jdoe")
+    site = home / "site.yaml"
+    keys = {
+        "partition": "p",
+        "interface": "lo",
+        "account": "secret-account",
+        "models": {LLAMA: "/data/jdoe/w"},
+    }
+    site.write_text(json.dumps({**keys, "serving_python": str(home / "python")}))
+    choices = {"engine": "vllm", "experiments": ["adaptive"], "site": str(site), "results": str(home / "r")}
+    bench = open_run(choices)
+    path = bench.freeze()
+    assert path.is_relative_to(home / "r")
+    text = path.read_text()
+    for word in ("jdoe", "secret-account", str(home)):
+        assert word not in text
+    frozen = open_frozen(path)
+    assert frozen.choices == bench.choices
+    assert hashes(frozen) == hashes(bench)
+    site.write_text(json.dumps(keys | {"serving_python": "/other/python"}))
+    with pytest.raises(UserError, match="the site file is not the one that this run was frozen with"):
+        open_frozen(path)
 
 
 # --- the choices, written down once ---
@@ -157,6 +188,5 @@ def test_a_report_tells_the_choices_as_make_takes_them(tmp_path: Path):
     told = run_info(bench, [])
     assert told["run"] == bench.run.digest
     assert set(told["command"].split()) == {
-        *("make", "reproduce", "TIER=quick", "MODELS=llama-3.1-70b", "KNEES=recorded", "SEED=2"),
-        f"RESULTS={tmp_path}",
+        *("make", "reproduce", "TIER=quick", "MODELS=llama-3.1-70b", "KNEES=recorded", "SEED=2")
     }
