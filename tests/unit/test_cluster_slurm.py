@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +23,7 @@ from anarchy.cluster.job import job_resources, memory_words, minutes, srun_words
 from anarchy.cluster.site import EXAMPLE, Container, Site, load_site
 from anarchy.cluster.slurm import AllocationError, Job, check_nodes, current_job, prove_nodes, step_command
 from anarchy.errors import UserError
-from anarchy.plan import DeploymentPlan
+from anarchy.launches import DeploymentPlan
 from anarchy.serving.hosts import Node
 from anarchy.study import open_run
 
@@ -196,7 +197,7 @@ def test_what_the_executor_refuses_is_refused_in_the_site_file():
 def resources(model: str, topology: str, **changes: Any) -> dict[str, Any]:
     bench = open_run({})
     plan = next(d for d in bench.deployments if d.key[1:3] == (model, topology))
-    return job_resources(SITE.model_copy(update=changes), plan)
+    return job_resources(SITE.model_copy(update=changes), plan, bench.predicted(plan))
 
 
 @pytest.mark.parametrize(
@@ -296,10 +297,11 @@ def test_a_check_asks_for_nodes_as_jobs_do():
 
 def test_a_time_limit_that_the_partition_forbids_is_refused(tmp_path: Path):
     bench = open_run({})
-    assert minutes(SITE, bench.deployments[0]) > SITE.start_minutes
+    first = bench.deployments[0]
+    assert minutes(SITE, first, bench.predicted(first)) > SITE.start_minutes
     path = written(tmp_path, "partition: p\ninterface: lo\nmax_minutes: 10\n")
     with pytest.raises(UserError, match="max_minutes is 10") as caught:
-        minutes(load_site(path), bench.deployments[0])
+        minutes(load_site(path), first, bench.predicted(first))
     assert caught.value.where == str(path)
     unlimited = load_site(written(tmp_path, "partition: p\ninterface: lo\nmax_minutes: unlimited\n"))
     assert minutes(unlimited, bench.deployments[0]) == minutes(SITE, bench.deployments[0])
@@ -318,12 +320,15 @@ def test_the_probe_tells_address_and_gpus(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_plan_tells_what_its_jobs_hold():
-    plans = open_run({"experiments": "equilibrium"}).deployments
-    told = plan_table.render(plans, site=SITE)
+    bench = open_run({"experiments": "equilibrium"})
+    plans = bench.plans
+    choices = bench.choices.model_copy(update={"launcher": "slurm"})
+    on_cluster = bench.run.model_copy(update={"choices": choices})
+    told = plan_table.render(replace(bench, run=on_cluster, site=SITE))
     assert "3 jobs of up to 3 nodes with 8 GPUs" in told
     held = sum((3, 3, 2)[i] * 8 * plan.wall_s / 3600 for i, plan in enumerate(sorted(plans, key=order_of)))
     assert f"{held:.1f} GPU-hours held" in told
-    assert "GPU-hours held" not in plan_table.render(plans)
+    assert "GPU-hours held" not in plan_table.render(bench)
 
 
 def order_of(plan: DeploymentPlan) -> bool:

@@ -74,15 +74,30 @@ EXPERIMENT = "workflow/config/experiments/equilibrium.yaml"
     [
         (EXPERIMENT, "c_ref:", "c_reff:", ("equilibrium.yaml", "unknown key 'c_reff'", "'c_ref'")),
         (EXPERIMENT, "warmup_s: 2.0", "warm_s: 2.0", ("unknown key", "warm_s", "'warmup_s'")),
-        (EXPERIMENT, "concurrency: [2, 8, 16, 32]", "concurrency: [0, 8]", ("tiers.smoke.concurrency.0",)),
-        (EXPERIMENT, "concurrency: [2, 8, 16, 32]", "concurrency: [8, 16.5]", ("tiers.smoke.concurrency.1",)),
         (
             EXPERIMENT,
-            "concurrency: [2, 8, 16, 32]",
+            "concurrency: [2, 16, 32, 64, 128, 256]",
+            "concurrency: [0, 8]",
+            ("tiers.smoke.concurrency.0",),
+        ),
+        (
+            EXPERIMENT,
+            "concurrency: [2, 16, 32, 64, 128, 256]",
+            "concurrency: [8, 16.5]",
+            ("tiers.smoke.concurrency.1",),
+        ),
+        (
+            EXPERIMENT,
+            "concurrency: [2, 16, 32, 64, 128, 256]",
             "concurrency: []",
             ("tiers.smoke", "concurrency", "empty"),
         ),
-        (EXPERIMENT, "concurrency: [2, 8, 16, 32]", "concurrency: [96]", ("no C between 8 and c_ref",)),
+        (
+            EXPERIMENT,
+            "concurrency: [2, 16, 32, 64, 128, 256]",
+            "concurrency: [96]",
+            ("no C between 8 and c_ref",),
+        ),
         (
             "workflow/config/topologies/1p5d.yaml",
             "decode: 5",

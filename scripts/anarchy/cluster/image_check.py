@@ -15,8 +15,8 @@ from anarchy.cluster.job import BUSY_AFTER_S, is_busy, memory_words, srun_words
 from anarchy.cluster.real_engine import missing_packages
 from anarchy.cluster.site import Site
 from anarchy.doctor import Finding
+from anarchy.launches import SIMULATED
 from anarchy.layout import PROJECT
-from anarchy.plan import SIMULATED
 from anarchy.serving.versions import VERSIONS_QUERY, told_versions
 from anarchy.surroundings import outside_any_job
 

@@ -21,7 +21,7 @@ from anarchy.cluster.site import Site, load_site
 from anarchy.config import Study
 from anarchy.doctor import Finding
 from anarchy.errors import UserError
-from anarchy.plan import SIMULATED
+from anarchy.launches import SIMULATED
 from anarchy.serving.image import image_path
 from anarchy.serving.versions import serving_versions
 from anarchy.serving.weights import find_weights
