@@ -5,22 +5,19 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 TIER ?= quick
-EXPERIMENTS ?=
-MODELS ?=
-TOPOLOGIES ?=
-SETS ?=
-SEED ?=
 SITE ?= slurm/site.yaml
 ENGINE ?= vllm
 SMOKE := results/smoke-b200/one-cell/raw/equilibrium/llama-3.1-70b/1p2d/static/1
-CHOICES = tier=$(TIER) $(if $(EXPERIMENTS),experiments=$(EXPERIMENTS)) $(if $(MODELS),models=$(MODELS)) \
-	$(if $(TOPOLOGIES),topologies=$(TOPOLOGIES)) $(if $(SETS),sets=$(SETS)) $(if $(SEED),seed=$(SEED))
+# Every KEY=value of the command line, as `snakemake --config` takes it: which keys there are, `anarchy` knows.
+CHOICES = $(shell printf '%s\n' $(filter-out PYTHON=%,$(MAKEOVERRIDES)) | sed -n 's/^[A-Z]*=/\L&/p')
 DRIVER := .envs/driver/bin
 # BLAS threads of small matrices only get in each other's way.
 PYTEST := OMP_NUM_THREADS=1 $(DRIVER)/python -m pytest
 # Files side by side: what starts no deployment and no Slurm has a process for each core.
 SIDE_BY_SIDE := -n logical --maxprocesses 8 --dist loadfile
 export PYTHON
+# What a cluster's modules or a notebook server set is for other Pythons (scripts/anarchy/surroundings.py).
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE JUPYTER_PATH JUPYTER_CONFIG_DIR JUPYTER_DATA_DIR IPYTHONDIR
 
 .PHONY: help setup reproduce redraw plan doctor test test-unit test-live test-notebooks test-workflow test-slurm test-faults test-containers test-vllm test-nightly test-setup test-browser fuzz \
 	lab-up lab-down lab-status lab-reproduce smoke-b200 \
@@ -32,19 +29,19 @@ help:  ## this list
 setup:  ## build the two environments (.envs/driver, .envs/dynamo); does nothing when they are current
 	@envs/build driver dynamo
 
-reproduce: setup  ## measure, estimate, draw, report: make reproduce [TIER=quick|repeats|full] [EXPERIMENTS=adaptive] [MODELS=llama-3.1-70b] [TOPOLOGIES=1p5d] [SETS=builtin] [SEED=1]
+reproduce: setup  ## measure, estimate, draw, report: make reproduce [TIER=quick|repeats|full] [EXPERIMENTS=adaptive] [MODELS=llama-3.1-70b], and every other choice of `anarchy plan -h`
 	@$(DRIVER)/anarchy unlock
-	@$(DRIVER)/snakemake --config $(CHOICES)
+	@$(DRIVER)/snakemake $(if $(CHOICES),--config $(CHOICES))
 
 redraw: setup  ## estimates, figures and report from the recorded traces of tier quick in data/sample: nothing is measured
 	@rm -rf results/recorded
 	@mkdir -p results/recorded/quick
 	@cp -r data/sample/quick/raw results/recorded/quick/
 	@$(DRIVER)/anarchy unlock
-	@$(DRIVER)/snakemake --config tier=quick results=results/recorded
+	@$(DRIVER)/snakemake --config tier=quick knees=recorded results=results/recorded
 
 plan: setup  ## what a run would measure and cost, without running it
-	@$(DRIVER)/anarchy plan --cost --tier $(TIER) $(if $(EXPERIMENTS),--experiments $(EXPERIMENTS)) $(if $(MODELS),--models $(MODELS)) $(if $(TOPOLOGIES),--topologies $(TOPOLOGIES)) $(if $(SETS),--sets $(SETS))
+	@$(DRIVER)/anarchy plan --cost $(addprefix --,$(CHOICES))
 
 doctor: setup  ## check this machine and say what is missing and how to get it
 	@$(DRIVER)/anarchy doctor
@@ -105,13 +102,13 @@ lab-down:  ## end that cluster and remove what it made
 lab-status:  ## its processes, nodes and jobs
 	@$(DRIVER)/python slurm/lab/lab.py status || [ $$? -eq 1 ]
 
-lab-reproduce: EXPERIMENTS ?= equilibrium
 lab-reproduce: setup  ## tier quick of E1 through that cluster, 15 minutes; it comes up and goes away (root)
 	@slurm/lab/install-packages
 	@$(DRIVER)/python slurm/lab/lab.py status >/dev/null || trap '$(DRIVER)/python slurm/lab/lab.py down' EXIT; \
 	$(DRIVER)/python slurm/lab/lab.py up; \
 	$(DRIVER)/anarchy unlock; \
-	$(DRIVER)/snakemake --profile slurm --config site=slurm/lab/site.yaml results=results/lab $(CHOICES)
+	$(DRIVER)/snakemake --profile slurm --config site=slurm/lab/site.yaml results=results/lab \
+		$(if $(filter EXPERIMENTS=%,$(MAKEOVERRIDES)),,experiments=equilibrium) $(CHOICES)
 
 smoke-b200: setup  ## first run on a cluster with GPUs: one deployment, one cell, every gate [SITE=slurm/site.yaml]
 	@$(DRIVER)/anarchy doctor --site $(SITE) --engine $(ENGINE) --models llama-3.1-70b

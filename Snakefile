@@ -3,14 +3,25 @@
 #   snakemake                                        tier quick, every experiment and model, simulated engines
 #   snakemake --config tier=full                     the full grid, three launches
 #   snakemake --config models=llama-3.1-70b          one model; the other's results stay as they are
-#   snakemake --config experiments=adaptive          one experiment, likewise
+#   snakemake --config experiments=adaptive          one experiment, and E1 of its systems, whose knees it loads
+#   snakemake --config run=results/quick/runs/X.json a run that was frozen, again
 #   snakemake -n                                     what would run
 #
 # Profile with the defaults: profiles/default.
 
+import sys
+from pathlib import Path
+
 from snakemake.utils import min_version, validate
 
-from anarchy.workflow import DEPLOYMENT, SYSTEM, check_run_file, open_workflow
+# The package is this project's, whatever PYTHONPATH names; and what the caller's shell, notebook server or
+# allocation set reaches no job and no notebook. A job of Slurm keeps what Slurm told it.
+sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+from anarchy.surroundings import keep_out
+
+keep_out(in_job=not workflow.is_main_process)
+
+from anarchy.workflow import DEPLOYMENT, KNEE, SYSTEM, check_run_file, open_workflow
 
 min_version("9.0")
 
@@ -22,7 +33,7 @@ check_run_file()
 configfile: "workflow/config/run.yaml"
 
 
-RUN = open_workflow(config)
+RUN = open_workflow(config, workflow)
 config = RUN.config
 validate(config, "workflow/schemas/run.schema.json")
 for block, schema in RUN.study_blocks():
@@ -42,6 +53,7 @@ localrules:
     all,
     measure,
     # Minutes on one core, as are estimates and notebooks: not worth a job on a cluster's GPU nodes.
+    knee,
     claims,
     report,
 
@@ -60,9 +72,14 @@ rule measure:
         RUN.measured,
 
 
+include: "workflow/rules/knee.smk"
 include: "workflow/rules/sweep.smk"
 include: "workflow/rules/estimate.smk"
 include: "workflow/rules/render.smk"
+
+
+onstart:
+    RUN.freeze()
 
 
 onsuccess:

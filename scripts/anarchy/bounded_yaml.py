@@ -25,6 +25,7 @@ MAX_WRITTEN_OUT: Final = 4 * MAX_CONFIG_BYTES
 _INT: Final = "tag:yaml.org,2002:int"
 _FLOAT: Final = "tag:yaml.org,2002:float"
 _TIMESTAMP: Final = "tag:yaml.org,2002:timestamp"
+_NULL: Final = "tag:yaml.org,2002:null"
 _MERGE: Final = "tag:yaml.org,2002:merge"
 _WITHOUT_ALIASES: Final = "write the values out, without aliases"
 _START: Final = "start it with `key: value`"
@@ -40,10 +41,27 @@ class _Refused(yaml.MarkedYAMLError):
         self.remedy = remedy
 
 
+def _plain_resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    """PyYAML's implicit types by first letter, without dates, and numbers without base 60."""
+    resolvers = {
+        first: [(tag, pattern) for tag, pattern in pairs if tag not in (_TIMESTAMP, _INT, _FLOAT)]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    whole = re.compile(r"[-+]?(?:0b[01][01_]*|0x[0-9a-fA-F][0-9a-fA-F_]*|0[0-7_]*|[1-9][0-9_]*)$")
+    broken = re.compile(
+        r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?"
+        r"|\.(?:inf|Inf|INF))$|\.(?:nan|NaN|NAN)$"
+    )
+    for tag, pattern, letters in ((_INT, whole, "-+0123456789"), (_FLOAT, broken, "-+.0123456789")):
+        for first in letters:
+            resolvers.setdefault(first, []).append((tag, pattern))
+    return resolvers
+
+
 class _BoundedLoader(yaml.SafeLoader):
     """The safe loader, counting while it composes, so that nothing is built that is too large."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, Any]]] = {}  # noqa: RUF012 (PyYAML's own attribute)
+    yaml_implicit_resolvers = _plain_resolvers()
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -126,38 +144,27 @@ class _BoundedLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _plain_resolvers() -> None:
-    """PyYAML's implicit types without dates, and numbers without base 60."""
-    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items():
-        kept = [(tag, pattern) for tag, pattern in pairs if tag not in (_TIMESTAMP, _INT, _FLOAT)]
-        _BoundedLoader.yaml_implicit_resolvers[first] = kept
-    _BoundedLoader.add_implicit_resolver(
-        _INT,
-        re.compile(r"[-+]?(?:0b[01][01_]*|0x[0-9a-fA-F][0-9a-fA-F_]*|0[0-7_]*|[1-9][0-9_]*)$"),
-        list("-+0123456789"),
-    )
-    _BoundedLoader.add_implicit_resolver(
-        _FLOAT,
-        re.compile(
-            r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?"
-            r"|\.(?:inf|Inf|INF))$|\.(?:nan|NaN|NAN)$"
-        ),
-        list("-+.0123456789"),
-    )
+class _AsWrittenLoader(_BoundedLoader):
+    """The same, but every value is the text that stands there: `0123` is not 83 and `yes` is not True."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own attribute)
+        first: [(tag, pattern) for tag, pattern in pairs if tag in (_NULL, _MERGE)]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
-_plain_resolvers()
-
-
-def load_yaml(path: Path, *, missing: str = "check the path") -> dict[str, Any]:
+def load_yaml(path: Path, *, missing: str = "check the path", as_written: bool = False) -> dict[str, Any]:
     """The mapping that a YAML file holds; ``missing`` is the remedy where there is no file.
+
+    With ``as_written`` no value is taken for a number, a truth value or a date; an empty one is None.
 
     Raises UserError naming the file and line, and the key where a bound is passed: for a file that
     `read_text` refuses, for what is not YAML, for more than one document, and for anything but a mapping.
     """
     text = read_text(path, MAX_CONFIG_BYTES, missing=missing)
+    loader = _AsWrittenLoader if as_written else _BoundedLoader
     try:
-        document = yaml.load(text, Loader=_BoundedLoader)  # noqa: S506 (a safe loader)
+        document = yaml.load(text, Loader=loader)  # noqa: S506 (a safe loader)
     except _Refused as error:
         raise UserError(_problem(error), where=path, remedy=error.remedy) from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # an escape beyond Unicode is a ValueError

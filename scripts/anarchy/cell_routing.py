@@ -15,10 +15,10 @@ from anarchy.control.observation import Source
 from anarchy.control.running import RunningControllers, Watch
 from anarchy.control.sources import ClientSource, PrometheusSource
 from anarchy.control.thresholds import Multiples
+from anarchy.launches import Cell, DeploymentPlan, derive_seed
 from anarchy.load.cell import Labels
 from anarchy.load.payload import Endpoint
 from anarchy.load.router import FixedRouter, Route, Router
-from anarchy.plan import Cell, DeploymentPlan, derive_seed
 from anarchy.routing.decisions import DecisionLog
 from anarchy.routing.frontends import frontend_of
 from anarchy.routing.routers import DYNAMO_KINDS, ROLES, AdaptiveRouter, PinnedRouter, Selection

@@ -20,11 +20,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from anarchy.bounded import LARGEST_SEED
 from anarchy.cli_control import add_command
+from anarchy.cli_run import open_chosen, run_options
 from anarchy.cli_traces import MOST_REPLICATES, add_commands, usable_cores, whole
 from anarchy.cluster.executor import FAILED
 from anarchy.errors import EXIT_USER_ERROR, LONGEST, UserError
+from anarchy.surroundings import keep_out
 from anarchy.telemetry import diff
 from anarchy.terminal import UnwritableError, VisibleOutput, visible
 
@@ -38,6 +39,8 @@ Command = Callable[[argparse.Namespace], int]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    if arguments is None:  # a process of its own, not a call from another
+        keep_out(in_job=True)
     options = build_parser().parse_args(arguments)
     command: Command = options.command
     try:
@@ -94,7 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="Most people want `make reproduce`; these are its steps. `anarchy COMMAND -h` explains one.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    run = _run_options()
+    run = run_options()
     checking = _add(
         commands, "doctor", _doctor, "check this machine and say what is missing and how to get it"
     )
@@ -118,7 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
     sweeping = _add(commands, "sweep", _sweep, "measure one deployment's open cells and seal each", run)
     _deployment_arguments(sweeping)
     sweeping.add_argument("--log", type=Path, help="also append what is said to this file")
-    sweeping.add_argument("--expect", metavar="HASH", help="refuse to measure under any other plan")
+    sweeping.add_argument("--expect", metavar="HASH", help="refuse to measure under any other plan than this")
     system = _add(commands, "system", _system, "estimate one system of a run from its sealed cells", run)
     _system_arguments(system)
     system.add_argument(
@@ -127,6 +130,11 @@ def build_parser() -> argparse.ArgumentParser:
         type=whole(1, MOST_REPLICATES),
         help="bootstrap replicates (default: as many as are published)",
     )
+    telling = _add(
+        commands, "knee", _knee, "tell a system's knee from E1's estimate, for E2 to E4 to load", run
+    )
+    telling.add_argument("model", help="e.g. llama-3.1-70b")
+    telling.add_argument("topology", help="e.g. 1p2d")
     add_commands(functools.partial(_add, commands))
     add_command(functools.partial(_add, commands))
     _add(commands, "claims", _claims, "judge each published claim against the estimates", run)
@@ -163,24 +171,6 @@ def _add(
     return parser
 
 
-def _run_options() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(add_help=False)
-    group = options.add_argument_group(
-        "the run", "defaults are in workflow/config/run.yaml; the same keys as `snakemake --config key=value`"
-    )
-    group.add_argument("--tier", help="size of the experiments: quick, full")
-    group.add_argument("--engine", help="mocker (simulated), or vllm (real; needs the site file)")
-    group.add_argument("--experiments", help="comma-separated, e.g. equilibrium")
-    group.add_argument("--models", help="only these, comma-separated, e.g. llama-3.1-70b")
-    group.add_argument("--topologies", help="only these, e.g. 1p5d")
-    group.add_argument("--sets", help="only these sets of policies, e.g. builtin")
-    group.add_argument("--seed", type=whole(0, LARGEST_SEED), help="replaces the experiments' own seeds")
-    group.add_argument("--launcher", help="local, or slurm (inside a job that Snakemake submitted)")
-    group.add_argument("--site", help="the cluster's file (default slurm/site.yaml)")
-    group.add_argument("--results", help="folder of results, relative to the project")
-    return options
-
-
 def _system_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("experiment", help="e.g. equilibrium")
     parser.add_argument("model", help="e.g. llama-3.1-70b")
@@ -191,14 +181,6 @@ def _deployment_arguments(parser: argparse.ArgumentParser) -> None:
     _system_arguments(parser)
     parser.add_argument("routing", help="e.g. static")
     parser.add_argument("trial", type=whole(1), help="number of the launch, from 1")
-
-
-def _open(options: argparse.Namespace) -> Any:
-    from anarchy.study import open_run
-
-    asked = ("experiments", "models", "topologies", "sets")
-    keys = ("tier", "engine", *asked, "seed", "launcher", "site", "results")
-    return open_run({key: getattr(options, key) for key in keys if getattr(options, key) is not None})
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -216,8 +198,8 @@ def _doctor(options: argparse.Namespace) -> int:
 def _site_findings(options: argparse.Namespace) -> Any:
     from anarchy.cluster import site_check
     from anarchy.config_files import load_study
+    from anarchy.launches import SIMULATED
     from anarchy.layout import CONFIG
-    from anarchy.plan import SIMULATED
 
     wanted = [name.strip() for name in (options.models or "").split(",") if name.strip()]
     if options.models is not None and not wanted:
@@ -232,8 +214,7 @@ def _site_findings(options: argparse.Namespace) -> Any:
 def _plan(options: argparse.Namespace) -> int:
     from anarchy import plan_table
 
-    bench = _open(options)
-    print(plan_table.render(bench.deployments, cells=options.cost, site=bench.cluster))
+    print(plan_table.render(open_chosen(options), cells=options.cost))
     return 0
 
 
@@ -242,8 +223,8 @@ def _serve(options: argparse.Namespace) -> int:
     from anarchy.sweep import specify
 
     _end_with_parent()
-    bench = _open(options)
-    plan = _deployment(bench, options)
+    bench = open_chosen(options)
+    plan = bench.expected(_deployment(bench, options))
     ports = () if options.port is None else (options.port,)
     # A folder of its own: the sweep's logs are part of what was measured, and may be in use right now.
     spec = dataclasses.replace(specify(bench, plan, bench.folder(plan) / "serve"), http_ports=ports)
@@ -255,7 +236,7 @@ def _sweep(options: argparse.Namespace) -> int:
     from anarchy.sweep import sweep
 
     _end_with_parent()
-    bench = _open(options)
+    bench = open_chosen(options, frozen=True)
     if options.log:
         from anarchy.trace.writer import make_folder
 
@@ -264,7 +245,7 @@ def _sweep(options: argparse.Namespace) -> int:
         make_folder(options.log.parent)
     told: tuple[type[BaseException], ...] = (UserError, KeyboardInterrupt, *_deployment_errors())
     try:
-        print(sweep(bench, _as_expected(_deployment(bench, options), options.expect), log=options.log))
+        print(sweep(bench, _deployment(bench, options), expect=options.expect, log=options.log))
     except told as error:
         _note_end(options.log, str(error) or "interrupted (cancelled, out of time, or by hand)")
         raise
@@ -272,17 +253,6 @@ def _sweep(options: argparse.Namespace) -> int:
         _note_end(options.log, f"a fault of this program, {type(error).__name__}: {error}")
         raise
     return 0
-
-
-def _as_expected(plan: Any, expected: str | None) -> Any:
-    """The plan, if it is the one that the caller knows: a job may have waited in a queue meanwhile."""
-    if expected and plan.plan_hash != expected:
-        raise UserError(
-            "configuration or site file changed since this was submitted: another plan would be measured",
-            where=plan.title,
-            remedy="run snakemake again; cells that the change does not concern are kept",
-        )
-    return plan
 
 
 def _note_end(log: Path | None, why: str) -> None:
@@ -302,7 +272,7 @@ def _system(options: argparse.Namespace) -> int:
     from anarchy.estimate.ladder import REPLICATES
     from anarchy.estimate.system import estimate_system
 
-    bench = _open(options)
+    bench = open_chosen(options, frozen=True)
     system = (options.experiment, options.model, options.topology)
     folder = bench.layout.estimates(*system)
     replicates = REPLICATES if options.replicates is None else options.replicates
@@ -311,11 +281,18 @@ def _system(options: argparse.Namespace) -> int:
     return 0
 
 
+def _knee(options: argparse.Namespace) -> int:
+    from anarchy.knee_step import tell_knee
+
+    print(tell_knee(open_chosen(options, frozen=True), options.model, options.topology))
+    return 0
+
+
 def _claims(options: argparse.Namespace) -> int:
     from anarchy import claims
     from anarchy.report import load_systems
 
-    bench = _open(options)
+    bench = open_chosen(options)
     verdicts = claims.judge(claims.load(), [system.document for system in load_systems(bench.layout)])
     claims.write(verdicts, bench.layout.root)
     for verdict in verdicts:
@@ -327,7 +304,7 @@ def _report(options: argparse.Namespace) -> int:
     from anarchy import report
     from anarchy.run_info import run_info
 
-    bench = _open(options)
+    bench = open_chosen(options)
     systems = _systems(bench)
     verdicts = _verdicts(bench.layout.claims.with_suffix(".json"))
     report.write_summary(bench.layout)
@@ -339,7 +316,7 @@ def _report(options: argparse.Namespace) -> int:
 def _summary(options: argparse.Namespace) -> int:
     from anarchy import report
 
-    bench = _open(options)
+    bench = open_chosen(options)
     print(report.terminal_summary(_systems(bench), bench.layout.report))
     return 0
 

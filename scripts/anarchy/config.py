@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from anarchy.config_choices import ALL, Choices, EngineName, KneeSource
 from anarchy.config_routing import (
     Controller,
     Grid,
@@ -29,7 +30,6 @@ from anarchy.config_values import (
     KneeTimes,
     Launches,
     Name,
-    NameList,
     Names,
     PositiveInt,
     PositiveSeconds,
@@ -38,7 +38,6 @@ from anarchy.config_values import (
     Strict,
     Tokens,
     Users,
-    Where,
     Workers,
     each_once,
 )
@@ -47,12 +46,15 @@ __all__ = [
     "ALL",
     "BLOCKS",
     "KNEE_WORKLOAD",
+    "Choices",
     "Cluster",
     "Controller",
     "Design",
     "EngineName",
     "Experiment",
     "Grid",
+    "KneeSource",
+    "Level",
     "Load",
     "Model",
     "Name",
@@ -60,12 +62,11 @@ __all__ = [
     "PolicyKind",
     "Routing",
     "RoutingSet",
-    "Run",
     "Source",
     "StagePlan",
     "Strict",
     "Study",
-    "System",
+    "SystemName",
     "Tier",
     "Timing",
     "Topology",
@@ -74,17 +75,12 @@ __all__ = [
     "reference_of",
 ]
 
-EngineName = Literal["mocker", "vllm"]
-"""What serves: Dynamo's mock engine, or vLLM."""
-
 Design = Literal["ladder", "pareto", "stages"]
 """What an experiment is made of: a grid of C (E1), loads under many (tau, omega) (E4), or stages (E2, E3)."""
 
 KNEE_WORKLOAD = "unique"
 """The workload that knees are known under: with prompts that repeat, prefill hardly saturates, and nothing is
 said to lie past a knee."""
-ALL = "all"
-"""In place of names of experiments: every one that has the tier asked for."""
 
 
 class Cluster(Strict):
@@ -168,22 +164,43 @@ class Timing(Strict):
         return self
 
 
-class Load(Strict):
-    """A constant concurrency by name."""
+class Level(Strict):
+    """A concurrency by name: a multiple of the system's knee, or a C of its own."""
 
     name: Name
-    knee_times: KneeTimes
+    knee_times: KneeTimes | None = None
     """C as a multiple of the system's knee."""
+    concurrency: Users | None = None
+    """C itself, in place of a multiple: for a load that must not hang on a knee."""
+    on_grid: bool = False
+    """Where this run's E1 measures the knee, the C of E1's grid next to the multiple, so that both
+    experiments measure one saturated point (claim C13)."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Level:
+        if (self.knee_times is None) == (self.concurrency is None):
+            raise ValueError(
+                f"{self.name} needs knee_times (a multiple of the knee) or concurrency (C itself), one of "
+                "them"
+            )
+        if self.on_grid and (self.knee_times or 0.0) <= 1:
+            raise ValueError(
+                f"on_grid is for loads past the knee, but {self.name} is not; take it out, or raise "
+                "knee_times"
+            )
+        return self
+
+
+class Load(Level):
+    """A constant concurrency."""
+
     reference_only: bool = False
     """Measured once and under the reference policy alone: a point for the latency curves, which need two."""
 
 
-class StagePlan(Strict):
+class StagePlan(Level):
     """A span of a staged cell in which C stays the same."""
 
-    name: Name
-    knee_times: KneeTimes
-    """C as a multiple of the system's knee."""
     settle_s: Seconds
     """Before measuring, model seconds from the change of C."""
     seconds: PositiveSeconds
@@ -191,17 +208,10 @@ class StagePlan(Strict):
 
 
 class SystemName(Strict):
-    """Names a system: a model on a topology."""
+    """A system: a model on a topology."""
 
     model: Name
     topology: Name
-
-
-class System(SystemName):
-    """A model on a topology."""
-
-    knee: Users | None = None
-    """C of its knee under KNEE_WORKLOAD, which loads and stages are multiples of, whatever the workload."""
 
 
 def _each_system_once(systems: tuple[SystemName, ...]) -> tuple[SystemName, ...]:
@@ -239,6 +249,16 @@ class Tier(Strict):
     """Stages only: polls with a P99 that make the baseline of a controller's thresholds."""
     watch: Annotated[tuple[Source, ...], AfterValidator(each_once)] = ()
     """Stages only: detectors with default settings that watch and set nothing."""
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Its loads or its stages; none of a grid of C."""
+        return (*self.loads, *self.stages)
+
+    @property
+    def hangs_on_knee(self) -> bool:
+        """Whether a load or stage is a multiple of the knee."""
+        return any(level.knee_times is not None for level in self.levels)
 
     @property
     def design(self) -> Design:
@@ -299,15 +319,20 @@ class Experiment(Strict):
     id: str
     title: str
     systems: Annotated[
-        tuple[System, ...], Field(min_length=1, max_length=MOST_ENTRIES), AfterValidator(_each_system_once)
+        tuple[SystemName, ...],
+        Field(min_length=1, max_length=MOST_ENTRIES),
+        AfterValidator(_each_system_once),
     ]
     routing: Routing
     """Sets of policies; each set is measured on deployments of its own."""
     reference: Name | None = None
     """The policy whose cells the latency curves of its set are fitted to; without, the set's only one, or its
     kv policy with tau 0 and omega 1."""
+    knee_from: Name | None = None
+    """The experiment that measures the knee which loads and stages are multiples of: a ladder (E1)."""
     c_ref: Users = 64
-    """Concurrency up to which the affine latency curve is fitted: a point below the knee."""
+    """Concurrency up to which the affine latency curve is fitted: a point below the knee. Where loads hang on
+    a knee, it is kept between 0.4 and 0.75 times the knee (`plan_conditions.reference_limit`)."""
     seed: Seed = 0
     attempts: Launches = 2
     """How often a cell is measured when a gate that speaks of the machine, not of the result, fails."""
@@ -318,7 +343,7 @@ class Experiment(Strict):
         """What it is made of, the same at every tier."""
         return next(iter(self.tiers.values())).design
 
-    def systems_of(self, tier: str) -> tuple[System, ...]:
+    def systems_of(self, tier: str) -> tuple[SystemName, ...]:
         """The systems of a tier."""
         only = [(system.model, system.topology) for system in self.tiers[tier].systems]
         return tuple(s for s in self.systems if not only or (s.model, s.topology) in only)
@@ -338,30 +363,6 @@ class Experiment(Strict):
         return self
 
 
-class Run(Strict):
-    """What one call reproduces: the keys of ``workflow/config/run.yaml`` and of ``--config``."""
-
-    tier: Name = "quick"
-    engine: EngineName = "mocker"
-    """`mocker` is simulated; `vllm` is real and needs the site file, for the weights and what they run on."""
-    experiments: NameList = ("equilibrium",)
-    """Names of experiments, or `all`: each that has this tier."""
-    models: NameList = ()
-    """Only these models; empty = all."""
-    topologies: NameList = ()
-    """Only these topologies; empty = all."""
-    sets: NameList = ()
-    """Only these sets of policies, such as `builtin`; empty = all."""
-    seed: Seed | None = None
-    """Replaces the experiments' own seeds."""
-    launcher: Literal["local", "slurm"] = "local"
-    """Where deployments run: on this machine, or each in a Slurm job of its own (`--profile slurm`)."""
-    site: Where = "slurm/site.yaml"
-    """The cluster's own file, for launcher slurm and engine vllm; relative to the project unless absolute."""
-    results: Where = "results"
-    """Folder of the results, relative to the project unless absolute."""
-
-
 class Study(Strict):
     """The whole configuration, with every cross-reference resolved."""
 
@@ -374,7 +375,7 @@ class Study(Strict):
 
 
 BLOCKS: dict[str, type[Strict]] = {
-    "run": Run,
+    "run": Choices,
     "cluster": Cluster,
     "model": Model,
     "topology": Topology,

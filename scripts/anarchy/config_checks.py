@@ -14,11 +14,9 @@ from anarchy.config import (
     Cluster,
     Controller,
     Experiment,
-    Load,
     Model,
     Policy,
     RoutingSet,
-    StagePlan,
     Study,
     Tier,
     Topology,
@@ -26,8 +24,10 @@ from anarchy.config import (
 )
 from anarchy.config_values import MOST_USERS
 from anarchy.errors import UserError
-from anarchy.plan_conditions import at_knee, count_conditions
+from anarchy.plan_conditions import REFERENCE_TIMES, at_knee, count_conditions
 
+LOWEST_KNEE: Final = 8
+"""C: no knee is looked for below (`stats.knee.C_MIN`)."""
 RESERVATION_S: Final = 300.0
 """Wall seconds after which Dynamo's selection service forgets a reservation: the request is no load any more
 in the choices that follow (docs/routing.md)."""
@@ -44,6 +44,7 @@ def check_experiment(study: Study, experiment: Experiment, file: Path) -> None:
         _known(system.topology, study.topologies, file, f"systems.{index}.topology")
         check_fit(study.models[system.model], study.topologies[system.topology], study.cluster, where=file)
     sets = _check_sets(study, experiment, file)
+    _check_knee_source(study, experiment, file)
     for tier_name, tier in experiment.tiers.items():
         key = f"tiers.{tier_name}"
         _check_systems(experiment, tier, file, key)
@@ -163,17 +164,9 @@ def _check_design(
             where=file,
             remedy="make an experiment of each, name one policy, or give the tier loads or stages",
         )
+    _check_loads_differ(tier, file, key)
     for system in experiment.systems_of(tier_name):
         index = experiment.systems.index(system)
-        name = f"{system.model} on {system.topology}"
-        if tier.design != "ladder":
-            if system.knee is None:
-                raise UserError(
-                    f"key 'systems.{index}.knee' is missing: {key}.{_parts_key(tier)} are multiples of it",
-                    where=file,
-                    remedy=f"add knee: to {name}, as E1 measures it",
-                )
-            _check_loads(tier, system.knee, name, file, key)
         topology = study.topologies[system.topology]
         if len(policies) > 1 and max(topology.prefill, topology.decode) < 2:
             raise UserError(
@@ -184,40 +177,90 @@ def _check_design(
             )
 
 
-def _check_loads(tier: Tier, knee: int, system: str, file: Path, key: str) -> None:
-    """Loads are told apart by their C, in names of cells and in tables, and C has a bound."""
-    parts: Sequence[Load | StagePlan] = tier.loads or tier.stages
-    for index, part in enumerate(parts):
-        C = at_knee(knee, part.knee_times)
+def _check_knee_source(study: Study, experiment: Experiment, file: Path) -> None:
+    """Refuse loads that are multiples of a knee which no experiment measures on the same systems."""
+    hanging = [name for name, tier in experiment.tiers.items() if tier.hangs_on_knee]
+    if experiment.knee_from is None:
+        if hanging:
+            tier = experiment.tiers[hanging[0]]
+            raise UserError(
+                f"key 'knee_from' is missing: tiers.{hanging[0]}.{_parts_key(tier)} are multiples of a knee",
+                where=file,
+                remedy="name the experiment that measures it (knee_from: equilibrium), or give each a "
+                "concurrency",
+            )
+        return
+    _known(experiment.knee_from, study.experiments, file, "knee_from")
+    source = study.experiments[experiment.knee_from]
+    if source.design != "ladder":
+        raise UserError(
+            f"key 'knee_from': {source.name} is no grid of C, so it finds no knee",
+            where=file,
+            remedy="name an experiment whose tiers have concurrency",
+        )
+    for index, system in enumerate(experiment.systems):
+        if not any((s.model, s.topology) == (system.model, system.topology) for s in source.systems):
+            raise UserError(
+                f"key 'systems.{index}': {source.name} measures no knee of {system.model} on "
+                f"{system.topology}",
+                where=file,
+                remedy=f"add the system to {source.name}.yaml, or take it out here",
+            )
+    for name in hanging:
+        highest = max(source.tiers[name].concurrency) if name in source.tiers else LOWEST_KNEE
+        _check_loads_bounded(experiment.tiers[name], highest, file, f"tiers.{name}")
+
+
+def _check_loads_bounded(tier: Tier, highest: int, file: Path, key: str) -> None:
+    """Refuse loads of more users than anybody could run, at the highest knee that E1's grid can tell."""
+    for index, level in enumerate(tier.levels):
+        C = 0 if level.knee_times is None else at_knee(highest, level.knee_times)
         if C > MOST_USERS:
             raise UserError(
-                f"key '{key}.{_parts_key(tier)}.{index}': {part.name} is C = {C} on {system}, and at most "
-                f"{MOST_USERS} users are planned",
+                f"key '{key}.{_parts_key(tier)}.{index}': {level.name} is C = {C} at a knee of {highest}, "
+                f"and at most {MOST_USERS} users are planned",
                 where=file,
-                remedy="lower its knee_times, or the system's knee",
+                remedy="lower its knee_times",
             )
+
+
+def _check_loads_differ(tier: Tier, file: Path, key: str) -> None:
+    """Loads are told apart by their C, in names and in tables: also at the lowest knee there can be."""
     seen: dict[int, str] = {}
     for index, load in enumerate(tier.loads):
-        C = at_knee(knee, load.knee_times)
+        C = load.concurrency if load.knee_times is None else at_knee(LOWEST_KNEE, load.knee_times)
+        assert C is not None, "a level has one of the two"
         if C in seen:
             raise UserError(
-                f"key '{key}.loads.{index}': {load.name} and {seen[C]} are both C = {C} on {system}",
+                f"key '{key}.loads.{index}': {load.name} and {seen[C]} are both C = {C} at a knee of "
+                f"{LOWEST_KNEE}",
                 where=file,
                 remedy="give them knee_times further apart",
             )
         seen[C] = load.name
+    on_grid = [index for index, load in enumerate(tier.loads) if load.on_grid]
+    if len(on_grid) > 1:
+        raise UserError(
+            f"key '{key}.loads.{on_grid[1]}.on_grid': two loads on E1's grid may come to lie on the same C",
+            where=file,
+            remedy="keep one of them",
+        )
 
 
 def _check_reference_range(study: Study, experiment: Experiment, tier_name: str, file: Path) -> None:
     """Refuse a tier that leaves the affine curve of some system without anything to be fitted to."""
     tier, key = experiment.tiers[tier_name], f"tiers.{tier_name}"
+    lowest_times = REFERENCE_TIMES[0]
+    if any(level.knee_times is not None and level.knee_times <= lowest_times for level in tier.levels):
+        return
     for system in experiment.systems_of(tier_name):
         lowest = max(8, study.topologies[system.topology].decode)
-        times = [load.knee_times for load in tier.loads] + [stage.knee_times for stage in tier.stages]
-        grid = tier.concurrency or [at_knee(system.knee, one) for one in times]
+        grid = tier.concurrency or [level.concurrency for level in tier.levels if level.concurrency]
         if not any(lowest <= C <= experiment.c_ref for C in grid):
+            or_below = f", and none at {lowest_times:g} times the knee or less" if tier.hangs_on_knee else ""
             raise UserError(
-                f"key '{key}.{_parts_key(tier)}': no C between {lowest} and c_ref = {experiment.c_ref}: "
+                f"key '{key}.{_parts_key(tier)}': no C between {lowest} and c_ref = "
+                f"{experiment.c_ref}{or_below}: "
                 f"{system.model} on {system.topology} has no cell to fit its affine latency curve to",
                 where=file,
                 remedy="add such a C, or raise c_ref to a C below the knee",
@@ -241,7 +284,7 @@ def _check_controllers(tier: Tier, policies: Sequence[Policy], file: Path, key: 
     if not relative:
         return
     first = tier.stages[0]
-    if first.knee_times >= 1:
+    if (first.knee_times or 0.0) >= 1:
         raise UserError(
             f"key '{key}.stages.0.knee_times': {relative[0]} takes its baseline in the first stage, at "
             f"{first.knee_times:g} times the knee: its thresholds would be multiples of a saturated TTFT",

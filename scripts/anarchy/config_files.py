@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from anarchy.bounded_yaml import load_yaml
 from anarchy.config import Cluster, Experiment, Model, Policy, Strict, Study, Topology, Workload
 from anarchy.config_checks import check_experiment
+from anarchy.config_values import REFUSED
 from anarchy.errors import UserError
 
 T = TypeVar("T", bound=Strict)
@@ -68,12 +69,12 @@ def _load_named(directory: Path, block: type[T]) -> dict[str, T]:
     return loaded
 
 
-def load_block(file: Path, block: type[T]) -> T:
-    """Read one YAML file into its model.
+def load_block(file: Path, block: type[T], *, as_written: bool = False) -> T:
+    """Read one YAML file into its model; `as_written` hands it every value as the text that stands there.
 
     Raises UserError naming the file, the key and, for an unknown key, the nearest known one.
     """
-    document = load_yaml(file, missing="restore it: git checkout -- workflow/config")
+    document = load_yaml(file, missing="restore it: git checkout -- workflow/config", as_written=as_written)
     return validate(document, block, where=file)
 
 
@@ -102,6 +103,8 @@ def _describe(problem: Any, block: type[Strict]) -> tuple[str, str]:
         return f"unknown key {key!r}", hint
     if problem["type"] == "missing":
         return f"key {key!r} is missing", f"add {location[-1]}: to it"
+    if problem["type"] == REFUSED:
+        return (f"key {key!r}: " if location else "") + problem["msg"], problem["ctx"]["remedy"]
     if problem["type"] == "value_error":  # ours: it says what to do
         message = problem["msg"].removeprefix("Value error, ")
         return f"key {key!r}: {message}", f"correct {key}"

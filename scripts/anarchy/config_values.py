@@ -9,8 +9,17 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from anarchy.bounded import LARGEST_SEED
+
+REFUSED = "refused"
+"""Type of an error that brings its own remedy; see `refusal`."""
+
+
+def refusal(what: str, remedy: str) -> PydanticCustomError:
+    """What a validator raises to refuse a value and say itself what would be right."""
+    return PydanticCustomError(REFUSED, "{what}", {"what": what, "remedy": remedy})
 
 
 class Strict(BaseModel):

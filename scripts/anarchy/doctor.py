@@ -19,6 +19,7 @@ from anarchy import preflight
 from anarchy.errors import EXIT_USER_ERROR, UserError
 from anarchy.layout import DYNAMO_PYTHON, ENVS, PROFILES, PROJECT
 from anarchy.serving.profiles import load_profile
+from anarchy.surroundings import without_foreign_python
 
 LOCKS = PROJECT / "envs"
 MIN_CORES = 2
@@ -33,6 +34,8 @@ MAX_CONCURRENCY = 512
 PORTS = 32
 """Loopback ports that the largest deployment takes: frontend, six workers with several each, events."""
 IMPORT_TIMEOUT_S = 60.0
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+"""Programs that the report's tests can open it in."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +140,9 @@ def dynamo_stack(python: Path, lock_file: Path) -> Finding:
     )
     try:
         done = subprocess.run(
-            [str(python), "-c", code], capture_output=True, text=True, timeout=IMPORT_TIMEOUT_S, check=False
-        )
+            [str(python), "-c", code], capture_output=True, text=True, timeout=IMPORT_TIMEOUT_S, check=False,
+            env=without_foreign_python(os.environ),  # as its processes run
+        )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         return Finding(name, False, f"{python} does not run: {error}", remedy="make setup")
     if done.returncode:
@@ -215,14 +219,22 @@ def snakemake_lock(project: Path) -> Finding:
 
 
 def chromium() -> Finding:
-    """Look for the browser in which the tests open the report."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    """Look for the browser in which the tests open the report, and for what drives it."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     driver = importlib.util.find_spec("playwright") is not None
+    lacking = [
+        *([] if browser else [f"no browser ({', '.join(BROWSERS)})"]),
+        *([] if driver else ["no driver for it (the Python package playwright)"]),
+    ]
+    ways = [
+        *([] if browser else ["make test installs a browser (Debian, Ubuntu: apt-get install chromium)"]),
+        *([] if driver else ["make test-setup installs playwright"]),
+    ]
     return Finding(
         "chromium",
-        found is not None and driver,
-        f"{found or 'no browser found'}; only the tests of the report need it",
-        remedy="make test installs it (Debian, Ubuntu: apt-get install chromium); a run does without",
+        not lacking,
+        f"{' and '.join(lacking) or browser}; only the tests of the report need it",
+        remedy=f"{', '.join(ways)}; a run does without",
         required=False,
     )
 

@@ -40,6 +40,23 @@ class Layout:
         """What the sweep of a deployment said; the processes' own logs lie beside it."""
         return self.deployment(experiment, model, topology, routing, trial) / "logs" / "sweep.log"
 
+    def run(self, digest: str) -> Path:
+        """A frozen run, written once."""
+        return self.root / "runs" / f"{digest}.json"
+
+    @property
+    def latest_run(self) -> Path:
+        """Names the run that was frozen last."""
+        return self.root / "run.json"
+
+    def loads(self, model: str, topology: str) -> Path:
+        """The knee of a system as loads are multiples of it, and nothing else."""
+        return self.root / "knees" / f"{model}_{topology}" / "loads.json"
+
+    def provenance(self, model: str, topology: str) -> Path:
+        """Where that knee comes from."""
+        return self.root / "knees" / f"{model}_{topology}" / "provenance.json"
+
     def estimates(self, experiment: str, model: str, topology: str) -> Path:
         """Folder of one system's estimates: system.json, written last, and the tables of its design."""
         return self.root / "estimates" / experiment / f"{model}_{topology}"

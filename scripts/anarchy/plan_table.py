@@ -4,28 +4,53 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
 
 from anarchy.cluster.job import gpu_hours, minutes, nodes_of
 from anarchy.cluster.site import Site
-from anarchy.plan import SIMULATED, Cell, DeploymentPlan
+from anarchy.launches import SIMULATED, Cell, DeploymentPlan
 from anarchy.progress import clock
+from anarchy.run import Prediction
+from anarchy.study import Workbench
 
 
-def render(deployments: Sequence[DeploymentPlan], *, cells: bool = False, site: Site | None = None) -> str:
-    """A row a deployment, or with ``cells`` a row a cell in the order of measuring, and the totals.
+@dataclass(frozen=True)
+class Expected:
+    """A deployment as it will be if its knee is the predicted one."""
 
-    With ``site``, what the jobs are predicted to hold there as well.
+    plan: DeploymentPlan
+    predicted: Prediction
+    prerequisite: bool
+
+
+def expected(bench: Workbench) -> list[Expected]:
+    """Every deployment of a run, with its loads at the predicted knees."""
+    return [
+        Expected(bench.expected(one), planned.predicted, planned.prerequisite)
+        for one, planned in zip(bench.deployments, bench.run.deployments, strict=True)
+    ]
+
+
+def render(bench: Workbench, *, cells: bool = False) -> str:
+    """A row a deployment, or with ``cells`` a row a cell in the order of measuring.
+
+    Below it the totals, whose knees loads are multiples of, and what is measured first for them. On a
+    cluster, what the jobs are predicted to hold there as well.
     """
+    planned, site = expected(bench), bench.cluster
+    deployments = [one.plan for one in planned]
     table = _cell_table(deployments) if cells else _deployment_table(deployments)
     out = io.StringIO()
     console = Console(file=out, width=120, highlight=False)
     console.print(table)
     console.print(totals(deployments))
     if site is not None:
-        console.print(jobs(deployments, site))
+        console.print(jobs(planned, site))
+    for line in (*knees(planned), *prerequisites(planned)):
+        console.print(line, soft_wrap=True)
     return out.getvalue().rstrip()
 
 
@@ -40,15 +65,31 @@ def totals(deployments: Sequence[DeploymentPlan]) -> str:
     )
 
 
-def jobs(deployments: Sequence[DeploymentPlan], site: Site) -> str:
+def jobs(planned: Sequence[Expected], site: Site) -> str:
     """One line: jobs, the most nodes of one, GPU-hours held, and the longest time limit."""
-    hours = sum(gpu_hours(site, deployment) for deployment in deployments)
-    most = max((nodes_of(site, deployment) for deployment in deployments), default=0)
-    longest = max((minutes(site, deployment) for deployment in deployments), default=0)
+    hours = sum(gpu_hours(site, one.plan, one.predicted) for one in planned)
+    most = max((nodes_of(site, one.plan) for one in planned), default=0)
+    longest = max((minutes(site, one.plan, one.predicted) for one in planned), default=0)
     return (
-        f"on partition {site.partition}: {len(deployments)} jobs of up to {most} nodes with "
+        f"on partition {site.partition}: {len(planned)} jobs of up to {most} nodes with "
         f"{site.gpus_per_node} GPUs, {hours:.1f} GPU-hours held, time limits up to {longest} min"
     )
+
+
+def knees(planned: Sequence[Expected]) -> list[str]:
+    """What the loads of each system are thought to be multiples of, and what that rests on: a line each."""
+    found = {
+        one.plan.key[1:3]: f"C = {one.predicted.knee}, {one.predicted.knee_from}"
+        for one in planned
+        if one.predicted.knee is not None
+    }
+    return [f"knee of {'/'.join(system)}: {words}" for system, words in found.items()]
+
+
+def prerequisites(planned: Sequence[Expected]) -> list[str]:
+    """What nobody asked for, but has to be measured first: one line, or none."""
+    titles = [f"{one.plan.experiment.name} {one.plan.title}" for one in planned if one.prerequisite]
+    return [f"measured first, for its knee: {', '.join(titles)}"] if titles else []
 
 
 def _gpu_hours(deployments: Sequence[DeploymentPlan]) -> str:

@@ -21,6 +21,8 @@ PINNED_S = 1.5
 """Wall seconds that pinned routing adds to a start: the selection service and its self-test."""
 BYTES_PER_REQUEST = 170
 """Disk of one request: its share of sealed trace, manifest and compressed logs (tier quick: 171)."""
+MOST_USERS = 100_000
+"""No knee is looked for beyond."""
 SETTLE_S = 2.0
 """Wall seconds between cells: sealing, gates, an idle engine."""
 
@@ -104,6 +106,23 @@ def residence_s(topology: Topology, workload: Workload, concurrency: int, profil
     if workload.templates:
         capacity = float("inf")  # cached prompts hardly load the prefill pool
     return max(unloaded, concurrency / capacity)
+
+
+def knee(topology: Topology, workload: Workload, profile: Profile) -> int:
+    """Where a knee may lie, C: the users whose requests fill the prefill pool while none has to wait.
+
+    A measured knee comes earlier, because queues form before a pool is full: at 0.56 to 0.82 of this on the
+    three systems of the study with simulated engines.
+    """
+    capacity = topology.prefill * prefill_capacity(profile, workload.input_tokens)
+    low, high = 1, MOST_USERS
+    while low < high:
+        middle = (low + high) // 2
+        if residence_s(topology, workload, middle, profile) <= middle / capacity:
+            high = middle
+        else:
+            low = middle + 1
+    return low
 
 
 def prefill_capacity(profile: Profile, input_tokens: int, max_batched_tokens: int = 8192) -> float:

@@ -6,11 +6,11 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import psutil
 
-from anarchy.config import ALL
+from anarchy.config import ALL, Choices
 from anarchy.layout import PROJECT
 from anarchy.study import Workbench
 from anarchy.tables import System
@@ -18,7 +18,7 @@ from anarchy.tables import System
 
 def run_info(bench: Workbench, systems: Sequence[System]) -> dict[str, Any]:
     """Facts of a run for ``report.render``; wall times in seconds, over the systems of this run."""
-    run = bench.run
+    choices = bench.choices
     planned = bench.systems()
     measured = [
         float(deployment["wall_s"])
@@ -26,17 +26,13 @@ def run_info(bench: Workbench, systems: Sequence[System]) -> dict[str, Any]:
         if (system.info["experiment"], *system.key) in planned
         for deployment in system.info["deployments"]
     ]
-    choices = "" if ALL in run.experiments else f" EXPERIMENTS={','.join(run.experiments)}"
-    for key in ("models", "topologies", "sets"):
-        names = getattr(run, key)
-        choices += f" {key.upper()}={','.join(names)}" if names else ""
-    choices += f" SEED={run.seed}" if run.seed is not None else ""
     return {
-        "tier": run.tier,
+        "run": bench.run.digest,
+        "tier": choices.tier,
         "systems": [list(system) for system in planned],
-        "predicted_s": sum(deployment.wall_s for deployment in bench.deployments),
+        "predicted_s": sum(deployment.predicted.wall_s for deployment in bench.run.deployments),
         "measured_s": sum(measured),
-        "command": f"make reproduce TIER={run.tier}{choices}",
+        "command": " ".join(["make reproduce", *_words(choices)]),
         "commit": commit(),
         "machine": {
             "cores": str(os.cpu_count()),
@@ -44,6 +40,18 @@ def run_info(bench: Workbench, systems: Sequence[System]) -> dict[str, Any]:
             "operating system": platform.platform(),
         },
     }
+
+
+_PLACES: Final = frozenset({"results", "site", "launcher"})
+"""Choices of a machine, which say nothing of the study."""
+
+
+def _words(choices: Choices) -> list[str]:
+    """The choices of a run as `make` takes them, its tier always among them; where it ran is left out."""
+    told = {"tier": choices.tier} | choices.changed()
+    if ALL in choices.experiments:
+        told.pop("experiments", None)
+    return [f"{key.upper()}={value}" for key, value in told.items() if key not in _PLACES]
 
 
 def commit() -> str | None:

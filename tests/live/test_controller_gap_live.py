@@ -25,8 +25,9 @@ from anarchy import cell_routing
 from anarchy.config import Controller, Tier
 from anarchy.control.log import LOG_FILE, LogRecords, clock_offset, read_log
 from anarchy.control.sources import TIMEOUT_S, PrometheusSource
+from anarchy.hashed import Stage
+from anarchy.launches import Cell, DeploymentPlan, derive_seed
 from anarchy.layout import cell_directory
-from anarchy.plan import Cell, DeploymentPlan, Stage, derive_seed
 from anarchy.plan_conditions import timing_of
 from anarchy.progress import SweepProgress
 from anarchy.serving.stack import Deployment
@@ -175,8 +176,9 @@ def staged(plan: DeploymentPlan, name: str, gap_s: float) -> Cell:
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     """The experiment's own deployment: a frontend for each regime, polled every second of wall time."""
     folder = tmp_path_factory.mktemp("gap")
-    bench = open_run({"tier": "smoke", "experiments": ["adaptive"], "models": [MODEL]})
-    (planned,) = (plan for plan in bench.deployments if plan.routing == "builtin")
+    choices = {"tier": "smoke", "experiments": ["adaptive"], "models": [MODEL], "knees": "recorded"}
+    bench = open_run(choices)
+    (planned,) = (plan for plan in bench.plans if plan.routing == "builtin")
     tier = Tier.model_validate({**planned.settings.model_dump(), "poll_s": POLL_S})
     tiers = {**planned.experiment.tiers, planned.tier: tier}
     plan = replace(planned, experiment=planned.experiment.model_copy(update={"tiers": tiers}))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from live_spec import one_prefill_two_decode
 
+from anarchy.hashed import Stage
 from anarchy.load.cell import ClientConfig, Labels
 from anarchy.load.client import run_client
 from anarchy.load.payload import Endpoint
@@ -16,7 +17,6 @@ from anarchy.load.phases import PhasePlan
 from anarchy.load.report import ClientReport
 from anarchy.load.router import FixedRouter, Route
 from anarchy.load.workload import Workload, WorkloadSpec
-from anarchy.plan import Stage
 from anarchy.serving.stack import Deployment
 from anarchy.trace.schema import RequestRecord
 

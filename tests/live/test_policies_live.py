@@ -27,8 +27,8 @@ from anarchy.estimate.columns import (
     SPREAD_COLUMNS,
     STAGE_COLUMNS,
 )
+from anarchy.launches import DeploymentPlan
 from anarchy.layout import PROJECT
-from anarchy.plan import DeploymentPlan
 from anarchy.routing.decisions import DECISIONS_FILE, read_decisions
 from anarchy.study import open_run
 from anarchy.trace.reader import read_manifest
@@ -53,7 +53,13 @@ pytestmark = [pytest.mark.live, pytest.mark.nightly]
 
 def command(verb: str, experiment: str, results: Path, *more: str) -> list[str]:
     words = [sys.executable, "-m", "anarchy.cli", verb, experiment, MODEL, TOPOLOGY, *more]
-    choices = {"tier": "smoke", "experiments": experiment, "models": MODEL, "results": str(results)}
+    choices = {
+        "tier": "smoke",
+        "experiments": experiment,
+        "models": MODEL,
+        "knees": "recorded",
+        "results": str(results),
+    }
     return [*words, *(word for key, value in choices.items() for word in (f"--{key}", value))]
 
 
@@ -62,7 +68,8 @@ def call(*words: Any, seconds: float = 300.0) -> subprocess.CompletedProcess[str
 
 
 def deployments(experiment: str) -> tuple[DeploymentPlan, ...]:
-    return open_run({"tier": "smoke", "experiments": [experiment], "models": [MODEL]}).deployments
+    choices = {"tier": "smoke", "experiments": [experiment], "models": [MODEL], "knees": "recorded"}
+    return open_run(choices).plans
 
 
 def raw(results: Path, deployment: DeploymentPlan) -> Path:

@@ -22,7 +22,7 @@ from anarchy.telemetry.leaks import find_leaks
 
 PROJECT = Path(__file__).resolve().parents[2]
 MODEL = "nemotron-4-340b"
-CELLS = 4  # tier smoke
+CELLS = 6  # tier smoke
 TOKEN = "hunter2-of-this-test"
 ENVIRONMENT = {**os.environ, "HF_TOKEN": TOKEN, "NGC_API_KEY": TOKEN}
 

@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 
 import nbformat
-import papermill
 import pytest
 
 from anarchy.designs import DESIGNS, Design
 from anarchy.layout import PROJECT, Layout
+from anarchy.notebooks import execute
 
 NOTEBOOKS = {design.notebook: design for design in DESIGNS}
 
@@ -46,9 +46,7 @@ def test_notebook_writes_every_figure_and_table(
         "tier": tier,
         "results": str(results),
     }
-    papermill.execute_notebook(
-        str(path_of(design)), str(executed), parameters, kernel_name="python3", progress_bar=False
-    )
+    execute(path_of(design), executed, parameters)
     layout, stem = Layout(results / tier), f"{model}_{topology}"
     expected = {
         f"{stem}_{name}{tail}.{suffix}"

@@ -33,6 +33,17 @@ SYSTEMS = {
 }
 """Node and number of GPUs of each worker, prefill first, as the paper places them."""
 
+AROUND = {
+    "SLURM_JOB_ID": "999999",
+    "SLURM_JOBID": "999999",
+    "SLURM_NTASKS": "1",
+    "SLURM_MEM_PER_NODE": "10",
+    "SLURM_CPU_BIND": "rank",
+    "SBATCH_RESERVATION": "nosuch",
+    "SBATCH_MEM_PER_NODE": "9999999",
+}
+"""What an allocation around a call, and defaults of its user, would have Slurm's commands do."""
+
 pytestmark = pytest.mark.slurm
 
 
@@ -76,8 +87,12 @@ def results(tmp_path: Path, lab: Lab) -> Path:
 
 def test_every_topology_over_its_nodes(results: Path, lab: Lab, env: dict[str, str]) -> None:
     secret = {"HF_TOKEN": TOKEN, "NGC_API_KEY": TOKEN}
+    foreign = results.parent / "foreign"
+    foreign.mkdir()
+    (foreign / "anarchy.py").write_text("raise SystemExit('a foreign module was imported')")
+    around = env | secret | AROUND | {"PYTHONPATH": str(foreign)}
     with (results.parent / "snakemake.log").open("w") as log:
-        run = subprocess.Popen(snakemake(results), cwd=PROJECT, env=env | secret, stdout=log, stderr=log)
+        run = subprocess.Popen(snakemake(results), cwd=PROJECT, env=around, stdout=log, stderr=log)
     most = dict.fromkeys(("node01", "node02", "node03"), 0)
     try:
         ends = time.monotonic() + 500
@@ -134,14 +149,17 @@ def test_the_site_is_checked_against_the_cluster(lab: Lab, env: dict[str, str], 
         (tmp_path / "site.yaml").write_text(text)
         done = subprocess.run(
             [sys.executable, "-m", "anarchy.cli", "doctor", "--site", tmp_path / "site.yaml"],
-            cwd=PROJECT, env=env, capture_output=True, text=True, timeout=120,
+            cwd=PROJECT, env=env | AROUND, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
         return done.returncode, done.stdout
 
     good = SITE.read_text()
-    status, said = doctor(good)
-    assert status == 0, said
-    assert "3 nodes answer on lo" in said
+    by_cpu = good.replace("memory_mb_per_node: 8000", "memory_mb_per_cpu: 2G\ngpu_flag: gpus-per-node")
+    for text in (good, good.replace("gres: gpu:b200", "gres: gpu"), by_cpu):
+        status, said = doctor(text)
+        assert status == 0, said
+        assert "3 nodes answer on lo" in said
+        assert "this runs inside job 999999" in said
     for old, new, what in (
         ("partition: b200", "partition: b300", "there is no 'b300'"),
         ("gres: gpu:b200", "gres: gpu:h100", "0 nodes have 8 x gpu:h100"),

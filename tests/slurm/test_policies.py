@@ -21,15 +21,27 @@ pytestmark = [pytest.mark.slurm, pytest.mark.nightly]
 
 
 def test_policies_over_three_nodes(tmp_path: Path, lab: Lab, env: dict[str, str]) -> None:
-    choices = ["tier=smoke", f"experiments={EXPERIMENTS}", f"site={SITE}", f"results={tmp_path / 'results'}"]
+    choices = [
+        "tier=smoke",
+        f"experiments={EXPERIMENTS}",
+        "knees=recorded",
+        f"site={SITE}",
+        f"results={tmp_path / 'results'}",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "measure", "--profile", "slurm", *POLL, "--config", *choices],
         cwd=PROJECT, env=env, capture_output=True, text=True, timeout=WHOLE_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     planned = open_run(
-        {"tier": "smoke", "experiments": EXPERIMENTS.split(","), "launcher": "slurm", "site": str(SITE)}
-    ).deployments
+        {
+            "tier": "smoke",
+            "experiments": EXPERIMENTS.split(","),
+            "knees": "recorded",
+            "launcher": "slurm",
+            "site": str(SITE),
+        }
+    ).plans
     assert {deployment.routing for deployment in planned} == {"static", "builtin", "pinned"}
     for deployment in planned:
         folder = (tmp_path / "results" / "smoke" / "raw").joinpath(*map(str, deployment.key))

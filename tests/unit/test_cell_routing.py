@@ -20,9 +20,9 @@ from anarchy.control.detector import PARAMETERS, Regime
 from anarchy.control.sources import ClientSource
 from anarchy.control.thresholds import Multiples
 from anarchy.errors import UserError
+from anarchy.launches import Cell, DeploymentPlan, derive_seed
 from anarchy.layout import CONFIG
 from anarchy.load.router import FixedRouter
-from anarchy.plan import Cell, DeploymentPlan, derive_seed
 from anarchy.routing.frontends import frontends
 from anarchy.routing.routers import AdaptiveRouter, PinnedRouter
 from anarchy.study import open_run
@@ -32,8 +32,8 @@ FAST = {"theta1_s": 0.1, "theta2_s": 1.0, "confirm": 1}
 
 
 def planned(routing: str, experiment: str = "adaptive") -> DeploymentPlan:
-    run = open_run({"tier": "smoke", "experiments": [experiment], "models": ["nemotron-4-340b"]})
-    return next(plan for plan in run.deployments if plan.routing == routing)
+    choices = {"tier": "smoke", "experiments": [experiment], "models": ["nemotron-4-340b"]}
+    return next(plan for plan in open_run({**choices, "knees": "recorded"}).plans if plan.routing == routing)
 
 
 def cell_of(plan: DeploymentPlan, policy: Policy) -> Cell:

@@ -117,7 +117,7 @@ def test_every_claim_says_how_it_is_judged(claim: Claim):
     [
         (lambda d: d["claims"][0].update(tolerence=1), "did you mean 'tolerance'?"),
         (lambda d: d["claims"][0].update(rule="guess"), "claims.0.rule"),
-        (lambda d: d["claims"][12].pop("not_testable"), "not_testable why"),
+        (lambda d: d["claims"][12].pop("rule"), "not_testable why"),
         (lambda d: d["claims"][2]["published"].pop("hi"), "lo and hi belong together"),
         (lambda d: d["claims"][2]["published"].update(lo=20), "lo not above hi"),
         (lambda d: d["claims"][1].update(id="C1"), "id stands there twice"),

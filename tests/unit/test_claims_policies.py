@@ -241,3 +241,76 @@ def test_the_way_stands_in_every_file(documents: Documents, tmp_path: Path) -> N
     rows = pd.read_csv(files[0], dtype=str, keep_default_na=False)
     assert set(rows.loc[rows["id"] == "C4", "way"]) == {"builtin", "pinned"}
     assert "| pinned |" in files[2].read_text()
+
+
+# --- C13: one point, two experiments ---
+
+
+def ladder_of(staged: dict[str, Any], poa_hat: float, C: int, half: float = 0.02) -> dict[str, Any]:
+    """E1 of the same system, a cell at this C."""
+    cells = pd.DataFrame(
+        {
+            "workload": ["unique"],
+            "concurrency": [C],
+            "valid": [True],
+            "n_launches": [3],
+            "poa_hat": [poa_hat],
+            "poa_hat_lo": [poa_hat * (1 - half)],
+            "poa_hat_hi": [poa_hat * (1 + half)],
+        }
+    )
+    head = {key: staged[key] for key in ("model", "topology", "engine", "model_title", "topology_title")}
+    return {
+        **head,
+        "experiment": "equilibrium",
+        "tier": "t",
+        "dilation": 1.0,
+        "workloads": {},
+        "frames": {"cells": cells},
+    }
+
+
+def past(staged: dict[str, Any]) -> pd.Series:
+    """The static default's stage of the most load, built in."""
+    rows = staged["frames"]["stages"]
+    rows = rows[rows["reference"].astype(bool) & (rows["way"] == "builtin") & (rows["workload"] == "unique")]
+    return rows[rows["concurrency"] == rows["concurrency"].max()].iloc[-1]
+
+
+@pytest.mark.parametrize(
+    ("times", "outcome", "word"),
+    [
+        (1.0, "not reproduced", "lies outside [0.29, 0.29]"),
+        (1.29, "inconclusive", "lies partly inside"),
+        (3.0, "not reproduced", "lies outside [0.29, 0.29]"),
+    ],
+)
+def test_a_point_that_drifts_between_experiments(documents: Documents, times: float, outcome: str, word: str):
+    staged = documents["adaptive 1p2d"]
+    stage = past(staged)
+    narrow = {f"poa_hat_{end}": stage["poa_hat"] * (1 + side * 0.02) for end, side in (("lo", -1), ("hi", 1))}
+    staged = changed(
+        staged, "stages", {"reference": True, "way": "builtin"}, poa_hat=stage["poa_hat"], **narrow
+    )
+    ladder = ladder_of(staged, stage["poa_hat"] / times, int(stage["concurrency"]))
+    verdict = verdicts("C13", staged, ladder)["builtin"]
+    assert verdict.verdict == outcome
+    assert word in verdict.parts[0].reason
+    assert verdict.parts[0].measured == pytest.approx(times - 1, abs=1e-9)
+
+
+def test_one_launch_says_nothing_of_drift(documents: Documents):
+    staged = documents["adaptive 1p2d"]
+    stage = past(staged)
+    staged = changed(staged, "stages", {"reference": True}, n_launches=1)
+    ladder = ladder_of(staged, stage["poa_hat"] / 3, int(stage["concurrency"]))
+    verdict = verdicts("C13", staged, ladder)["builtin"]
+    assert verdict.verdict == "inconclusive"
+    assert "within 1 launch(es)" in verdict.parts[0].reason
+
+
+def test_experiments_that_share_no_saturated_point_tell_no_drift(documents: Documents):
+    staged = documents["adaptive 1p2d"]
+    for beside in ((), (ladder_of(staged, 2.0, 7),)):
+        (verdict,) = verdicts("C13", staged, *beside).values()
+        assert verdict.verdict == "not testable here"

@@ -46,13 +46,16 @@ def found(site: Site) -> dict[str, Finding]:
     return {finding.name: finding for finding in site_check.partition(site, 3)}
 
 
-@pytest.mark.parametrize("state", ["idle", "mixed", "allocated", "idle~", "reserved", "completing"])
+@pytest.mark.parametrize("state", ["idle", "mixed", "allocated", "idle~", "planned", "completing"])
 def test_nodes_that_run_jobs_fit(programs: Path, state: str):
     cluster(programs, {"state": state}, {}, {})
     assert all(finding.ok for finding in found(SITE).values())
 
 
-@pytest.mark.parametrize("state", ["down", "down*", "drained", "draining", "idle*", "fail", "unknown"])
+@pytest.mark.parametrize(
+    "state",
+    ["down*", "drained", "draining", "idle*", "fail", "maint", "mixed$", "reboot^", "reserved", "new"],
+)
 def test_nodes_that_run_none_do_not_fit(programs: Path, state: str):
     cluster(programs, {}, {}, {"state": state})
     told = found(SITE)
@@ -61,14 +64,105 @@ def test_nodes_that_run_none_do_not_fit(programs: Path, state: str):
     assert doctor.is_blocking(told["GPUs"])
 
 
+def test_it_is_told_how_many_nodes_are_in_which_state_and_that_they_may_come_back(programs: Path):
+    cluster(programs, {"state": "maint"}, {"state": "maint"}, {"state": "drained*"}, {"state": "zombie"})
+    told = found(SITE)
+    assert "4 nodes (2 maint, 1 drained*, 1 zombie)" in told["partition"].detail
+    assert "not known here, so not counted: zombie" in told["partition"].detail
+    assert told["GPUs"].detail.startswith("0 nodes have 8 x gpu:b200 and run jobs")
+    assert "cannot run jobs now" in told["GPUs"].remedy
+    assert "CPUs and memory" not in told  # nothing was compared, so nothing is blamed
+
+
+def test_reserved_nodes_are_for_who_names_the_reservation(programs: Path):
+    cluster(programs, *[{"state": "reserved"}] * 3)
+    assert "names the reservation" in found(SITE)["partition"].detail
+    assert not found(SITE)["GPUs"].ok
+    assert found(SITE.model_copy(update={"extra_sbatch": ("--reservation=paper",)}))["GPUs"].ok
+
+
+def test_a_node_in_several_partitions_is_one_with_the_shortest_limit(programs: Path):
+    line = "n1|gpu:b200:8|{}|idle|64|2000000"
+    lines = [line.format(limit) for limit in ("infinite", "12:00:00", "1-00:00:00")]
+    program(programs / "sinfo", f"cat <<'END'\n{chr(10).join(lines)}\nEND")
+    told = found(SITE)
+    assert "b200: 1 nodes" in told["partition"].detail
+    assert told["GPUs"].detail.startswith("1 nodes have")
+    assert "allows 12:00:00" in told["time limit"].detail
+    assert told["time limit"].remedy == "set max_minutes to 720"
+
+
+@pytest.mark.parametrize(
+    ("gres", "name", "fits"),
+    [
+        ("gpu:turing:2(S:0),gpu:ampere:6(S:1)", "gpu", True),
+        ("gpu:turing:2(S:0),gpu:ampere:6(S:1)", "gpu:ampere", False),
+        ("gpu:b200:8(IDX:0-7),shard:32", "gpu:b200", True),
+        ("(null)", "gpu", False),
+    ],
+)
+def test_gpus_of_several_types(programs: Path, gres: str, name: str, fits: bool):
+    cluster(programs, *[{"gres": gres}] * 3)
+    told = found(SITE.model_copy(update={"gres": name}))
+    assert told["GPUs"].ok is fits
+    assert f"{gres} on 3" in told["GPUs"].detail
+
+
+def test_fields_and_lines_that_nobody_asked_for_do_no_harm(programs: Path):
+    good = [f"n{i}|gpu:b200:8|1-00:00:00|idle|64+|2000000|{'x|y' * i}" for i in (1, 2, 3)]
+    program(programs / "sinfo", f"cat <<'END'\nCLUSTER: lab\n{chr(10).join(good)}\n\nEND")
+    told = found(SITE)
+    assert all(finding.ok for finding in told.values())
+    assert "'CLUSTER: lab'" in told["partition"].detail
+    for text in (
+        "n1 gpu:b200:8 idle",
+        "n1|gpu:b200:8|1-00:00:00|idle",
+        f"n|g|l|idle|{'9' * 5000}|1",
+        "|||||",
+    ):
+        program(programs / "sinfo", f"cat <<'END'\n{text}\nEND")
+        (finding,) = site_check.partition(SITE, 3)
+        assert doctor.is_blocking(finding)
+        assert "6 fields" in finding.detail
+        assert len(finding.detail) < 250
+        assert "sinfo -h -N -p b200" in finding.remedy
+
+
+def test_a_time_limit_that_is_none_is_told_and_does_not_block(programs: Path):
+    for limit, ok, required in (("infinite", True, True), ("n/a", False, False), ("0:30", False, True)):
+        cluster(programs, *[{"limit": limit}] * 3)
+        finding = found(SITE)["time limit"]
+        assert (finding.ok, finding.required) == (ok, required)
+    cluster(programs, {}, {}, {})
+    finding = found(SITE.model_copy(update={"max_minutes": None}))["time limit"]
+    assert finding.remedy == "set max_minutes to 1440"
+    assert not finding.ok
+
+
+def test_a_controller_that_does_not_answer_is_named_and_nothing_else(programs: Path):
+    program(
+        programs / "sinfo", "echo 'slurm_load_partitions: Unable to contact slurm controller' >&2; exit 1"
+    )
+    program(programs / "scontrol", "echo 'scontrol: error: connect failure' >&2; exit 1")
+    for finding in (*site_check.partition(SITE, 3), *site_check.settings()):
+        assert doctor.is_blocking(finding)
+        assert "contact slurm controller" in finding.detail or "connect failure" in finding.detail
+        assert "scontrol ping" in finding.remedy
+
+
 def test_cpus_and_memory_are_compared_with_the_nodes(programs: Path):
     cluster(programs, {}, {}, {"cpus": "16", "memory": "1000"})
     told = found(SITE.model_copy(update={"cpus_per_node": 16}))
     assert told["CPUs and memory"].ok  # 0 is all that there is
-    for change in ({"cpus_per_node": 32}, {"cpus_per_node": 16, "memory_mb_per_node": 2000}):
+    for change in (
+        {"cpus_per_node": 32},
+        {"cpus_per_node": 16, "memory_mb_per_node": 2000},
+        {"cpus_per_node": 16, "memory_mb_per_cpu": 100},
+    ):
         told = found(SITE.model_copy(update=change))
         assert told["GPUs"].ok
         assert doctor.is_blocking(told["CPUs and memory"])
+        assert [key for key in change if key in told["CPUs and memory"].remedy] == [*change]
 
 
 def answer(**changes: Any) -> str:
@@ -97,6 +191,53 @@ def test_every_node_must_be_given_its_gpus(programs: Path):
     assert site_check.reach(SITE, 3)[1].ok
     program(programs / "srun", "echo 'srun: error: Invalid partition' >&2; exit 1")
     assert doctor.is_blocking(site_check.reach(SITE, 3)[1])
+
+
+REFUSING = """
+if env | grep -qE '^(SLURM_JOB_ID|SLURM_NTASKS|SBATCH_|SRUN_|PMI_)'; then
+    echo 'srun: error: Unable to create step for job 77: Requested node configuration is not available' >&2
+    exit 1
+fi
+[ "$SLURM_CONF" = /site/slurm.conf ] || { echo 'srun: fatal: no configuration' >&2; exit 1; }
+"""
+"""What srun says inside an allocation that does not have what it asks for, as long as it is told of one."""
+
+
+def test_inside_an_allocation_it_asks_as_from_outside(programs: Path, monkeypatch: pytest.MonkeyPatch):
+    around = {"SLURM_JOB_ID": "77", "SLURM_NTASKS": "1", "SBATCH_ACCOUNT": "mine", "SRUN_CPUS_PER_TASK": "1"}
+    for name, value in {**around, "PMI_RANK": "0", "SLURM_CONF": "/site/slurm.conf"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("sinfo", "scontrol", "srun"):
+        program(programs / name, f"{REFUSING}\ncat <<'END'\n{answer()}\n{answer()}\n{answer()}\nEND")
+    assert site_check.reach(SITE, 3)[1].ok
+    assert "Unable to create step" not in site_check.partition(SITE, 3)[0].detail
+    assert all("Unable" not in finding.detail for finding in site_check.settings())
+    (finding,) = site_check.callers_words(os.environ)
+    assert finding.ok
+    assert "inside job 77" in finding.detail
+    assert "not passed on: SBATCH_ACCOUNT, SRUN_CPUS_PER_TASK" in finding.detail
+    monkeypatch.delenv("SLURM_JOB_ID")
+    (finding,) = site_check.callers_words(os.environ)
+    assert "inside job" not in finding.detail
+    assert "SLURM_NTASKS" in finding.detail
+    assert site_check.callers_words({"SLURM_CONF": "/c", "PATH": "/bin"}) == []
+
+
+def test_a_refusal_of_srun_does_not_blame_the_shared_folder(programs: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    said = "srun: error: cli_filter: use --gpus-per-node\nsrun: error: Unable to allocate resources"
+    program(programs / "srun", f"echo '{said}' >&2; exit 1")
+    finding = site_check.reach(SITE, 3)[1]
+    assert "cli_filter: use --gpus-per-node" in finding.detail
+    assert "shared" not in finding.remedy
+    assert "folder" not in finding.remedy
+    assert "gpu_flag: gpus-per-node" in finding.remedy
+    assert "memory_mb_per_cpu" in finding.remedy
+    assert "inside job 77" in finding.remedy
+    program(
+        programs / "srun", "echo 'slurmstepd: error: execve(): python: No such file or directory' >&2; exit 2"
+    )
+    assert "on a folder that all nodes see" in site_check.reach(SITE, 3)[1].remedy
 
 
 def test_it_is_told_which_flags_were_tried():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,11 +19,11 @@ import yaml
 
 from anarchy import plan_table
 from anarchy.cluster import executor, node_probe
-from anarchy.cluster.job import job_resources, minutes, srun_words
+from anarchy.cluster.job import job_resources, memory_words, minutes, srun_words
 from anarchy.cluster.site import EXAMPLE, Container, Site, load_site
 from anarchy.cluster.slurm import AllocationError, Job, check_nodes, current_job, prove_nodes, step_command
 from anarchy.errors import UserError
-from anarchy.plan import DeploymentPlan
+from anarchy.launches import DeploymentPlan
 from anarchy.serving.hosts import Node
 from anarchy.study import open_run
 
@@ -165,8 +166,8 @@ def test_partition_and_interface_are_needed_for_slurm_alone(tmp_path: Path):
 @pytest.mark.parametrize(
     ("flag", "what"),
     [
-        ("--account=x", "the key of its name"),
-        ("--constraint=b200", "the key of its name"),
+        ("--account=x", "set account: x"),
+        ("--constraint=b200", "set constraint: b200"),
         ("--mem=0", "memory_mb_per_node"),
         ("--gpus-per-node=8", "gres and gpus_per_node"),
         ("--nodes=4", "follows from the study"),
@@ -196,7 +197,7 @@ def test_what_the_executor_refuses_is_refused_in_the_site_file():
 def resources(model: str, topology: str, **changes: Any) -> dict[str, Any]:
     bench = open_run({})
     plan = next(d for d in bench.deployments if d.key[1:3] == (model, topology))
-    return job_resources(SITE.model_copy(update=changes), plan)
+    return job_resources(SITE.model_copy(update=changes), plan, bench.predicted(plan))
 
 
 @pytest.mark.parametrize(
@@ -261,6 +262,31 @@ def test_the_nodes_features_and_further_flags_are_asked_for(monkeypatch: pytest.
     assert "-C" not in sbatch(monkeypatch)
 
 
+def test_a_site_may_want_memory_by_cpu(monkeypatch: pytest.MonkeyPatch):
+    words = sbatch(monkeypatch, memory_mb_per_cpu=3968)
+    assert words[words.index("--mem-per-cpu") + 1] == "3968"
+    assert not any(word.startswith("--mem") and word != "--mem-per-cpu" for word in words)
+    assert memory_words(SITE, 500) == ["--mem=500"]
+    by_cpu = SITE.model_copy(update={"memory_mb_per_cpu": 3968})
+    assert memory_words(by_cpu, 4000) == ["--mem-per-cpu=3968", "--cpus-per-task=2"]
+
+
+@pytest.mark.parametrize(("gres", "flag"), [("gpu:b200", "b200:8"), ("gpu", "8"), ("gpu:a-b", "a-b:8")])
+def test_a_site_may_refuse_gres(monkeypatch: pytest.MonkeyPatch, gres: str, flag: str):
+    changes = {"gres": gres, "gpu_flag": "gpus-per-node"}
+    site = SITE.model_copy(update=changes)
+    everything = [
+        *(sbatch(monkeypatch, **changes), srun_words(site, 3)),
+        list(step_command(NODE, ("x",), site, job_gpus=8, gpus=(0, 1), chdir="/s")),
+    ]
+    for words in everything:
+        assert f"--gpus-per-node={flag}" in words
+        assert not any("gres" in word for word in words)
+    # A step that needs no GPU asks for nothing then, and may see all of the job's.
+    step = step_command(NODE, ("etcd",), site, job_gpus=8, gpus=(), chdir="/s")
+    assert not any("gres" in word or "gpus" in word for word in step)
+
+
 def test_a_check_asks_for_nodes_as_jobs_do():
     flags = ("--reservation=paper", "--no-requeue")
     words = srun_words(SITE.model_copy(update={"constraint": "ib", "extra_sbatch": flags}), 3)
@@ -271,11 +297,14 @@ def test_a_check_asks_for_nodes_as_jobs_do():
 
 def test_a_time_limit_that_the_partition_forbids_is_refused(tmp_path: Path):
     bench = open_run({})
-    assert minutes(SITE, bench.deployments[0]) > SITE.start_minutes
+    first = bench.deployments[0]
+    assert minutes(SITE, first, bench.predicted(first)) > SITE.start_minutes
     path = written(tmp_path, "partition: p\ninterface: lo\nmax_minutes: 10\n")
     with pytest.raises(UserError, match="max_minutes is 10") as caught:
-        minutes(load_site(path), bench.deployments[0])
+        minutes(load_site(path), first, bench.predicted(first))
     assert caught.value.where == str(path)
+    unlimited = load_site(written(tmp_path, "partition: p\ninterface: lo\nmax_minutes: unlimited\n"))
+    assert minutes(unlimited, bench.deployments[0]) == minutes(SITE, bench.deployments[0])
 
 
 def test_the_probe_tells_address_and_gpus(monkeypatch: pytest.MonkeyPatch):
@@ -291,12 +320,15 @@ def test_the_probe_tells_address_and_gpus(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_plan_tells_what_its_jobs_hold():
-    plans = open_run({"experiments": "equilibrium"}).deployments
-    told = plan_table.render(plans, site=SITE)
+    bench = open_run({"experiments": "equilibrium"})
+    plans = bench.plans
+    choices = bench.choices.model_copy(update={"launcher": "slurm"})
+    on_cluster = bench.run.model_copy(update={"choices": choices})
+    told = plan_table.render(replace(bench, run=on_cluster, site=SITE))
     assert "3 jobs of up to 3 nodes with 8 GPUs" in told
     held = sum((3, 3, 2)[i] * 8 * plan.wall_s / 3600 for i, plan in enumerate(sorted(plans, key=order_of)))
     assert f"{held:.1f} GPU-hours held" in told
-    assert "GPU-hours held" not in plan_table.render(plans)
+    assert "GPU-hours held" not in plan_table.render(bench)
 
 
 def order_of(plan: DeploymentPlan) -> bool:

@@ -20,7 +20,7 @@ from anarchy.designs import CELL_COLUMNS
 from anarchy.errors import UserError
 from anarchy.estimate import columns
 from anarchy.estimate.stages import estimate_stages
-from anarchy.plan import Stage
+from anarchy.hashed import Stage
 from anarchy.trace.reader import read_cell
 
 PROJECT = Path(__file__).resolve().parents[2]

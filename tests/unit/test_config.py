@@ -13,11 +13,11 @@ import yaml
 from anarchy.config import (
     ALL,
     BLOCKS,
+    Choices,
     Cluster,
     Experiment,
     Model,
     Policy,
-    Run,
     Study,
     Topology,
 )
@@ -79,7 +79,7 @@ def test_the_shipped_study_loads_and_is_that_of_the_paper():
 
 
 def test_the_shipped_run_loads():
-    assert load_block(CONFIG / "run.yaml", Run) == Run(experiments=(ALL,))
+    assert load_block(CONFIG / "run.yaml", Choices) == Choices(experiments=(ALL,))
 
 
 # --- unknown keys ---
@@ -323,7 +323,7 @@ def test_the_same_key_in_two_mappings_is_no_fault(config: Path):
 def test_yaml_merge_keys_still_work(tmp_path: Path):
     file = tmp_path / "run.yaml"
     file.write_text("<<: {tier: full}\nseed: 3\n")
-    assert load_block(file, Run) == Run(tier="full", seed=3)
+    assert load_block(file, Choices) == Choices(tier="full", seed=3)
 
 
 def test_bytes_that_are_no_text(config: Path):
@@ -368,7 +368,7 @@ def test_names_that_are_no_wildcard(name: str):
 
 @pytest.mark.parametrize("value", ["a,b", "a, b,", ["a", "b"], ("a", "b")])
 def test_lists_of_names_from_the_command_line(value: object):
-    assert validate({"models": value}, Run, where="--config").models == ("a", "b")
+    assert validate({"models": value}, Choices, where="--config").models == ("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -386,7 +386,7 @@ def test_lists_of_names_from_the_command_line(value: object):
 )
 def test_bad_choices(choice: dict[str, Any], word: str):
     with pytest.raises(UserError) as caught:
-        validate(choice, Run, where="--config")
+        validate(choice, Choices, where="--config")
     assert word in str(caught.value)
     assert caught.value.where == "--config"
 

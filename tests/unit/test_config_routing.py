@@ -16,7 +16,7 @@ from anarchy.control.detector import Detector
 from anarchy.control.thresholds import BASELINE_POLLS, Multiples
 from anarchy.errors import UserError
 from anarchy.layout import CONFIG
-from anarchy.plan_conditions import at_knee
+from anarchy.plan_conditions import Knee, reference_limit
 
 __all__ = ["config"]  # a fixture
 
@@ -79,7 +79,7 @@ def test_every_experiment_has_every_tier(experiment: str, tier: str):
 @pytest.mark.parametrize("tier", ["smoke", "quick", "full"])
 def test_past_the_knee_a_controller_has_k_and_three_polls(experiment: str, tier: str):
     settings = STUDY.experiments[experiment].tiers[tier]
-    deepest = max(settings.stages, key=lambda stage: stage.knee_times)
+    deepest = max(settings.stages, key=lambda stage: stage.knee_times or 0.0)
     assert deepest.settle_s + deepest.seconds >= (Controller().confirm + 3) * settings.poll_s
 
 
@@ -88,9 +88,11 @@ def test_past_the_knee_a_controller_has_k_and_three_polls(experiment: str, tier:
 def test_the_affine_curve_has_two_loads_of_the_reference(experiment: str, tier: str):
     one = STUDY.experiments[experiment]
     parts = (*one.tiers[tier].loads, *one.tiers[tier].stages)
-    for system in one.systems_of(tier):
-        below = {at_knee(system.knee, part.knee_times) for part in parts}
-        assert len({C for C in below if 8 <= C <= one.c_ref}) >= 2
+    for knee in (40, 87, 162, 400):
+        at = {Knee(knee).concurrency(part) for part in parts}
+        below = [C for C in at if 8 <= C <= reference_limit(one.c_ref, knee)]
+        assert len(below) >= 2
+        assert max(below) < knee
 
 
 def test_defaults_of_a_controller_are_those_of_the_detector():
@@ -328,13 +330,30 @@ def tier(document: dict[str, Any], name: str = "quick") -> dict[str, Any]:
         ),
         (
             E3,
-            lambda d: d["systems"][1].pop("knee"),
-            ("'systems.1.knee' is missing", "llama-3.1-70b on 1p2d"),
+            lambda d: d.pop("knee_from"),
+            ("'knee_from' is missing", "stages are multiples of a knee"),
         ),
-        (E3, lambda d: d["systems"][1].update(knee=0), ("'systems.1.knee'", "at least 1")),
+        (E3, lambda d: d.update(knee_from="pareto"), ("'knee_from'", "pareto is no grid of C")),
+        (E3, lambda d: d.update(knee_from="equilibrum"), ("'knee_from'", "did you mean 'equilibrium'")),
+        (E3, lambda d: d["systems"][1].update(knee=87), ("unknown key 'systems.1.knee'",)),
         (
             E3,
-            lambda d: d["systems"].append(d["systems"][1] | {"knee": 9}),
+            lambda d: tier(d)["stages"][0].update(concurrency=64),
+            ("'tiers.quick.stages.0'", "below needs knee_times", "or concurrency", "one of them"),
+        ),
+        (
+            E4,
+            lambda d: tier(d)["loads"][0].update(on_grid=True),
+            ("'tiers.quick.loads.0'", "on_grid is for loads past the knee, but low is not"),
+        ),
+        (
+            E4,
+            lambda d: tier(d, "full")["loads"][2].update(on_grid=True),
+            ("'tiers.full.loads.3.on_grid'", "two loads on E1's grid"),
+        ),
+        (
+            E3,
+            lambda d: d["systems"].append(dict(d["systems"][1])),
             ("'systems'", "llama-3.1-70b on 1p2d stands there twice"),
         ),
         (
@@ -345,7 +364,7 @@ def tier(document: dict[str, Any], name: str = "quick") -> dict[str, Any]:
         (
             E4,
             lambda d: tier(d)["loads"][1].update(knee_times=0.199),
-            ("'tiers.quick.loads.1'", "below and low are both C = 17"),
+            ("'tiers.quick.loads.1'", "below and low are both C = 2 at a knee of 8"),
         ),
         (E4, lambda d: tier(d).update(loads=[]), ("loads and stages are empty",)),
         (E4, lambda d: tier(d)["loads"][0].update(knee_times=-1), ("'tiers.quick.loads.0.knee_times'",)),
@@ -418,7 +437,8 @@ def test_thresholds_in_seconds_need_no_baseline(config: Path):
 
 def test_policies_cannot_differ_on_one_worker(config: Path):
     (config / "topologies" / "1p1d.yaml").write_text("name: 1p1d\ntitle: 1P/1D\nprefill: 1\ndecode: 1\n")
-    edit(config, E3, lambda d: d["systems"][0].update(topology="1p1d"))
+    for file in (E1, E3):
+        edit(config, file, lambda d: d["systems"][0].update(topology="1p1d"))
     edit(config, E3, lambda d: tier(d, "smoke").pop("systems"))
     refused(config, E3, "'systems.0.topology'", "1p1d has one prefill and one decode worker", "2 decode")
 
@@ -435,8 +455,8 @@ def test_an_unknown_key_inside_a_stage_names_the_nearest(config: Path):
 
 
 def test_a_stage_is_a_block_of_its_own():
-    with pytest.raises(UserError, match="knee_times"):
-        validate({"name": "a", "settle_s": 1.0, "seconds": 1.0}, type(_stage()), where="f")
+    with pytest.raises(UserError, match="settle_s"):
+        validate({"name": "a", "knee_times": 1.0, "seconds": 1.0}, type(_stage()), where="f")
 
 
 def _stage() -> Any:

@@ -334,7 +334,23 @@ def test_chromium_is_wanted_but_not_required(monkeypatch: pytest.MonkeyPatch):
     finding = doctor.chromium()
     assert not finding.ok
     assert not finding.required
+    assert "no browser" in finding.detail
     assert "make test" in finding.remedy
+
+
+@pytest.mark.parametrize("browser", [True, False])
+@pytest.mark.parametrize("driver", [True, False])
+def test_the_part_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, browser: bool, driver: bool):
+    monkeypatch.setattr(shutil, "which", lambda name: "/opt/chromium" if browser else None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if driver else None)
+    finding = doctor.chromium()
+    assert finding.ok is (browser and driver)
+    assert ("playwright" in finding.detail) is not driver
+    assert ("no browser" in finding.detail) is not browser
+    assert ("/opt/chromium" in finding.detail) is (browser and driver)
+    if not finding.ok:
+        assert ("playwright" in finding.remedy) is not driver
+        assert ("chromium" in finding.remedy) is not browser
 
 
 def test_an_environment_that_is_missing_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

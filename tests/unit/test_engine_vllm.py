@@ -26,6 +26,7 @@ from anarchy.study import open_run
 from anarchy.telemetry.fingerprint import spec_words
 
 LLAMA = "llama-3.1-70b"
+E1_ALONE = {"experiments": ["equilibrium"]}
 NODES = tuple(Node(f"node0{n}", f"slurm{n}", f"198.51.100.{n}", "ib0") for n in (1, 2))
 
 
@@ -227,15 +228,15 @@ def site_file(folder: Path, **keys: Any) -> str:
 def test_a_real_engine_keeps_its_own_time_and_has_its_own_plan(tmp_path: Path) -> None:
     def hashes(**keys: Any) -> set[str]:
         site = site_file(tmp_path, **{"models": {LLAMA: "/w"}, **keys})
-        bench = open_run({"tier": "smoke", "engine": "vllm", "models": LLAMA, "site": site})
+        bench = open_run({"tier": "smoke", "engine": "vllm", "models": LLAMA, "site": site, **E1_ALONE})
         assert bench.cluster is None
         assert {plan.model.dilation for plan in bench.deployments} == {1.0}
-        return {cell.plan_hash for plan in bench.deployments for cell in plan.cells}
+        return {cell.plan_hash for plan in bench.plans for cell in plan.cells}
 
     on_gpus = hashes()
-    simulated = open_run({"tier": "smoke", "models": LLAMA})
+    simulated = open_run({"tier": "smoke", "models": LLAMA, **E1_ALONE})
     assert {plan.model.dilation for plan in simulated.deployments} == {3.0}
-    assert not on_gpus & {cell.plan_hash for plan in simulated.deployments for cell in plan.cells}
+    assert not on_gpus & {cell.plan_hash for plan in simulated.plans for cell in plan.cells}
     assert on_gpus == hashes(partition="other", etcd="elsewhere", scratch="/s")
     for change in ({"device": "cpu"}, {"models": {LLAMA: "/v"}}, {"serving_python": "/other/python"}):
         assert not on_gpus & hashes(**change), change

@@ -10,14 +10,16 @@ from typing import Any
 import pandas as pd
 import pytest
 from condition_samples import constant, staged, trace_of
+from knee_samples import recorded_knee
 
-from anarchy.config import Experiment, Policy, Run
+from anarchy.config import Choices, Experiment, Policy
 from anarchy.config_files import load_study
 from anarchy.errors import UserError
 from anarchy.estimate import columns
 from anarchy.estimate.system import estimate_system
+from anarchy.launches import Cell, DeploymentPlan, Stack
 from anarchy.layout import CONFIG, PROFILES, Layout, cell_directory
-from anarchy.plan import Cell, DeploymentPlan, plan
+from anarchy.resolve import resolve
 from anarchy.serving.profiles import load_profile
 from anarchy.study import Workbench
 from anarchy.trace.schema import GateResult
@@ -40,20 +42,27 @@ def workbench(folder: Path, *, launches: int = 1, **tier: Any) -> Workbench:
         name="trial",
         id="T",
         title="trial",
-        systems=({"model": SYSTEM[1], "topology": SYSTEM[2], "knee": 64},),  # type: ignore[arg-type]
+        systems=({"model": SYSTEM[1], "topology": SYSTEM[2]},),  # type: ignore[arg-type]
         routing={"both": {"policies": list(policies)}},
         reference="static",
+        knee_from="equilibrium",
         tiers={"quick": {"launches": launches, "workloads": ["unique"], "timing": timing, **tier}},
     )
     study = study.model_copy(
-        update={"experiments": {"trial": experiment}, "policies": study.policies | policies}
+        update={
+            "experiments": study.experiments | {"trial": experiment},
+            "policies": study.policies | policies,
+        }
     )
-    run = Run(tier="quick", experiments=("trial",), seed=5)
+    choices = Choices(tier="quick", experiments=("trial",), seed=5, knees="recorded")
     profiles = {
         name: load_profile(PROFILES / name) for name in {model.profile for model in study.models.values()}
     }
-    bench = Workbench(study, run, profiles, plan(study, run, profiles), Layout(folder))
-    for deployment in bench.deployments:
+    knee = recorded_knee(profiles["llama-3.1-70b-tp4"].digest, value=64, interval=(60.0, 70.0))
+    stack = Stack("ai-dynamo 1.5.1")
+    run = resolve(study, choices, profiles, stack, [knee])
+    bench = Workbench(run, profiles, Layout(folder), stack)
+    for deployment in bench.plans:
         for cell in deployment.cells:
             write_cell(bench, deployment, cell)
         summary = bench.layout.summary(*deployment.key)
@@ -118,7 +127,7 @@ def test_every_file_of_a_design_is_written(tmp_path: Path, design: str, tier: di
 
 def test_a_cell_that_is_gone_gives_a_row_that_says_so(tmp_path: Path):
     bench = workbench(tmp_path, stages=STAGES)
-    (deployment,) = bench.deployments
+    (deployment,) = bench.plans
     gone = next(cell for cell in deployment.cells if cell.policy.name == "other")
     shutil.rmtree(cell_directory(bench.folder(deployment), gone.name))
     stages = estimate_system(bench, *SYSTEM, replicates=100).tables["stages"].set_index("policy")
@@ -128,7 +137,7 @@ def test_a_cell_that_is_gone_gives_a_row_that_says_so(tmp_path: Path):
 
 def test_nothing_left_of_a_system_is_told_and_no_crash(tmp_path: Path):
     bench = workbench(tmp_path / "r", loads=LOADS)
-    (deployment,) = bench.deployments
+    (deployment,) = bench.plans
     shutil.rmtree(bench.folder(deployment) / "cells")
     estimate = estimate_system(bench, *SYSTEM, replicates=100)
     estimate.write(tmp_path / "estimates")

@@ -120,7 +120,7 @@ def test_delays_false_alarm_and_knee_are_told(systems: dict[str, System], drawn:
     assert "fires after 15.0 s" in said
     assert "fires after 10.0 s" in said
     assert said.count("false alarm") == 1
-    assert f"knee of the configuration, C = {KNEE}" in said
+    assert f"knee, C = {KNEE}" in said
     assert "load crosses the knee, 75.0 s" in said
     at = [line.get_color() for line in figure.axes[1].lines if list(line.get_xdata()) == [75.0, 75.0]]
     assert at.count(style.PURPLE) == 1

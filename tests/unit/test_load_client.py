@@ -22,11 +22,11 @@ from load_samples import FIXED, SLOW, WORKLOAD, config, late_s, run_cell
 from waiting import until
 
 from anarchy.errors import UserError
+from anarchy.hashed import Stage
 from anarchy.load.cell import BACKOFF_MAX_S, backoff_s
 from anarchy.load.client import PROGRESS_S, run_client
 from anarchy.load.phases import PhasePlan, Phases
 from anarchy.load.report import ClientProgress, CpuMark, Observer, cpu_mark
-from anarchy.plan import Stage
 from anarchy.preflight import check_open_files
 from anarchy.trace.schema import RequestRecord
 

@@ -14,12 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anarchy import predict
-from anarchy.config import Run, Study
+from anarchy.binding import bind
+from anarchy.config import Choices, Study
 from anarchy.config_files import load_study
 from anarchy.errors import UserError
+from anarchy.hashed import Stage
+from anarchy.launches import Cell, DeploymentPlan, derive_seed
 from anarchy.layout import CONFIG
-from anarchy.plan import Cell, DeploymentPlan, Stage, cell_name, derive_seed, plan, what_decides
-from anarchy.plan_conditions import at_knee
+from anarchy.plan import plan
+from anarchy.plan_conditions import Knee, at_knee, cell_name
 from anarchy.study import open_run
 
 
@@ -45,10 +48,18 @@ STUDY = load_study(CONFIG)
 PROFILES: Any = {"llama-3.1-70b-tp4": Table(), "nemotron-4-340b-tp8": Table(prefill_token_s=5e-5)}
 EXPERIMENT = ("experiments", "equilibrium")
 LLAMA, NEMOTRON = "llama-3.1-70b", "nemotron-4-340b"
+KNEES = {(NEMOTRON, "1p2d"): 87, (LLAMA, "1p2d"): 162, (LLAMA, "1p5d"): 141}
+"""Those that the recorded runs were loaded by."""
 
 
-def planned(study: Study = STUDY, profiles: Any = PROFILES, **choices: Any) -> tuple[DeploymentPlan, ...]:
-    return plan(study, Run(**choices), profiles)
+def planned(
+    study: Study = STUDY, profiles: Any = PROFILES, knees: Any = KNEES, **choices: Any
+) -> tuple[DeploymentPlan, ...]:
+    """Every deployment, its loads bound to a knee."""
+    return tuple(
+        bind(one, Knee(knees[one.key[1:3]]), profiles[one.model.profile])
+        for one in plan(study, Choices(**choices), profiles)
+    )
 
 
 def hashes(deployments: tuple[DeploymentPlan, ...]) -> dict[tuple[Any, ...], str]:
@@ -266,12 +277,12 @@ def test_what_decides_a_staged_cell(path: tuple[str, ...], value: Any, changed: 
 
 
 def test_longer_stages_and_another_knee_change_the_hash():
-    for path, value in (
-        ((*STAGES, "stages"), STUDY.experiments["adaptive"].tiers["quick"].stages[:3]),
-        (("experiments", "adaptive", "systems"), ({"model": LLAMA, "topology": "1p2d", "knee": 100},)),
+    before = hashes(planned(experiments="adaptive"))
+    stages = tuple(stage.model_dump() for stage in STUDY.experiments["adaptive"].tiers["quick"].stages[:3])
+    for after in (
+        hashes(planned(altered((*STAGES, "stages"), stages), experiments="adaptive")),
+        hashes(planned(knees={**KNEES, (LLAMA, "1p2d"): 100}, experiments="adaptive")),
     ):
-        study = altered(path, tuple(v.model_dump() if hasattr(v, "model_dump") else v for v in value))
-        before, after = (hashes(planned(one, experiments="adaptive")) for one in (STUDY, study))
         assert set(before) == set(after)
         assert all(before[key] != after[key] for key in before)
 
@@ -282,17 +293,6 @@ def test_repeats_are_measurements_of_their_own():
     )
     assert first.plan_hash != second.plan_hash
     assert first.seed != second.seed
-
-
-def test_new_keys_at_their_defaults_leave_older_cells_alone():
-    """Cells of E1 that were sealed before there was pinned routing must not be measured again."""
-    decides = {
-        "policy": {"name", "kind", "tau", "omega"},
-        "workload": {"name", "input_tokens", "output_tokens", "output_jitter", "templates"},
-    }
-    for kind, keys in decides.items():
-        block = {"policy": STUDY.policies["static"], "workload": STUDY.workloads["unique"]}[kind]
-        assert what_decides(block, {"title"}).keys() == keys
 
 
 # --- what a change costs ---
@@ -498,5 +498,5 @@ def test_more_frontends_and_pinned_routing_take_longer_to_start():
 
 def test_e2_to_e4_take_some_seventeen_minutes_at_tier_quick():
     """By the timing tables; E1 takes 14 more."""
-    deployments = open_run({"experiments": "saturation,adaptive,pareto"}).deployments
+    deployments = open_run({"experiments": "saturation,adaptive,pareto", "knees": "recorded"}).plans
     assert sum(deployment.wall_s for deployment in deployments) <= 17.5 * 60

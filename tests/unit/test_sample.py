@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from anarchy.launches import DeploymentPlan
 from anarchy.layout import PROJECT
-from anarchy.plan import DeploymentPlan
 from anarchy.study import open_run
 from anarchy.trace.reader import read_cell
 
@@ -13,8 +13,8 @@ SAMPLE = PROJECT / "data" / "sample"
 
 
 def planned(tier: str, seed: int | None = None) -> dict[tuple[str, ...], DeploymentPlan]:
-    run = open_run({"tier": tier, "experiments": ["all"], "seed": seed})
-    return {tuple(map(str, deployment.key)): deployment for deployment in run.deployments}
+    run = open_run({"tier": tier, "experiments": ["all"], "seed": seed, "knees": "recorded"})
+    return {tuple(map(str, deployment.key)): deployment for deployment in run.plans}
 
 
 @pytest.mark.parametrize(

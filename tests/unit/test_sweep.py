@@ -15,8 +15,8 @@ from trace_samples import manifest, sealed
 from anarchy import session as session_module
 from anarchy.config import Policy
 from anarchy.errors import UserError
+from anarchy.launches import Cell, DeploymentPlan
 from anarchy.layout import cell_directory
-from anarchy.plan import Cell, DeploymentPlan
 from anarchy.routing.frontends import frontends
 from anarchy.routing.proof import PairCheck, PinnedProof
 from anarchy.serving.faults import DeploymentFaultError, Fault
@@ -32,7 +32,7 @@ from anarchy.trace.state import set_aside
 
 @pytest.fixture
 def cell() -> Cell:
-    return open_run({"tier": "smoke"}).deployments[0].cells[0]
+    return open_run({"tier": "smoke", "knees": "recorded"}).plans[0].cells[0]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_the_next_start_is_predicted_from_the_recorded_ones(tmp_path: Path):
 
 
 def test_cells_of_two_devices_or_stacks_are_not_mixed(tmp_path: Path):
-    plan = open_run({"tier": "smoke"}).deployments[0]
+    plan = open_run({"tier": "smoke", "knees": "recorded"}).plans[0]
     cell = plan.cells[0]
     directory = cell_directory(tmp_path, cell.name)
     b200 = {"ai-dynamo": "1.5.1", "vllm": "0.28.0"}
@@ -137,8 +137,8 @@ def test_no_sitting_at_all_is_no_fault(tmp_path: Path):
 
 
 def planned(routing: str, experiment: str = "adaptive") -> DeploymentPlan:
-    run = open_run({"tier": "smoke", "experiments": [experiment], "models": ["nemotron-4-340b"]})
-    return next(plan for plan in run.deployments if plan.routing == routing)
+    choices = {"tier": "smoke", "experiments": [experiment], "models": ["nemotron-4-340b"]}
+    return next(plan for plan in open_run({**choices, "knees": "recorded"}).plans if plan.routing == routing)
 
 
 def session_of(plan: DeploymentPlan, folder: Path, self_test: SelfTest | None = None) -> Session:

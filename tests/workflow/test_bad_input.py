@@ -74,15 +74,30 @@ EXPERIMENT = "workflow/config/experiments/equilibrium.yaml"
     [
         (EXPERIMENT, "c_ref:", "c_reff:", ("equilibrium.yaml", "unknown key 'c_reff'", "'c_ref'")),
         (EXPERIMENT, "warmup_s: 2.0", "warm_s: 2.0", ("unknown key", "warm_s", "'warmup_s'")),
-        (EXPERIMENT, "concurrency: [2, 8, 16, 32]", "concurrency: [0, 8]", ("tiers.smoke.concurrency.0",)),
-        (EXPERIMENT, "concurrency: [2, 8, 16, 32]", "concurrency: [8, 16.5]", ("tiers.smoke.concurrency.1",)),
         (
             EXPERIMENT,
-            "concurrency: [2, 8, 16, 32]",
+            "concurrency: [2, 16, 32, 64, 128, 256]",
+            "concurrency: [0, 8]",
+            ("tiers.smoke.concurrency.0",),
+        ),
+        (
+            EXPERIMENT,
+            "concurrency: [2, 16, 32, 64, 128, 256]",
+            "concurrency: [8, 16.5]",
+            ("tiers.smoke.concurrency.1",),
+        ),
+        (
+            EXPERIMENT,
+            "concurrency: [2, 16, 32, 64, 128, 256]",
             "concurrency: []",
             ("tiers.smoke", "concurrency", "empty"),
         ),
-        (EXPERIMENT, "concurrency: [2, 8, 16, 32]", "concurrency: [96]", ("no C between 8 and c_ref",)),
+        (
+            EXPERIMENT,
+            "concurrency: [2, 16, 32, 64, 128, 256]",
+            "concurrency: [96]",
+            ("no C between 8 and c_ref",),
+        ),
         (
             "workflow/config/topologies/1p5d.yaml",
             "decode: 5",
@@ -188,6 +203,21 @@ def test_counts_that_nobody_could_measure(
     assert old in text
     path.write_text(text.replace(old, new))
     refused(run(*command), "equilibrium.yaml", *words)
+
+
+@pytest.mark.parametrize("command", [("anarchy.cli", "plan"), ("snakemake", "-n")])
+def test_foreign_modules_on_the_path_are_not_imported(
+    project: Path, run: Command, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """Modules of a cluster set PYTHONPATH. What Snakemake itself needs it has imported by then."""
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    by_snakemake = command[0] == "snakemake"
+    for name in ("matplotlib", "scipy", "seaborn", "anarchy" if by_snakemake else "numpy"):
+        (foreign / f"{name}.py").write_text("raise SystemExit('a foreign module was imported')")
+    path = [foreign] if by_snakemake else [project / "scripts", foreign]
+    done = run(*command, PYTHONPATH=os.pathsep.join(map(str, path)))
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_missing_timing_table(project: Path, run: Command) -> None:

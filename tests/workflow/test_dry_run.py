@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from commands import Run
@@ -32,11 +33,28 @@ def test_every_tier_plans_one_job_a_launch_of_a_routing(
     assert counts["report"] == counts["claims"] == 1
 
 
-def test_one_experiment_plans_nothing_of_the_others(snakemake: Run) -> None:
+def test_one_experiment_plans_e1_of_its_systems_and_nothing_else(snakemake: Run) -> None:
+    """Its loads are multiples of a knee, which E1 has to tell first: visible before anything starts."""
     done = snakemake("experiments=pareto", options=("-n",))
     assert done.returncode == 0, done.stderr
+    text = done.stdout + done.stderr
+    counts = jobs(text)
+    assert (counts["sweep"], counts["estimate"], counts["notebook"], counts["knee"]) == (3, 2, 1, 1)
+    assert "the knee of nemotron-4-340b/1p2d, from E1" in text
+    assert "estimating equilibrium/nemotron-4-340b/1p2d" in text
+    assert "llama" not in text
+
+
+def test_a_recorded_knee_needs_no_e1(snakemake: Run) -> None:
+    done = snakemake("experiments=pareto", "knees=recorded", options=("-n",))
+    assert done.returncode == 0, done.stderr
     counts = jobs(done.stdout + done.stderr)
-    assert (counts["sweep"], counts["estimate"], counts["notebook"]) == (2, 1, 1)
+    assert (counts["sweep"], counts["estimate"], counts["notebook"], counts["knee"]) == (2, 1, 1, 0)
+
+
+def test_a_dry_run_freezes_nothing(snakemake: Run, tmp_path: Path) -> None:
+    assert snakemake("experiments=pareto", options=("-n",)).returncode == 0
+    assert not (tmp_path / "results").exists()
 
 
 def test_one_model_plans_nothing_of_the_other(snakemake: Run) -> None:
@@ -56,6 +74,8 @@ def test_one_model_plans_nothing_of_the_other(snakemake: Run) -> None:
         ("engine=cuda", "'engine'", "engine"),
         ("experiments=equilibrum", "there is no experiment 'equilibrum'", "equilibrium"),
         ("seed=-1", "'seed'", "seed"),
+        ("knees=guessed", "'knees'", "knees"),
+        ("run=results/none.json", "there is no such run", "run snakemake"),
     ],
 )
 def test_a_wrong_choice_is_one_message_and_status_2(
@@ -77,7 +97,7 @@ def test_the_command_line_refuses_in_the_same_words(anarchy: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "plan", "sweep", "serve", "estimate", "claims", "report", "doctor", "unlock"]
+    "command", ["", "plan", "sweep", "knee", "serve", "estimate", "claims", "report", "doctor", "unlock"]
 )
 def test_help_teaches(anarchy: Run, command: str) -> None:
     done = anarchy(*command.split(), "--help")

@@ -21,8 +21,8 @@ for design, experiments in RUN.designs.items():
             host=1,
         params:
             # Functions of the wildcards alone, else Snakemake does not compare them. docs/staleness.md
-            code=lambda wildcards: RUN.estimating(wildcards),
-            study=lambda wildcards: RUN.estimated_by(wildcards),
+            code=lambda wildcards: RUN.estimate_code(wildcards),
+            study=lambda wildcards: RUN.estimate_study(wildcards),
             environment=lambda wildcards: RUN.sources.environment,
         message:
             "estimating {wildcards.experiment}/{wildcards.model}/{wildcards.topology}"

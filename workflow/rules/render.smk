@@ -23,14 +23,14 @@ for design, experiments in RUN.designs.items():
             # Not beside a measurement on the same host.
             host=1,
         params:
-            code=lambda wildcards: RUN.drawing(wildcards),
-            notebook=lambda wildcards: RUN.drawn_by(wildcards),
+            code=lambda wildcards: RUN.drawing_code(wildcards),
+            notebook=lambda wildcards: RUN.notebook_cells(wildcards),
             environment=lambda wildcards: RUN.sources.environment,
             parameters=lambda wildcards: RUN.notebook_parameters(wildcards),
         message:
             "drawing {wildcards.experiment}/{wildcards.model}/{wildcards.topology}"
         shell:
-            "{RUN.papermill} {input[0]} {log.notebook} {params.parameters} > {log.said} 2>&1"
+            "{RUN.notebook_command} {input[0]} {log.notebook} {params.parameters} > {log.said} 2>&1"
             " || {{ cat {log.said} >&2; exit 1; }}"
 
 

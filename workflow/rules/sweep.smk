@@ -3,6 +3,7 @@
 
 rule sweep:
     input:
+        loads,
         lambda wildcards: RUN.timing_tables(wildcards.model),
     output:
         RUN.layout.summary(*DEPLOYMENT),
@@ -12,8 +13,9 @@ rule sweep:
     resources:
         **RUN.sweep_resources,
     params:
-        # The only thing that makes a finished deployment be measured again; its cells resume one by one.
-        plan=lambda wildcards: RUN.plan_hash(wildcards),
+        # The only thing that makes a finished deployment be measured again; its cells resume one by one. A function
+        # of the wildcards alone: Snakemake compares no parameter that is made from the input.
+        plan=lambda wildcards: RUN.plan_hash(wildcards, loads(wildcards)),
     message:
         "measuring {wildcards.model}/{wildcards.topology}/{wildcards.routing}, launch {wildcards.trial}"
     shell:

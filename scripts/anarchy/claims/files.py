@@ -14,7 +14,7 @@ from anarchy.trace.writer import disk_errors, make_folder, write_json
 
 COLUMNS = (
     *("id", "scope", "workload", "way", "engine", "tier", "dilation", "verdict", "published"),
-    *("quantity", "measured", "lo", "hi", "reason", "claim"),
+    *("quantity", "measured", "lo", "hi", "reason", "knee", "claim"),
 )
 
 
@@ -38,7 +38,7 @@ def render_csv(verdicts: Sequence[Verdict]) -> str:
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="")
     writer.writeheader()
     for verdict in verdicts:
-        names = ("id", "workload", "way", "engine", "tier", "dilation", "published", "claim")
+        names = ("id", "workload", "way", "engine", "tier", "dilation", "published", "knee", "claim")
         shared = {name: getattr(verdict, name) for name in names}
         writer.writerow(
             {
@@ -61,11 +61,14 @@ def render_markdown(verdicts: Sequence[Verdict]) -> str:
     lines = ["# Claims of the paper against what was measured", ""]
     for label in dict.fromkeys(verdict.label for verdict in verdicts if verdict.label):
         lines += [f"Engine: {label}. Brackets hold the intervals.", ""]
-    head = ("claim", "", "published", "measured", "workload", "way", "engine", "verdict", "reason")
+    head = ("claim", "", "published", "measured", "workload", "way", "engine", "verdict", "reason", "knee")
     lines += _table(
         head,
         (
-            (v.id, v.claim, v.published, v.measured, v.workload_title, v.way, v.engine, v.verdict, v.reason)
+            (
+                *(v.id, v.claim, v.published, v.measured),
+                *(v.workload_title, v.way, v.engine, v.verdict, v.reason, v.knee),
+            )
             for v in verdicts
         ),
     )

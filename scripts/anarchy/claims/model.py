@@ -38,8 +38,9 @@ Rule = Literal[
     "adaptive_gain",
     "switch_gain",
     "launch_spread",
+    "experiment_drift",
 ]
-"""Names of the rules: functions of `ladder` and `policies`."""
+"""Names of the rules: functions of `ladder`, `policies` and `drift`."""
 
 
 class About(Strict):

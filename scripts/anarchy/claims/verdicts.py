@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from anarchy.claims import ladder, policies
+from anarchy.claims import drift, ladder, policies
 from anarchy.claims.model import (
     INCONCLUSIVE,
     NOT_REPRODUCED,
@@ -25,11 +25,13 @@ from anarchy.claims.model import (
     Part,
     System,
     show,
+    system_title,
 )
 from anarchy.config_files import load_block
 from anarchy.devices import PAPERS_DEVICE
 from anarchy.layout import PROJECT
 from anarchy.tables import engine_words
+from anarchy.tables.knees import knee_words
 
 Asked = Callable[[Claim, System, str], Sequence[Part]]
 
@@ -44,6 +46,7 @@ def _alone(
 RULES: Final[dict[str, Asked]] = {
     **{name: partial(_alone, rule) for name, rule in ladder.RULES.items()},
     **policies.RULES,
+    **drift.RULES,
 }
 NOTES: Final = {**ladder.NOTES, **policies.NOTES}
 """What has to be known with every verdict of a rule, or of a rule and a way to route, whichever it is."""
@@ -74,6 +77,8 @@ class Verdict:
     """Factors of the time dilation, of every system once."""
     label: str = ""
     """Where the values come from, in words: engine, dilation, timing table, tier and kind of interval."""
+    knee: str = ""
+    """Whose knee the loads behind it are multiples of, in words; empty where they are of no knee."""
     parts: tuple[Part, ...] = ()
 
 
@@ -93,7 +98,7 @@ def judge(claims: Claims, systems: Sequence[System]) -> list[Verdict]:
     verdicts: list[Verdict] = []
     for claim in claims.claims:
         there = [system for system in systems if system["experiment"] == claim.experiment]
-        measured = [system for system in there if _is_about(claim, system)]
+        measured = [drift.beside(system, systems) for system in there if _is_about(claim, system)]
         groups = dict.fromkeys(
             (workload, system["engine"]) for system in measured for workload in system["workloads"]
         )
@@ -164,8 +169,15 @@ def _verdict(
             [str(system["tier"]) for system in members],
             _interval_kinds(members),
         ),
+        knee=_knees(members, workload),
         parts=parts,
     )
+
+
+def _knees(members: Sequence[System], workload: str) -> str:
+    """Whose knees the loads of systems are multiples of."""
+    words = {system_title(system): knee_words(system, workload) for system in members}
+    return "; ".join(f"{title}: {told}" for title, told in words.items() if told)
 
 
 def _measured(parts: Sequence[Part]) -> str:

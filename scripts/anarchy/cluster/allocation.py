@@ -13,8 +13,8 @@ from anarchy.cluster.job import nodes_of
 from anarchy.cluster.real_engine import serving_python
 from anarchy.cluster.site import Site
 from anarchy.cluster.slurm import check_nodes, current_job, prove_nodes, step_command
+from anarchy.launches import SIMULATED, Launch
 from anarchy.layout import ENVS
-from anarchy.plan import SIMULATED, DeploymentPlan
 from anarchy.serving.hosts import HERE, Node
 from anarchy.serving.image import ServingImage, serving_image
 from anarchy.serving.placement import ProcessPlan
@@ -47,7 +47,7 @@ class Allocation:
 
 
 def allocate(
-    plan: DeploymentPlan, site: Site, folder: Path, tell: Callable[[str], None] = lambda _: None
+    plan: Launch, site: Site, folder: Path, tell: Callable[[str], None] = lambda _: None
 ) -> Allocation:
     """What this process may use for a deployment: the nodes of its Slurm job.
 

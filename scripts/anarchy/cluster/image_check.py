@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from anarchy.cluster.asking import reason_of
 from anarchy.cluster.container import image_of, inside, pyxis_flags, without_host_python
-from anarchy.cluster.job import BUSY_AFTER_S, is_busy, srun_words
+from anarchy.cluster.job import BUSY_AFTER_S, is_busy, memory_words, srun_words
 from anarchy.cluster.real_engine import missing_packages
 from anarchy.cluster.site import Site
 from anarchy.doctor import Finding
+from anarchy.launches import SIMULATED
 from anarchy.layout import PROJECT
-from anarchy.plan import SIMULATED
 from anarchy.serving.versions import VERSIONS_QUERY, told_versions
+from anarchy.surroundings import outside_any_job
 
 IMAGE_TIMEOUT_S = 900.0
 """How long the image may take to answer: where it is not on the node yet, 15 GB are fetched and unpacked."""
@@ -77,7 +80,7 @@ def image_contents(site: Site, engine: str = SIMULATED) -> list[Finding]:
     folder = str(PROJECT)
     command = without_host_python(
         (
-            *(*srun_words(site, 1), "--time=15", "--mem=4000"),
+            *(*srun_words(site, 1), "--time=15", *memory_words(site, 4000)),
             *pyxis_flags(site, folder, [folder]),
             *inside(site, inner, {}, folder, [folder]),
         )
@@ -85,8 +88,9 @@ def image_contents(site: Site, engine: str = SIMULATED) -> list[Finding]:
     remedy = "correct container.image and container.python; envs/container/README.md names images that serve"
     try:
         done = subprocess.run(
-            list(command), capture_output=True, text=True, timeout=IMAGE_TIMEOUT_S, check=False
-        )
+            list(command), capture_output=True, text=True, errors="replace", timeout=IMAGE_TIMEOUT_S,
+            check=False, env=outside_any_job(os.environ),
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         return [Finding("image's Python", False, f"no answer within {IMAGE_TIMEOUT_S:g} s", remedy)]
     if is_busy(done.stderr):
@@ -101,7 +105,7 @@ def image_contents(site: Site, engine: str = SIMULATED) -> list[Finding]:
         ]
     versions = told_versions(done.stdout)
     if done.returncode != 0 or not versions:
-        why = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        why = reason_of(done.stderr) or "no message"
         return [Finding("image's Python", False, f"{site.container.python}: {why}", remedy)]
     missing = missing_packages(site, versions, engine)
     told = ", ".join(f"{name} {version}" for name, version in versions.items() if version)

@@ -8,7 +8,8 @@ from typing import Any
 
 from anarchy.cluster.site import Site
 from anarchy.errors import UserError
-from anarchy.plan import DeploymentPlan
+from anarchy.launches import Launch
+from anarchy.run import Prediction
 from anarchy.serving.hosts import nodes_needed
 
 SLACK = 1.5
@@ -20,8 +21,10 @@ BUSY_AFTER_S = 60
 """How long an `srun` outside any job waits for free nodes."""
 
 
-def job_resources(site: Site, plan: DeploymentPlan) -> dict[str, Any]:
+def job_resources(site: Site, plan: Launch, predicted: Prediction) -> dict[str, Any]:
     """Resources of one deployment's job: nodes, all their GPUs, and its time limit.
+
+    The limit comes from the knee that takes longest, because the knee itself is not known yet.
 
     `mpi: srun` makes the executor run the rule's shell on the first node, outside any step: inside a step a
     nested `srun` would quietly stay on one node. `tasks_per_gpu: 0` keeps it from asking for a task a GPU.
@@ -29,18 +32,25 @@ def job_resources(site: Site, plan: DeploymentPlan) -> dict[str, Any]:
     """
     nodes = nodes_of(site, plan)
     per_node = 1 if nodes > 1 else 2  # the executor refuses an mpi job of one task; two share the node's CPUs
+    extra = [f"--ntasks-per-node={per_node}", *_flags(site)]
     resources: dict[str, Any] = {
         "nodes": nodes,
         "tasks": nodes * per_node,
         "cpus_per_task": max(1, site.cpus_per_node // per_node),
-        "gres": f"{site.gres}:{site.gpus_per_node}",
         "tasks_per_gpu": 0,
         "mpi": "srun",
-        "mem_mb": site.memory_mb_per_node,
-        "runtime": minutes(site, plan),
+        "runtime": minutes(site, plan, predicted),
         "slurm_partition": site.partition,
-        "slurm_extra": shlex.join([f"--ntasks-per-node={per_node}", *_flags(site)]),
     }
+    if site.gpu_flag == "gres":
+        resources["gres"] = f"{site.gres}:{site.gpus_per_node}"
+    else:  # no resource of the executor says it
+        extra += gpu_words(site, site.gpus_per_node)
+    if site.memory_mb_per_cpu:
+        resources["mem_mb_per_cpu"] = site.memory_mb_per_cpu
+    else:
+        resources["mem_mb"] = site.memory_mb_per_node
+    resources["slurm_extra"] = shlex.join(extra)
     if site.constraint:
         resources["constraint"] = site.constraint
     if site.account:
@@ -50,24 +60,24 @@ def job_resources(site: Site, plan: DeploymentPlan) -> dict[str, Any]:
     return resources
 
 
-def gpu_hours(site: Site, plan: DeploymentPlan) -> float:
+def gpu_hours(site: Site, plan: Launch, predicted: Prediction) -> float:
     """GPU-hours that a deployment's job will hold: all GPUs of its nodes, start and stop included."""
-    return nodes_of(site, plan) * site.gpus_per_node * plan.wall_s / 3600.0
+    return nodes_of(site, plan) * site.gpus_per_node * predicted.wall_s / 3600.0
 
 
-def nodes_of(site: Site, plan: DeploymentPlan) -> int:
+def nodes_of(site: Site, plan: Launch) -> int:
     """Nodes of a deployment's job."""
     workers = plan.topology.prefill + plan.topology.decode
     return nodes_needed(workers, plan.model.tensor_parallel, site.gpus_per_node)
 
 
-def minutes(site: Site, plan: DeploymentPlan) -> int:
+def minutes(site: Site, plan: Launch, predicted: Prediction) -> int:
     """Time limit of a deployment's job; raises UserError where the partition does not allow it."""
-    needed = site.start_minutes + math.ceil(SLACK * plan.wall_s / 60.0) + STOP_MINUTES
-    if needed > site.max_minutes:
+    needed = site.start_minutes + math.ceil(SLACK * predicted.at_most_s / 60.0) + STOP_MINUTES
+    if site.max_minutes is not None and needed > site.max_minutes:
         raise UserError(
-            f"{plan.title} needs {needed} min ({site.start_minutes} to start, {plan.wall_s / 60:.0f} "
-            f"predicted x {SLACK}, {STOP_MINUTES} to stop), but max_minutes is {site.max_minutes}",
+            f"{plan.title} needs {needed} min ({site.start_minutes} to start, {predicted.at_most_s / 60:.0f} "
+            f"predicted at most x {SLACK}, {STOP_MINUTES} to stop), but max_minutes is {site.max_minutes}",
             where=site.where,
             remedy="name a partition that allows it, or take a smaller tier",
         )
@@ -81,8 +91,23 @@ def srun_words(site: Site, nodes: int) -> list[str]:
     """
     named = {"account": site.account, "qos": site.qos, "constraint": site.constraint}
     size = [f"--partition={site.partition}", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
-    size += [f"--gres={site.gres}:{site.gpus_per_node}", f"--immediate={BUSY_AFTER_S}"]
+    size += [*gpu_words(site, site.gpus_per_node), f"--immediate={BUSY_AFTER_S}"]
     return ["srun", *size, *(f"--{key}={value}" for key, value in named.items() if value), *placing(site)]
+
+
+def gpu_words(site: Site, gpus: int) -> list[str]:
+    """The flag of sbatch and srun that asks for so many GPUs on each node, as the site takes it."""
+    if site.gpu_flag == "gres":
+        return [f"--gres={site.gres}:{gpus}"]
+    return [f"--gpus-per-node={site.gpu_type + ':' if site.gpu_type else ''}{gpus}"]
+
+
+def memory_words(site: Site, megabytes: int) -> list[str]:
+    """Words of an `srun` outside any job that ask for at least so much memory for its task, as jobs ask."""
+    by_cpu = site.memory_mb_per_cpu
+    if not by_cpu:
+        return [f"--mem={megabytes}"]
+    return [f"--mem-per-cpu={by_cpu}", f"--cpus-per-task={math.ceil(megabytes / by_cpu)}"]
 
 
 def placing(site: Site) -> list[str]:

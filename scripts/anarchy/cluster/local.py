@@ -6,10 +6,10 @@ from anarchy.cluster.allocation import Allocation
 from anarchy.cluster.real_engine import serving_python
 from anarchy.cluster.site import Site
 from anarchy.errors import UserError
-from anarchy.plan import DeploymentPlan
+from anarchy.launches import Launch
 
 
-def this_machine(plan: DeploymentPlan, site: Site | None) -> Allocation:
+def this_machine(plan: Launch, site: Site | None) -> Allocation:
     """Give simulated engines (no site) the machine as it is, a real one the site's GPUs and Python.
 
     Raises UserError for a site that serves from a container: those are started by Slurm's launcher only.

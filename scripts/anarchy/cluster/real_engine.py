@@ -7,8 +7,8 @@ from pathlib import Path
 
 from anarchy.cluster.site import Site
 from anarchy.errors import UserError
+from anarchy.launches import SIMULATED, Launch
 from anarchy.layout import ENVS, VLLM_CPU_LOCK, VLLM_CPU_PYTHON
-from anarchy.plan import SIMULATED, DeploymentPlan
 from anarchy.preflight import check_environment
 from anarchy.serving.requirements import VLLM_PACKAGES
 from anarchy.serving.spec import VllmSettings, default_dynamo_python
@@ -50,7 +50,7 @@ def missing_packages(site: Site, versions: Mapping[str, str | None], engine: str
     return [name for name in needed if versions.get(name) is None]
 
 
-def vllm_settings(site: Site, plan: DeploymentPlan, where: str) -> VllmSettings:
+def vllm_settings(site: Site, plan: Launch, where: str) -> VllmSettings:
     """What vLLM is told for a planned deployment; `where` names the site file.
 
     Raises UserError when the weights are not here or not whole.

@@ -2,52 +2,46 @@
 
 from __future__ import annotations
 
-import re
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from anarchy.cluster import image_check, node_probe
+from anarchy.cluster.asking import ask, reason_of
 from anarchy.cluster.container import image_of
-from anarchy.cluster.job import BUSY_AFTER_S, is_busy, placing, srun_words
+from anarchy.cluster.job import BUSY_AFTER_S, is_busy, memory_words, placing, srun_words
+from anarchy.cluster.partition_check import partition
 from anarchy.cluster.real_engine import check_serving, missing_packages, serving_python
 from anarchy.cluster.settings_check import slurm_settings
 from anarchy.cluster.site import Site, load_site
 from anarchy.config import Study
 from anarchy.doctor import Finding
 from anarchy.errors import UserError
-from anarchy.plan import SIMULATED
+from anarchy.launches import SIMULATED
 from anarchy.serving.image import image_path
 from anarchy.serving.versions import serving_versions
 from anarchy.serving.weights import find_weights
+from anarchy.surroundings import foreign_to_slurm, outside_any_job
 
-ASK_TIMEOUT_S = 30.0
 REACH_TIMEOUT_S = BUSY_AFTER_S + 90.0
 """How long the nodes may keep `srun` waiting, which itself gives up where they are busy."""
 COMMANDS = ("sinfo", "squeue", "sbatch", "srun", "scontrol", "scancel")
-UNUSABLE = ("down", "drain", "fail", "error", "unknown", "inval", "future", "blocked")
-"""How the states of nodes begin that run no job; a `*` behind a state says that the node does not answer."""
-
-
-@dataclass(frozen=True)
-class NodeRow:
-    """What sinfo says of one node."""
-
-    name: str
-    gres: str
-    limit: str
-    state: str
-    cpus: int
-    memory_mb: int
-
-    @property
-    def usable(self) -> bool:
-        """Whether the node can run a job, now or when those on it have ended."""
-        return not self.state.startswith(UNUSABLE) and "*" not in self.state
+NOT_SHARED = (
+    "execve()",
+    "No such file or directory",
+    "No module named",
+    "can't open file",
+    "Permission denied",
+)
+"""What is said of a program that a node does not see; in srun's words and in Python's."""
+REFUSED_REMEDY = (
+    "correct what it speaks of in the site file; where --gres is refused set gpu_flag: gpus-per-node, where "
+    "memory is wanted by CPU set memory_mb_per_cpu"
+)
 
 
 def diagnose(
@@ -69,10 +63,10 @@ def diagnose(
     nodes = study.cluster.nodes
     found = [Finding("site file", True, f"{path}, for engine {engine}"), commands()]
     if found[-1].ok:
-        found += [*slurm_settings(_ask("scontrol", "show", "config")), *partition(site, nodes)]
+        found += [*callers_words(os.environ), *settings(), *partition(site, nodes)]
         answers, reached = reach(site, nodes)
         found += [*further_flags(site), reached]
-        found += image_check.container(site, answers, _ask("srun", "--help"), engine)
+        found += image_check.container(site, answers, ask("srun", "--help").output, engine)
     contained = site.container.runtime != "none"
     if not contained:
         found.append(serving(site, engine))
@@ -84,69 +78,35 @@ def diagnose(
 def commands() -> Finding:
     """Slurm's commands are on PATH."""
     missing = [name for name in COMMANDS if shutil.which(name) is None]
+    version = [] if missing else ask("sinfo", "--version").output.splitlines()
     return Finding(
         "Slurm",
         not missing,
-        f"no {', '.join(missing)}" if missing else (_ask("sinfo", "--version") or "answers"),
+        f"no {', '.join(missing)}" if missing else (version or ["answers"])[0],
         remedy="log in to a node that submits jobs, or load Slurm's module",
     )
 
 
-def partition(site: Site, nodes: int) -> list[Finding]:
-    """The partition exists, has nodes enough that run jobs and hold what is asked, and allows the time."""
-    rows = node_rows(_ask("sinfo", "-h", "-N", "-p", site.partition, "-o", "%N|%G|%l|%T|%c|%m"))
-    if not rows:
-        known = ", ".join(sorted(set(_ask("sinfo", "-h", "-o", "%R").split()))) or "none"
-        return [
-            Finding(
-                "partition", False, f"there is no {site.partition!r}", f"set partition to one of: {known}"
-            )
-        ]
-    usable = [row for row in rows if row.usable]
-    fitting = [row for row in usable if gpus_of(row.gres, site.gres) >= site.gpus_per_node]
-    roomy = [
-        row for row in fitting if row.cpus >= site.cpus_per_node and row.memory_mb >= site.memory_mb_per_node
-    ]
-    out = [f"{row.name} ({row.state})" for row in rows if not row.usable]
-    limit = minutes_of(rows[0].limit)
-    memory = f"{site.memory_mb_per_node} MB" if site.memory_mb_per_node else "all memory"
-    return [
-        Finding(
-            "partition",
-            True,
-            f"{site.partition}: {len(rows)} nodes" + (f", of which run no jobs: {_some(out)}" if out else ""),
-        ),
-        Finding(
-            "GPUs",
-            len(fitting) >= nodes,
-            f"{len(fitting)} nodes have {site.gpus_per_node} x {site.gres} and run jobs, {nodes} needed "
-            f"(the first says {rows[0].gres})",
-            remedy="correct gres and gpus_per_node: `sinfo -N -o '%N %G %T'` shows what Slurm calls them and "
-            "which nodes are down or drained",
-        ),
-        Finding(
-            "CPUs and memory",
-            len(roomy) >= nodes,
-            f"{len(roomy)} of those have {site.cpus_per_node} CPUs and {memory}, {nodes} needed",
-            remedy="lower cpus_per_node and memory_mb_per_node (0 is all of it) to what "
-            "`sinfo -N -o '%N %c %m'` shows",
-        ),
-        Finding(
-            "time limit",
-            limit is None or limit >= site.max_minutes,
-            f"the partition allows {rows[0].limit}, max_minutes is {site.max_minutes}",
-            remedy=f"set max_minutes to {limit}",
-        ),
-    ]
+def callers_words(environment: Mapping[str, str]) -> list[Finding]:
+    """What the caller's environment holds of Slurm, which neither this check nor a run passes on."""
+    foreign = foreign_to_slurm(environment)
+    if not foreign:
+        return []
+    job = environment.get("SLURM_JOB_ID", "")
+    words = [name for name in foreign if not (job and name.startswith(("SLURM", "PMI")))]
+    said = [f"this runs inside job {job}, and asks as from outside of it"] if job else []
+    if words:
+        said.append(f"not passed on: {', '.join(words)}; what jobs need of them belongs in the site file")
+    return [Finding("environment", True, "; ".join(said))]
 
 
-def node_rows(lines: str) -> list[NodeRow]:
-    """Nodes from sinfo's `%N|%G|%l|%T|%c|%m`."""
-    rows = []
-    for line in lines.splitlines():
-        name, gres, limit, state, cpus, memory = line.split("|")
-        rows.append(NodeRow(name, gres, limit, state, _number(cpus), _number(memory)))
-    return rows
+def settings() -> list[Finding]:
+    """Slurm's own settings, or why they cannot be had."""
+    config = ask("scontrol", "show", "config")
+    if config.error:
+        remedy = "see whether Slurm's controller answers: scontrol ping"
+        return [Finding("Slurm's settings", False, f"scontrol: {config.error}", remedy)]
+    return slurm_settings(config.output)
 
 
 def reach(site: Site, nodes: int) -> tuple[list[dict[str, Any]], Finding]:
@@ -156,21 +116,27 @@ def reach(site: Site, nodes: int) -> tuple[list[dict[str, Any]], Finding]:
     """
     image = image_path(image_of(site)) if site.container.image else None
     command = [
-        *(*srun_words(site, nodes), "--time=2", "--mem=500"),
+        *(*srun_words(site, nodes), "--time=2", *memory_words(site, 500)),
         *(sys.executable, "-m", "anarchy.cluster.node_probe", site.interface),
         *(image_check.PROGRAMS.get(site.container.runtime, ""), "" if image is None else str(image)),
     ]
-    remedy = "see that this project and its environment lie on a folder that all nodes see; look at `squeue`"
+    shared = "see that this project and its environment lie on a folder that all nodes see; look at `squeue`"
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=REACH_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=REACH_TIMEOUT_S, check=False,
+            env=outside_any_job(os.environ),
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return [], Finding("nodes", False, f"no answer of {nodes} nodes within {REACH_TIMEOUT_S:g} s", remedy)
+        return [], Finding("nodes", False, f"no answer of {nodes} nodes within {REACH_TIMEOUT_S:g} s", shared)
     answers = node_probe.answers(done.stdout)
     if is_busy(done.stderr):
         return [], busy_nodes(f"{nodes} nodes with {site.gpus_per_node} GPUs")
     if done.returncode != 0 or len(answers) < nodes:
-        why = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        return answers, Finding("nodes", False, f"{len(answers)} of {nodes} nodes answered: {why}", remedy)
+        why = reason_of(done.stderr) or "no message"
+        refused = not answers and not any(word in done.stderr for word in NOT_SHARED)
+        remedy = f"{REFUSED_REMEDY}{_from_a_job()}" if refused else shared
+        said = f"srun: {why}" if refused else f"{len(answers)} of {nodes} nodes answered: {why}"
+        return answers, Finding("nodes", False, said, remedy)
     for answer in answers:
         if answer["address"] is None:
             return answers, Finding("interface", False, str(answer["address_reason"]), "correct interface")
@@ -187,9 +153,14 @@ def busy_nodes(what: str) -> Finding:
         "nodes",
         False,
         f"{what} were not free within {BUSY_AFTER_S} s: interface, driver and container were not looked at",
-        remedy="a run would wait in the queue; ask again when `sinfo` shows idle nodes",
+        remedy=f"a run would wait in the queue; ask again when `sinfo` shows idle nodes{_from_a_job()}",
         required=False,
     )
+
+
+def _from_a_job() -> str:
+    job = os.environ.get("SLURM_JOB_ID", "")
+    return f"; or ask on a login node, not inside job {job}, which holds nodes of its own" if job else ""
 
 
 def further_flags(site: Site) -> list[Finding]:
@@ -251,45 +222,3 @@ def weights(site: Site, model: str, engine: str) -> Finding:
         remedy = f"{error.remedy}; simulated engines need none" if simulated else error.remedy
         return Finding(name, False, error.what, remedy, required=not simulated)
     return Finding(name, True, str(found.folder))
-
-
-def gpus_of(gres: str, name: str) -> int:
-    """How many GPUs of a name a node has, from sinfo's `gpu:b200:8(S:0-1),...`; 0 for none."""
-    for entry in re.sub(r"\([^)]*\)", "", gres).split(","):
-        kind, _, count = entry.rpartition(":")
-        if (kind == name or kind.startswith(f"{name}:")) and count.isdecimal():
-            return int(count)
-    return 0
-
-
-def minutes_of(limit: str) -> int | None:
-    """Minutes of a Slurm time limit, `[days-]hours:minutes:seconds` or `minutes:seconds`; else None."""
-    if not re.fullmatch(r"(\d+-)?[\d:]+", limit):
-        return None
-    days, _, clock = limit.rpartition("-")
-    parts = [int(part) for part in clock.split(":")]
-    if days:
-        parts = [*parts, 0, 0][:3]
-        return int(days) * 1440 + parts[0] * 60 + parts[1]
-    hours, minutes, _ = ([0] * (3 - len(parts)) + parts) if len(parts) > 1 else [0, parts[0], 0]
-    return hours * 60 + minutes
-
-
-def _ask(*command: str) -> str:
-    try:
-        done = subprocess.run(
-            list(command), capture_output=True, text=True, timeout=ASK_TIMEOUT_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip()
-
-
-def _number(text: str) -> int:
-    found = re.match(r"\d+", text)
-    return int(found[0]) if found else 0
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from anarchy.cluster.container import inside, pyxis_flags, without_host_python
+from anarchy.cluster.job import gpu_words
 from anarchy.cluster.node_probe import answers
 from anarchy.cluster.site import Site
 from anarchy.errors import UserError
@@ -86,7 +87,7 @@ def prove_nodes(job: Job, site: Site, gpus: int, *, driver_needed: bool = False)
     command = [
         *("srun", f"--nodes={len(job.nodes)}", f"--ntasks={len(job.nodes)}", "--ntasks-per-node=1"),
         *STEP_FLAGS,
-        *_gres(site, gpus),
+        *gpu_words(site, gpus),
         *(sys.executable, "-m", "anarchy.cluster.node_probe", site.interface),
     ]
     told = answers(_run(command, PROBE_TIMEOUT_S))
@@ -135,7 +136,7 @@ def step_command(
         # Unbuffered: a log is read while it grows. Not for several tasks, whose lines srun then mixes.
         *("srun", "--nodes=1", "--ntasks=1", f"--nodelist={node.slurm_name}", *STEP_FLAGS, "--unbuffered"),
         f"--chdir={chdir}",
-        *_gres(site, job_gpus if gpus else 0),
+        *_step_gpus(site, job_gpus if gpus else 0),
     )
     if site.container.runtime == "none":
         return (
@@ -152,9 +153,11 @@ def step_command(
     )
 
 
-def _gres(site: Site, gpus: int) -> tuple[str, ...]:
-    # Left out, a step is given all that the job has (man srun, --gres).
-    return (f"--gres={site.gres}:{gpus}" if gpus else "--gres=none",)
+def _step_gpus(site: Site, gpus: int) -> list[str]:
+    if gpus:
+        return gpu_words(site, gpus)
+    # Left out, a step is given all that the job has (man srun, --gres): harmless, where --gres is refused.
+    return ["--gres=none"] if site.gpu_flag == "gres" else []
 
 
 def _ask(*command: str) -> str:

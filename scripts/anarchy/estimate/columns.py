@@ -143,7 +143,7 @@ _LOG_COLUMNS: Final = (
 DETECTION_COLUMNS: Final = (
     *_LOG_COLUMNS,
     *("period_s", "baseline_s", "theta1_s", "theta2_s"),
-    "knee",  # C, of the system's configuration
+    "knee",  # C, that loads are multiples of
     # All times from the cell's start.
     *("crossed_stage", "crossed_concurrency"),
     "crossed_s",  # start of the first stage with C above the knee; NaN where there is none
@@ -234,7 +234,17 @@ SYSTEM_KEYS: Final = {
     "ladder": "as before",
     "stages": (
         *("experiment", "tier", "design", "model", "model_title", "topology", "topology_title"),
-        *("engine", "dilation", "pool", "knee", "c_ref", "versions", "deployments", "deviations"),
+        *(
+            "engine",
+            "dilation",
+            "pool",
+            "knee",
+            "knee_from",
+            "c_ref",
+            "versions",
+            "deployments",
+            "deviations",
+        ),
         "stages",  # [{name, concurrency, knee_times, direction, settle_s, seconds}], as planned
         "routing",  # {set: {reference, policies: [{name, title, kind, way, tau, omega}]}}
         # {name: {title, curves: {set: {launch: as in the ladder's}}, notes: [text],
@@ -245,7 +255,17 @@ SYSTEM_KEYS: Final = {
     ),
     "pareto": (
         *("experiment", "tier", "design", "model", "model_title", "topology", "topology_title"),
-        *("engine", "dilation", "pool", "knee", "c_ref", "versions", "deployments", "deviations"),
+        *(
+            "engine",
+            "dilation",
+            "pool",
+            "knee",
+            "knee_from",
+            "c_ref",
+            "versions",
+            "deployments",
+            "deviations",
+        ),
         "loads",  # [{name, concurrency, knee_times, reference_only}], by rising C
         "routing",
         "repeats",

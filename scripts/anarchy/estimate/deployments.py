@@ -13,8 +13,9 @@ from anarchy.config import Policy, Workload
 from anarchy.devices import CPU, common_label, engine_label
 from anarchy.errors import UserError
 from anarchy.estimate.companions import with_decisions
+from anarchy.hashed import Stage
+from anarchy.launches import Cell, DeploymentPlan
 from anarchy.layout import MANIFEST_FILE, cell_directory
-from anarchy.plan import Cell, DeploymentPlan, Stage
 from anarchy.serving.spec import DeploymentSpec
 from anarchy.study import Workbench
 from anarchy.trace.reader import CellTrace, read_cell, read_manifest
@@ -69,8 +70,8 @@ def _by_plan(plan: DeploymentPlan) -> Callable[[Cell], tuple[int, int, int]]:
 
 
 def _measured(bench: Workbench, plan: DeploymentPlan, cell: Cell) -> MeasuredCell:
-    trace, reason = None, "not measured"
-    if (cell_directory(bench.folder(plan), cell.name) / MANIFEST_FILE).exists():
+    trace, reason = None, "not measured" if cell.concurrency else f"no knee was found: {plan.knee.reason}"
+    if cell.concurrency and (cell_directory(bench.folder(plan), cell.name) / MANIFEST_FILE).exists():
         trace = with_decisions(read_planned(bench, plan, cell))
         gates = trace.manifest.gates
         reason = "not judged by the gates"
@@ -205,6 +206,29 @@ def deviations(plans: Sequence[DeploymentPlan], cells: Sequence[Sequence[Manifes
     return found
 
 
+_MEASURES: Final = (
+    *("client_cpu_share", "host_cpu_share", "loop_lag_p99_s"),
+    *("error_share", "drift", "windows"),
+)
+"""What gates measured of an attempt."""
+ATTEMPT_COLUMNS: Final = (
+    *(
+        "model",
+        "topology",
+        "routing_set",
+        "policy",
+        "trial",
+        "cell",
+        "workload",
+        "concurrency",
+        "load",
+        "repeat",
+    ),
+    *("attempt", "valid", "reasons", "n_requests", "started_at", "duration_wall_s", "counted", *_MEASURES),
+)
+"""Columns of attempts.parquet."""
+
+
 def attempts(bench: Workbench, plans: Sequence[DeploymentPlan]) -> list[Row]:
     """Every attempt at every cell, the ones set aside included, in the order of measuring."""
     rows = []
@@ -239,17 +263,7 @@ def attempts(bench: Workbench, plans: Sequence[DeploymentPlan]) -> list[Row]:
                     and planned.get(manifest.cell) == manifest.plan_hash
                     and gates is not None
                     and gates.valid,
-                    **{
-                        name: measures.get(name)
-                        for name in (
-                            "client_cpu_share",
-                            "host_cpu_share",
-                            "loop_lag_p99_s",
-                            "error_share",
-                            "drift",
-                            "windows",
-                        )
-                    },
+                    **{name: measures.get(name) for name in _MEASURES},
                 }
             )
     return sorted(rows, key=lambda row: str(row["started_at"]))

@@ -29,6 +29,7 @@ from anarchy.estimate.grouping import (
 from anarchy.estimate.rise import rise
 from anarchy.estimate.spread import spread_rows
 from anarchy.games.requests import BoolArray, FloatArray
+from anarchy.plan_conditions import times_of
 
 Row = dict[str, Any]
 
@@ -63,7 +64,8 @@ def estimate_pareto(
 ) -> Found:
     """Every table and fact of a system measured at named loads; `head` labels all rows."""
     tables: dict[str, list[Row]] = {name: [] for name in ("pairs", "launches", "spread", "curves")}
-    times = {load.name: load.knee_times for load in planned}
+    at = {cell.load: cell.concurrency for cell in cells}
+    times = {load.name: times_of(load, at[load.name], method.knee) for load in planned}
     workloads: Row = {}
     stream = 0
     for workload, mine in grouped(cells, lambda cell: cell.workload.name).items():
@@ -89,7 +91,6 @@ def estimate_pareto(
             facts["rise"][routing] = _rises(pairs)
             tables["spread"] += [{**label, **row} for row in spread_rows(pairs, times)]
         workloads[workload] = facts
-    at = {cell.load: cell.concurrency for cell in cells}
     return Found(
         {
             "pairs": frame(tables["pairs"], columns.PAIR_COLUMNS),
@@ -102,10 +103,10 @@ def estimate_pareto(
                 {
                     "name": load.name,
                     "concurrency": at[load.name],
-                    "knee_times": load.knee_times,
+                    "knee_times": times[load.name],
                     "reference_only": load.reference_only,
                 }
-                for load in sorted(planned, key=lambda load: load.knee_times)
+                for load in sorted(planned, key=lambda load: at[load.name])
             ],
             "routing": describe_routing(cells),
             "repeats": max(cell.repeat for cell in cells),

@@ -42,6 +42,7 @@ from anarchy.estimate.performance import bounded
 from anarchy.estimate.ratios import ratio_rows
 from anarchy.estimate.rise import rise
 from anarchy.estimate.series import series_rows
+from anarchy.plan_conditions import times_of
 from anarchy.trace.reader import CellTrace
 
 Row = dict[str, Any]
@@ -157,7 +158,7 @@ def estimate_stages(
             "curves": frame(tables["curves"], columns.CURVE_COLUMNS),
         },
         {
-            "stages": _describe_stages(cells[0], planned),
+            "stages": _describe_stages(cells[0], planned, method.knee),
             "routing": describe_routing(cells),
             "workloads": workloads,
             "controllers": {
@@ -175,13 +176,13 @@ def _curve_rows(workload: str, routing: str, model: CostModel) -> list[Row]:
     return [{"workload": workload, "routing_set": routing, **point} for point in model.points]
 
 
-def _describe_stages(cell: MeasuredCell, planned: Sequence[StagePlan]) -> list[Row]:
+def _describe_stages(cell: MeasuredCell, planned: Sequence[StagePlan], knee: int | None) -> list[Row]:
     ways = branches([stage.concurrency for stage in cell.stages])
     return [
         {
             "name": stage.name,
             "concurrency": stage.concurrency,
-            "knee_times": plan.knee_times,
+            "knee_times": times_of(plan, stage.concurrency, knee),
             "direction": way,
             "settle_s": stage.settle_s,
             "seconds": stage.seconds,

@@ -19,6 +19,7 @@ from anarchy.errors import UserError
 from anarchy.estimate import pareto, stages
 from anarchy.estimate.conditions import Method
 from anarchy.estimate.deployments import (
+    ATTEMPT_COLUMNS,
     MeasuredCell,
     attempts,
     describe,
@@ -40,7 +41,8 @@ from anarchy.estimate.ladder import (
     summarise,
 )
 from anarchy.estimate.performance import growth, performance
-from anarchy.plan import Cell, DeploymentPlan
+from anarchy.knee import PLAN_FILE, read_plan
+from anarchy.launches import Cell, DeploymentPlan
 from anarchy.study import Workbench
 from anarchy.trace.reader import CellTrace
 from anarchy.trace.schema import Manifest
@@ -81,23 +83,31 @@ def estimate_system(
 
     Raises UserError for a deployment that is not complete and for any trace that cannot be trusted.
     """
-    plans = [plan for plan in bench.deployments if plan.key[:3] == (experiment, model, topology)]
-    if not plans:
+    deployments = [one for one in bench.deployments if one.key[:3] == (experiment, model, topology)]
+    if not deployments:
         raise UserError(
             f"this run holds no system {experiment}/{model}/{topology}",
             where="command line",
             remedy="known: " + ", ".join("/".join(system) for system in bench.systems()),
         )
+    plans = [bench.bound(deployment) for deployment in deployments]
     summaries = [read_summary(bench.layout.summary(*plan.key)) for plan in plans]
-    seed = plans[0].experiment.seed if bench.run.seed is None else bench.run.seed
+    seed = plans[0].seed
     estimator = ESTIMATORS[plans[0].experiment.design]
     return estimator(bench, plans, summaries, seed, replicates, processes)
 
 
-def knee_of(plan: DeploymentPlan) -> int | None:
-    """The knee that the experiment's configuration gives this system, C."""
-    here = (plan.model.name, plan.topology.name)
-    return next((of.knee for of in plan.experiment.systems if (of.model, of.topology) == here), None)
+def knee_facts(plan: DeploymentPlan, folder: Path, origin: Mapping[str, Any]) -> Row | None:
+    """The knee that loads are multiples of and where it comes from, as sealed before the first cell.
+
+    ``origin`` is what the run says of it, for deployments of before there was such a seal. None where loads
+    hang on no knee.
+    """
+    if not plan.settings.hangs_on_knee:
+        return None
+    sealed = read_plan(folder / PLAN_FILE)
+    told = (sealed.get("knee") or {}).get("origin") if sealed.get("plan_hash") == plan.plan_hash else None
+    return {"used": plan.knee.value, "reason": plan.knee.reason, **(told or origin)}
 
 
 def _estimate_conditions(
@@ -114,8 +124,8 @@ def _estimate_conditions(
     cells = [read_measured(bench, plan) for plan in plans]
     method = Method(
         n_workers=plans[0].pool,
-        c_ref=experiment.c_ref,
-        knee=knee_of(plans[0]),
+        c_ref=plans[0].c_ref,
+        knee=plans[0].knee.value,
         replicates=replicates,
         seed=seed,
         processes=processes,
@@ -124,11 +134,14 @@ def _estimate_conditions(
     everything = [cell for one in cells for cell in one]
     head = head_of(plans[0], [manifest for one in manifests for manifest in one])
     found = estimate(everything, plans[0].settings, method, head)
+    first = next(one for one in bench.deployments if one.key == plans[0].key)
+    origin = knee_facts(plans[0], bench.folder(first), bench.knee_origin(first))
     system = {
         **head,
         "design": experiment.design,
         "pool": method.n_workers,
         "knee": method.knee,
+        "knee_from": origin,
         "c_ref": method.c_ref,
         **found.facts,
         "versions": next((manifest.versions for one in manifests for manifest in one), {}),
@@ -138,7 +151,7 @@ def _estimate_conditions(
         ],
         "deviations": deviations(plans, manifests),
     }
-    return SystemEstimate({**found.tables, "attempts": pd.DataFrame(attempts(bench, plans))}, system)
+    return SystemEstimate({**found.tables, "attempts": _attempts(bench, plans)}, system)
 
 
 def _stages(cells: Sequence[MeasuredCell], tier: Tier, method: Method, head: Row) -> Found:
@@ -214,8 +227,13 @@ def _estimate_ladders(
     # A system of which no cell is valid has no estimate of any kind, and still every column.
     cells = cells.reindex(columns=list(dict.fromkeys([*cells.columns, *CELL_COLUMNS])))
     curves = pd.DataFrame(points).reindex(columns=["workload", *CURVE_COLUMNS])
-    tables = {"cells": cells, "curves": curves, "attempts": pd.DataFrame(attempts(bench, plans))}
+    tables = {"cells": cells, "curves": curves, "attempts": _attempts(bench, plans)}
     return SystemEstimate(tables, system)
+
+
+def _attempts(bench: Workbench, plans: Sequence[DeploymentPlan]) -> pd.DataFrame:
+    """Every attempt, a row each; with every column also where nothing was measured."""
+    return pd.DataFrame(attempts(bench, plans), columns=list(ATTEMPT_COLUMNS))
 
 
 def _valid(traces: Sequence[Measured]) -> dict[int, list[CellTrace]]:

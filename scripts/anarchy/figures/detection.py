@@ -192,7 +192,7 @@ def curvature_over_concurrency(system: System, workload: str, width: float = DOU
         axes.set_ylabel(words)
         axes.set_xlim(0, 1.08 * float(rows["concurrency"].max()))
         if not is_missing(knee):
-            label = f"knee of the configuration, C = {whole(knee)}" if axes is panels[0] else None
+            label = f"knee, C = {whole(knee)}" if axes is panels[0] else None
             axes.axvline(float(knee or 0), color=style.PURPLE, linewidth=1.2, zorder=1.5, label=label)
     top = float(np.nanmax([*(MS * rows["ttft_mean_hi"]), 1.0]))
     panels[0].set_ylim(0, 1.08 * top)

@@ -148,8 +148,8 @@ def loads_over_time(system: System, workload: str, width: float = DOUBLE) -> Fig
     for axes, (name, policy) in zip(panels, shown, strict=False):
         mine = series[(series["routing_set"] == name) & (series["policy"] == policy)]
         mine = mine[mine["launch"] == mine["launch"].min()].sort_values("t")
-        loads = np.array(mine["load"].tolist(), dtype=float).reshape(len(mine), -1)
-        for worker, load in enumerate(loads.T):
+        loads = np.array(mine["load"].tolist(), dtype=float).reshape(len(mine), -1).T if len(mine) else ()
+        for worker, load in enumerate(loads):
             colour, _, line = SERIES[worker % len(SERIES)]
             label = f"decode worker {worker}"
             axes.plot(middle(mine), load, color=colour, linestyle=line, linewidth=0.9, label=label)

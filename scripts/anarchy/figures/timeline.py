@@ -66,7 +66,7 @@ def offered(axes: Axes, system: Info, width: float, title: str = "") -> None:
     if not is_missing(knee):
         axes.axhline(
             float(knee or 0), color=style.PURPLE, linewidth=0.9, linestyle=(0, (4, 2)), zorder=3,
-            label=f"knee of the configuration, C = {whole(knee)}",
+            label=f"knee, C = {whole(knee)}",
         )  # fmt: skip
         top = max(top, float(knee or 0))
     axes.fill_between([], [], [], color="#e6e6e6", linewidth=0, label="settling, not measured")
@@ -84,6 +84,8 @@ def strip(
     height: float = 0.4, edge: str = GREY,
 ) -> None:  # fmt: skip
     """Colour stretches of time by their regime, one framed row of bars around ``place``."""
+    if not len(start):
+        return
     changes = [k for k, told in enumerate(regimes) if k == 0 or told != regimes[k - 1]]
     for first, after in zip(changes, [*changes[1:], len(regimes)], strict=True):
         if regimes[first] in REGIMES:
@@ -91,12 +93,11 @@ def strip(
                 start[first], height, width=end[after - 1] - start[first], bottom=place - height / 2,
                 align="edge", color=REGIMES[regimes[first]], linewidth=0, zorder=3,
             )  # fmt: skip
-    if len(start):
-        axes.plot(
-            [start.min(), end.max(), end.max(), start.min(), start.min()],
-            place + height / 2 * np.array([-1, -1, 1, 1, -1]), color=edge, zorder=3.5,
-            linewidth=0.6 if edge == GREY else 1.4,
-        )  # fmt: skip
+    axes.plot(
+        [start.min(), end.max(), end.max(), start.min(), start.min()],
+        place + height / 2 * np.array([-1, -1, 1, 1, -1]), color=edge, zorder=3.5,
+        linewidth=0.6 if edge == GREY else 1.4,
+    )  # fmt: skip
 
 
 def name_regimes(axes: Axes) -> None:

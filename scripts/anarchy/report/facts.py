@@ -107,7 +107,8 @@ def versions(systems: Sequence[System], run_info: Mapping[str, Any]) -> list[tup
     rows = [(name, ", ".join(sorted(found))) for name, found in sorted(named.items())]
     machine = run_info.get("machine") or {}
     rows += [(str(name), str(value)) for name, value in machine.items() if value is not None]
-    return rows + ([("commit of this project", str(run_info["commit"]))] if run_info.get("commit") else [])
+    own = (("frozen run", "run"), ("commit of this project", "commit"))
+    return rows + [(title, str(run_info[key])) for title, key in own if run_info.get(key)]
 
 
 def regenerate(tier: str, systems: Sequence[System], run_info: Mapping[str, Any]) -> list[tuple[str, str]]:

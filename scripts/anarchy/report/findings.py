@@ -9,6 +9,7 @@ from typing import Any, Final
 import pandas as pd
 
 from anarchy.tables import TITLES, System, interval, is_missing, number, percent, ratio_interval, whole
+from anarchy.tables.knees import knee_words
 
 FITS: Final = {
     "R² of the affine latency curve": ("affine", "r2"),
@@ -36,6 +37,8 @@ def find(system: System, workload: str) -> Finding:
     """Put one system's numbers under one workload in words."""
     title = system.info["workloads"][workload].get("title", workload)
     parts = _TOLD[system.design.name](system, workload)
+    if is_missing((system.info.get("knee_from") or {"used": 0}).get("used")):
+        parts = [knee_words(system.info, workload)]
     rows = system.rows[system.rows["workload"] == workload]
     if not rows["valid"].all():
         count = int((~rows["valid"].astype(bool)).sum())
@@ -189,7 +192,8 @@ def _ends(found: Mapping[str, Any], name: str, factor: float = 1.0) -> list[floa
 def _more(system: System, workload: str) -> list[str]:
     """Fits of the latency curves, where latency bends, what the rise consists of, the estimates' notes."""
     found = system.info["workloads"][workload]
-    notes = list(found.get("notes") or ())
+    knee = knee_words(system.info, workload)
+    notes = [*([knee[0].upper() + knee[1:]] if knee else []), *(found.get("notes") or ())]
     if system.design.name != "ladder":
         return [*_bends(found), *_rises(found), *notes]
     fits = [f"{title}: {', '.join(of)}" for title, fit in FITS.items() if (of := _shares(found, *fit))]

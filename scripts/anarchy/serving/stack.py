@@ -39,6 +39,7 @@ from anarchy.serving.selftest import SelfTest, contrast_policies, routing_self_t
 from anarchy.serving.spec import DeploymentSpec, RoutingPolicy, Worker
 from anarchy.serving.supervisor import Supervisor
 from anarchy.serving.versions import machine_versions, serving_versions
+from anarchy.surroundings import without_foreign_python
 
 Progress = Callable[[str], None]
 Launcher = Callable[[ProcessPlan, Path], tuple[str, ...]]
@@ -344,7 +345,8 @@ class Deployment:
         log_path = self.spec.log_dir / f"{plan.name}.log"
         log_path.unlink(missing_ok=True)
         self._logs[plan.name] = log_path
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("DYN_")}
+        inherited = without_foreign_python(os.environ)
+        inherited = {name: value for name, value in inherited.items() if not name.startswith("DYN_")}
         self._running().start(
             plan.name,
             self._launcher(plan, self._scratch),

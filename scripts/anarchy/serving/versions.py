@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 from anarchy.errors import UserError
+from anarchy.surroundings import without_foreign_python
 
 VERSIONS_QUERY = """
 import json, platform
@@ -68,7 +70,10 @@ def serving_versions(
         where = f"{dynamo_python} inside the image"
         command = start(versions_command(dynamo_python))
     try:
-        asked = subprocess.run(list(command), capture_output=True, text=True, check=False, timeout=timeout_s)
+        asked = subprocess.run(
+            list(command), capture_output=True, text=True, check=False, timeout=timeout_s,
+            env=without_foreign_python(os.environ),  # as its processes run
+        )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UserError(
             f"the serving environment does not answer: {error}", where=where, remedy=remedy

@@ -139,7 +139,7 @@ def write_json(path: Path, document: object) -> None:
     """Write a JSON file so that it is either whole or not there; NaN and infinity become null."""
     make_folder(path.parent)
     with disk_errors(path):
-        scratch = path.with_suffix(".partial")
+        scratch = path.with_suffix(f".{os.getpid()}.partial")  # another process may write it too
         scratch.write_text(
             json.dumps(_finite_or_null(document), indent=2, allow_nan=False) + "\n", encoding="utf-8"
         )
