@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from anarchy.bounded import LARGEST_SEED
+from anarchy.cli_traces import whole
 from anarchy.config_choices import Choices
 from anarchy.errors import UserError
 
@@ -23,9 +25,9 @@ def run_options() -> argparse.ArgumentParser:
         help="a frozen run, results/TIER/runs/DIGEST.json, or the run.json that names the latest",
     )  # fmt: skip
     for name, field in Choices.model_fields.items():
-        number = "int" in str(field.annotation)
+        number = "int" in str(field.annotation)  # the seed
         words = " ".join(str(field.description).replace("`", "").split()).replace("%", "%%")
-        group.add_argument(f"--{name}", type=int if number else str, help=words)
+        group.add_argument(f"--{name}", type=whole(0, LARGEST_SEED) if number else str, help=words)
     return options
 
 

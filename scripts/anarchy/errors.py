@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from anarchy.terminal import visible
@@ -14,27 +15,33 @@ LONGEST = 1000
 class UserError(Exception):
     """A fault outside the program, told as what is wrong, where, and what to do about it.
 
-    The command line prints it without a traceback and exits with status 2. As text it holds nothing that a
-    terminal would obey.
+    ``options`` are what the remedy may choose from, a line each. The command line prints it without a
+    traceback and exits with status 2. As text it holds nothing that a terminal would obey.
     """
 
-    def __init__(self, what: str, *, where: str | Path | None = None, remedy: str) -> None:
+    def __init__(
+        self, what: str, *, where: str | Path | None = None, remedy: str, options: Sequence[str] = ()
+    ) -> None:
         self.what = what
         self.where = where
         self.remedy = remedy
+        self.options = tuple(options)
         super().__init__(str(self))
 
     def __str__(self) -> str:
         where = f"{visible(str(self.where))}: " if self.where is not None else ""
         what = visible(self.what)
         what = what if len(what) <= LONGEST else f"{what[:LONGEST]} ..."
-        remedy = visible(self.remedy, keep="\n")
+        # A line each, so that no name in it can begin a line of its own.
+        remedy = "\n    ".join(visible(line) for line in (self.remedy, *self.options))
         return f"{where}{what}\n  remedy: {remedy}"
 
     def __reduce__(self) -> tuple[object, ...]:
         """Let the error cross process boundaries with its parts."""
-        return (_rebuild, (type(self), self.what, self.where, self.remedy))
+        return (_rebuild, (type(self), self.what, self.where, self.remedy, self.options))
 
 
-def _rebuild(kind: type[UserError], what: str, where: str | Path | None, remedy: str) -> UserError:
-    return kind(what, where=where, remedy=remedy)
+def _rebuild(
+    kind: type[UserError], what: str, where: str | Path | None, remedy: str, options: Sequence[str]
+) -> UserError:
+    return kind(what, where=where, remedy=remedy, options=options)

@@ -9,12 +9,13 @@ origin.
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from anarchy.bounded import load_json
 from anarchy.config import KNEE_WORKLOAD
 from anarchy.errors import UserError
 from anarchy.launches import DeploymentPlan
@@ -142,16 +143,10 @@ REMAKE = "remove it and run snakemake: the knee is told again from E1's estimate
 
 
 def _read(path: Path, missing: str) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not os.path.exists(path):
         remedy = "run snakemake: E1 comes first; or `anarchy knee MODEL TOPOLOGY` where E1 is estimated"
-        raise UserError(missing, where=path, remedy=remedy) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot be read: {error}", where=path, remedy=REMAKE) from None
-    if not isinstance(document, dict):
-        raise UserError("is not an object", where=path, remedy=REMAKE)
-    return document
+        raise UserError(missing, where=path, remedy=remedy)
+    return load_json(path, remedy=REMAKE)
 
 
 def plan_document(

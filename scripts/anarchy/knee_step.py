@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from anarchy.bounded import load_json
 from anarchy.config import KNEE_WORKLOAD
 from anarchy.errors import UserError
 from anarchy.knee import (
@@ -105,15 +105,11 @@ def _measured(bench: Workbench, ladder: str, model: str, topology: str) -> dict[
 
 
 def _system(path: Path) -> dict[str, Any]:
-    try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         raise UserError(
             "E1 of this system is not estimated yet", where=path, remedy="run snakemake: it measures E1 first"
-        ) from None
-    except ValueError as error:
-        raise UserError(f"is not JSON: {error}", where=path, remedy="remove it and run again") from None
-    return document
+        )
+    return load_json(path, remedy="remove it and run again")
 
 
 def _failed(path: Path) -> list[Failed]:

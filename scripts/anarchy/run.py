@@ -16,11 +16,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
+from anarchy.bounded import load_json
 from anarchy.cluster.site import Site
 from anarchy.config import Choices, EngineName, Name, Policy, Strict, Study
 from anarchy.config_knees import RecordedKnee
+from anarchy.config_values import Launches, NonNegative, Seed, Users
 from anarchy.errors import UserError
 from anarchy.launches import Stack, UnboundCell, UnboundDeployment
 from anarchy.plan_conditions import Condition
@@ -36,10 +38,16 @@ class PlannedCell(Strict):
 
     policy: Name
     workload: Name
-    concurrency: int | None = None
+    concurrency: Users | None = None
     load: Name | None = None
     staged: bool = False
-    repeat: int = 1
+    repeat: Launches = 1
+
+    @model_validator(mode="after")
+    def _one_of_three(self) -> PlannedCell:
+        if (self.concurrency is not None) + (self.load is not None) + self.staged != 1:
+            raise ValueError("a cell has one of concurrency, load and staged")
+        return self
 
 
 class Prediction(Strict):
@@ -63,10 +71,10 @@ class PlannedDeployment(Strict):
     model: Name
     topology: Name
     routing: Name
-    trial: int
+    trial: Launches
     policies: tuple[Name, ...]
-    seed: int
-    start_s: float
+    seed: Seed
+    start_s: NonNegative
     prerequisite: bool = False
     """Whether nobody asked for it, but a deployment that somebody asked for hangs on its knee."""
     predicted: Prediction
@@ -91,6 +99,34 @@ class Run(Strict):
     knees: tuple[RecordedKnee, ...] = ()
     """Recorded knees that stand in for E1 here."""
     deployments: tuple[PlannedDeployment, ...]
+
+    @model_validator(mode="after")
+    def _holds_what_it_names(self) -> Run:
+        if "serving" not in self.versions:
+            raise ValueError("versions names no serving stack")
+        for place, planned in enumerate(self.deployments):
+            if (lacking := self._lacking(planned)) is not None:
+                raise ValueError(f"deployments.{place} names {lacking}, which is not in it")
+        return self
+
+    def _lacking(self, planned: PlannedDeployment) -> str | None:
+        """What a deployment names and the document does not hold; None where it is whole."""
+        study, policies = self.study, self.policies
+        if planned.experiment not in study.experiments:
+            return f"experiment {planned.experiment}"
+        experiment = study.experiments[planned.experiment]
+        if self.choices.tier not in experiment.tiers:
+            return f"tier {self.choices.tier}"
+        if planned.model not in study.models or study.models[planned.model].profile not in self.profiles:
+            return f"model {planned.model} with its timing table"
+        loads = {load.name for load in experiment.tiers[self.choices.tier].loads}
+        named: tuple[tuple[str, set[str], Iterable[str]], ...] = (
+            ("topology", {planned.topology}, study.topologies),
+            ("policy", {*planned.policies, *(cell.policy for cell in planned.cells)}, policies),
+            ("workload", {cell.workload for cell in planned.cells}, study.workloads),
+            ("load", {cell.load for cell in planned.cells if cell.load is not None}, loads),
+        )
+        return next((f"{what} {min(n)}" for what, names, known in named if (n := names - {*known})), None)
 
     @property
     def engine(self) -> EngineName:
@@ -269,18 +305,10 @@ def read_run(path: Path) -> Run:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not os.path.exists(path):
         raise UserError(
             "there is no such run", where=path, remedy="run snakemake: it freezes a run before its first job"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"cannot be read: {error}",
-            where=path,
-            remedy="remove it and run snakemake with the same choices: it freezes the run again",
-        ) from None
-    if not isinstance(document, dict):
-        raise UserError("is not a frozen run", where=path, remedy="name a file in results/<tier>/runs")
-    return document
+        )
+    return load_json(
+        path, remedy="remove it and run snakemake with the same choices: it freezes the run again"
+    )

@@ -154,11 +154,12 @@ class Workbench:
         for candidate in self.deployments:
             if candidate.key == key:
                 return candidate
-        known = "\n    ".join("/".join(map(str, candidate.key)) for candidate in self.deployments)
+        known = tuple("/".join(map(str, candidate.key)) for candidate in self.deployments)
         raise UserError(
             f"this run holds no deployment {'/'.join(map(str, key))}",
             where="command line",
-            remedy=f"take one of these:\n    {known}",
+            remedy="take one of these:",
+            options=known,
         )
 
     def deployment_of(self, experiment: str, model: str, topology: str) -> UnboundDeployment:

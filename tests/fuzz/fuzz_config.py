@@ -8,18 +8,23 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from fuzz_command import command
 from hypothesis import strategies as st
 from mutate import bombs, documents, spoiled, write_yaml
 
+from anarchy.bounded import parse_json
 from anarchy.claims.model import Claims
 from anarchy.claims.verdicts import CLAIMS_FILE
 from anarchy.cluster.site import load_site
-from anarchy.config import BLOCKS, Experiment, Run, Study
+from anarchy.config import BLOCKS, Choices, Experiment, Study
 from anarchy.config_checks import check_experiment
 from anarchy.config_files import load_block, load_study, validate
+from anarchy.config_knees import load_knees
 from anarchy.layout import CONFIG, PROFILES, PROJECT
-from anarchy.plan import plan
+from anarchy.resolve import resolve
+from anarchy.run import DIGITS, digest_of
 from anarchy.serving.profiles import Profile, load_profile
+from anarchy.study import open_run
 
 FOLDERS: Final = {
     "model": "models",
@@ -31,17 +36,22 @@ FOLDERS: Final = {
 
 
 def config_inputs() -> st.SearchStrategy[bytes]:
+    """Files of the configuration; the first line says of which kind."""
     files = [*sorted(CONFIG.rglob("*.yaml")), CLAIMS_FILE]
-    texts = {_kind(file): file.read_text(encoding="utf-8") for file in files}
-    # The first line says which kind of file the rest is spoiled from.
+    texts = [(_kind(file), file.read_text(encoding="utf-8")) for file in files]
     return st.one_of(
         *(
-            st.one_of(documents(yaml.safe_load(text), write_yaml), spoiled(text.encode()), bombs).map(
+            st.one_of(documents(_parsed(text), write_yaml), spoiled(text.encode()), bombs).map(
                 partial(_labelled, kind)
             )
-            for kind, text in texts.items()
+            for kind, text in texts
         )
     )
+
+
+def _parsed(text: str) -> Any:
+    """A good file, with dates as the texts that they are."""
+    return yaml.load(text, Loader=yaml.BaseLoader) if "date:" in text else yaml.safe_load(text)
 
 
 def _kind(file: Path) -> str:
@@ -74,25 +84,44 @@ def read_config(path: Path) -> bool:
     if name == "claims":
         load_block(path, Claims)
         return True
+    if name == "knees":
+        load_knees(path, study().models, study().topologies)
+        return True
     block: Any = load_block(path, BLOCKS[name])
-    if isinstance(block, Run):
-        plan(study(), validate(block.model_dump(), Run, where="--config"), profiles())
+    if isinstance(block, Choices):
+        resolve(study(), validate(block.model_dump(), Choices, where="--config"), profiles())
         return True
     changed = study().model_copy(update=_known(name, block))
     for experiment in changed.experiments.values():
         check_experiment(changed, experiment, path)
     tried = block if isinstance(block, Experiment) else changed.experiments["equilibrium"]
     tier = next(iter(tried.tiers))
-    plan(changed, Run(tier=tier, experiments=(tried.name,)), profiles())
+    resolve(changed, Choices(tier=tier, experiments=(tried.name,)), profiles())
     return True
 
 
 def read_overrides(path: Path) -> bool:
     """What `--config` gives: any values under the keys of a run."""
     given = json.loads(path.read_bytes())
-    run = validate({**Run().model_dump(), **given}, Run, where="--config")
-    plan(study(), run, profiles())
+    choices = validate({**Choices().model_dump(), **given}, Choices, where="--config")
+    resolve(study(), choices, profiles())
     return True
+
+
+@cache
+def frozen() -> dict[str, Any]:
+    """A frozen run of every design, as its document."""
+    return open_run({"tier": "smoke", "experiments": "all"}).run.document
+
+
+def read_frozen(path: Path) -> bool:
+    """A frozen run under the name that its content gives it, as one would be that was made by hand."""
+    try:
+        digest = digest_of(parse_json(path.read_bytes().decode("utf-8")))
+    except (ValueError, TypeError, AttributeError):
+        digest = "0" * DIGITS
+    path = path.rename(path.with_name(f"{digest}.json"))
+    return command("plan", "--cost", "--run", path)
 
 
 def _known(kind: str, block: Any) -> dict[str, Any]:
@@ -115,7 +144,7 @@ def overrides_inputs() -> st.SearchStrategy[bytes]:
         ),
         st.sampled_from([0, 7, 2**63 - 1, 2**63, "README.md/x", "mocker", "vllm", "local", "slurm"]),
     )
-    keys = st.sampled_from([*Run.model_fields, "unknown"])
+    keys = st.sampled_from([*Choices.model_fields, "unknown"])
     return st.dictionaries(keys, values, min_size=1, max_size=4).map(lambda given: json.dumps(given).encode())
 
 

@@ -15,8 +15,10 @@ from typing import Any
 from fuzz_cluster import FINGERPRINT, read_fingerprint, read_sinfo, sinfo_inputs
 from fuzz_config import (
     config_inputs,
+    frozen,
     overrides_inputs,
     read_config,
+    read_frozen,
     read_overrides,
     read_site,
     site_inputs,
@@ -61,6 +63,7 @@ def all_targets() -> list[Target]:
     return [
         Target("config", config_inputs(), read_config, 1_200, "input.yaml"),
         Target("overrides", overrides_inputs(), read_overrides, 300),
+        Target("frozen run", _json(frozen()), read_frozen, 150, "run.json"),
         Target("site", site_inputs(), read_site, 300, "site.yaml"),
         Target("manifest", _json(MANIFEST), read_manifest, 700, MANIFEST_FILE),
         Target("table", table_inputs(), read_table, 700, TRACE_FILE),

@@ -14,6 +14,7 @@ from anarchy.estimate.traces import Cell, LadderCells, Settings, read_any
 from anarchy.games.latency import FullLatency
 from anarchy.games.requests import FloatArray
 from anarchy.games.routing import WindowCosts, WindowExample, explain_window, window_costs
+from anarchy.terminal import visible
 from anarchy.trace.reader import CellTrace
 
 
@@ -84,9 +85,10 @@ def _find(groups: Sequence[LadderCells], name: str) -> tuple[LadderCells, Cell]:
 def _head(cell: Cell, settings: Settings) -> list[str]:
     of = cell.manifest
     engine = engine_label(of.engine, of.device)
+    names = f"{of.cell}: {of.model} {of.topology} {of.policy}"
     return [
-        f"cell {of.cell}: {of.model} {of.topology} {of.policy}, C = {of.concurrency}, launch {of.launch}",
-        f"{settings.pool} pool, metric {settings.metric}, engine {engine}; times in ms",
+        visible(f"cell {names}, C = {of.concurrency}, launch {of.launch}"),
+        visible(f"{settings.pool} pool, metric {settings.metric}, engine {engine}; times in ms"),
     ]
 
 
