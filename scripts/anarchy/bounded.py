@@ -34,6 +34,8 @@ MAX_DIGITS: Final = 20
 
 LARGEST_SEED: Final = 2**63 - 1
 """Of a seed: what a signed 64-bit number holds."""
+MOST_WORKERS: Final = 10_000
+"""Of a pool, in a study, a manifest and an option; and nodes of a cluster."""
 
 _TEXT_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 """Possessive and with an end that may be missing: linear in the length of any text."""

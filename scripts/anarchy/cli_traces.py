@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from anarchy.bounded import MAX_DIGITS
+from anarchy.bounded import MAX_DIGITS, MOST_WORKERS
 from anarchy.errors import UserError
 from anarchy.terminal import visible
 
@@ -48,11 +48,8 @@ examples:
 """
 
 
-WORKERS_HELP: Final = "default: those seen; idle ones are not seen"
 MOST: Final = 10_000_000
 """Largest whole number that an option takes."""
-MOST_WORKERS: Final = 10_000
-"""Of a pool, as in a manifest."""
 MOST_REPLICATES: Final = 1_000_000
 """Of the bootstrap: the ends of an interval are known to 1 % of its width with 10,000."""
 MOST_JOBS: Final = 1024

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from anarchy.bounded import LARGEST_SEED
+from anarchy.bounded import LARGEST_SEED, MOST_WORKERS
 
 REFUSED = "refused"
 """Type of an error that brings its own remedy; see `refusal`."""
@@ -54,8 +54,6 @@ MOST_USERS: Final = 100_000
 """C: a client host has 64,000 ports to one address, and a deployment of 24 GPUs is past its knee at 200."""
 MOST_LAUNCHES: Final = 1000
 """Launches, repeats and attempts: three launches give intervals, and each takes a minute and more."""
-MOST_WORKERS: Final = 10_000
-"""Of a pool, and nodes of a cluster; a manifest may name as many."""
 MOST_TOKENS: Final = 10_000_000
 """Of a prompt or an answer: the longest contexts that are served have some millions."""
 MOST_SECONDS: Final = 1e6

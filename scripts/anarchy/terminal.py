@@ -23,6 +23,8 @@ def visible(text: str, keep: str = "") -> str:
     """
     if text.isprintable():
         return text
+    if "\n" in keep and "\n" in text:  # line by line: most lines are printable
+        return "\n".join(visible(line, keep) for line in text.split("\n"))
     return "".join(_shown(character, keep) for character in text)
 
 

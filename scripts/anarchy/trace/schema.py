@@ -18,6 +18,8 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from anarchy.bounded import MOST_WORKERS
+
 SCHEMA_VERSION: Final = 1
 
 PHASES: Final = ("warmup", "measure", "cooldown")
@@ -180,8 +182,8 @@ class _Strict(BaseModel):
 class WorkerCount(_Strict):
     """How many workers each pool has."""
 
-    prefill: int = Field(ge=1, le=10_000, strict=True)
-    decode: int = Field(ge=1, le=10_000, strict=True)
+    prefill: int = Field(ge=1, le=MOST_WORKERS, strict=True)
+    decode: int = Field(ge=1, le=MOST_WORKERS, strict=True)
 
 
 class WorkerEntry(_Strict):

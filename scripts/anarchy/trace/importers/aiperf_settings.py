@@ -94,7 +94,8 @@ def _one_model(models: set[str], path: Path) -> str | None:
 
 def _models(settings: dict[str, Any]) -> set[str]:
     models = settings.get("models")
-    items = models.get("items", []) if isinstance(models, dict) else []
+    items = models.get("items") if isinstance(models, dict) else None
+    items = items if isinstance(items, list) else []
     return {item["name"] for item in items if isinstance(item, dict) and isinstance(item.get("name"), str)}
 
 
