@@ -210,7 +210,7 @@ def with_output(text: str) -> str:
         ("data/paper/claims.yaml", "three regimes on every system", "three regimes", {JUDGED, REPORTED}),
         ("envs/driver.lock", "==", "==1", estimated(*ALL)),
         ("workflow/config/experiments/pareto.yaml", "title: ", "title: Again, ", estimated("pareto")),
-        ("workflow/config/knees.yaml", "E1 at tier", "E1 of tier", estimated("saturation", "pareto")),
+        ("workflow/config/knees.yaml", "run: E1 at", "run: E1 of", estimated("saturation", "pareto")),
         ("workflow/config/topologies/1p5d.yaml", "title: ", "title: Again, ", estimated(system=WIDE)),
     ],
 )
