@@ -227,6 +227,7 @@ class Workflow:
         experiment, tier = first.experiment, first.settings
         policies = {policy.name: policy for one in deployments for policy in one.policies}
         workloads = [study.workloads[name] for name in tier.workloads]
+        knee = self.bench.recorded(*system[1:]) if first.hangs_on_knee else None
         blocks = (first.model, first.topology, tier, *policies.values(), *workloads)
         document = {
             # Of a plan: what else it says stands in the blocks, and other systems and tiers are not its own.
@@ -234,6 +235,7 @@ class Workflow:
             "blocks": [block.model_dump(mode="json") for block in blocks],
             "deployments": [deployment.key[3:] for deployment in deployments],
             "choices": [first.tier, first.engine, first.seed],
+            "knee": knee and knee.model_dump(mode="json"),
             "timing table": self.bench.profiles[first.model.profile].digest,
         }
         return f"study {digest_of(document)}"
