@@ -122,7 +122,12 @@ class Workflow:
 
     def freeze(self) -> None:
         """Write the run's document before the first job, and say where it is."""
-        print(f"run {self.bench.run.digest}, frozen in {self.bench.freeze()}", file=sys.stderr)
+        try:
+            path = self.bench.freeze()
+        except UserError as error:
+            print(f"anarchy: {error}", file=sys.stderr)
+            raise SystemExit(EXIT_USER_ERROR) from None
+        print(f"run {self.bench.run.digest}, frozen in {path}", file=sys.stderr)
         for line in self.knee_lines():
             print(line, file=sys.stderr)
 
@@ -157,7 +162,16 @@ class Workflow:
         ``loads``: the file that its knee is in, so that it is asked for first.
         """
         del loads
-        return self.bench.bound(self.deployment(wildcards)).plan_hash
+        deployment = self.deployment(wildcards)
+        known = (deployment.key, self.bench.knee(deployment).value)
+        if known not in self._hashes:  # Snakemake asks several times
+            self._hashes[known] = self.bench.bound(deployment).plan_hash
+        return self._hashes[known]
+
+    @cached_property
+    def _hashes(self) -> dict[object, str]:
+        """Plan hashes of deployments at a knee."""
+        return {}
 
     def knee_estimate(self, wildcards: Wildcards) -> list[Path]:
         """E1's estimate of a system: what a knee is read from."""
