@@ -120,6 +120,14 @@ class Workflow:
         """The frozen run, for the command line: nothing is planned anew."""
         return shlex.join(["--run", str(self.bench.path)])
 
+    @cached_property
+    def chosen(self) -> str:
+        """The choices of this call, which verdicts and report are about.
+
+        Not the run's digest: its predictions of time change with every start that is recorded.
+        """
+        return f"choices {digest_of(self.bench.run.choices.model_dump(mode='json'))}"
+
     def freeze(self) -> None:
         """Write the run's document before the first job, and say where it is."""
         try:
