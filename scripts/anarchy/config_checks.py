@@ -27,7 +27,9 @@ from anarchy.errors import UserError
 from anarchy.plan_conditions import REFERENCE_TIMES, at_knee, count_conditions
 
 LOWEST_KNEE: Final = 8
-"""C: no knee is looked for below (`stats.knee.C_MIN`)."""
+"""C: no knee is looked for below; `stats.knee.C_MIN`, which is slow to load."""
+KNEE_POINTS: Final = 4
+"""C that a knee takes; `stats.knee.MIN_POINTS`."""
 RESERVATION_S: Final = 300.0
 """Wall seconds after which Dynamo's selection service forgets a reservation: the request is no load any more
 in the choices that follow (docs/routing.md)."""

@@ -74,7 +74,8 @@ def estimated(
     knee = found["knee"]
     if knee["exists"]:
         return Estimated(knee["knee"], knee.get("lo"), knee.get("hi"))
-    words = ", ".join(f"C = {one.concurrency} ({', '.join(one.reasons) or 'not valid'})" for one in failed)
+    told = [(one.concurrency, ", ".join(one.reasons) or "not estimated") for one in failed]
+    words = ", ".join(f"C = {C} ({why})" for C, why in told)
     reason = str(knee.get("reason") or knee.get("note") or "no bend on this grid")
     if any(one.reasons and set(one.reasons) <= MACHINE_GATES for one in failed):
         raise UserError(

@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from anarchy import predict
 from anarchy.config import ALL, KNEE_WORKLOAD, Choices, Experiment, Model, Study
+from anarchy.config_checks import KNEE_POINTS, LOWEST_KNEE
 from anarchy.errors import UserError
 from anarchy.launches import SIMULATED, Launch, Stack, UnboundCell, UnboundDeployment, derive_seed
 from anarchy.plan_conditions import conditions
@@ -92,8 +93,6 @@ def measuring_knees(
 
 def check_tells_knee(source: Experiment, tier: str, deployment: Launch) -> None:
     """Refuse a tier at which no knee can come from E1: it has none, not this system, or too few C."""
-    from anarchy.stats.knee import C_MIN, MIN_POINTS  # slow to load, and every call of Snakemake plans
-
     why = ""
     if tier not in source.tiers:
         why = f"experiment {source.name} has no tier {tier!r}"
@@ -101,8 +100,10 @@ def check_tells_knee(source: Experiment, tier: str, deployment: Launch) -> None:
         why = f"tier {tier!r} of {source.name} does not measure {'/'.join(deployment.key[1:3])}"
     elif KNEE_WORKLOAD not in source.tiers[tier].workloads:
         why = f"tier {tier!r} of {source.name} does not measure workload {KNEE_WORKLOAD}"
-    elif (usable := sum(C >= C_MIN for C in source.tiers[tier].concurrency)) < MIN_POINTS:
-        why = f"tier {tier!r} of {source.name} has {usable} C of {C_MIN} and more, a knee takes {MIN_POINTS}"
+    elif (usable := sum(C >= LOWEST_KNEE for C in source.tiers[tier].concurrency)) < KNEE_POINTS:
+        why = (
+            f"tier {tier!r} of {source.name} has {usable} C from {LOWEST_KNEE} on, a knee takes {KNEE_POINTS}"
+        )
     if why:
         raise UserError(
             f"loads of {deployment.experiment.name} are multiples of a knee that nothing measures: {why}",

@@ -84,7 +84,12 @@ class Workbench:
 
     def predicted(self, deployment: UnboundDeployment) -> Prediction:
         """What the run says of a deployment's cost."""
-        return self.run.deployments[self.deployments.index(deployment)].predicted
+        return self._predictions[deployment.key]
+
+    @cached_property
+    def _predictions(self) -> dict[tuple[str | int, ...], Prediction]:
+        pairs = zip(self.deployments, self.run.deployments, strict=True)
+        return {deployment.key: planned.predicted for deployment, planned in pairs}
 
     def knee_source(self, deployment: UnboundDeployment) -> KneeSource | None:
         """Where the knee of a deployment's loads comes from; None where they hang on none."""

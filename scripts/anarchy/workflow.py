@@ -120,9 +120,22 @@ class Workflow:
         """The frozen run, for the command line: nothing is planned anew."""
         return shlex.join(["--run", str(self.bench.path)])
 
+    @cached_property
+    def chosen(self) -> str:
+        """The choices of this call, which verdicts and report are about.
+
+        Not the run's digest: its predictions of time change with every start that is recorded.
+        """
+        return f"choices {digest_of(self.bench.run.choices.model_dump(mode='json'))}"
+
     def freeze(self) -> None:
         """Write the run's document before the first job, and say where it is."""
-        print(f"run {self.bench.run.digest}, frozen in {self.bench.freeze()}", file=sys.stderr)
+        try:
+            path = self.bench.freeze()
+        except UserError as error:
+            print(f"anarchy: {error}", file=sys.stderr)
+            raise SystemExit(EXIT_USER_ERROR) from None
+        print(f"run {self.bench.run.digest}, frozen in {path}", file=sys.stderr)
         for line in self.knee_lines():
             print(line, file=sys.stderr)
 
@@ -157,7 +170,16 @@ class Workflow:
         ``loads``: the file that its knee is in, so that it is asked for first.
         """
         del loads
-        return self.bench.bound(self.deployment(wildcards)).plan_hash
+        deployment = self.deployment(wildcards)
+        known = (deployment.key, self.bench.knee(deployment).value)
+        if known not in self._hashes:  # Snakemake asks several times
+            self._hashes[known] = self.bench.bound(deployment).plan_hash
+        return self._hashes[known]
+
+    @cached_property
+    def _hashes(self) -> dict[object, str]:
+        """Plan hashes of deployments at a knee."""
+        return {}
 
     def knee_estimate(self, wildcards: Wildcards) -> list[Path]:
         """E1's estimate of a system: what a knee is read from."""
@@ -227,6 +249,7 @@ class Workflow:
         experiment, tier = first.experiment, first.settings
         policies = {policy.name: policy for one in deployments for policy in one.policies}
         workloads = [study.workloads[name] for name in tier.workloads]
+        knee = self.bench.recorded(*system[1:]) if first.hangs_on_knee else None
         blocks = (first.model, first.topology, tier, *policies.values(), *workloads)
         document = {
             # Of a plan: what else it says stands in the blocks, and other systems and tiers are not its own.
@@ -234,6 +257,7 @@ class Workflow:
             "blocks": [block.model_dump(mode="json") for block in blocks],
             "deployments": [deployment.key[3:] for deployment in deployments],
             "choices": [first.tier, first.engine, first.seed],
+            "knee": knee and knee.model_dump(mode="json"),
             "timing table": self.bench.profiles[first.model.profile].digest,
         }
         return f"study {digest_of(document)}"

@@ -304,7 +304,7 @@ def test_a_time_limit_that_the_partition_forbids_is_refused(tmp_path: Path):
         minutes(load_site(path), first, bench.predicted(first))
     assert caught.value.where == str(path)
     unlimited = load_site(written(tmp_path, "partition: p\ninterface: lo\nmax_minutes: unlimited\n"))
-    assert minutes(unlimited, bench.deployments[0]) == minutes(SITE, bench.deployments[0])
+    assert minutes(unlimited, first, bench.predicted(first)) == minutes(SITE, first, bench.predicted(first))
 
 
 def test_the_probe_tells_address_and_gpus(monkeypatch: pytest.MonkeyPatch):

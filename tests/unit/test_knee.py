@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from knee_samples import PROVENANCE, recorded_knee
 
-from anarchy.config import Level
+from anarchy.config import Choices, Level, Study
+from anarchy.config_checks import KNEE_POINTS, LOWEST_KNEE
 from anarchy.config_files import load_study
 from anarchy.config_knees import KNEES_FILE, load_knees, standing_in
 from anarchy.errors import UserError
@@ -28,6 +29,8 @@ from anarchy.knee import (
 )
 from anarchy.layout import CONFIG, Layout
 from anarchy.plan_conditions import Knee, at_knee, on_grid, reference_limit
+from anarchy.resolve import resolve
+from anarchy.stats.knee import C_MIN, MIN_POINTS
 from anarchy.study import open_run
 from anarchy.tables.knees import knee_words
 
@@ -242,6 +245,22 @@ def test_a_real_engine_takes_no_simulated_knee(tmp_path: Path):
         open_run({**choices, "knees": "recorded"})
     planned = open_run(choices).run.deployments
     assert [one.experiment for one in planned if one.prerequisite] == ["equilibrium"]
+
+
+def test_a_tier_at_which_e1_tells_no_knee_is_refused():
+    """Before anything is measured; the limits are those of the fit."""
+    assert (LOWEST_KNEE, KNEE_POINTS) == (C_MIN, MIN_POINTS)
+    document = STUDY.model_dump()
+    document["experiments"]["equilibrium"]["tiers"]["quick"]["concurrency"] = (2, 16, 32, 64)
+    few = Study.model_validate(document)
+    document["experiments"]["equilibrium"]["tiers"].pop("quick")
+    none = Study.model_validate(document)
+    profiles = open_run({}).profiles
+    for study, what in ((few, "has 3 C from 8 on, a knee takes 4"), (none, "has no tier 'quick'")):
+        with pytest.raises(UserError, match="a knee that nothing measures") as caught:
+            resolve(study, Choices(experiments=("adaptive",)), profiles)
+        assert what in caught.value.what
+        assert "knees=recorded" in caught.value.remedy
 
 
 # --- loads and the grid of E1 ---

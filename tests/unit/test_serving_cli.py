@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,11 +96,15 @@ def test_a_report_needs_the_verdicts(
 def test_a_full_disk_under_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    log = tmp_path / "logs" / "sweep.log"
+    mkdir = Path.mkdir
+
+    def full(path: Path, *arguments: Any, **options: Any) -> None:
+        if path == log.parent:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        mkdir(path, *arguments, **options)
 
     monkeypatch.setattr(Path, "mkdir", full)
-    log = tmp_path / "logs" / "sweep.log"
     assert cli.main(["sweep", *DEPLOYMENT, "--results", str(tmp_path), "--log", str(log)]) == 2
     told = capsys.readouterr().err
     assert str(log.parent) in told

@@ -24,7 +24,8 @@ from typing import Any
 
 from anarchy import cli
 from anarchy.layout import PROJECT
-from anarchy.workflow import open_workflow
+from anarchy.study import open_run
+from anarchy.workflow import Workflow
 
 SCRIPTS = PROJECT / "scripts"
 ELSEWHERE = ("anarchy.serving", "anarchy.routing.selector_service")
@@ -35,22 +36,23 @@ def main(results: Path, output: Path) -> None:
     """Run one system of each design, then what comes after."""
     # One core: what other processes run is not seen.
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    run = open_workflow({"results": str(results)})
+    run = Workflow(open_run({"results": str(results), "knees": "recorded"}))
     for file in sorted(SCRIPTS.rglob("*.py")):
         if not module_of(file).startswith(ELSEWHERE):
             importlib.import_module(module_of(file))
+    choices = ("--results", str(results), "--knees", "recorded")
     systems = {system[0]: system for system in run.bench.systems()}
     told: dict[str, Any] = {}
     for experiment, system in systems.items():
-        words = ["system", *system, "--replicates", "20"]
-        told[f"system {experiment}"] = step(command([*words, "--results", str(results)]), output)
-    told["claims"] = step(command(["claims", "--results", str(results)]), output)
+        words = ["system", *system, "--replicates", "20", *choices]
+        told[f"system {experiment}"] = step(command(words), output)
+    told["claims"] = step(command(["claims", *choices]), output)
     for file in results.glob("quick/estimates/*/*/system.json"):
         keep_first_workload(file)
     for experiment, system in systems.items():
         file = run.notebook(run.design(experiment))
         told[f"notebook {experiment}"] = step(notebook(file, system, results), output)
-    told["report"] = step(command(["report", "--results", str(results)]), output)
+    told["report"] = step(command(["report", *choices]), output)
     output.write_text(json.dumps(told))
 
 

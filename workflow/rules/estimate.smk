@@ -42,8 +42,8 @@ rule claims:
         code=lambda wildcards: RUN.sources.command("claims"),
         published=lambda wildcards: RUN.sources.published,
         environment=lambda wildcards: RUN.sources.environment,
-        arguments=RUN.arguments,
+        choices=lambda wildcards: RUN.chosen,
     message:
         "judging the published claims"
     shell:
-        "{RUN.anarchy} claims {params.arguments} 2>&1 | tee {log}"
+        "{RUN.anarchy} claims {RUN.arguments} 2>&1 | tee {log}"

@@ -47,8 +47,8 @@ rule report:
         code=lambda wildcards: RUN.sources.command("report"),
         template=lambda wildcards: RUN.sources.templates,
         environment=lambda wildcards: RUN.sources.environment,
-        arguments=RUN.arguments,
+        choices=lambda wildcards: RUN.chosen,
     message:
         "writing the report"
     shell:
-        "{RUN.anarchy} report {params.arguments} 2>&1 | tee {log}"
+        "{RUN.anarchy} report {RUN.arguments} 2>&1 | tee {log}"

@@ -18,6 +18,8 @@ from anarchy.staleness.closure import Package, digest_of
 
 COMMANDS = "anarchy.cli"
 """Module of the functions that the command line calls: ``_system`` for `anarchy system`."""
+EXECUTES = "anarchy.notebooks:main"
+"""What executes a notebook."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,9 @@ class Sources:
         return _word("code", self._package.closure([f"{COMMANDS}:_{name}"], keys).digest)
 
     def notebook_code(self, file: Path, keys: Sequence[str]) -> str:
-        """The code that the cells of a notebook call, of this design."""
-        return _word("code", self._package.closure_of("\n".join(python_of(file)), keys).digest)
+        """The code that the cells of a notebook call, of this design, and what executes the notebook."""
+        cells = self._package.closure_of("\n".join(python_of(file)), keys)
+        return _word("code", [cells.digest, self._package.closure([EXECUTES], keys).digest])
 
     def notebook(self, file: Path) -> str:
         """A notebook's cells as they are written; outputs and metadata are left out, but tags count."""
