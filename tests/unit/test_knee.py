@@ -87,8 +87,8 @@ def test_loads_hold_the_knee_and_nothing_else(tmp_path: Path):
     ("text", "what"),
     [
         (None, "has not told the knee of this system yet"),
-        ("{", "cannot be read"),
-        ("[]", "is not an object"),
+        ("{", "is not JSON"),
+        ("[]", "is not a JSON object"),
         ('{"knee": -1}', "key 'knee': -1 is no C"),
         ('{"knee": "87"}', "key 'knee': '87' is no C"),
     ],

@@ -98,7 +98,7 @@ def test_an_edited_run_is_refused(tmp_path: Path, edit: Any, what: str):
 
 
 @pytest.mark.parametrize(
-    ("text", "what"), [(None, "no such run"), ("{", "cannot be read"), ("[]", "not a frozen")]
+    ("text", "what"), [(None, "no such run"), ("{", "is not JSON"), ("[]", "is not a JSON object")]
 )
 def test_what_is_no_run(tmp_path: Path, text: str | None, what: str):
     path = tmp_path / "0123456789abcdef.json"

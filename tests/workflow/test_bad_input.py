@@ -188,9 +188,9 @@ def test_a_run_file_that_is_none(
         ("launches: 1\n", "launches: 999999999\n", ("launches'", "at most 1000")),
         ("launches: 1\n", "launches: 900\n", ("deployments in all", "at most 2000 are planned")),
         (
-            "concurrency: [2, 8, 16, 32]",
-            "concurrency: &a [2, 8, 16, 32]\n    stages: " + "[*a, " * 20 + "*a" + "]" * 20,
-            ("tiers.smoke.stages",),
+            "concurrency: [16]\n",
+            "concurrency: &a [16]\n    stages: " + "[*a, " * 20 + "*a" + "]" * 20 + "\n",
+            ("tiers.one-cell.stages",),
         ),
     ],
     ids=["one count", "their product", "aliases"],
