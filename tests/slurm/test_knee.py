@@ -29,12 +29,12 @@ PATIENCE_S = 240.0
 SYSTEM = "nemotron-4-340b_1p2d"
 
 
-def start(env: dict[str, str], log: Path, *choices: str) -> subprocess.Popen[str]:
+def start(python: str, env: dict[str, str], log: Path, *choices: str) -> subprocess.Popen[str]:
     """Call snakemake in the background, in a process group of its own."""
     options = ["--profile", "slurm", *POLL, "--config", f"site={SITE}", "tier=smoke", *choices]
     with log.open("w") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "snakemake", "measure", *options],
+            [python, "-m", "snakemake", "measure", *options],
             cwd=PROJECT, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, text=True,
             start_new_session=True,
         )  # fmt: skip
@@ -58,10 +58,12 @@ def seals(results: Path, experiment: str) -> dict[str, int]:
 
 def test_e1_and_e3_through_slurm_cut_off_between_them(lab: Lab, env: dict[str, str], tmp_path: Path) -> None:
     go = tmp_path / "go"
-    env = {**env, "PYTHONPATH": f"{MADE_UP}:{PROJECT / 'scripts'}", "MADE_UP_WAITS": str(go)}
+    make = [sys.executable, str(MADE_UP / "make_python.py"), str(tmp_path / "python")]
+    python = subprocess.run(make, check=True, capture_output=True, text=True).stdout.strip()
+    env = {**env, "MADE_UP_WAITS": str(go)}
     results, other = tmp_path / "results", tmp_path / "other"
     choices = ("experiments=adaptive", f"results={results}")
-    first = start(env, tmp_path / "first.log", *choices)
+    first = start(python, env, tmp_path / "first.log", *choices)
     second = None
     try:
         until("the job of E1", lambda: lab.query("squeue", "-h", "-o", "%A").split())
@@ -69,7 +71,7 @@ def test_e1_and_e3_through_slurm_cut_off_between_them(lab: Lab, env: dict[str, s
         frozen = results / "smoke" / "runs" / f"{run}.json"
         text = frozen.read_text()
         second = start(
-            env, tmp_path / "second.log",
+            python, env, tmp_path / "second.log",
             "experiments=equilibrium", "models=nemotron-4-340b", "seed=7", f"results={other}",
         )  # fmt: skip
         until("both jobs in the queue", lambda: len(lab.query("squeue", "-h", "-o", "%A").split()) == 2)
@@ -90,7 +92,7 @@ def test_e1_and_e3_through_slurm_cut_off_between_them(lab: Lab, env: dict[str, s
     unlock = [sys.executable, "-m", "anarchy.cli", "unlock"]
     subprocess.run(unlock, cwd=PROJECT, env=env, check=True, timeout=60)
 
-    again = start(env, tmp_path / "again.log", *choices)
+    again = start(python, env, tmp_path / "again.log", *choices)
     assert again.wait(timeout=PATIENCE_S) == 0, (tmp_path / "again.log").read_text()
     assert seals(results, "equilibrium") == e1, "E1 is not measured again"
     assert read(knee) == told

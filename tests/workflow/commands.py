@@ -12,6 +12,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def snakemake_command(results: Path, *config: str, options: tuple[str, ...] = ()) -> list[str]:
+def snakemake_command(
+    results: Path, *config: str, options: tuple[str, ...] = (), python: str = sys.executable
+) -> list[str]:
     """Command line of a run whose results lie in ``results``."""
-    return [sys.executable, "-m", "snakemake", *options, "--config", f"results={results}", *config]
+    return [python, "-m", "snakemake", *options, "--config", f"results={results}", *config]

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,15 +29,22 @@ def results(tmp_path: Path) -> Path:
     return tmp_path / "results"
 
 
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A Python whose sweeps make their cells up."""
+    command = [sys.executable, str(MADE_UP / "make_python.py"), str(tmp_path_factory.mktemp("python"))]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
 @pytest.fixture
-def made(results: Path) -> Made:
+def made(results: Path, python: str) -> Made:
     """Run Snakemake on this folder of results; sweeps make their cells up."""
 
     def run(
         *config: str, targets: tuple[str, ...] = (), options: tuple[str, ...] = (), **changes: str
     ) -> subprocess.CompletedProcess[str]:
         paths = [str(results / "smoke" / target) for target in targets]
-        command = snakemake_command(results, *(config or CHOICES), options=(*options, *paths))
+        command = snakemake_command(results, *(config or CHOICES), options=(*options, *paths), python=python)
         env = {**environment(), **changes}
         return subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=500)
 
@@ -44,8 +52,7 @@ def made(results: Path) -> Made:
 
 
 def environment() -> dict[str, str]:
-    """That of sweeps which make their cells up."""
-    return {**os.environ, "PYTHONPATH": f"{MADE_UP}:{PROJECT / 'scripts'}", "OMP_NUM_THREADS": "1"}
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def estimate_of(experiment: str) -> str:
@@ -206,11 +213,13 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_two_calls_at_once_on_the_same_results(results: Path, tmp_path: Path, made: Made) -> None:
+def test_two_calls_at_once_on_the_same_results(
+    results: Path, tmp_path: Path, made: Made, python: str
+) -> None:
     """The second is refused, and takes nothing from the first."""
     go = tmp_path / "go"
     first = subprocess.Popen(
-        snakemake_command(results, *CHOICES, options=(str(results / "smoke" / E3[0]),)),
+        snakemake_command(results, *CHOICES, options=(str(results / "smoke" / E3[0]),), python=python),
         cwd=PROJECT,
         env={**environment(), "MADE_UP_WAITS": str(go)},
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Runs first in every Python whose PYTHONPATH names this folder: sweeps then make their cells up."""
+"""Runs first in the Python that `make_python.py` makes: its sweeps then make their cells up."""
 
 from pathlib import Path
 

@@ -1,0 +1,18 @@
+"""Make a Python whose sweeps make their cells up, in the folder that is named; prints where it is.
+
+It finds the packages of the Python that runs this. PYTHONPATH would not do: a run keeps it out of its jobs.
+"""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+folder = Path(sys.argv[1])
+venv.create(folder, with_pip=False, symlinks=True)
+(packages,) = folder.glob("lib/python*/site-packages")
+found = (sysconfig.get_path("purelib"), Path(__file__).parent)
+(packages / "made_up.pth").write_text("".join(f"{path}\n" for path in found))
+print(folder / "bin" / "python")
