@@ -104,6 +104,9 @@ class Run(Strict):
     def _holds_what_it_names(self) -> Run:
         if "serving" not in self.versions:
             raise ValueError("versions names no serving stack")
+        keys = [(one.experiment, one.model, one.topology, one.routing, one.trial) for one in self.deployments]
+        if len(set(keys)) < len(keys):
+            raise ValueError("two deployments are the same launch")
         for place, planned in enumerate(self.deployments):
             if (lacking := self._lacking(planned)) is not None:
                 raise ValueError(f"deployments.{place} names {lacking}, which is not in it")
