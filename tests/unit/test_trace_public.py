@@ -203,3 +203,13 @@ def test_more_rows_than_anybody_measures_are_refused_before_they_are_read(
 ):
     monkeypatch.setattr("anarchy.trace.reader.MAX_ROWS", 99)
     refused(write_trace(tmp_path / "cell", table), "100 rows; at most 99 are read")
+
+
+def test_texts_that_are_no_utf_8_are_refused(tmp_path: Path, table: pd.DataFrame):
+    folder = write_trace(tmp_path / "cell", table)
+    spoiled = pq.read_table(folder / TRACE_FILE)
+    ids = pa.array([b"\x80"] + [b"r%05d" % n for n in range(1, spoiled.num_rows)], pa.binary())
+    text = pa.Array.from_buffers(pa.string(), len(ids), ids.buffers())
+    at = spoiled.column_names.index("request_id")
+    pq.write_table(spoiled.set_column(at, "request_id", text), folder / TRACE_FILE)
+    refused(folder, "UTF8")

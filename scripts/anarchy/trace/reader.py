@@ -226,9 +226,11 @@ def _typed(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
         _check_kind(table, field, path)
         _check_nulls(table, field, path)
     try:
-        return table.select(schema.names).cast(schema)
+        typed = table.select(schema.names).cast(schema)
+        typed.validate(full=True)  # texts that are no UTF-8 among others
     except (pa.ArrowException, ValueError) as error:
         raise UserError(f"a column has the wrong type: {error}", where=path, remedy=MEND) from None
+    return typed
 
 
 def _check_kind(table: pa.Table, field: pa.Field, path: Path) -> None:
