@@ -16,7 +16,7 @@ PYTEST := OMP_NUM_THREADS=1 $(DRIVER)/python -m pytest
 # Files side by side: what starts no deployment and no Slurm has a process for each core.
 SIDE_BY_SIDE := -n logical --maxprocesses 8 --dist loadfile
 export PYTHON
-# What a cluster's modules or a notebook server set is for other Pythons (scripts/anarchy/surroundings.py).
+# What a cluster's modules or a notebook server set is for other Pythons (scripts/anarchy/ground/surroundings.py).
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE JUPYTER_PATH JUPYTER_CONFIG_DIR JUPYTER_DATA_DIR IPYTHONDIR
 
 .PHONY: help setup reproduce redraw plan doctor test test-unit test-live test-notebooks test-workflow test-slurm test-faults test-containers test-vllm test-nightly test-setup test-browser fuzz \
@@ -145,10 +145,10 @@ bench-client: test-setup  # against aiperf, 7 minutes; builds aiperf's environme
 
 profiles:  ## remake the B200 timing tables in data/profiles (builds a third environment)
 	@envs/build profiles
-	@.envs/profiles/bin/python scripts/anarchy/serving/make_profiles.py --out data/profiles
+	@.envs/profiles/bin/python scripts/anarchy/engines/make_profiles.py --out data/profiles
 
 schemas: setup  ## regenerate workflow/schemas from the config models
-	@$(DRIVER)/python -m anarchy.schemas workflow/schemas
+	@$(DRIVER)/python -m anarchy.cli.schemas workflow/schemas
 
 clean:  ## remove the results of TIER (default quick); environments stay
 	@rm -rf results/$(TIER)

@@ -17,11 +17,11 @@ from snakemake.utils import min_version, validate
 # The package is this project's, whatever PYTHONPATH names; and what the caller's shell, notebook server or
 # allocation set reaches no job and no notebook. A job of Slurm keeps what Slurm told it.
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
-from anarchy.surroundings import keep_out
+from anarchy.ground.surroundings import keep_out
 
 keep_out(in_job=not workflow.is_main_process)
 
-from anarchy.workflow import DEPLOYMENT, KNEE, SYSTEM, check_run_file, open_workflow
+from anarchy.workflow.rules import DEPLOYMENT, KNEE, SYSTEM, check_run_file, open_workflow
 
 min_version("9.0")
 

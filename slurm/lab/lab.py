@@ -27,7 +27,7 @@ from pathlib import Path
 from string import Template
 
 import lab_processes as processes
-from anarchy.errors import EXIT_USER_ERROR, UserError
+from anarchy.ground.errors import EXIT_USER_ERROR, UserError
 from lab_processes import Process
 
 HERE = Path(__file__).resolve().parent

@@ -28,10 +28,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from anarchy.preflight import check_environment
+from anarchy.engines.profiles import load_profile, write_npz
+from anarchy.engines.spec import DeploymentSpec, RoutingPolicy
+from anarchy.ground.preflight import check_environment
 from anarchy.serving.model_folder import write_model_folder
-from anarchy.serving.profiles import load_profile, write_npz
-from anarchy.serving.spec import DeploymentSpec, RoutingPolicy
 from anarchy.serving.stack import Deployment
 
 HERE = Path(__file__).parent

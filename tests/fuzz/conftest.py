@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))  # made-up traces ar
 
 import outcomes
 
-from anarchy.layout import PROJECT
+from anarchy.ground.layout import PROJECT
 
 _began = time.monotonic()
 

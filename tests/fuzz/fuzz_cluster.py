@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mutate import bombs, spoiled
 
 from anarchy.cluster import site_check
-from anarchy.cluster.site import load_site
+from anarchy.config.site import load_site
 
 SINFO: Final = """\
 node1|gpu:b200:8(S:0-1)|1-00:00:00|idle|128|2000000

@@ -7,7 +7,7 @@ import unicodedata
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Final
 
-from anarchy.cli import main
+from anarchy.cli.main import main
 
 HIDDEN: Final = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Unicode categories of what a terminal obeys, or shows in another place."""

@@ -12,19 +12,19 @@ from fuzz_command import command
 from hypothesis import strategies as st
 from mutate import bombs, documents, spoiled, write_yaml
 
-from anarchy.bounded import parse_json
 from anarchy.claims.model import Claims
 from anarchy.claims.verdicts import CLAIMS_FILE
-from anarchy.cluster.site import load_site
 from anarchy.config import BLOCKS, Choices, Experiment, Study
-from anarchy.config_checks import check_experiment
-from anarchy.config_files import load_block, load_study, validate
-from anarchy.config_knees import load_knees
-from anarchy.layout import CONFIG, PROFILES, PROJECT
-from anarchy.resolve import resolve
-from anarchy.run import DIGITS, digest_of
-from anarchy.serving.profiles import Profile, load_profile
-from anarchy.study import open_run
+from anarchy.config.checks import check_experiment
+from anarchy.config.files import load_block, load_study, validate
+from anarchy.config.knees import load_knees
+from anarchy.config.site import load_site
+from anarchy.engines.profiles import Profile, load_profile
+from anarchy.ground.bounded import parse_json
+from anarchy.ground.layout import CONFIG, PROFILES, PROJECT
+from anarchy.plan.resolve import resolve
+from anarchy.plan.run import DIGITS, digest_of
+from anarchy.plan.workbench import open_run
 
 FOLDERS: Final = {
     "model": "models",

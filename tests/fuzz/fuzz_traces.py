@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ladder_samples import closed_loop
 from mutate import bombs, documents, packed, spoiled, tables, write_json
 
-from anarchy.layout import MANIFEST_FILE, PROJECT, TRACE_FILE
+from anarchy.ground.layout import MANIFEST_FILE, PROJECT, TRACE_FILE
 
 SAMPLES: Final = PROJECT / "tests" / "unit" / "samples"
 MANIFEST: Final = {

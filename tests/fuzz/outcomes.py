@@ -15,9 +15,9 @@ from typing import Final
 
 from targets import Target
 
-from anarchy.errors import UserError
-from anarchy.layout import PROJECT
-from anarchy.run_info import commit
+from anarchy.ground.errors import UserError
+from anarchy.ground.layout import PROJECT
+from anarchy.report.run_info import commit
 
 TIMES: Final = int(os.environ.get("FUZZ_TIMES", "1"))
 """How many times as many inputs as in `make test`."""
@@ -112,7 +112,7 @@ structure, by their bytes, or were never good; each is read in a folder of its o
 `make test` tries about 5,000 inputs, the same ones each time; `make fuzz`, for a nightly run, tries
 others each time and writes this page. `tests/fuzz/targets.py` names each kind of file and its reader.
 What is refused rests on bounds of bytes, depth, digits and counts, with their reasons in
-`scripts/anarchy/bounded.py`, `bounded_yaml.py` and `config_values.py`. Output of `sinfo` counts as
+`scripts/anarchy/ground/bounded.py`, `bounded_yaml.py` and `config_values.py`. Output of `sinfo` counts as
 accepted where the partition is fit for the study, a page of metrics where it gave a count of requests.
 
 ## The last run

@@ -38,7 +38,7 @@ from fuzz_traces import (
 from hypothesis import strategies as st
 from mutate import bombs, documents, spoiled, write_json
 
-from anarchy.layout import MANIFEST_FILE, TRACE_FILE
+from anarchy.ground.layout import MANIFEST_FILE, TRACE_FILE
 
 
 @dataclass(frozen=True)

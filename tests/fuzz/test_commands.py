@@ -12,7 +12,7 @@ import pytest
 from fuzz_traces import FACTS, MANIFEST, SAMPLES
 from hostile import aliases
 
-from anarchy.layout import MANIFEST_FILE, PROJECT, TRACE_FILE
+from anarchy.ground.layout import MANIFEST_FILE, PROJECT, TRACE_FILE
 
 DYNAMO = SAMPLES / "dynamo_request_trace.jsonl"
 
@@ -20,7 +20,10 @@ DYNAMO = SAMPLES / "dynamo_request_trace.jsonl"
 def anarchy(*words: object, cwd: Path = PROJECT) -> subprocess.CompletedProcess[bytes]:
     """Run the command; ten minutes are a watchdog, as pytest has one."""
     return subprocess.run(
-        [sys.executable, "-m", "anarchy.cli", *map(str, words)], cwd=cwd, capture_output=True, timeout=600
+        [sys.executable, "-m", "anarchy.cli.main", *map(str, words)],
+        cwd=cwd,
+        capture_output=True,
+        timeout=600,
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from anarchy.serving.profiles import load_profile, write_npz
-from anarchy.serving.spec import DeploymentSpec, RoutingPolicy
+from anarchy.engines.profiles import load_profile, write_npz
+from anarchy.engines.spec import DeploymentSpec, RoutingPolicy
 
 PROFILE = Path(__file__).parents[2] / "data" / "profiles" / "llama-3.1-70b-tp4"
 MODEL = "llama-3.1-70b"

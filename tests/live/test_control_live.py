@@ -11,7 +11,6 @@ import pytest
 from live_spec import one_prefill_two_decode
 
 from anarchy.control.detector import Detector, Regime
-from anarchy.control.log import ControllerLog, LogRecords, read_log
 from anarchy.control.loop import ControlLoop, LoopSettings
 from anarchy.control.pages import read_page
 from anarchy.control.sources import ClientSource, PrometheusSource
@@ -23,6 +22,7 @@ from anarchy.load.router import FixedRouter, Route
 from anarchy.load.workload import Workload, WorkloadSpec
 from anarchy.serving.frontend_api import Connection
 from anarchy.serving.stack import Deployment
+from anarchy.trace.control_log import ControllerLog, LogRecords, read_log
 from anarchy.trace.schema import RequestRecord
 
 DILATION = 2.0

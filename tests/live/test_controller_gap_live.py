@@ -21,22 +21,22 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from anarchy import cell_routing
 from anarchy.config import Controller, Tier
-from anarchy.control.log import LOG_FILE, LogRecords, clock_offset, read_log
+from anarchy.config.hashed import Stage
 from anarchy.control.sources import TIMEOUT_S, PrometheusSource
-from anarchy.hashed import Stage
-from anarchy.launches import Cell, DeploymentPlan, derive_seed
-from anarchy.layout import cell_directory
-from anarchy.plan_conditions import timing_of
-from anarchy.progress import SweepProgress
+from anarchy.gates import MAX_BLIND_SHARE
+from anarchy.ground.layout import cell_directory
+from anarchy.measure import routing as cell_routing
+from anarchy.measure.progress import SweepProgress
+from anarchy.measure.session import Session
+from anarchy.measure.sweep import specify
+from anarchy.plan.conditions import timing_of
+from anarchy.plan.launches import Cell, DeploymentPlan, derive_seed
+from anarchy.plan.workbench import open_run
 from anarchy.serving.stack import Deployment
-from anarchy.session import Session
-from anarchy.sittings import Sitting
-from anarchy.study import open_run
-from anarchy.sweep import specify
-from anarchy.trace.gates import MAX_BLIND_SHARE
+from anarchy.trace.control_log import LOG_FILE, LogRecords, clock_offset, read_log
 from anarchy.trace.reader import CellTrace, read_cell
+from anarchy.trace.starts import Sitting
 
 MODEL = "nemotron-4-340b"
 POLL_S = 0.5

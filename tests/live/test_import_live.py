@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from live_spec import MODEL, one_prefill_two_decode
 
-from anarchy.errors import UserError
+from anarchy.engines.spec import RoutingPolicy
+from anarchy.ground.errors import UserError
 from anarchy.load.cell import ClientConfig, Labels
 from anarchy.load.client import run_client
 from anarchy.load.payload import Endpoint
@@ -21,7 +22,6 @@ from anarchy.load.phases import PhasePlan
 from anarchy.load.router import FixedRouter, Route
 from anarchy.load.workload import Workload, WorkloadSpec
 from anarchy.serving.placement import ProcessPlan
-from anarchy.serving.spec import RoutingPolicy
 from anarchy.serving.stack import Deployment
 from anarchy.trace.importers import Facts, detect, import_trace
 from anarchy.trace.reader import CellTrace

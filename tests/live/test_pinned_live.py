@@ -20,19 +20,20 @@ from live_spec import one_prefill_two_decode
 from scipy.stats import fisher_exact
 
 from anarchy.config import Policy
-from anarchy.errors import UserError
-from anarchy.layout import DYNAMO_PYTHON, ENVS, PROJECT
+from anarchy.ground.errors import UserError
+from anarchy.ground.layout import DYNAMO_PYTHON, ENVS, PROJECT
 from anarchy.load.cell import ClientConfig
 from anarchy.load.client import run_client
 from anarchy.load.payload import Endpoint
 from anarchy.load.phases import PhasePlan
 from anarchy.load.workload import Workload, WorkloadSpec
-from anarchy.routing.decisions import DecisionLog, read_decisions
 from anarchy.routing.proof import prove_pinned
 from anarchy.routing.routers import ROLES, PinnedRouter, Selection
-from anarchy.routing.selector import Selector, SelectorPool, service_command
+from anarchy.routing.selector import Selector, SelectorPool
 from anarchy.serving.faults import DeploymentFaultError
+from anarchy.serving.selector_process import service_command
 from anarchy.serving.stack import Deployment
+from anarchy.trace.decisions import DecisionLog, read_decisions
 from anarchy.trace.schema import RequestRecord
 
 DILATION = 2.0

@@ -27,10 +27,10 @@ from anarchy.estimate.columns import (
     SPREAD_COLUMNS,
     STAGE_COLUMNS,
 )
-from anarchy.launches import DeploymentPlan
-from anarchy.layout import PROJECT
-from anarchy.routing.decisions import DECISIONS_FILE, read_decisions
-from anarchy.study import open_run
+from anarchy.ground.layout import PROJECT
+from anarchy.plan.launches import DeploymentPlan
+from anarchy.plan.workbench import open_run
+from anarchy.trace.decisions import DECISIONS_FILE, read_decisions
 from anarchy.trace.reader import read_manifest
 
 MODEL, TOPOLOGY = "nemotron-4-340b", "1p2d"
@@ -52,7 +52,7 @@ pytestmark = [pytest.mark.live, pytest.mark.nightly]
 
 
 def command(verb: str, experiment: str, results: Path, *more: str) -> list[str]:
-    words = [sys.executable, "-m", "anarchy.cli", verb, experiment, MODEL, TOPOLOGY, *more]
+    words = [sys.executable, "-m", "anarchy.cli.main", verb, experiment, MODEL, TOPOLOGY, *more]
     choices = {
         "tier": "smoke",
         "experiments": experiment,

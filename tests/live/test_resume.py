@@ -102,7 +102,7 @@ def test_kill_9_in_the_middle_then_run_again(tmp_path: Path) -> None:
     assert len(cut_off) == 1
 
     unlocked = subprocess.run(
-        [sys.executable, "-m", "anarchy.cli", "unlock"],
+        [sys.executable, "-m", "anarchy.cli.main", "unlock"],
         cwd=PROJECT,
         capture_output=True,
         text=True,
@@ -178,7 +178,7 @@ def refuses_damaged_traces(results: Path) -> None:
             traces[0].unlink()
         else:
             traces[0].write_bytes(content)
-        estimate = [sys.executable, "-m", "anarchy.cli", "system", "equilibrium", MODEL, "1p2d"]
+        estimate = [sys.executable, "-m", "anarchy.cli.main", "system", "equilibrium", MODEL, "1p2d"]
         options = ["--tier", "smoke", "--results", str(results)]
         done = subprocess.run([*estimate, *options], cwd=PROJECT, capture_output=True, text=True, timeout=60)
         assert done.returncode == 2, done.stderr

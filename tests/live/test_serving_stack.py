@@ -20,13 +20,13 @@ import psutil
 import pytest
 from live_spec import START_TIMEOUT_S
 
-from anarchy.errors import UserError
+from anarchy.engines.profiles import load_profile, write_npz
+from anarchy.engines.spec import DeploymentSpec, RoutingPolicy
+from anarchy.ground.errors import UserError
 from anarchy.serving.faults import DeploymentFaultError
 from anarchy.serving.foreground import serve
 from anarchy.serving.frontend_api import Address, Connection
-from anarchy.serving.profiles import load_profile, write_npz
 from anarchy.serving.selftest import routing_self_test
-from anarchy.serving.spec import DeploymentSpec, RoutingPolicy
 from anarchy.serving.stack import Deployment
 
 pytestmark = pytest.mark.live
@@ -205,7 +205,7 @@ import json, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from test_serving_stack import make_spec
-from anarchy.serving.spec import RoutingPolicy
+from anarchy.engines.spec import RoutingPolicy
 from anarchy.serving.stack import Deployment
 spec = make_spec(Path(sys.argv[1]), policies=(RoutingPolicy("argmin", 0.0, 1.0),))
 with Deployment(spec) as running:

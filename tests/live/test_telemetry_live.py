@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from live_spec import one_prefill_two_decode
 
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 from anarchy.serving.frontend_api import Connection
 from anarchy.serving.stack import Deployment
 from anarchy.telemetry.fingerprint import fingerprint, spec_words

@@ -9,7 +9,7 @@ from synthetic_estimates import write_results
 from synthetic_pareto import write_pareto
 from synthetic_staged import write_staged
 
-from anarchy.layout import Layout
+from anarchy.ground.layout import Layout
 
 
 @pytest.fixture(scope="session")

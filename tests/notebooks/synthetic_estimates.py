@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from anarchy.layout import Layout
+from anarchy.ground.layout import Layout
 
 QUICK = (2, 8, 16, 32, 64, 96, 128, 192, 256, 384)
 FULL = (1, 2, 4, 8, 16, 32, 64, 96, 112, 128, 160, 192, 256, 384, 512)

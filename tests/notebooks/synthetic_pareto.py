@@ -17,7 +17,7 @@ from synthetic_estimates import SYSTEMS, WORKLOADS, common_facts, document_facts
 from synthetic_staged import KNEE, bounded, estimated, policy, uncounted, write_frames
 
 from anarchy.estimate.columns import LAUNCH_COLUMNS, PAIR_COLUMNS, QUANTITIES, SPREAD_COLUMNS
-from anarchy.layout import Layout
+from anarchy.ground.layout import Layout
 
 LEVELS: Final = (0.0, 0.3, 0.7, 1.0)
 LOADS: Final = (("below", 0.5), ("saturated", 2.0))

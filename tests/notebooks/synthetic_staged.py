@@ -25,7 +25,7 @@ from anarchy.estimate.columns import (
     SERIES_COLUMNS,
     STAGE_COLUMNS,
 )
-from anarchy.layout import Layout
+from anarchy.ground.layout import Layout
 
 KNEE: Final = 96
 PHASES: Final = (("below", 0.5), ("at", 1.0), ("past", 2.0), ("recovery", 0.5))

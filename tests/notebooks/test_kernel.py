@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from anarchy.layout import PROJECT
+from anarchy.ground.layout import PROJECT
 
 LOOK = """
 import json, os, sys
@@ -66,7 +66,7 @@ def test_no_foreign_kernel_module_or_startup_file_is_used(
 ) -> None:
     executed = tmp_path / "executed.ipynb"
     done = subprocess.run(
-        [sys.executable, "-m", "anarchy.notebooks", notebook, executed, "word=given"],
+        [sys.executable, "-m", "anarchy.workflow.notebooks", notebook, executed, "word=given"],
         cwd=tmp_path, env=hostile, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -85,7 +85,7 @@ def test_a_cell_that_fails_is_told_and_kept(notebook: Path, hostile: dict[str, s
     nbformat.write(document, notebook)
     executed = tmp_path / "executed.ipynb"
     done = subprocess.run(
-        [sys.executable, "-m", "anarchy.notebooks", notebook, executed, "word=a cell that fails"],
+        [sys.executable, "-m", "anarchy.workflow.notebooks", notebook, executed, "word=a cell that fails"],
         cwd=tmp_path, env=hostile, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode != 0

@@ -9,8 +9,8 @@ import nbformat
 import pytest
 
 from anarchy.designs import DESIGNS, Design
-from anarchy.layout import PROJECT, Layout
-from anarchy.notebooks import execute
+from anarchy.ground.layout import PROJECT, Layout
+from anarchy.workflow.notebooks import execute
 
 NOTEBOOKS = {design.notebook: design for design in DESIGNS}
 

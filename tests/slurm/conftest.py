@@ -14,7 +14,7 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT / "slurm" / "lab"))
 
-from anarchy.errors import UserError  # noqa: E402
+from anarchy.ground.errors import UserError  # noqa: E402
 from lab import Lab, check_machine, running_lab  # noqa: E402
 
 

@@ -26,7 +26,7 @@ import pytest
 import pyxis_stand_in
 import yaml
 
-from anarchy.layout import DYNAMO_PYTHON
+from anarchy.ground.layout import DYNAMO_PYTHON
 from lab import HERE, PROJECT, Lab
 
 pytestmark = [pytest.mark.slurm, pytest.mark.nightly]
@@ -209,7 +209,7 @@ def test_the_doctor_tries_the_image_on_the_nodes(bench: Bench) -> None:
         site = bench.folder / "tried.yaml"
         site.write_text(text)
         done = subprocess.run(
-            [sys.executable, "-m", "anarchy.cli", "doctor", "--site", site],
+            [sys.executable, "-m", "anarchy.cli.main", "doctor", "--site", site],
             cwd=PROJECT, env=dict(bench.env), capture_output=True, text=True, timeout=120,
         )  # fmt: skip
         return done.returncode, " ".join(done.stdout.split())

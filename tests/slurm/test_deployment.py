@@ -138,7 +138,7 @@ def test_a_job_outside_slurm_is_refused(results: Path) -> None:
     words = ["nemotron-4-340b", "1p2d", "static", "1", "--tier", "smoke", "--results", str(results)]
     words += ["--launcher", "slurm", "--site", str(SITE)]
     done = subprocess.run(
-        [sys.executable, "-m", "anarchy.cli", "sweep", "equilibrium", *words],
+        [sys.executable, "-m", "anarchy.cli.main", "sweep", "equilibrium", *words],
         cwd=PROJECT, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 2
@@ -149,7 +149,7 @@ def test_the_site_is_checked_against_the_cluster(lab: Lab, env: dict[str, str], 
     def doctor(text: str) -> tuple[int, str]:
         (tmp_path / "site.yaml").write_text(text)
         done = subprocess.run(
-            [sys.executable, "-m", "anarchy.cli", "doctor", "--site", tmp_path / "site.yaml"],
+            [sys.executable, "-m", "anarchy.cli.main", "doctor", "--site", tmp_path / "site.yaml"],
             cwd=PROJECT, env=env | AROUND, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
         return done.returncode, done.stdout

@@ -156,7 +156,7 @@ def test_the_client_is_killed(run: Run) -> None:
     """The sweep itself, which holds the load client."""
     call = run.start()
     kept = call.under_way()
-    kill(run.find("anarchy.cli", "sweep"))
+    kill(run.find("anarchy.cli.main", "sweep"))
     assert_failed_and_completes(call, kept, f"job {call.job()}")
 
 
@@ -166,7 +166,7 @@ def test_the_job_hits_its_time_limit(run: Run) -> None:
     call = run.start()
     kept = call.under_way()
     run.lab.query("scontrol", "update", f"JobId={call.job()}", "TimeLimit=1")
-    run.find("anarchy.cli", "sweep").suspend()
+    run.find("anarchy.cli.main", "sweep").suspend()
     assert_failed_and_completes(call, kept, f"job {call.job()}", "TIMEOUT")
 
 
@@ -211,7 +211,7 @@ def test_the_shared_folder_fills_up(lab: Lab, tmp_path: Path) -> None:
 
 def anarchy(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "anarchy.cli", *arguments],
+        [sys.executable, "-m", "anarchy.cli.main", *arguments],
         cwd=PROJECT,
         capture_output=True,
         text=True,

@@ -89,7 +89,7 @@ def test_e1_and_e3_through_slurm_cut_off_between_them(lab: Lab, env: dict[str, s
     until("an empty queue", lambda: not lab.query("squeue", "-h").strip())
     e1, told = seals(results, "equilibrium"), read(knee)
     assert e1
-    unlock = [sys.executable, "-m", "anarchy.cli", "unlock"]
+    unlock = [sys.executable, "-m", "anarchy.cli.main", "unlock"]
     subprocess.run(unlock, cwd=PROJECT, env=env, check=True, timeout=60)
 
     again = start(python, env, tmp_path / "again.log", *choices)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import lab_processes
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 from lab import CONTROLLER_PORT, HERE, NODES, SYSTEM_CONF, Lab, address, main
 
 pytestmark = pytest.mark.slurm

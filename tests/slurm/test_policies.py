@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from fault_tools import POLL, PROJECT, SITE
 
-from anarchy.study import open_run
+from anarchy.plan.workbench import open_run
 from anarchy.trace.reader import read_manifest
 from lab import Lab
 

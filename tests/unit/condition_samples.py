@@ -12,9 +12,9 @@ import pyarrow as pa
 from ladder_samples import closed_loop
 
 from anarchy.config import Policy, Workload
+from anarchy.config.hashed import Stage
 from anarchy.estimate.conditions import Method
 from anarchy.estimate.deployments import MeasuredCell
-from anarchy.hashed import Stage
 from anarchy.trace.reader import CellTrace
 from anarchy.trace.schema import TRACE_SCHEMA, GateResult, Manifest, StageSpan, WorkerCount
 

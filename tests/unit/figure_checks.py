@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from anarchy import style
+from anarchy.figures import style
 
 
 def words(figure: Figure) -> str:

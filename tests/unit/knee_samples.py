@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from anarchy.config_knees import RecordedKnee
+from anarchy.config.knees import RecordedKnee
 
 PROVENANCE: dict[str, Any] = {
     "model": "llama-3.1-70b",

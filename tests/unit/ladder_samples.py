@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from anarchy.layout import MANIFEST_FILE, TRACE_FILE
+from anarchy.ground.layout import MANIFEST_FILE, TRACE_FILE
 
 GRID = (8, 16, 32, 64, 96, 128)
 

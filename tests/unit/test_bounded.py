@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from anarchy.bounded import MAX_DEPTH, MAX_DIGITS, load_json, parse_json
-from anarchy.bounded_yaml import load_yaml
-from anarchy.errors import UserError
+from anarchy.ground.bounded import MAX_DEPTH, MAX_DIGITS, load_json, parse_json
+from anarchy.ground.bounded_yaml import load_yaml
+from anarchy.ground.errors import UserError
 
 
 def message(read: Any, path: Path) -> str:

@@ -12,20 +12,20 @@ import pytest
 from trace_samples import record
 from waiting import until
 
-from anarchy import cell_routing
-from anarchy.cell_routing import CellRouting, loop_settings, selector_of
 from anarchy.config import Controller, Policy, Tier
-from anarchy.config_files import load_study
+from anarchy.config.files import load_study
 from anarchy.control.detector import PARAMETERS, Regime
 from anarchy.control.sources import ClientSource
 from anarchy.control.thresholds import Multiples
-from anarchy.errors import UserError
-from anarchy.launches import Cell, DeploymentPlan, derive_seed
-from anarchy.layout import CONFIG
+from anarchy.ground.errors import UserError
+from anarchy.ground.layout import CONFIG
 from anarchy.load.router import FixedRouter
+from anarchy.measure import routing as cell_routing
+from anarchy.measure.routing import CellRouting, loop_settings, selector_of
+from anarchy.plan.launches import Cell, DeploymentPlan, derive_seed
+from anarchy.plan.workbench import open_run
 from anarchy.routing.frontends import frontends
 from anarchy.routing.routers import AdaptiveRouter, PinnedRouter
-from anarchy.study import open_run
 
 KNOWN = load_study(CONFIG).policies
 FAST = {"theta1_s": 0.1, "theta2_s": 1.0, "confirm": 1}

@@ -14,7 +14,7 @@ import yaml
 
 from anarchy import claims as module
 from anarchy.claims import CLAIMS_FILE, Claim, Published, Verdict, against_range, judge, load, write
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 
 CLAIMS = load()
 System = dict[str, Any]

@@ -23,12 +23,12 @@ from anarchy.cluster.container import (
     without_host_python,
 )
 from anarchy.cluster.settings_check import slurm_settings
-from anarchy.cluster.site import Container, Site
 from anarchy.cluster.slurm import step_command
-from anarchy.errors import UserError
-from anarchy.layout import PROJECT
-from anarchy.serving.hosts import Node, Seat
-from anarchy.serving.image import ServingImage, image_path, serving_image
+from anarchy.config.site import Container, Site
+from anarchy.engines.hosts import Node, Seat
+from anarchy.engines.image import ServingImage, image_path, serving_image
+from anarchy.ground.errors import UserError
+from anarchy.ground.layout import PROJECT
 from anarchy.serving.placement import ProcessPlan
 from anarchy.serving.versions import serving_versions, told_versions, versions_command
 

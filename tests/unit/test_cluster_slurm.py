@@ -17,15 +17,15 @@ from typing import Any
 import pytest
 import yaml
 
-from anarchy import plan_table
+from anarchy.cli import plan_table
 from anarchy.cluster import executor, node_probe
 from anarchy.cluster.job import job_resources, memory_words, minutes, srun_words
-from anarchy.cluster.site import EXAMPLE, Container, Site, load_site
 from anarchy.cluster.slurm import AllocationError, Job, check_nodes, current_job, prove_nodes, step_command
-from anarchy.errors import UserError
-from anarchy.launches import DeploymentPlan
-from anarchy.serving.hosts import Node
-from anarchy.study import open_run
+from anarchy.config.site import EXAMPLE, Container, Site, load_site
+from anarchy.engines.hosts import Node
+from anarchy.ground.errors import UserError
+from anarchy.plan.launches import DeploymentPlan
+from anarchy.plan.workbench import open_run
 
 SITE = Site(partition="b200", gres="gpu:b200", interface="lo")
 NODE = Node("node02", "gpu-17", "198.51.100.17", "ib0")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from anarchy.cluster.words import NodeUse, gpus_of, is_unlimited, megabytes_of, minutes_of, node_use
+from anarchy.config.site_words import NodeUse, gpus_of, is_unlimited, megabytes_of, minutes_of, node_use
 
 
 @pytest.mark.parametrize(

@@ -10,17 +10,17 @@ import pandas as pd
 import pytest
 from condition_samples import HEAD, METHOD, STATIC, measured
 
-from anarchy.cli import main
+from anarchy.cli.main import main
 from anarchy.compare import ALL, SOURCES, Comparison, Metric, Run, Source, compare, compare_runs, load_run
 from anarchy.compare import render as rendered
 from anarchy.compare.render import ROWS_SHOWN
 from anarchy.compare.sources import DIFFERENCE
 from anarchy.config import StagePlan
+from anarchy.config.hashed import Stage
 from anarchy.designs import CELL_COLUMNS
-from anarchy.errors import UserError
 from anarchy.estimate import columns
 from anarchy.estimate.stages import estimate_stages
-from anarchy.hashed import Stage
+from anarchy.ground.errors import UserError
 from anarchy.trace.reader import read_cell
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -21,10 +21,10 @@ from anarchy.config import (
     Study,
     Topology,
 )
-from anarchy.config_checks import check_fit
-from anarchy.config_files import load_block, load_study, validate
-from anarchy.errors import EXIT_USER_ERROR, UserError
-from anarchy.layout import CONFIG
+from anarchy.config.checks import check_fit
+from anarchy.config.files import load_block, load_study, validate
+from anarchy.ground.errors import EXIT_USER_ERROR, UserError
+from anarchy.ground.layout import CONFIG
 
 EXPERIMENT = "experiments/equilibrium.yaml"
 MODEL = "models/llama-3.1-70b.yaml"

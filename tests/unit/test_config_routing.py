@@ -11,12 +11,12 @@ import pytest
 from test_config import config, edit, refused
 
 from anarchy.config import Controller, Experiment, Grid, Policy, RoutingSet, Study, Tier, reference_of
-from anarchy.config_files import load_study, validate
+from anarchy.config.files import load_study, validate
 from anarchy.control.detector import Detector
 from anarchy.control.thresholds import BASELINE_POLLS, Multiples
-from anarchy.errors import UserError
-from anarchy.layout import CONFIG
-from anarchy.plan_conditions import Knee, reference_limit
+from anarchy.ground.errors import UserError
+from anarchy.ground.layout import CONFIG
+from anarchy.plan.conditions import Knee, reference_limit
 
 __all__ = ["config"]  # a fixture
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from metrics_pages import QUICK, SLOW, serving, times, ttft_text
 
-from anarchy.cli import main
-from anarchy.cli_control import LOOKS
-from anarchy.control.log import read_log
+from anarchy.cli.control import LOOKS
+from anarchy.cli.main import main
+from anarchy.trace.control_log import read_log
 
 
 def test_the_command_says_what_it_would_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

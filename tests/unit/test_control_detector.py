@@ -9,7 +9,7 @@ import pytest
 from anarchy.control.detector import PARAMETERS, Detector, DetectorState, Regime, polls_to_cross
 from anarchy.control.observation import Observation
 from anarchy.control.thresholds import Multiples, baseline
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 
 PLAIN = Detector(1.0, 10.0, weight=1.0)  # without averaging, so that a P99 is its own EWMA
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from anarchy.control.detector import Detector, Regime
-from anarchy.control.log import ControllerLog, read_log
 from anarchy.control.loop import Clock, ControlLoop, LoopSettings
 from anarchy.control.observation import Observation
 from anarchy.control.sources import ClientSource
 from anarchy.control.thresholds import Multiples
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
+from anarchy.trace.control_log import ControllerLog, read_log
 
 PLAIN = Detector(1.0, 10.0, weight=1.0)
 

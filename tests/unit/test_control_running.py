@@ -11,11 +11,11 @@ from waiting import until
 
 from anarchy.control import running
 from anarchy.control.detector import Detector, Regime
-from anarchy.control.log import ControllerLog, read_log
 from anarchy.control.loop import LoopSettings
 from anarchy.control.observation import Observation
 from anarchy.control.running import RunningControllers, Watch
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
+from anarchy.trace.control_log import ControllerLog, read_log
 
 SETTINGS = LoopSettings(Detector(0.1, 1.0, confirm=1), period_s=0.01)
 

@@ -16,7 +16,7 @@ from metrics_pages import OPENMETRICS, QUICK, SLOW, serving, times, ttft_text
 
 from anarchy.control.pages import METRIC
 from anarchy.control.sources import SETTLE, ClientSource, PrometheusSource
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 from anarchy.telemetry.metrics import LARGEST_ANSWER
 from anarchy.trace.schema import RequestRecord
 

@@ -16,10 +16,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from anarchy import doctor, preflight
-from anarchy.doctor import Finding
-from anarchy.errors import UserError
-from anarchy.layout import PROFILES
+from anarchy.cli import doctor
+from anarchy.ground import preflight
+from anarchy.ground.errors import UserError
+from anarchy.ground.findings import Finding, exit_status, is_blocking, render
+from anarchy.ground.layout import PROFILES
 
 # --- Python ---
 
@@ -43,8 +44,8 @@ def with_limits(soft: int, hard: int, concurrency: int) -> subprocess.CompletedP
     """Check in a process of its own: a hard limit that was lowered stays low."""
     code = f"""
         import resource, subprocess, sys
-        from anarchy.errors import UserError
-        from anarchy.preflight import check_open_files
+        from anarchy.ground.errors import UserError
+        from anarchy.ground.preflight import check_open_files
         resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
         try:
             print(check_open_files({concurrency}))
@@ -176,7 +177,7 @@ def test_no_lock(tmp_path: Path):
 
 def test_a_lock_left_over_is_told_and_removed(locked: Path):
     finding = doctor.snakemake_lock(locked)
-    assert doctor.is_blocking(finding)
+    assert is_blocking(finding)
     assert "unlock" in finding.remedy
     assert preflight.remove_stale_lock(locked) is True
     assert doctor.snakemake_lock(locked).ok
@@ -224,12 +225,12 @@ def test_this_machine_is_diagnosed_and_nothing_hangs():
 def test_exit_status_looks_at_what_is_required():
     good, bad = Finding("a", True, "x"), Finding("b", False, "x", "do", required=True)
     wanted = Finding("c", False, "x", "do", required=False)
-    assert doctor.exit_status([good, wanted]) == 0
-    assert doctor.exit_status([good, wanted, bad]) == 2
+    assert exit_status([good, wanted]) == 0
+    assert exit_status([good, wanted, bad]) == 2
 
 
 def test_rendering_teaches():
-    text = doctor.render(
+    text = render(
         [
             Finding("cores", True, "2 usable", "never shown"),
             Finding("disk", False, "none free", "free some"),
@@ -241,7 +242,7 @@ def test_rendering_teaches():
     assert "absent   chromium  no browser" in text
     assert "never shown" not in text
     assert text.endswith("Not ready: disk. Do what the remedies say, then run `anarchy doctor` again.")
-    assert doctor.render([Finding("cores", True, "2")]).splitlines()[-1].startswith("Ready:")
+    assert render([Finding("cores", True, "2")]).splitlines()[-1].startswith("Ready:")
 
 
 @pytest.mark.parametrize(("count", "ok"), [(1, False), (2, True), (64, True)])
@@ -356,6 +357,6 @@ def test_the_part_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, brow
 def test_an_environment_that_is_missing_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(doctor, "ENVS", tmp_path)
     finding = doctor.environment("dynamo")
-    assert doctor.is_blocking(finding)
+    assert is_blocking(finding)
     assert "no such environment" in finding.detail
     assert finding.remedy == "make setup"

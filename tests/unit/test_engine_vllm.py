@@ -11,18 +11,18 @@ import pytest
 
 from anarchy.cluster.local import this_machine
 from anarchy.cluster.real_engine import serving_python
-from anarchy.cluster.site import Container, Site
-from anarchy.devices import common_label, device_seen, engine_label
-from anarchy.errors import UserError
-from anarchy.layout import VLLM_CPU_PYTHON
-from anarchy.serving.engines import ENGINES
-from anarchy.serving.engines.vllm import CPU
-from anarchy.serving.hosts import Node
+from anarchy.config.site import Container, Site
+from anarchy.engines.devices import common_label, device_seen, engine_label
+from anarchy.engines.hosts import Node
+from anarchy.engines.registry import ENGINES
+from anarchy.engines.spec import DeploymentSpec, RoutingPolicy, VllmSettings
+from anarchy.engines.vllm import CPU
+from anarchy.ground.errors import UserError
+from anarchy.ground.layout import VLLM_CPU_PYTHON
+from anarchy.plan.workbench import open_run
 from anarchy.serving.placement import Placement, Ports, place
 from anarchy.serving.requirements import check_engine
-from anarchy.serving.spec import DeploymentSpec, RoutingPolicy, VllmSettings
 from anarchy.serving.weights import cache_folder, find_weights
-from anarchy.study import open_run
 from anarchy.telemetry.fingerprint import spec_words
 
 LLAMA = "llama-3.1-70b"

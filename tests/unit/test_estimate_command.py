@@ -18,16 +18,16 @@ import pytest
 from jsonschema import Draft202012Validator
 from ladder_samples import GRID, closed_loop, write_ladder, write_trace
 
-from anarchy import schemas
-from anarchy.cli import main
+from anarchy.cli import schemas
+from anarchy.cli.main import main
 from anarchy.estimate.game import cell_game
 from anarchy.estimate.output import CellEstimate
 from anarchy.estimate.traces import read_any
 from anarchy.games.latency import AffineLatency, FullLatency
 from anarchy.games.routing import poa_cal, poa_hat, window_costs
-from anarchy.layout import MANIFEST_FILE, TRACE_FILE
+from anarchy.ground.files import sha256_of
+from anarchy.ground.layout import MANIFEST_FILE, TRACE_FILE
 from anarchy.trace.importers import Facts
-from anarchy.trace.writer import sha256_of
 
 FEW = ("-B", "200")
 

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 from condition_samples import METHOD, constant, rng_of, trace_of
 
-from anarchy.errors import UserError
 from anarchy.estimate.companions import with_decisions
 from anarchy.estimate.conditions import Condition, Part, cost_model, estimate_condition
 from anarchy.estimate.mechanism import mechanism, overlap_shares
-from anarchy.routing.decisions import DECISIONS_FILE, Decision, DecisionLog
+from anarchy.ground.errors import UserError
+from anarchy.ground.files import sha256_of
+from anarchy.trace.decisions import DECISIONS_FILE, Decision, DecisionLog
 from anarchy.trace.reader import CellTrace
-from anarchy.trace.writer import sha256_of
 
 KAPPA = 0.02
 """Seconds that holding the whole prompt saves in these cells."""

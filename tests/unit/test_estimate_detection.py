@@ -14,17 +14,17 @@ from condition_samples import ADAPTIVE, HEAD, STARTED, measured, staged, stages_
 
 from anarchy.config import Controller, Policy
 from anarchy.control.detector import PARAMETERS, Detector, Regime
-from anarchy.control.log import ControllerLog, read_log
 from anarchy.control.loop import ControlLoop, LoopSettings
 from anarchy.control.observation import Observation
-from anarchy.errors import UserError
 from anarchy.estimate import columns
 from anarchy.estimate.deployments import MeasuredCell
 from anarchy.estimate.detection import crossing, detection_tables, log_row, poll_rows
-from anarchy.sittings import utc
+from anarchy.ground.errors import UserError
+from anarchy.ground.files import sha256_of
+from anarchy.trace.control_log import ControllerLog, read_log
 from anarchy.trace.reader import CellTrace
 from anarchy.trace.schema import StageSpan
-from anarchy.trace.writer import sha256_of
+from anarchy.trace.starts import utc
 
 SPANS = (
     StageSpan("low", 32, 0.0, 10.0, 40.0),

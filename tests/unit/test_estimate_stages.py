@@ -24,7 +24,6 @@ from condition_samples import (
 from ladder_samples import write_trace
 
 from anarchy.config import StagePlan
-from anarchy.errors import UserError
 from anarchy.estimate import columns
 from anarchy.estimate.conditions import Condition, CostModel, Part, cost_model, estimate_condition
 from anarchy.estimate.curvature import branches, curvature, largest
@@ -35,6 +34,7 @@ from anarchy.estimate.series import trace_series
 from anarchy.estimate.stages import estimate_stages, stage_conditions, stage_trace
 from anarchy.estimate.traces import read_any
 from anarchy.games.latency import AffineLatency, FitQuality, FullLatency
+from anarchy.ground.errors import UserError
 from anarchy.stats.intervals import Resampled
 from anarchy.trace.importers import Facts
 from anarchy.trace.schema import GateResult

@@ -13,15 +13,15 @@ from condition_samples import constant, staged, trace_of
 from knee_samples import recorded_knee
 
 from anarchy.config import Choices, Experiment, Policy
-from anarchy.config_files import load_study
-from anarchy.errors import UserError
+from anarchy.config.files import load_study
+from anarchy.engines.profiles import load_profile
 from anarchy.estimate import columns
 from anarchy.estimate.system import estimate_system
-from anarchy.launches import Cell, DeploymentPlan, Stack
-from anarchy.layout import CONFIG, PROFILES, Layout, cell_directory
-from anarchy.resolve import resolve
-from anarchy.serving.profiles import load_profile
-from anarchy.study import Workbench
+from anarchy.ground.errors import UserError
+from anarchy.ground.layout import CONFIG, PROFILES, Layout, cell_directory
+from anarchy.plan.launches import Cell, DeploymentPlan, Stack
+from anarchy.plan.resolve import resolve
+from anarchy.plan.workbench import Workbench
 from anarchy.trace.schema import GateResult
 from anarchy.trace.writer import seal
 

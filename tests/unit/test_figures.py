@@ -18,9 +18,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "notebooks"))
 from figure_checks import assert_legible, shown_ticks, words
 from synthetic_estimates import FULL, write_results
 
-from anarchy import figures, style
-from anarchy.errors import UserError
-from anarchy.layout import Layout
+from anarchy import figures
+from anarchy.figures import style
+from anarchy.ground.errors import UserError
+from anarchy.ground.layout import Layout
 from anarchy.tables import System, load_systems, number
 
 

@@ -19,8 +19,9 @@ from figure_checks import assert_legible, plain
 from synthetic_pareto import write_pareto
 from synthetic_staged import KNEE, write_staged
 
-from anarchy import figures, style
+from anarchy import figures
 from anarchy.designs import DESIGNS
+from anarchy.figures import style
 from anarchy.tables import System, load_systems
 
 Drawn = dict[str, dict[str, Figure]]

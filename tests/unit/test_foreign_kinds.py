@@ -25,7 +25,7 @@ from foreign_samples import (
     write_settings,
 )
 
-from anarchy.cli import main
+from anarchy.cli.main import main
 from anarchy.trace.importers import formats
 
 FEW = ("-B", "100", "--jobs", "1")

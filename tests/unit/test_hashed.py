@@ -9,10 +9,10 @@ import pytest
 from pydantic import BaseModel
 
 from anarchy.config import Controller, Model, Policy, Timing, Topology, Workload
-from anarchy.config_files import load_study
-from anarchy.hashed import FOR_PEOPLE, KEPT, LATER, hashed
-from anarchy.layout import CONFIG, PROJECT
-from anarchy.study import open_run
+from anarchy.config.files import load_study
+from anarchy.config.hashed import FOR_PEOPLE, KEPT, LATER, hashed
+from anarchy.ground.layout import CONFIG, PROJECT
+from anarchy.plan.workbench import open_run
 
 STUDY = load_study(CONFIG)
 SAMPLE = PROJECT / "data" / "sample"

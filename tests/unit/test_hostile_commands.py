@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from anarchy.cli import main
-from anarchy.layout import MANIFEST_FILE
+from anarchy.cli.main import main
+from anarchy.ground.layout import MANIFEST_FILE
 
 SAMPLES = Path(__file__).parent / "samples"
 DYNAMO = SAMPLES / "dynamo_request_trace.jsonl"

@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
+from anarchy.ground.files import sha256_of
 from anarchy.trace.importers import Facts, detect, import_trace
 from anarchy.trace.importers.lines import json_lines
 from anarchy.trace.reader import CellTrace, read_trace
 from anarchy.trace.schema import PUBLIC_SCHEMA
-from anarchy.trace.writer import seal, sha256_of
+from anarchy.trace.writer import seal
 
 SAMPLES = Path(__file__).parent / "samples"
 DYNAMO = SAMPLES / "dynamo_request_trace.jsonl"

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from knee_samples import PROVENANCE, recorded_knee
 
 from anarchy.config import Choices, Level, Study
-from anarchy.config_checks import KNEE_POINTS, LOWEST_KNEE
-from anarchy.config_files import load_study
-from anarchy.config_knees import KNEES_FILE, load_knees, standing_in
-from anarchy.errors import UserError
-from anarchy.knee import (
+from anarchy.config.checks import KNEE_POINTS, LOWEST_KNEE
+from anarchy.config.files import load_study
+from anarchy.config.knees import KNEES_FILE, load_knees, standing_in
+from anarchy.ground.errors import UserError
+from anarchy.ground.layout import CONFIG, Layout
+from anarchy.plan.conditions import Knee, at_knee, on_grid, reference_limit
+from anarchy.plan.knee import (
     PLAN_FILE,
     Estimated,
     Failed,
@@ -27,11 +29,9 @@ from anarchy.knee import (
     settled,
     write_loads,
 )
-from anarchy.layout import CONFIG, Layout
-from anarchy.plan_conditions import Knee, at_knee, on_grid, reference_limit
-from anarchy.resolve import resolve
+from anarchy.plan.resolve import resolve
+from anarchy.plan.workbench import open_run
 from anarchy.stats.knee import C_MIN, MIN_POINTS
-from anarchy.study import open_run
 from anarchy.tables.knees import knee_words
 
 STUDY = load_study(CONFIG)
@@ -336,7 +336,7 @@ def test_a_part_of_the_study_brings_e1_of_its_systems_along():
 def test_the_limit_of_a_job_holds_at_every_knee_that_e1_can_tell():
     bench = open_run({"experiments": ["saturation", "adaptive", "pareto"], "tier": "quick"})
     grid = STUDY.experiments["equilibrium"].tiers["quick"].concurrency
-    from anarchy.binding import wall_s
+    from anarchy.plan.binding import wall_s
 
     for one in bench.asked:
         profile = bench.profiles[one.model.profile]
@@ -348,7 +348,7 @@ def test_the_limit_of_a_job_holds_at_every_knee_that_e1_can_tell():
 def test_a_prediction_says_what_it_rests_on(monkeypatch: pytest.MonkeyPatch):
     (first, *_) = open_run({"experiments": ["adaptive"]}).run.deployments
     assert (first.predicted.knee, first.predicted.knee_from[:16]) == (162, "the recorded one")
-    monkeypatch.setattr("anarchy.study.load_knees", lambda *_: type("None_", (), {"knees": ()}))
+    monkeypatch.setattr("anarchy.plan.workbench.load_knees", lambda *_: type("None_", (), {"knees": ()}))
     (first, *_) = open_run({"experiments": ["adaptive"]}).run.deployments
     assert first.predicted.knee_from == "timing table llama-3.1-70b-tp4, until E1 tells it"
     assert 162 < (first.predicted.knee or 0) < 300

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from anarchy.cli import main
+from anarchy.cli.main import main
 
 
 def test_a_node_an_address_and_a_token_are_found(

@@ -21,13 +21,13 @@ from load_fault_server import FaultServer, Reply
 from load_samples import FIXED, SLOW, WORKLOAD, config, late_s, run_cell
 from waiting import until
 
-from anarchy.errors import UserError
-from anarchy.hashed import Stage
+from anarchy.config.hashed import Stage
+from anarchy.ground.errors import UserError
+from anarchy.ground.preflight import check_open_files
 from anarchy.load.cell import BACKOFF_MAX_S, backoff_s
 from anarchy.load.client import PROGRESS_S, run_client
 from anarchy.load.phases import PhasePlan, Phases
 from anarchy.load.report import ClientProgress, CpuMark, Observer, cpu_mark
-from anarchy.preflight import check_open_files
 from anarchy.trace.schema import RequestRecord
 
 

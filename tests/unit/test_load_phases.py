@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 from anarchy.load.phases import PhasePlan, Phases
 
 

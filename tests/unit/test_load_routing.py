@@ -17,7 +17,7 @@ from load_fault_server import DECODE_IDS, PREFILL_IDS, FaultServer, Reply
 from load_samples import LABELS, SLOW, WORKLOAD, NotingRouter, config, run_cell
 from waiting import until
 
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 from anarchy.load.cell import Labels
 from anarchy.load.client import run_client
 from anarchy.load.router import Route

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 from anarchy.load.workload import UNIQUE_PROMPT, Workload, WorkloadSpec
 
 PINNED_UNIQUE = ((29824, 24043, 29782, 5322), 64, -1)

@@ -13,17 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anarchy import predict
-from anarchy.binding import bind
 from anarchy.config import Choices, Study
-from anarchy.config_files import load_study
-from anarchy.errors import UserError
-from anarchy.hashed import Stage
-from anarchy.launches import Cell, DeploymentPlan, derive_seed
-from anarchy.layout import CONFIG
-from anarchy.plan import plan
-from anarchy.plan_conditions import Knee, at_knee, cell_name
-from anarchy.study import open_run
+from anarchy.config.files import load_study
+from anarchy.config.hashed import Stage
+from anarchy.ground.errors import UserError
+from anarchy.ground.layout import CONFIG
+from anarchy.plan import predict
+from anarchy.plan.binding import bind
+from anarchy.plan.conditions import Knee, at_knee, cell_name
+from anarchy.plan.deployments import plan
+from anarchy.plan.launches import Cell, DeploymentPlan, derive_seed
+from anarchy.plan.workbench import open_run
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anarchy.errors import UserError
-from anarchy.serving import make_profiles
-from anarchy.serving.profiles import Profile, load_profile, write_npz
+from anarchy.engines import make_profiles
+from anarchy.engines.profiles import Profile, load_profile, write_npz
+from anarchy.ground.errors import UserError
 
 SHIPPED = Path(__file__).parents[2] / "data" / "profiles"
 NAMES = ("llama-3.1-70b-tp4", "nemotron-4-340b-tp8")

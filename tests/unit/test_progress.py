@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from anarchy.progress import SweepProgress, clock
+from anarchy.measure.progress import SweepProgress, clock
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from synthetic_staged import write_staged
 
 from anarchy import report
 from anarchy.designs import DESIGNS
-from anarchy.layout import Layout
+from anarchy.ground.layout import Layout
 from anarchy.report.captions import READING
 from anarchy.report.facts import idle_gpu_hours
 from anarchy.report.findings import find

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from test_trace_writer import tiny_disk
 
-from anarchy.errors import UserError
-from anarchy.routing.decisions import DECISION_SCHEMA, DECISIONS_FILE, Decision, DecisionLog, read_decisions
+from anarchy.ground.errors import UserError
+from anarchy.trace.decisions import DECISION_SCHEMA, DECISIONS_FILE, Decision, DecisionLog, read_decisions
 from anarchy.trace.state import CellState, cell_state
 
 __all__ = ["tiny_disk"]  # a fixture

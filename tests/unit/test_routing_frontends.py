@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anarchy.config import Grid, Policy, RoutingSet
-from anarchy.config_files import load_study
+from anarchy.config.files import load_study
 from anarchy.control.detector import PARAMETERS, Regime
-from anarchy.layout import CONFIG
+from anarchy.engines.spec import RoutingPolicy
+from anarchy.ground.layout import CONFIG
 from anarchy.routing.frontends import PINNED, frontend_of, frontends
-from anarchy.serving.spec import RoutingPolicy
 
 KNOWN = load_study(CONFIG).policies
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 from anarchy.routing import proof
 from anarchy.routing.selector import Choice
 from anarchy.serving.health import UnhealthyError

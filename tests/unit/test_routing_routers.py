@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import pytest
 
 from anarchy.control.detector import PARAMETERS, Regime
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 from anarchy.load.workload import Request
-from anarchy.routing.decisions import DecisionLog, read_decisions
 from anarchy.routing.routers import AdaptiveRouter, PinnedRouter, Selection
 from anarchy.routing.selector import Choice
+from anarchy.trace.decisions import DecisionLog, read_decisions
 
 PREFILL, DECODE = (11,), (21, 22, 23)
 PROMPT = Request(prompt=tuple(range(32)), output_tokens=4, template=-1)

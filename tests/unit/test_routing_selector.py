@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from anarchy.errors import UserError
-from anarchy.routing.selector import SERVICE, Selector, SelectorPool, service_command
+from anarchy.ground.errors import UserError
+from anarchy.routing.selector import Selector, SelectorPool
+from anarchy.serving.selector_process import SERVICE, service_command
 
 POOL = SelectorPool.modelled("decode", 2, 16, 64)
 

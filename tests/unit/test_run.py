@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from anarchy.binding import bind
-from anarchy.cli import build_parser
-from anarchy.cli import main as anarchy
+from anarchy.cli.main import build_parser
+from anarchy.cli.main import main as anarchy
 from anarchy.config import Choices
-from anarchy.errors import UserError
-from anarchy.plan_conditions import Knee
-from anarchy.run import read_run
-from anarchy.run_info import run_info
-from anarchy.study import Workbench, open_frozen, open_run
+from anarchy.ground.errors import UserError
+from anarchy.plan.binding import bind
+from anarchy.plan.conditions import Knee
+from anarchy.plan.run import read_run
+from anarchy.plan.workbench import Workbench, open_frozen, open_run
+from anarchy.report.run_info import run_info
 
 LLAMA = "llama-3.1-70b"
 KNEE = Knee(100, (64, 128, 256))
@@ -117,7 +117,7 @@ def test_a_timing_table_of_another_run_is_refused(tmp_path: Path):
 
 
 def test_a_run_of_an_older_model_names_the_key(tmp_path: Path):
-    from anarchy.run import digest_of
+    from anarchy.plan.run import digest_of
 
     document = json.loads(chosen(tmp_path).freeze().read_text())
     document["choices"]["colour"] = "blue"

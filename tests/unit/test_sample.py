@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from anarchy.launches import DeploymentPlan
-from anarchy.layout import PROJECT
-from anarchy.study import open_run
+from anarchy.ground.layout import PROJECT
+from anarchy.plan.launches import DeploymentPlan
+from anarchy.plan.workbench import open_run
 from anarchy.trace.reader import read_cell
 
 SAMPLE = PROJECT / "data" / "sample"

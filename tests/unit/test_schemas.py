@@ -13,11 +13,11 @@ import pytest
 import yaml
 from trace_samples import sealed
 
-from anarchy import schemas
+from anarchy.cli import schemas
 from anarchy.config import BLOCKS, Model
-from anarchy.config_files import load_study
-from anarchy.errors import UserError
-from anarchy.layout import CONFIG, MANIFEST_FILE, SCHEMAS
+from anarchy.config.files import load_study
+from anarchy.ground.errors import UserError
+from anarchy.ground.layout import CONFIG, MANIFEST_FILE, SCHEMAS
 
 FOLDERS = {
     "models": "model",
@@ -82,7 +82,9 @@ def test_drift_sees_a_changed_model(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_module_writes_where_it_is_told(tmp_path: Path):
-    subprocess.run([sys.executable, "-m", "anarchy.schemas", str(tmp_path)], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "anarchy.cli.schemas", str(tmp_path)], check=True, capture_output=True
+    )
     assert schemas.drift(tmp_path) == []
 
 

@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
-from anarchy import cli, report, sweep
+from anarchy import report
+from anarchy.cli import main as cli
+from anarchy.engines.spec import DeploymentSpec
+from anarchy.measure import sweep
 from anarchy.serving import foreground
 from anarchy.serving.faults import DeploymentFaultError, Fault
 from anarchy.serving.frontend_api import RefusedError
 from anarchy.serving.health import UnhealthyError
-from anarchy.serving.spec import DeploymentSpec
 from anarchy.serving.supervisor import ProcessDiedError, ProcessExit
 
 DEPLOYMENT = ("equilibrium", "llama-3.1-70b", "1p2d", "static", "1")
@@ -114,7 +116,7 @@ def test_a_full_disk_under_the_log(
 def test_a_reader_that_has_left_is_no_failure() -> None:
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-m", "anarchy.cli", "plan", "--cost"]
+    command = [sys.executable, "-m", "anarchy.cli.main", "plan", "--cost"]
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")

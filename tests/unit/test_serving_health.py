@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from anarchy.engines.spec import Worker
 from anarchy.serving.frontend_api import Address, Connection, RefusedError
 from anarchy.serving.health import Probe, UnhealthyError, probe_workers
-from anarchy.serving.spec import Worker
 
 PREFILL = Worker(0, "prefill", 2**63 + 1, 1, 1, Path("p.log"))
 DECODE = Worker(0, "decode", 2**63 + 2, 2, 2, Path("d.log"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 from anarchy.serving.model_folder import VOCABULARY, write_model_folder
 from anarchy.serving.ports import MODEL_EXPRESS_PORT, check_ports, ephemeral_floor, free_ports
 from anarchy.serving.versions import machine_versions, serving_versions
@@ -47,7 +47,7 @@ def test_a_deployment_raises_a_low_soft_limit_on_open_files(tmp_path: Path) -> N
     code = f"""
         import resource
         from pathlib import Path
-        from anarchy.serving.spec import DeploymentSpec, RoutingPolicy
+        from anarchy.engines.spec import DeploymentSpec, RoutingPolicy
         from anarchy.serving.stack import Deployment
         folder = Path({str(tmp_path)!r})
         resource.setrlimit(resource.RLIMIT_NOFILE, (1024, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))

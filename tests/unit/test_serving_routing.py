@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from anarchy.engines.spec import RoutingPolicy
 from anarchy.serving.frontend_api import active_decode_blocks, completion_body, instance_id_of
 from anarchy.serving.health import PORT_TAKEN_MARK, LogWatch, fatal_lines
 from anarchy.serving.selftest import (
@@ -16,7 +17,6 @@ from anarchy.serving.selftest import (
     contrast_policies,
     fit_p_value,
 )
-from anarchy.serving.spec import RoutingPolicy
 
 
 def test_two_workers_do_not_care_how_large_the_gap_is() -> None:

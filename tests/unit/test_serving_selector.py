@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from anarchy.errors import UserError
-from anarchy.routing.selector import SERVICE
-from anarchy.serving.image import ServingImage
+from anarchy.engines.image import ServingImage
+from anarchy.engines.spec import DeploymentSpec, RoutingPolicy
+from anarchy.ground.errors import UserError
 from anarchy.serving.placement import Placement, Ports, place
-from anarchy.serving.spec import DeploymentSpec, RoutingPolicy
+from anarchy.serving.selector_process import SERVICE
 
 
 @pytest.fixture

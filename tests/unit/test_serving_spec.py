@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from anarchy.errors import UserError
+from anarchy.engines.spec import DYNAMO_PYTHON_VARIABLE, DeploymentSpec, RoutingPolicy, default_dynamo_python
+from anarchy.ground.errors import UserError
 from anarchy.serving.placement import Ports, place
-from anarchy.serving.spec import DYNAMO_PYTHON_VARIABLE, DeploymentSpec, RoutingPolicy, default_dynamo_python
 
 
 @pytest.fixture

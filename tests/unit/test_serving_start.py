@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from anarchy.engines.spec import DeploymentSpec, RoutingPolicy
 from anarchy.serving import stack
 from anarchy.serving.faults import DeploymentFaultError, Fault
 from anarchy.serving.frontend_api import RefusedError
 from anarchy.serving.health import UnhealthyError
 from anarchy.serving.selftest import PolicyCheck, SelfTest
-from anarchy.serving.spec import DeploymentSpec, RoutingPolicy
 from anarchy.serving.stack import Deployment
 
 REFUSED = RefusedError(("127.0.0.1", 1), 503, "not now")

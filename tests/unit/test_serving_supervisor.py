@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 from anarchy.serving.supervisor import ProcessDiedError, Supervisor
 
 # Ignores SIGTERM and leaves a grandchild in a session of its own, whose parent is gone.

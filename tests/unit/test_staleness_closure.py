@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from anarchy.staleness.closure import Package
-from anarchy.staleness.names import dump, uses
+from anarchy.workflow.staleness.closure import Package
+from anarchy.workflow.staleness.names import dump, uses
 
 FILES = {
     "__init__.py": "",

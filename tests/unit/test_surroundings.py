@@ -10,9 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from anarchy.layout import PROJECT
+from anarchy.ground.layout import PROJECT
+from anarchy.ground.surroundings import (
+    foreign_to_slurm,
+    outside_any_job,
+    own_environment,
+    without_foreign_python,
+)
 from anarchy.serving.versions import serving_versions
-from anarchy.surroundings import foreign_to_slurm, outside_any_job, own_environment, without_foreign_python
 
 CALLER = {
     "PATH": "/bin",
@@ -81,8 +86,8 @@ def test_a_process_that_keeps_it_out_starts_its_own_children(hostile: dict[str, 
     child = "import sys, json, os, numpy, anarchy; print(json.dumps([sys.flags.no_user_site, [*os.environ]]))"
     code = (
         f"import sys; sys.path.insert(0, {str(PROJECT / 'scripts')!r}); import subprocess\n"
-        "from anarchy.surroundings import keep_out; keep_out(in_job=False)\n"
-        "import numpy, anarchy.layout\n"
+        "from anarchy.ground.surroundings import keep_out; keep_out(in_job=False)\n"
+        "import numpy, anarchy.ground.layout\n"
         f"subprocess.run([sys.executable, '-c', {child!r}], check=True)"
     )
     done = subprocess.run(

@@ -12,21 +12,21 @@ from typing import Any
 import pytest
 from trace_samples import manifest, sealed
 
-from anarchy import session as session_module
 from anarchy.config import Policy
-from anarchy.errors import UserError
-from anarchy.launches import Cell, DeploymentPlan
-from anarchy.layout import cell_directory
+from anarchy.ground.errors import UserError
+from anarchy.ground.layout import cell_directory
+from anarchy.measure import session as session_module
+from anarchy.measure.session import Session, attempts_at
+from anarchy.measure.sweep import _refuse_a_mixture, _timed, is_open, routing_tests
+from anarchy.plan.launches import Cell, DeploymentPlan
+from anarchy.plan.workbench import open_run
 from anarchy.routing.frontends import frontends
 from anarchy.routing.proof import PairCheck, PinnedProof
 from anarchy.serving.faults import DeploymentFaultError, Fault
 from anarchy.serving.health import UnhealthyError
 from anarchy.serving.selftest import PolicyCheck, SelfTest
-from anarchy.session import Session, attempts_at
-from anarchy.sittings import SITTINGS_FILE, Sitting, note_sitting, read_sittings, recorded_start_s
-from anarchy.study import open_run
-from anarchy.sweep import _refuse_a_mixture, _timed, is_open, routing_tests
 from anarchy.trace.schema import GateResult
+from anarchy.trace.starts import SITTINGS_FILE, Sitting, note_sitting, read_sittings, recorded_start_s
 from anarchy.trace.state import set_aside
 
 

@@ -18,8 +18,8 @@ from synthetic_staged import write_staged
 
 from anarchy import figures, report, tables
 from anarchy.designs import DESIGNS, presented
-from anarchy.errors import UserError
-from anarchy.layout import Layout
+from anarchy.ground.errors import UserError
+from anarchy.ground.layout import Layout
 from anarchy.tables import System, load_system, load_systems
 from anarchy.tables.made import MAKERS
 

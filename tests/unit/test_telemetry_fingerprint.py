@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from anarchy.errors import UserError
-from anarchy.serving.spec import DeploymentSpec, RoutingPolicy
+from anarchy.engines.spec import DeploymentSpec, RoutingPolicy
+from anarchy.ground.errors import UserError
 from anarchy.telemetry import diff as differences
 from anarchy.telemetry.alias import Anonymiser, anonymiser_of, node_alias
 from anarchy.telemetry.fingerprint import fingerprint, lock_facts, remote_node_facts, spec_words

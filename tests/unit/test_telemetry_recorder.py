@@ -20,7 +20,7 @@ import pytest
 from telemetry_samples import write_fake_nvidia_smi
 from waiting import until
 
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 from anarchy.telemetry import exposition
 from anarchy.telemetry.alias import Anonymiser
 from anarchy.telemetry.gpu import GpuNode, GpuStream

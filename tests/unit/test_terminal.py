@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from anarchy.errors import LONGEST, UserError
-from anarchy.terminal import VisibleOutput, visible
+from anarchy.ground.errors import LONGEST, UserError
+from anarchy.ground.terminal import VisibleOutput, visible
 
 HOSTILE = "a\x1b[31mb\x9b1m\u202ec\u2066\ufeff\u2028\ud800\U000e0041\x7f\r\n\0"
 
@@ -51,7 +51,7 @@ def test_the_output_shows_them_too_and_whatever_its_encoding_lacks() -> None:
 def test_an_output_that_takes_no_more_is_one_message() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "anarchy.cli", "plan", "--tier", "smoke"],
+            [sys.executable, "-m", "anarchy.cli.main", "plan", "--tier", "smoke"],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
@@ -62,6 +62,6 @@ def test_an_output_that_takes_no_more_is_one_message() -> None:
 
 
 def test_no_output_at_all_is_none_of_our_business() -> None:
-    closed = [sys.executable, "-m", "anarchy.cli", "plan", "--tier", "smoke"]
+    closed = [sys.executable, "-m", "anarchy.cli.main", "plan", "--tier", "smoke"]
     done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *closed], stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -12,12 +12,13 @@ import pyarrow as pa
 import pytest
 from trace_samples import STAGES, judged, manifest, record, records, staged_records, write_rows
 
-from anarchy.control.log import LOG_FILE, ControllerLog
-from anarchy.errors import UserError
-from anarchy.trace import gates
+from anarchy import gates
+from anarchy.ground.errors import UserError
+from anarchy.ground.files import write_json
+from anarchy.trace.control_log import LOG_FILE, ControllerLog
 from anarchy.trace.reader import CellTrace
 from anarchy.trace.schema import GateResult, RequestRecord, WorkerCount
-from anarchy.trace.writer import read_rows, write_json
+from anarchy.trace.writer import read_rows
 
 
 def change(rows: list[RequestRecord], indices: range, **changes: Any) -> list[RequestRecord]:

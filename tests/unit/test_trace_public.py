@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from ladder_samples import closed_loop, write_trace
 
-from anarchy.errors import UserError
-from anarchy.layout import MANIFEST_FILE, TRACE_FILE
-from anarchy.trace.gates import evaluate_public
+from anarchy.gates import evaluate_public
+from anarchy.ground.errors import UserError
+from anarchy.ground.files import sha256_of
+from anarchy.ground.layout import MANIFEST_FILE, TRACE_FILE
 from anarchy.trace.reader import read_trace
 from anarchy.trace.schema import ADDED_COLUMNS, PUBLIC_SCHEMA, TRACE_SCHEMA, TraceRow
-from anarchy.trace.writer import sha256_of
 
 
 @pytest.fixture

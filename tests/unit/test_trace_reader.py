@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from trace_samples import manifest, record, records, sealed, write_rows
 
-from anarchy.errors import UserError
-from anarchy.layout import MANIFEST_FILE, TRACE_FILE
+from anarchy.ground.errors import UserError
+from anarchy.ground.files import sha256_of
+from anarchy.ground.layout import MANIFEST_FILE, TRACE_FILE
 from anarchy.trace.reader import MEASURE_AGAIN, read_cell, read_manifest, read_trace
 from anarchy.trace.schema import SCHEMA_VERSION, TRACE_SCHEMA
-from anarchy.trace.writer import sha256_of
 
 
 @pytest.fixture

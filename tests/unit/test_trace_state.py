@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from trace_samples import PLAN_HASH, records, sealed, write_rows
 
-from anarchy.layout import MANIFEST_FILE, REQUESTS_FILE, TRACE_FILE
+from anarchy.ground.layout import MANIFEST_FILE, REQUESTS_FILE, TRACE_FILE
 from anarchy.trace.reader import read_cell
 from anarchy.trace.schema import GateResult
 from anarchy.trace.state import CellState, cell_state, set_aside

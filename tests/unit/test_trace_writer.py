@@ -25,12 +25,13 @@ from trace_samples import (
     write_rows,
 )
 
-from anarchy.errors import UserError
-from anarchy.layout import MANIFEST_FILE, REQUESTS_FILE, TRACE_FILE
+from anarchy.ground.errors import UserError
+from anarchy.ground.files import disk_errors, sha256_of, write_json
+from anarchy.ground.layout import MANIFEST_FILE, REQUESTS_FILE, TRACE_FILE
 from anarchy.trace.reader import companion, read_cell
 from anarchy.trace.schema import TRACE_SCHEMA, RequestRecord
 from anarchy.trace.state import CellState, cell_state
-from anarchy.trace.writer import TraceWriter, disk_errors, read_rows, seal, sha256_of, write_json
+from anarchy.trace.writer import TraceWriter, read_rows, seal
 
 
 def test_record_and_table_have_the_same_columns_in_the_same_order():
@@ -223,7 +224,7 @@ def in_child(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run code in a process whose limits may be spoiled; UserErrors are printed and end with 2."""
     wrapped = (
         "import resource, signal, sys\nfrom pathlib import Path\n"
-        "from anarchy.errors import UserError\n"
+        "from anarchy.ground.errors import UserError\n"
         "from anarchy.trace.writer import TraceWriter, read_rows, seal, write_json\n"
         "from trace_samples import manifest, record, records, write_rows\n"
         f"try:\n{textwrap.indent(textwrap.dedent(code), '    ')}\n"

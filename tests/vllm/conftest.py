@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tiny_model import write_tiny_llama
 
-from anarchy.layout import VLLM_CPU_PYTHON
+from anarchy.ground.layout import VLLM_CPU_PYTHON
 
 PROJECT = Path(__file__).resolve().parents[2]
 

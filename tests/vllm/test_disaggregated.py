@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from anarchy.engines.spec import DeploymentSpec, RoutingPolicy, VllmSettings
 from anarchy.load.cell import ClientConfig, Labels
 from anarchy.load.client import run_client
 from anarchy.load.payload import Endpoint
@@ -22,7 +23,6 @@ from anarchy.load.router import FixedRouter, Route
 from anarchy.load.workload import Workload, WorkloadSpec
 from anarchy.serving.frontend_api import Connection
 from anarchy.serving.model_folder import FIRST_ORDINARY_TOKEN, VOCABULARY
-from anarchy.serving.spec import DeploymentSpec, RoutingPolicy, VllmSettings
 from anarchy.serving.stack import Deployment
 from anarchy.serving.weights import find_weights
 from anarchy.trace.schema import RequestRecord

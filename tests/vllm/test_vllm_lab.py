@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from anarchy.gates import MACHINE_GATES
 from anarchy.telemetry import recording
-from anarchy.trace.gates import MACHINE_GATES
 from anarchy.trace.reader import read_cell
 from lab import Lab
 

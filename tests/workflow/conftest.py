@@ -27,7 +27,7 @@ def anarchy() -> Run:
 
     def run(*arguments: str, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "anarchy.cli", *arguments],
+            [sys.executable, "-m", "anarchy.cli.main", *arguments],
             cwd=cwd,
             capture_output=True,
             text=True,

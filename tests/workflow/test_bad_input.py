@@ -67,7 +67,7 @@ EXPERIMENT = "workflow/config/experiments/equilibrium.yaml"
 
 
 @pytest.mark.parametrize(
-    "command", [("anarchy.cli", "plan"), ("snakemake", "-n")], ids=["anarchy", "snakemake"]
+    "command", [("anarchy.cli.main", "plan"), ("snakemake", "-n")], ids=["anarchy", "snakemake"]
 )
 @pytest.mark.parametrize(
     ("file", "old", "new", "words"),
@@ -152,7 +152,7 @@ RUN = "workflow/config/run.yaml"
 
 
 @pytest.mark.parametrize(
-    "command", [("anarchy.cli", "plan"), ("snakemake", "-n")], ids=["anarchy", "snakemake"]
+    "command", [("anarchy.cli.main", "plan"), ("snakemake", "-n")], ids=["anarchy", "snakemake"]
 )
 @pytest.mark.parametrize(
     ("content", "words"),
@@ -180,7 +180,7 @@ def test_a_run_file_that_is_none(
 
 
 @pytest.mark.parametrize(
-    "command", [("anarchy.cli", "plan"), ("snakemake", "-n")], ids=["anarchy", "snakemake"]
+    "command", [("anarchy.cli.main", "plan"), ("snakemake", "-n")], ids=["anarchy", "snakemake"]
 )
 @pytest.mark.parametrize(
     ("old", "new", "words"),
@@ -205,7 +205,7 @@ def test_counts_that_nobody_could_measure(
     refused(run(*command), "equilibrium.yaml", *words)
 
 
-@pytest.mark.parametrize("command", [("anarchy.cli", "plan"), ("snakemake", "-n")])
+@pytest.mark.parametrize("command", [("anarchy.cli.main", "plan"), ("snakemake", "-n")])
 def test_foreign_modules_on_the_path_are_not_imported(
     project: Path, run: Command, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
@@ -222,7 +222,7 @@ def test_foreign_modules_on_the_path_are_not_imported(
 
 def test_a_missing_timing_table(project: Path, run: Command) -> None:
     (project / "data/profiles/nemotron-4-340b-tp8/prefill.csv").unlink()
-    refused(run("anarchy.cli", "plan"), "prefill.csv")
+    refused(run("anarchy.cli.main", "plan"), "prefill.csv")
 
 
 @pytest.mark.parametrize("stamp", [None, "0" * 64], ids=["missing", "half-built"])
@@ -231,14 +231,14 @@ def test_an_environment_that_is_not_whole(project: Path, run: Command, stamp: st
     if stamp is not None:
         (project / ".envs/dynamo").mkdir(parents=True)
         (project / ".envs/dynamo/.stamp").write_text(stamp)
-    refused(run("anarchy.cli", *SWEEP), ".envs/dynamo", "make setup")
+    refused(run("anarchy.cli.main", *SWEEP), ".envs/dynamo", "make setup")
 
 
 def test_too_few_open_files(run: Command) -> None:
     def few() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (80, 80))
 
-    refused(run("anarchy.cli", *SWEEP, limit=few), "open files", "ulimit -n")
+    refused(run("anarchy.cli.main", *SWEEP, limit=few), "open files", "ulimit -n")
 
 
 @pytest.fixture
@@ -255,14 +255,17 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_no_disk_space(run: Command, small_disk: Path) -> None:
     refused(
-        run("anarchy.cli", *SWEEP, "--results", str(small_disk)), "small/smoke/raw", "are free", "are needed"
+        run("anarchy.cli.main", *SWEEP, "--results", str(small_disk)),
+        "small/smoke/raw",
+        "are free",
+        "are needed",
     )
 
 
 def test_a_port_in_use(run: Command) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        refused(run("anarchy.cli", "serve", *SWEEP[1:], "--port", str(port)), str(port), "in use")
+        refused(run("anarchy.cli.main", "serve", *SWEEP[1:], "--port", str(port)), str(port), "in use")
 
 
 def test_a_python_that_is_too_old(project: Path) -> None:

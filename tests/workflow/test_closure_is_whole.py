@@ -13,8 +13,8 @@ import pytest
 from commands import PROJECT
 
 from anarchy.designs import DESIGNS
-from anarchy.staleness.closure import Package
-from anarchy.staleness.sources import python_of
+from anarchy.workflow.staleness.closure import Package
+from anarchy.workflow.staleness.sources import python_of
 
 DESIGN_OF = {design.notebook: design for design in DESIGNS}
 """Each experiment of the paper is named as the notebook of its design."""
@@ -24,7 +24,7 @@ STEPS = [
 ]
 PLANNED = re.compile(r"workflow/config/|data/profiles/|envs/[a-z-]+\.lock")
 """What a command reads to plan the run; of this the blocks of its system count, and the plan hashes."""
-DATA = {"claims": {"data/paper/claims.yaml"}, "report": {"scripts/anarchy/report.html.j2"}}
+DATA = {"claims": {"data/paper/claims.yaml"}, "report": {"scripts/anarchy/report/page.html.j2"}}
 """What else a step reads of the project; each is a parameter of its rule."""
 
 
@@ -55,7 +55,7 @@ def followed(package: Package, step: str) -> set[str]:
     if kind == "notebook":
         file = PROJECT / "notebooks" / f"{DESIGN_OF[experiment].notebook}.ipynb"
         return set(package.closure_of("\n".join(python_of(file)), keys).parts)
-    return set(package.closure([f"anarchy.cli:_{kind}"], keys).parts)
+    return set(package.closure([f"anarchy.cli.main:_{kind}"], keys).parts)
 
 
 @pytest.mark.parametrize("step", STEPS)

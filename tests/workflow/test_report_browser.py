@@ -19,7 +19,7 @@ from synthetic_staged import write_staged
 
 from anarchy import report
 from anarchy.designs import DESIGNS, LADDER
-from anarchy.layout import Layout
+from anarchy.ground.layout import Layout
 from anarchy.tables import load_systems
 
 ARGUMENTS = [

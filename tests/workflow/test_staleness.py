@@ -34,8 +34,8 @@ RECORDED = "knees=recorded"
 
 FINISHED = """
 from pathlib import Path
-from anarchy.study import open_run
-from anarchy.workflow import Workflow
+from anarchy.plan.workbench import open_run
+from anarchy.workflow.rules import Workflow
 
 run = Workflow(open_run({"knees": "recorded"}))
 files = [*run.measured, *run.rendered, *run.summary_files, run.layout.report]
@@ -181,8 +181,8 @@ def test_comments_docstrings_and_times_make_nothing_stale(project: Path, edit: E
     for function in ("estimate_ladder", "window_costs", "judge", "draw"):
         file, number, indent = place_of(project, function)
         edit(file, line_before(number, f"{indent}# A comment."))
-    edit("scripts/anarchy/layout.py", lambda text: text.replace('"""', '"""Another text. ', 1))
-    edit("scripts/anarchy/report.html.j2", lambda text: "{# A comment. #}" + text)
+    edit("scripts/anarchy/ground/layout.py", lambda text: text.replace('"""', '"""Another text. ', 1))
+    edit("scripts/anarchy/report/page.html.j2", lambda text: "{# A comment. #}" + text)
     edit("data/paper/claims.yaml", lambda text: "# A comment.\n" + text)
     edit("envs/driver.lock", lambda text: "# A comment.\n" + text)
     edit("workflow/config/experiments/pareto.yaml", lambda text: "# A comment.\n" + text)
@@ -205,7 +205,7 @@ def with_output(text: str) -> str:
 @pytest.mark.parametrize(
     ("file", "old", "new", "jobs"),
     [
-        ("scripts/anarchy/report.html.j2", "<body", "<body class='wide'", {REPORTED}),
+        ("scripts/anarchy/report/page.html.j2", "<body", "<body class='wide'", {REPORTED}),
         ("notebooks/pareto.ipynb", "## Every pair", "## Each pair", drawn("pareto")),
         ("data/paper/claims.yaml", "three regimes on every system", "three regimes", {JUDGED, REPORTED}),
         ("envs/driver.lock", "==", "==1", estimated(*ALL)),

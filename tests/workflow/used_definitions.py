@@ -22,13 +22,13 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from anarchy import cli
-from anarchy.layout import PROJECT
-from anarchy.study import open_run
-from anarchy.workflow import Workflow
+from anarchy.cli import main as cli
+from anarchy.ground.layout import PROJECT
+from anarchy.plan.workbench import open_run
+from anarchy.workflow.rules import Workflow
 
 SCRIPTS = PROJECT / "scripts"
-ELSEWHERE = ("anarchy.serving", "anarchy.routing.selector_service")
+ELSEWHERE = ("anarchy.serving",)
 """Modules that run in another environment, or not in this process."""
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from anarchy.claims.model import show
 from anarchy.claims.verdicts import Verdict
-from anarchy.trace.writer import disk_errors, make_folder, write_json
+from anarchy.ground.files import disk_errors, make_folder, write_json
 
 COLUMNS = (
     *("id", "scope", "workload", "way", "engine", "tier", "dilation", "verdict", "published"),

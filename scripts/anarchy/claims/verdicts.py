@@ -27,9 +27,9 @@ from anarchy.claims.model import (
     show,
     system_title,
 )
-from anarchy.config_files import load_block
-from anarchy.devices import PAPERS_DEVICE
-from anarchy.layout import PROJECT
+from anarchy.config.files import load_block
+from anarchy.engines.devices import PAPERS_DEVICE
+from anarchy.ground.layout import PROJECT
 from anarchy.tables import engine_words
 from anarchy.tables.knees import knee_words
 

@@ -11,14 +11,14 @@ from typing import Any, Literal
 from anarchy.cluster.container import folders_of, image_of, inside, without_host_python
 from anarchy.cluster.job import nodes_of
 from anarchy.cluster.real_engine import serving_python
-from anarchy.cluster.site import Site
 from anarchy.cluster.slurm import check_nodes, current_job, prove_nodes, step_command
-from anarchy.launches import SIMULATED, Launch
-from anarchy.layout import ENVS
-from anarchy.serving.hosts import HERE, Node
-from anarchy.serving.image import ServingImage, serving_image
+from anarchy.config.site import Site
+from anarchy.engines.hosts import HERE, Node
+from anarchy.engines.image import ServingImage, serving_image
+from anarchy.engines.spec import default_dynamo_python
+from anarchy.ground.layout import ENVS
+from anarchy.plan.launches import SIMULATED, Launch
 from anarchy.serving.placement import ProcessPlan
-from anarchy.serving.spec import default_dynamo_python
 from anarchy.serving.stack import Launcher, here
 
 KNOWN_IMAGES = ENVS / "images.json"

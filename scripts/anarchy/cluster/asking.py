@@ -6,7 +6,7 @@ import os
 import subprocess
 from dataclasses import dataclass
 
-from anarchy.surroundings import outside_any_job
+from anarchy.ground.surroundings import outside_any_job
 
 ASK_TIMEOUT_S = 30.0
 

@@ -18,10 +18,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from anarchy.cluster.site import Site
-from anarchy.errors import UserError
-from anarchy.layout import PROJECT
-from anarchy.serving.image import image_path
+from anarchy.config.site import Site
+from anarchy.engines.image import image_path
+from anarchy.ground.errors import UserError
+from anarchy.ground.layout import PROJECT
 from anarchy.serving.weights import cache_folder
 
 HOST_PYTHON = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")

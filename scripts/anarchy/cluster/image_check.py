@@ -13,12 +13,12 @@ from anarchy.cluster.asking import reason_of
 from anarchy.cluster.container import image_of, inside, pyxis_flags, without_host_python
 from anarchy.cluster.job import BUSY_AFTER_S, is_busy, memory_words, srun_words
 from anarchy.cluster.real_engine import missing_packages
-from anarchy.cluster.site import Site
-from anarchy.doctor import Finding
-from anarchy.launches import SIMULATED
-from anarchy.layout import PROJECT
+from anarchy.config.site import Site
+from anarchy.ground.findings import Finding
+from anarchy.ground.layout import PROJECT
+from anarchy.ground.surroundings import outside_any_job
+from anarchy.plan.launches import SIMULATED
 from anarchy.serving.versions import VERSIONS_QUERY, told_versions
-from anarchy.surroundings import outside_any_job
 
 IMAGE_TIMEOUT_S = 900.0
 """How long the image may take to answer: where it is not on the node yet, 15 GB are fetched and unpacked."""

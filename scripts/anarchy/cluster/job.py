@@ -6,11 +6,11 @@ import math
 import shlex
 from typing import Any
 
-from anarchy.cluster.site import Site
-from anarchy.errors import UserError
-from anarchy.launches import Launch
-from anarchy.run import Prediction
-from anarchy.serving.hosts import nodes_needed
+from anarchy.config.site import Site
+from anarchy.engines.hosts import nodes_needed
+from anarchy.ground.errors import UserError
+from anarchy.plan.launches import Launch
+from anarchy.plan.run import Prediction
 
 SLACK = 1.5
 """A job may take so many times its predicted time: attempts again, slow disks, a drain that drags on."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from anarchy.cluster.allocation import Allocation
 from anarchy.cluster.real_engine import serving_python
-from anarchy.cluster.site import Site
-from anarchy.errors import UserError
-from anarchy.launches import Launch
+from anarchy.config.site import Site
+from anarchy.ground.errors import UserError
+from anarchy.plan.launches import Launch
 
 
 def this_machine(plan: Launch, site: Site | None) -> Allocation:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from anarchy.cluster.asking import ask
-from anarchy.cluster.site import Site
-from anarchy.cluster.words import NodeUse, gpus_of, is_unlimited, minutes_of, node_use
-from anarchy.doctor import Finding
+from anarchy.config.site import Site
+from anarchy.config.site_words import NodeUse, gpus_of, is_unlimited, minutes_of, node_use
+from anarchy.ground.findings import Finding
 
 FIELDS = ("%N", "%G", "%l", "%T", "%c", "%m")
 """Name, GRES, time limit, state, CPUs and MB of a node."""

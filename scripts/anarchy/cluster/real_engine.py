@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from anarchy.cluster.site import Site
-from anarchy.errors import UserError
-from anarchy.launches import SIMULATED, Launch
-from anarchy.layout import ENVS, VLLM_CPU_LOCK, VLLM_CPU_PYTHON
-from anarchy.preflight import check_environment
+from anarchy.config.site import Site
+from anarchy.engines.spec import VllmSettings, default_dynamo_python
+from anarchy.ground.errors import UserError
+from anarchy.ground.layout import ENVS, VLLM_CPU_LOCK, VLLM_CPU_PYTHON
+from anarchy.ground.preflight import check_environment
+from anarchy.plan.launches import SIMULATED, Launch
 from anarchy.serving.requirements import VLLM_PACKAGES
-from anarchy.serving.spec import VllmSettings, default_dynamo_python
 from anarchy.serving.versions import NEEDED
 from anarchy.serving.weights import find_weights
 

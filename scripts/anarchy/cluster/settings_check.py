@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from anarchy.doctor import Finding
+from anarchy.ground.findings import Finding
 
 MIN_JOB_AGE_S = 120
 """Seconds for which squeue must know how a job ended: the executor looks every 40 s, and a controller that

@@ -17,15 +17,15 @@ from anarchy.cluster.job import BUSY_AFTER_S, is_busy, memory_words, placing, sr
 from anarchy.cluster.partition_check import partition
 from anarchy.cluster.real_engine import check_serving, missing_packages, serving_python
 from anarchy.cluster.settings_check import slurm_settings
-from anarchy.cluster.site import Site, load_site
 from anarchy.config import Study
-from anarchy.doctor import Finding
-from anarchy.errors import UserError
-from anarchy.launches import SIMULATED
-from anarchy.serving.image import image_path
+from anarchy.config.site import Site, load_site
+from anarchy.engines.image import image_path
+from anarchy.ground.errors import UserError
+from anarchy.ground.findings import Finding
+from anarchy.ground.surroundings import foreign_to_slurm, outside_any_job
+from anarchy.plan.launches import SIMULATED
 from anarchy.serving.versions import serving_versions
 from anarchy.serving.weights import find_weights
-from anarchy.surroundings import foreign_to_slurm, outside_any_job
 
 REACH_TIMEOUT_S = BUSY_AFTER_S + 90.0
 """How long the nodes may keep `srun` waiting, which itself gives up where they are busy."""

@@ -14,10 +14,10 @@ from typing import Any
 from anarchy.cluster.container import inside, pyxis_flags, without_host_python
 from anarchy.cluster.job import gpu_words
 from anarchy.cluster.node_probe import answers
-from anarchy.cluster.site import Site
-from anarchy.errors import UserError
+from anarchy.config.site import Site
+from anarchy.engines.hosts import Node
+from anarchy.ground.errors import UserError
 from anarchy.serving.health import UnhealthyError
-from anarchy.serving.hosts import Node
 from anarchy.telemetry.alias import node_alias
 
 COMMAND_TIMEOUT_S = 60.0

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from anarchy.compare.sources import ALL, BOUNDS, SOURCES, Metric, Source
-from anarchy.errors import UserError
 from anarchy.games.requests import FloatArray
+from anarchy.ground.errors import UserError
 
 ROUNDING: Final = 1e-12
 """What rounding alone makes of equal numbers: intervals without width would differ by it."""

@@ -10,7 +10,7 @@ import pandas as pd
 
 from anarchy.compare.matching import Comparison, Run
 from anarchy.compare.sources import Metric
-from anarchy.tables.words import MISSING, engine_words, number
+from anarchy.ground.words import MISSING, engine_words, number
 
 CHANCE: Final = 0.05
 """Share of 95 % intervals that miss the truth."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from anarchy.control.observation import Observation
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 
 
 class Regime(enum.IntEnum):

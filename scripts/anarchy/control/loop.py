@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from anarchy.control.detector import PARAMETERS, Decision, Detector, DetectorState, Regime
-from anarchy.control.log import LOG_SCHEMA, ControllerLog
 from anarchy.control.observation import Observation, Source
 from anarchy.control.thresholds import Multiples, baseline
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
+from anarchy.trace.control_log import LOG_SCHEMA, ControllerLog
 
 PERIOD_S: Final = 5.0
 """Model seconds between polls (stated by the paper, of its wall clock)."""

@@ -11,10 +11,10 @@ from types import TracebackType
 from typing import Self
 
 from anarchy.control.detector import Regime
-from anarchy.control.log import ControllerLog
 from anarchy.control.loop import Clock, ControlLoop, LoopSettings
 from anarchy.control.observation import Source
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
+from anarchy.trace.control_log import ControllerLog
 
 
 @dataclass(frozen=True)

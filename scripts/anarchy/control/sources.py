@@ -17,7 +17,7 @@ from anarchy.control.detector import FORGET
 from anarchy.control.histogram import Histogram, Quantile, add, increase, quantile
 from anarchy.control.observation import QUANTILE, Observation
 from anarchy.control.pages import METRIC, Page, broken, name_models, read_page
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 from anarchy.telemetry.exposition import Labels, PageError
 from anarchy.telemetry.metrics import Scrape, Scraper, Source
 from anarchy.trace.schema import RequestRecord

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 
 THETA1_TIMES: Final = 3.0
 """Ours: more than the factor 2.15 between the histogram's edges, so that one bucket is not a regime."""

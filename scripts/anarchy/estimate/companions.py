@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from anarchy.routing.decisions import DECISIONS_FILE, read_decisions
+from anarchy.trace.decisions import DECISIONS_FILE, read_decisions
 from anarchy.trace.reader import CellTrace, companion
 from anarchy.trace.schema import OVERLAP_COLUMNS
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from anarchy.bounded import load_json
 from anarchy.config import Policy, Workload
-from anarchy.devices import CPU, common_label, engine_label
-from anarchy.errors import UserError
+from anarchy.config.hashed import Stage
+from anarchy.engines.devices import CPU, common_label, engine_label
+from anarchy.engines.spec import DeploymentSpec
 from anarchy.estimate.companions import with_decisions
-from anarchy.hashed import Stage
-from anarchy.launches import Cell, DeploymentPlan
-from anarchy.layout import MANIFEST_FILE, cell_directory
-from anarchy.serving.spec import DeploymentSpec
-from anarchy.study import Workbench
+from anarchy.ground.bounded import load_json
+from anarchy.ground.errors import UserError
+from anarchy.ground.layout import MANIFEST_FILE, cell_directory
+from anarchy.plan.launches import Cell, DeploymentPlan
+from anarchy.plan.workbench import Workbench
 from anarchy.trace.reader import CellTrace, read_cell, read_manifest
 from anarchy.trace.schema import Manifest
 

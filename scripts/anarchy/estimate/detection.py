@@ -15,11 +15,11 @@ import pandas as pd
 
 from anarchy.config import KNEE_WORKLOAD
 from anarchy.control.detector import Regime
-from anarchy.control.log import LOG_FILE, LogRecords, clock_offset, read_log
 from anarchy.estimate import columns
 from anarchy.estimate.deployments import MeasuredCell
 from anarchy.estimate.grouping import frame, policy_row
 from anarchy.estimate.series import stage_at
+from anarchy.trace.control_log import LOG_FILE, LogRecords, clock_offset, read_log
 from anarchy.trace.reader import CellTrace, companion
 from anarchy.trace.schema import StageSpan
 

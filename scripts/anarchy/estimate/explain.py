@@ -6,15 +6,15 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from anarchy.devices import engine_label
-from anarchy.errors import UserError
+from anarchy.engines.devices import engine_label
 from anarchy.estimate.game import METRIC_END
 from anarchy.estimate.ladder import Curves, fit_launches
 from anarchy.estimate.traces import Cell, LadderCells, Settings, read_any
 from anarchy.games.latency import FullLatency
 from anarchy.games.requests import FloatArray
 from anarchy.games.routing import WindowCosts, WindowExample, explain_window, window_costs
-from anarchy.terminal import visible
+from anarchy.ground.errors import UserError
+from anarchy.ground.terminal import visible
 from anarchy.trace.reader import CellTrace
 
 

@@ -8,12 +8,12 @@ from typing import Final, Literal
 import numpy as np
 import pyarrow.compute as pc
 
-from anarchy.errors import UserError
 from anarchy.games.latency import CellSummary, summarise_cell
 from anarchy.games.requests import BoolArray, FloatArray, Metric, Requests
 from anarchy.games.routing import Windows, curve_rows, windows
-from anarchy.layout import MANIFEST_FILE, TRACE_FILE
-from anarchy.trace.gates import MAX_ERROR_SHARE
+from anarchy.gates import MAX_ERROR_SHARE
+from anarchy.ground.errors import UserError
+from anarchy.ground.layout import MANIFEST_FILE, TRACE_FILE
 from anarchy.trace.reader import CellTrace
 from anarchy.trace.schema import OVERLAP_COLUMNS, Manifest
 

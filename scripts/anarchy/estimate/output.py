@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from anarchy.devices import common_label, engine_label
+from anarchy.engines.devices import common_label, engine_label
 from anarchy.estimate.ladder import LadderEstimate, Row, describe_knee
 from anarchy.estimate.traces import Cell, LadderCells, Settings
+from anarchy.gates import MAX_ERROR_SHARE
+from anarchy.ground.terminal import visible
 from anarchy.tables import MISSING, interval, number
-from anarchy.terminal import visible
-from anarchy.trace.gates import MAX_ERROR_SHARE
 
 Format = Literal["table", "json", "csv"]
 

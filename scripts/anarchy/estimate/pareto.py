@@ -29,7 +29,7 @@ from anarchy.estimate.grouping import (
 from anarchy.estimate.rise import rise
 from anarchy.estimate.spread import spread_rows
 from anarchy.games.requests import BoolArray, FloatArray
-from anarchy.plan_conditions import times_of
+from anarchy.plan.conditions import times_of
 
 Row = dict[str, Any]
 

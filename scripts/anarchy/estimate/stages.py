@@ -42,7 +42,7 @@ from anarchy.estimate.performance import bounded
 from anarchy.estimate.ratios import ratio_rows
 from anarchy.estimate.rise import rise
 from anarchy.estimate.series import series_rows
-from anarchy.plan_conditions import times_of
+from anarchy.plan.conditions import times_of
 from anarchy.trace.reader import CellTrace
 
 Row = dict[str, Any]

@@ -15,7 +15,6 @@ import pandas as pd
 
 from anarchy.config import Tier
 from anarchy.designs import CELL_COLUMNS, ByDesign
-from anarchy.errors import UserError
 from anarchy.estimate import pareto, stages
 from anarchy.estimate.conditions import Method
 from anarchy.estimate.deployments import (
@@ -41,12 +40,13 @@ from anarchy.estimate.ladder import (
     summarise,
 )
 from anarchy.estimate.performance import growth, performance
-from anarchy.knee import PLAN_FILE, read_plan
-from anarchy.launches import Cell, DeploymentPlan
-from anarchy.study import Workbench
+from anarchy.ground.errors import UserError
+from anarchy.ground.files import disk_errors, make_folder, write_json
+from anarchy.plan.knee import PLAN_FILE, read_plan
+from anarchy.plan.launches import Cell, DeploymentPlan
+from anarchy.plan.workbench import Workbench
 from anarchy.trace.reader import CellTrace
 from anarchy.trace.schema import Manifest
-from anarchy.trace.writer import disk_errors, make_folder, write_json
 
 Row = dict[str, Any]
 Measured = tuple[DeploymentPlan, Cell, CellTrace]

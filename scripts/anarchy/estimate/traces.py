@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from anarchy.errors import UserError
 from anarchy.estimate.companions import with_decisions
 from anarchy.estimate.game import CellGame, Pool, cell_game
 from anarchy.estimate.ladder import (
@@ -24,8 +23,9 @@ from anarchy.estimate.ladder import (
 )
 from anarchy.games.latency import in_reference
 from anarchy.games.requests import Metric
-from anarchy.layout import MANIFEST_FILE, TRACE_FILE
-from anarchy.trace.gates import evaluate_public
+from anarchy.gates import evaluate_public
+from anarchy.ground.errors import UserError
+from anarchy.ground.layout import MANIFEST_FILE, TRACE_FILE
 from anarchy.trace.importers import Facts, detect, import_trace
 from anarchy.trace.reader import MEND, CellTrace, read_trace
 from anarchy.trace.schema import GateResult, Manifest

@@ -11,8 +11,8 @@ from typing import Final
 
 from matplotlib.figure import Figure
 
-from anarchy import style
 from anarchy.designs import ByDesign
+from anarchy.figures import style
 from anarchy.figures.comparison import factors_by_stage, policies_by_stage, ratios_by_stage
 from anarchy.figures.concurrency import (
     decomposition_against_concurrency,
@@ -24,8 +24,8 @@ from anarchy.figures.detection import curvature_over_concurrency, detectors_over
 from anarchy.figures.latency import latency_against_load
 from anarchy.figures.pareto import pareto_front, poa_of_pairs, spread_of_pairs
 from anarchy.figures.stages import loads_over_time, policies_over_time
-from anarchy.layout import Layout
-from anarchy.style import DOUBLE, SINGLE
+from anarchy.figures.style import DOUBLE, SINGLE
+from anarchy.ground.layout import Layout
 from anarchy.tables import System
 
 __all__ = [

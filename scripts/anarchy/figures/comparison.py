@@ -7,11 +7,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from anarchy import style
+from anarchy.figures import style
 from anarchy.figures.concurrency import stack_factors
 from anarchy.figures.parts import WAYS, fit, log_range, name_uncounted, named, with_bars, write_title
 from anarchy.figures.stages import compared
-from anarchy.style import BLACK, DOUBLE, GREY, SERIES, VERMILLION, styled
+from anarchy.figures.style import BLACK, DOUBLE, GREY, SERIES, VERMILLION, styled
 from anarchy.tables import HEADINGS, TITLES, System
 
 

@@ -14,10 +14,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from anarchy import style
-from anarchy.errors import UserError
+from anarchy.figures import style
 from anarchy.figures.parts import Info, not_counted, rows_of, write_title
-from anarchy.style import BLACK, DOUBLE, GREY, SERIES, SINGLE, styled
+from anarchy.figures.style import BLACK, DOUBLE, GREY, SERIES, SINGLE, styled
+from anarchy.ground.errors import UserError
 from anarchy.tables import interval, is_missing
 
 FACTORS: Final = (

@@ -15,11 +15,11 @@ from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from anarchy import style
+from anarchy.figures import style
 from anarchy.figures.parts import Info, name_not_counted, rows_of, write_title
+from anarchy.figures.style import BLACK, DOUBLE, GREY, SINGLE, VERMILLION, styled
 from anarchy.games.latency import AffineLatency, FullLatency
 from anarchy.games.requests import FloatArray
-from anarchy.style import BLACK, DOUBLE, GREY, SINGLE, VERMILLION, styled
 from anarchy.tables import number
 
 MS: Final = 1e3

@@ -13,10 +13,10 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from anarchy import style
+from anarchy.figures import style
 from anarchy.figures.latency import COLOURS
 from anarchy.figures.parts import WAYS, bars, log_range, name_uncounted, with_bars, write_title
-from anarchy.style import BLACK, DOUBLE, GREY, SERIES, styled
+from anarchy.figures.style import BLACK, DOUBLE, GREY, SERIES, styled
 from anarchy.tables import TITLES, System
 
 MS: Final = 1e3

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from anarchy import style
-from anarchy.errors import UserError
-from anarchy.style import BLACK
+from anarchy.figures import style
+from anarchy.figures.style import BLACK
+from anarchy.ground.errors import UserError
 from anarchy.tables import spaced
 
 Info = Mapping[str, Any]

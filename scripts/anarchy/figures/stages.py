@@ -10,10 +10,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from anarchy import style
+from anarchy.figures import style
 from anarchy.figures.parts import WAYS, name_uncounted, named, write_title
+from anarchy.figures.style import DOUBLE, SERIES, styled
 from anarchy.figures.timeline import mark_stages, middle, name_launch, name_regimes, offered, strip
-from anarchy.style import DOUBLE, SERIES, styled
 from anarchy.tables import System
 
 MS = 1e3

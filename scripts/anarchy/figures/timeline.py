@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from anarchy import style
+from anarchy.figures import style
 from anarchy.figures.parts import REGIMES, Info
-from anarchy.style import BLACK, GREY
+from anarchy.figures.style import BLACK, GREY
 from anarchy.tables import is_missing, whole
 
 

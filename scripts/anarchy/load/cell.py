@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 from anarchy.load.payload import Endpoint
 from anarchy.load.phases import PhasePlan
 
 if TYPE_CHECKING:  # the client runs without the planner
-    from anarchy.hashed import Stage
+    from anarchy.config.hashed import Stage
 
 BACKOFF_FIRST_S: Final = 0.25
 BACKOFF_MAX_S: Final = 2.0

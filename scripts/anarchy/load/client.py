@@ -17,7 +17,8 @@ from typing import Any, Final
 
 import uvloop
 
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
+from anarchy.ground.preflight import check_open_files
 from anarchy.load.cell import ClientConfig, backoff_s
 from anarchy.load.connection import StreamConnection, StreamResult
 from anarchy.load.connections import Connections
@@ -27,7 +28,6 @@ from anarchy.load.report import ClientProgress, ClientReport, Observer
 from anarchy.load.router import FixedRouter, Route, Router
 from anarchy.load.stages import StagedPhases
 from anarchy.load.workload import Request, Workload
-from anarchy.preflight import check_open_files
 from anarchy.trace.schema import RequestRecord
 
 TICK_S: Final = 0.02

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 from anarchy.load.connection import StreamConnection, StreamResult
 from anarchy.load.payload import Endpoint
 

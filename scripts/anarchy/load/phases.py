@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 from anarchy.trace.schema import StageSpan
 
 

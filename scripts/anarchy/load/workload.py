@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 
 UNIQUE_PROMPT: Final = -1
 """Template number of a prompt that no other request shares."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from anarchy import tables
+from anarchy import gates, tables
 from anarchy.tables import MISSING, System, is_missing, number, spaced
-from anarchy.trace import gates
 
 
 def attempts(systems: Sequence[System]) -> list[dict[str, Any]]:

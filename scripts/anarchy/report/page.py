@@ -9,15 +9,15 @@ from typing import Any, Final
 import jinja2
 
 from anarchy import tables
-from anarchy.errors import UserError
-from anarchy.layout import Layout
+from anarchy.ground.errors import UserError
+from anarchy.ground.layout import Layout
 from anarchy.report import facts
 from anarchy.report.findings import findings
 from anarchy.report.pictures import links, pictures, plain
 from anarchy.report.summary import by_experiment, engine_label, ladders, overview
 from anarchy.tables import MISSING, System, load_systems, number
 
-TEMPLATE: Final = Path(__file__).parents[1] / "report.html.j2"
+TEMPLATE: Final = Path(__file__).with_name("page.html.j2")
 
 LONG: Final = 16
 """Rows from which a table is folded away at first."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from anarchy.layout import Layout
+from anarchy.ground.layout import Layout
 from anarchy.report.captions import READING
 from anarchy.report.findings import find
 from anarchy.tables import System
@@ -39,14 +39,15 @@ class Picture:
 
 def pictures(layout: Layout, system: System) -> list[Picture]:
     """Every figure of one system, drawn from its estimates, so that page and files agree."""
-    from anarchy import figures, style
+    from anarchy import figures
+    from anarchy.figures import style
 
     drawn, small = figures.draw(system), figures.draw(system, style.SINGLE)
     return [_picture(layout, system, name, figure, small[name]) for name, figure in drawn.items()]
 
 
 def _picture(layout: Layout, system: System, name: str, wide: Figure, narrow: Figure) -> Picture:
-    from anarchy import style
+    from anarchy.figures import style
 
     kind, _, workload = name.partition("_")
     workload = workload or next(iter(system.info["workloads"]))

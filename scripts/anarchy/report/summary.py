@@ -15,7 +15,7 @@ from rich.table import Table
 
 from anarchy import tables
 from anarchy.designs import DESIGNS, LADDER, Design
-from anarchy.layout import Layout
+from anarchy.ground.layout import Layout
 from anarchy.report.findings import findings
 from anarchy.report.pictures import Picture, data_uri, links
 from anarchy.tables import System, load_systems
@@ -26,7 +26,7 @@ _LABEL: Final = ("engine", "dilation", "tier", "interval_kind", "n_launches", "v
 
 def engine_label(systems: Sequence[System]) -> str:
     """What the numbers of several systems come from, in one line."""
-    from anarchy import style
+    from anarchy.figures import style
 
     return style.engine_label(pd.concat([system.rows[list(_LABEL)] for system in systems]))
 
@@ -47,7 +47,8 @@ def by_experiment(systems: Sequence[System]) -> list[tuple[Design, str, list[Sys
 
 def write_summary(layout: Layout) -> list[Path]:
     """Write what shows all ladders together: figure ``overview_poa`` and table ``summary``."""
-    from anarchy import figures, style
+    from anarchy import figures
+    from anarchy.figures import style
 
     systems = ladders(load_systems(layout))
     if not systems:
@@ -70,7 +71,8 @@ def write_summary(layout: Layout) -> list[Path]:
 
 def overview(layout: Layout, systems: Sequence[System]) -> Picture:
     """PoA-hat of every ladder in one figure."""
-    from anarchy import figures, style
+    from anarchy import figures
+    from anarchy.figures import style
 
     cells = pd.concat([system.cells for system in systems])
     infos = [system.info for system in systems]

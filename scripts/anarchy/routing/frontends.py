@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from anarchy.config import Policy
 from anarchy.control.detector import PARAMETERS, Regime
-from anarchy.serving.spec import RoutingPolicy
+from anarchy.engines.spec import RoutingPolicy
 
 PINNED = "pinned"
 """The frontend of a deployment whose policies all pin their requests; its own choice is never asked."""

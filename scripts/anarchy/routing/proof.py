@@ -29,7 +29,7 @@ import numpy as np
 
 from anarchy.config import Policy
 from anarchy.control.detector import PARAMETERS
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 from anarchy.routing.selector import Choice, Selector, SelectorPool
 from anarchy.serving.health import UnhealthyError
 from anarchy.serving.selftest import ALPHA, choice_probabilities, fit_p_value

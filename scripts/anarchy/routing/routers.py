@@ -21,9 +21,9 @@ from anarchy.load.cell import Labels
 from anarchy.load.router import Route
 from anarchy.load.workload import Request
 from anarchy.routing.choices import assign_batch, least_loaded, power_of_two, round_robin, uniform
-from anarchy.routing.decisions import Decision, DecisionLog
 from anarchy.routing.pool import WorkerPool
 from anarchy.routing.selector import Choice, Selector
+from anarchy.trace.decisions import Decision, DecisionLog
 from anarchy.trace.schema import RequestRecord
 
 ROLES: Final = ("prefill", "decode")

@@ -9,30 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 
-SERVICE: Final = Path(__file__).with_name("selector_service.py")
 ANSWER_S: Final = 10.0
 """Wall seconds that an answer may take; one takes well under a millisecond."""
 START_S: Final = 30.0
 """Wall seconds that registering the workers may take; it takes about 20 ms."""
-SOCKET_CHARACTERS: Final = 80
-"""Longest path of the socket: the kernel takes 107, and the sockets of the events append theirs."""
 _REMEDY: Final = "its log says why it ended (folder logs of the deployment); run again"
-
-
-def service_command(python: Path, socket_path: Path) -> tuple[str, ...]:
-    """Command of the selector's process, run by the serving environment's Python.
-
-    -P keeps the script's own folder off the import path. Raises UserError for a path that is too long.
-    """
-    if len(str(socket_path)) > SOCKET_CHARACTERS:
-        raise UserError(
-            f"{len(str(socket_path))} characters are too many for the path of a Unix socket",
-            where=socket_path,
-            remedy=f"use a scratch folder with a shorter name: {SOCKET_CHARACTERS} characters in all at most",
-        )
-    return (str(python), "-P", str(SERVICE), "--socket", str(socket_path))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
-from anarchy.serving.spec import DeploymentSpec
+from anarchy.engines.spec import DeploymentSpec
 from anarchy.serving.stack import Deployment, Progress
 
 

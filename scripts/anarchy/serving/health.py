@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from anarchy.engines.spec import Worker
 from anarchy.serving.frontend_api import HEALTHY_STATUS, Address, Connection, RefusedError, instance_id_of
 from anarchy.serving.model_folder import FIRST_ORDINARY_TOKEN, VOCABULARY
-from anarchy.serving.spec import Worker
 
 T = TypeVar("T")
 

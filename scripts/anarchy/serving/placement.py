@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from anarchy.routing.selector import service_command
-from anarchy.serving.engines import ENGINES, frontend_command
-from anarchy.serving.hosts import HERE, Node, Seat
-from anarchy.serving.spec import DeploymentSpec, Role, RoutingPolicy
+from anarchy.engines.hosts import HERE, Node, Seat
+from anarchy.engines.registry import ENGINES, frontend_command
+from anarchy.engines.spec import DeploymentSpec, Role, RoutingPolicy
+from anarchy.serving.selector_process import service_command
 
 EVENT_BROKER_SCRIPT = Path(__file__).with_name("event_broker.py")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 
 MODEL_EXPRESS_PORT = 8001
 """Default port of ModelExpress: a frontend found there is asked for model files, and start-up may fail."""

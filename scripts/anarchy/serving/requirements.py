@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from anarchy.errors import UserError
-from anarchy.preflight import check_disk, check_open_files
+from anarchy.engines.spec import DeploymentSpec
+from anarchy.ground.errors import UserError
+from anarchy.ground.preflight import check_disk, check_open_files
 from anarchy.serving.ports import check_ports
-from anarchy.serving.spec import DeploymentSpec
 
 LOG_BYTES = 200_000_000
 """Free disk that the logs of a long deployment may take: about 0.5 kB a request."""

@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from anarchy.engines.spec import HOLD_TOKENS, RoutingPolicy, Worker
 from anarchy.serving.frontend_api import Address, Connection, HeldRequest, active_decode_blocks
 from anarchy.serving.health import UnhealthyError, random_prompt, wait_until
-from anarchy.serving.spec import HOLD_TOKENS, RoutingPolicy, Worker
 
 ALPHA = 1e-4
 """A policy fails when its choices are less likely than this under the predicted distribution."""

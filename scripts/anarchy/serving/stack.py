@@ -17,7 +17,9 @@ from typing import Self
 
 import psutil
 
-from anarchy.serving.engines import ENGINES
+from anarchy.engines.registry import ENGINES
+from anarchy.engines.spec import DeploymentSpec, RoutingPolicy, Worker
+from anarchy.ground.surroundings import without_foreign_python
 from anarchy.serving.faults import DEPLOYMENT_ERRORS, DeploymentFaultError, Fault, FaultKind
 from anarchy.serving.frontend_api import Address, RefusedError
 from anarchy.serving.health import (
@@ -36,10 +38,8 @@ from anarchy.serving.placement import FrontendPlan, Placement, Ports, ProcessPla
 from anarchy.serving.ports import free_ports
 from anarchy.serving.requirements import check_before_start, check_engine
 from anarchy.serving.selftest import SelfTest, contrast_policies, routing_self_test
-from anarchy.serving.spec import DeploymentSpec, RoutingPolicy, Worker
 from anarchy.serving.supervisor import Supervisor
 from anarchy.serving.versions import machine_versions, serving_versions
-from anarchy.surroundings import without_foreign_python
 
 Progress = Callable[[str], None]
 Launcher = Callable[[ProcessPlan, Path], tuple[str, ...]]

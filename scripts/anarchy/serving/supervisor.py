@@ -18,10 +18,9 @@ from typing import Any
 
 import psutil
 
-from anarchy.errors import UserError
+from anarchy.engines.registry import GRACE_S
+from anarchy.ground.errors import UserError
 
-GRACE_S = 3.0
-"""How long a process may take to end by itself after SIGTERM (mock engines take 0.2 s)."""
 ANSWER_TIMEOUT_S = 10.0
 LOG_TAIL_LINES = 12
 MARK = "ANARCHY_SUPERVISOR"

@@ -10,8 +10,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from anarchy.errors import UserError
-from anarchy.surroundings import without_foreign_python
+from anarchy.ground.errors import UserError
+from anarchy.ground.surroundings import without_foreign_python
 
 VERSIONS_QUERY = """
 import json, platform

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anarchy.bounded import MAX_JSON_BYTES, parse_json, read_text
-from anarchy.errors import UserError
+from anarchy.ground.bounded import MAX_JSON_BYTES, parse_json, read_text
+from anarchy.ground.errors import UserError
 
 
 @dataclass(frozen=True)

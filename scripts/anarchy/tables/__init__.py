@@ -7,7 +7,22 @@ Times are seconds in the estimates and milliseconds in tables, as the column nam
 from __future__ import annotations
 
 from anarchy.designs import CELL_COLUMNS, CURVE_COLUMNS
-from anarchy.tables.files import latex, write_csv, write_latex, write_whole
+from anarchy.ground.files import write_whole
+from anarchy.ground.words import (
+    MISSING,
+    caption,
+    duration,
+    engine_words,
+    interval,
+    intervals,
+    is_missing,
+    number,
+    percent,
+    share,
+    spaced,
+    whole,
+)
+from anarchy.tables.files import latex, write_csv, write_latex
 from anarchy.tables.ladder import (
     equilibrium_table,
     equilibrium_words,
@@ -29,20 +44,6 @@ from anarchy.tables.stages import (
     stage_words,
 )
 from anarchy.tables.systems import System, load_system, load_systems
-from anarchy.tables.words import (
-    MISSING,
-    caption,
-    duration,
-    engine_words,
-    interval,
-    intervals,
-    is_missing,
-    number,
-    percent,
-    share,
-    spaced,
-    whole,
-)
 
 __all__ = [
     "CELL_COLUMNS",

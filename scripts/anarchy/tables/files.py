@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
 
-from anarchy.errors import UserError
-from anarchy.trace.writer import disk_errors, make_folder
+from anarchy.ground.files import write_whole
 
 
 def latex(words: pd.DataFrame, caption: str, label: str) -> str:
@@ -62,28 +60,3 @@ def write_latex(words: pd.DataFrame, path: Path, *, caption: str) -> Path:
     """Write a table of text as LaTeX; its label is the file's name."""
     write_whole(path, latex(words, caption, f"tab:{path.stem}").encode())
     return path
-
-
-def replaceable(path: Path) -> Path:
-    """The file that takes the place of `path`: what a link leads to is replaced, not the link.
-
-    Raises UserError for a folder, a device and the like.
-    """
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise UserError("is no regular file, and is not replaced", where=path, remedy="name another file")
-    return Path(os.path.realpath(path))
-
-
-def scratch_of(path: Path) -> Path:
-    """Where a file is written before it takes its place."""
-    return path.with_name(f".{path.name}.partial")
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is either whole or not there; raises UserError where the disk refuses."""
-    path = replaceable(path)
-    make_folder(path.parent)
-    with disk_errors(path):
-        scratch = scratch_of(path)
-        scratch.write_bytes(content)
-        os.replace(scratch, path)

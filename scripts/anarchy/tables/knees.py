@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from anarchy.config import KNEE_WORKLOAD
-from anarchy.tables.words import interval, is_missing
+from anarchy.ground.words import interval, is_missing
 
 
 def knee_words(system: Mapping[str, Any], workload: str) -> str:

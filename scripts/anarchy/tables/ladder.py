@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from anarchy.ground.words import MISSING, counted, intervals, is_missing, milliseconds, whole
 from anarchy.tables.systems import System, ordered
-from anarchy.tables.words import MISSING, counted, intervals, is_missing, milliseconds, whole
 
 
 def equilibrium_table(cells: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,8 @@ from typing import Final
 import pandas as pd
 
 from anarchy.designs import ByDesign
-from anarchy.layout import Layout
+from anarchy.ground.layout import Layout
+from anarchy.ground.words import caption
 from anarchy.tables.files import write_csv, write_latex
 from anarchy.tables.ladder import equilibrium_table, equilibrium_words, workload_titles
 from anarchy.tables.pareto import pair_table, pair_words, spread_table, spread_words
@@ -23,7 +24,6 @@ from anarchy.tables.stages import (
     stage_words,
 )
 from anarchy.tables.systems import System
-from anarchy.tables.words import caption
 
 Maker = tuple[str, Callable[[System], pd.DataFrame], Callable[[pd.DataFrame], pd.DataFrame]]
 

@@ -6,9 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from anarchy.tables.stages import HEADINGS, NUMBERS, POLICY, estimates
-from anarchy.tables.systems import System
-from anarchy.tables.words import (
+from anarchy.ground.words import (
     MISSING,
     counted,
     interval,
@@ -18,6 +16,8 @@ from anarchy.tables.words import (
     percent,
     whole,
 )
+from anarchy.tables.stages import HEADINGS, NUMBERS, POLICY, estimates
+from anarchy.tables.systems import System
 
 
 def pair_table(system: System) -> pd.DataFrame:

@@ -7,8 +7,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from anarchy.tables.systems import System
-from anarchy.tables.words import (
+from anarchy.ground.words import (
     MISSING,
     counted,
     interval,
@@ -18,6 +17,7 @@ from anarchy.tables.words import (
     number,
     whole,
 )
+from anarchy.tables.systems import System
 
 NUMBERS: Final = ("poa_hat", "poa_cal", "ttft_p50", "ttft_p99", "itl_mean", "throughput_rps", "load_range")
 """Quantities of a condition that have an interval and a column of their own."""

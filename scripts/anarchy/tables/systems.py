@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import pandas as pd
 
-from anarchy.bounded import load_json
 from anarchy.designs import CELL_COLUMNS, LADDER, Design, presented
-from anarchy.errors import UserError
-from anarchy.layout import Layout
+from anarchy.ground.bounded import load_json
+from anarchy.ground.errors import UserError
+from anarchy.ground.layout import Layout
 
 NUMBER_COLUMNS: Final = ("n_requests", "n_windows", *CELL_COLUMNS[CELL_COLUMNS.index("dynamics") :])
 """Those columns of cells.parquet that hold numbers which a cell that does not count lacks."""

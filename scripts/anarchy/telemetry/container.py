@@ -1,7 +1,7 @@
 """Which container image a process runs in, by the conventions of Slurm, Pyxis, Enroot, Apptainer, Podman.
 
 That of the process that asks: a node's probe, which runs beside the deployment. The image that serves is
-stated by who starts it, as `deployment.container` of the fingerprint (`anarchy.serving.image`).
+stated by who starts it, as `deployment.container` of the fingerprint (`anarchy.engines.image`).
 
 None of them tells a running process the digest of its image, except Podman. So whoever starts the job may say
 it in ANARCHY_CONTAINER_IMAGE and ANARCHY_CONTAINER_DIGEST, which win; an image named by digest tells it

@@ -13,8 +13,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from anarchy.bounded import load_json
-from anarchy.errors import UserError
+from anarchy.ground.bounded import load_json
+from anarchy.ground.errors import UserError
 
 FINGERPRINT_FILE = "fingerprint.json"
 VOLATILE = (

@@ -20,12 +20,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from anarchy.layout import DYNAMO_LOCK, DYNAMO_PYTHON, PROJECT, VLLM_CPU_LOCK, VLLM_CPU_PYTHON
+from anarchy.ground.files import sha256_of, write_json
+from anarchy.ground.layout import DYNAMO_LOCK, DYNAMO_PYTHON, PROJECT, VLLM_CPU_LOCK, VLLM_CPU_PYTHON
 from anarchy.telemetry.alias import anonymiser_of, node_alias
 from anarchy.telemetry.diff import FINGERPRINT_FILE
 from anarchy.telemetry.node import slurm_job
 from anarchy.telemetry.probes import Fact, ProbeError, ask, read_text, run_tool, unknown
-from anarchy.trace.writer import sha256_of, write_json
 
 FINGERPRINT_SCHEMA = 1
 UNSPOKEN = frozenset({"log_dir", "dynamo_python", "nodes", "scratch", "etcd"})

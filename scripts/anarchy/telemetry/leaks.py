@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 from anarchy.telemetry.alias import Anonymiser
 
 NOT_TEXT = frozenset({".pdf", ".png", ".npz", ".partial"})

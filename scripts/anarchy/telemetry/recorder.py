@@ -14,13 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
+from anarchy.ground.files import write_json
 from anarchy.telemetry.alias import Anonymiser, scrubber
 from anarchy.telemetry.exposition import Exposition, Series, labels_json
 from anarchy.telemetry.gpu import GpuNode, GpuSample, GpuStream
 from anarchy.telemetry.metrics import Scrape, Scraper, Source
 from anarchy.telemetry.recording import RECORDING_FILE, Segments, seal
-from anarchy.trace.writer import write_json
 
 INTERVAL_S = 1.0
 FLUSH_S = 10.0

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 
 METRICS: Final = "metrics"
 SCRAPES: Final = "scrapes"

@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from anarchy.bounded import load_json
-from anarchy.errors import UserError
-from anarchy.layout import MANIFEST_FILE, TRACE_FILE
+from anarchy.ground.bounded import load_json
+from anarchy.ground.errors import UserError
+from anarchy.ground.files import sha256_of
+from anarchy.ground.layout import MANIFEST_FILE, TRACE_FILE
 from anarchy.trace.schema import (
     ADDED_COLUMNS,
     OVERLAP_COLUMNS,
@@ -29,7 +30,6 @@ from anarchy.trace.schema import (
     TRACE_SCHEMA,
     Manifest,
 )
-from anarchy.trace.writer import sha256_of
 
 MEASURE_AGAIN: Final = (
     "remove the deployment.json above it and run again: only this cell is measured, the old one set aside"

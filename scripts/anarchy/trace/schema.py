@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from anarchy.bounded import MOST_WORKERS
+from anarchy.ground.bounded import MOST_WORKERS
 
 SCHEMA_VERSION: Final = 1
 

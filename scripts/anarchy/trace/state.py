@@ -8,10 +8,10 @@ import os
 import shutil
 from pathlib import Path
 
-from anarchy.errors import UserError
-from anarchy.layout import MANIFEST_FILE, TRACE_FILE
+from anarchy.ground.errors import UserError
+from anarchy.ground.files import disk_errors
+from anarchy.ground.layout import MANIFEST_FILE, TRACE_FILE
 from anarchy.trace.reader import read_cell, read_manifest
-from anarchy.trace.writer import disk_errors
 
 
 class CellState(enum.Enum):

@@ -5,14 +5,10 @@ The manifest is written last and atomically: a cell without one is not data, wha
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import errno
-import hashlib
 import json
-import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,12 +16,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from anarchy.errors import UserError
-from anarchy.layout import MANIFEST_FILE, REQUESTS_FILE, TRACE_FILE
+from anarchy.ground.errors import UserError
+from anarchy.ground.files import disk_errors, make_folder, sha256_of, sync, write_json
+from anarchy.ground.layout import MANIFEST_FILE, REQUESTS_FILE, TRACE_FILE
 from anarchy.trace.schema import TRACE_SCHEMA, Manifest, RequestRecord, Seal
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(RequestRecord))
-_CANNOT_BE = (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR)
 _CUT_OFF = "the cell was cut off or its rows were edited; run again and it is measured again"
 
 
@@ -113,7 +109,7 @@ def seal(
     with disk_errors(cell_directory):
         scratch = trace.with_suffix(".partial")
         pq.write_table(table, scratch, compression="zstd")
-        _sync(scratch)
+        sync(scratch)
         digest = sha256_of(scratch)
         os.replace(scratch, trace)
         sealed = manifest.model_copy(
@@ -131,83 +127,5 @@ def _checked_in(cell_directory: Path, companion: Path) -> str:
     """Bring a companion to the disk and return its checksum."""
     if companion.parent != cell_directory:
         raise ValueError(f"{companion} does not lie in {cell_directory}")
-    _sync(companion)
+    sync(companion)
     return sha256_of(companion)
-
-
-def write_json(path: Path, document: object) -> None:
-    """Write a JSON file so that it is either whole or not there; NaN and infinity become null."""
-    make_folder(path.parent)
-    with disk_errors(path):
-        scratch = path.with_suffix(f".{os.getpid()}.partial")  # another process may write it too
-        scratch.write_text(
-            json.dumps(_finite_or_null(document), indent=2, allow_nan=False) + "\n", encoding="utf-8"
-        )
-        _sync(scratch)
-        os.replace(scratch, path)
-
-
-def _finite_or_null(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _finite_or_null(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite_or_null(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal text."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def disk_errors(where: Path) -> Iterator[None]:
-    """Tell a full disk, and what may not or cannot be written, as what they are."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
-                "no disk space is left",
-                where=where,
-                remedy="free space and run again: sealed cells are kept, the interrupted one is repeated",
-            ) from error
-        if error.errno == errno.EFBIG:
-            raise UserError(
-                "the file may not grow further",
-                where=where,
-                remedy="raise the limit of this shell (ulimit -f unlimited) and run again",
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise UserError(
-                "may not be written",
-                where=where,
-                remedy="give this user write access, or set results to another folder",
-            ) from error
-        if error.errno in _CANNOT_BE:
-            raise UserError(
-                f"cannot be written: {error.strerror}", where=where, remedy="name another place"
-            ) from error
-        raise
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it that are missing; raises UserError saying why it cannot be."""
-    with disk_errors(folder):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except FileExistsError:
-            raise UserError("is there and is no folder", where=folder, remedy="name another place") from None
-        except FileNotFoundError as error:  # /proc and the like say so of whatever one makes there
-            raise UserError(
-                f"cannot be made: {error.strerror}", where=folder, remedy="name another place"
-            ) from error
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "unit"))
 from condition_samples import staged, trace_of
 from ladder_samples import closed_loop
 
-from anarchy import sweep
-from anarchy.launches import Cell, DeploymentPlan
-from anarchy.layout import cell_directory
+from anarchy.ground.layout import cell_directory
+from anarchy.measure import sweep
+from anarchy.plan.launches import Cell, DeploymentPlan
 from anarchy.trace.schema import GateResult
 from anarchy.trace.state import set_aside
 from anarchy.trace.writer import seal

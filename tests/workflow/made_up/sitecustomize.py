@@ -2,5 +2,5 @@
 
 from pathlib import Path
 
-if {"anarchy.cli", "sweep"} <= set(Path("/proc/self/cmdline").read_text().split("\0")):
+if {"anarchy.cli.main", "sweep"} <= set(Path("/proc/self/cmdline").read_text().split("\0")):
     import made_up_sweep  # noqa: F401 (it puts itself in the place of the real one)

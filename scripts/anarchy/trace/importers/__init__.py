@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 from anarchy.trace.importers.aiperf import EXPORT, export_file, import_aiperf
 from anarchy.trace.importers.dynamo import import_dynamo
 from anarchy.trace.importers.facts import Facts

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 from anarchy.trace.importers.aiperf_settings import Export, merged, open_export
 from anarchy.trace.importers.dynamo import CACHED_NOTE as ROUTER_CACHED_NOTE
 from anarchy.trace.importers.dynamo import SESSION_HINT, Served, ServedRequests, served_requests

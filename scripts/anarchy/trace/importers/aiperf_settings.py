@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from anarchy.bounded import load_json
-from anarchy.errors import UserError
+from anarchy.ground.bounded import load_json
+from anarchy.ground.errors import UserError
 from anarchy.trace.importers.facts import Facts, Loop, Told
 
 FORMAT: Final = "aiperf.profile_export"

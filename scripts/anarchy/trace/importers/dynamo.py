@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 from anarchy.trace.importers.facts import Facts, Told
 from anarchy.trace.importers.lines import MAX_NS, Line, Torn, json_lines
 from anarchy.trace.importers.segments import all_files, trace_of

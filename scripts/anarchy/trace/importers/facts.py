@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 
 Loop = Literal["closed", "think", "open"]
 

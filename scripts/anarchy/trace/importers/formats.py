@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 from anarchy.trace.importers.lines import ANY_GZIP, GZIP_MAGIC
 
 Format = Literal["dynamo", "aiperf"]

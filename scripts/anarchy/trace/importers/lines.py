@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
-from anarchy.bounded import MAX_LINE_BYTES, open_regular, parse_json, refuse_utf_16
-from anarchy.errors import UserError
+from anarchy.ground.bounded import MAX_LINE_BYTES, open_regular, parse_json, refuse_utf_16
+from anarchy.ground.errors import UserError
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
 TORN: Final = (

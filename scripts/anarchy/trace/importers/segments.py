@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
 
 SEGMENT: Final = re.compile(r"(?P<prefix>.+)\.(?P<number>\d{6})\.jsonl\.gz")
 

@@ -16,12 +16,12 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import ValidationError
 
-from anarchy.errors import UserError
+from anarchy.ground.errors import UserError
+from anarchy.ground.files import sha256_of
 from anarchy.trace.importers.facts import Facts, Told, missing, option
 from anarchy.trace.importers.lines import Line
 from anarchy.trace.reader import CellTrace
 from anarchy.trace.schema import PUBLIC_SCHEMA, Manifest, WorkerCount, WorkerEntry
-from anarchy.trace.writer import sha256_of
 
 MISSING: Final = -1
 NS: Final = 1_000_000_000

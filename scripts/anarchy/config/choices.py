@@ -1,0 +1,55 @@
+"""What a user chooses: the one place where a choice is written down."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from anarchy.config.values import Name, NameList, Seed, Strict, Where
+
+EngineName = Literal["mocker", "vllm"]
+"""What serves: Dynamo's mock engine, or vLLM."""
+
+KneeSource = Literal["measured", "recorded"]
+"""Where a knee comes from: E1 of the same run, or an entry of ``workflow/config/knees.yaml``."""
+
+ALL = "all"
+"""In place of names of experiments: every one that has the tier asked for."""
+
+
+class Choices(Strict):
+    """What one call asks for: the keys of ``run.yaml``, of ``--config`` and of the command line.
+
+    This is the one place where a choice is written down: options of `anarchy`, the JSON Schema and the frozen
+    run (`run.Run`) come from it.
+    """
+
+    tier: Name = "quick"
+    """Size of the experiments: `quick`, `repeats`, `full`."""
+    engine: EngineName = "mocker"
+    """`mocker` is simulated; `vllm` is real and needs the site file, for the weights and what they run on."""
+    experiments: NameList = ("equilibrium",)
+    """Names of experiments, or `all`: each that has this tier."""
+    models: NameList = ()
+    """Only these models; empty = all."""
+    topologies: NameList = ()
+    """Only these topologies; empty = all."""
+    sets: NameList = ()
+    """Only these sets of policies, such as `builtin`; empty = all."""
+    seed: Seed | None = None
+    """Replaces the experiments' own seeds."""
+    knees: KneeSource = "measured"
+    """Whose knee E2 to E4 load multiples of: `measured` by E1 in this run, or `recorded` in
+    workflow/config/knees.yaml."""
+    launcher: Literal["local", "slurm"] = "local"
+    """Where deployments run: on this machine, or each in a Slurm job of its own (`--profile slurm`)."""
+    site: Where = "slurm/site.yaml"
+    """The cluster's own file, for launcher slurm and engine vllm; relative to the project unless absolute."""
+    results: Where = "results"
+    """Folder of the results, relative to the project unless absolute."""
+
+    def changed(self) -> dict[str, Any]:
+        """What differs from the defaults, as plain values; lists as ``a,b``."""
+        return {
+            key: ",".join(value) if isinstance(value, list) else value
+            for key, value in self.model_dump(mode="json", exclude_defaults=True).items()
+        }

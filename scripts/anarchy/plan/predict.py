@@ -1,0 +1,131 @@
+"""What a cell will cost, from the timing table: a closed-loop estimate, good enough for a plan and an ETA."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from anarchy.config import Model, Timing, Topology, Workload
+from anarchy.engines.profiles import Profile
+
+START_S = 6.0
+"""Wall seconds to start, prove and stop a simulated deployment on one host (tier quick: 4.1 to 5.8)."""
+REAL_START_S = 300.0
+"""The same for real engines, on which loading the weights decides: a guess of ours, used until a start of the
+model has been recorded."""
+FRONTEND_S = 1.5
+"""Wall seconds that each further frontend adds to a start, its self-test included."""
+PINNED_S = 1.5
+"""Wall seconds that pinned routing adds to a start: the selection service and its self-test."""
+BYTES_PER_REQUEST = 170
+"""Disk of one request: its share of sealed trace, manifest and compressed logs (tier quick: 171)."""
+MOST_USERS = 100_000
+"""No knee is looked for beyond."""
+SETTLE_S = 2.0
+"""Wall seconds between cells: sealing, gates, an idle engine."""
+
+
+@dataclass(frozen=True)
+class CellCost:
+    """Predicted cost of one cell."""
+
+    wall_s: float
+    requests: int
+    throughput: float
+    """Requests a model second."""
+    residence_s: float
+    """Mean time of one request from sending to its last token, model seconds."""
+
+    @property
+    def disk_bytes(self) -> int:
+        """Bytes of the sealed trace."""
+        return self.requests * BYTES_PER_REQUEST
+
+
+def start_s(engine: str) -> float:
+    """Wall seconds to start, prove and stop a deployment of this engine."""
+    return START_S if engine == "mocker" else REAL_START_S
+
+
+def routing_start_s(frontends: int, *, pinned: bool) -> float:
+    """Wall seconds that a deployment's routing adds to the start of one with a single built-in policy."""
+    return FRONTEND_S * (frontends - 1) + PINNED_S * pinned
+
+
+def cell_cost(
+    model: Model, topology: Topology, workload: Workload, timing: Timing, concurrency: int, profile: Profile
+) -> CellCost:
+    """Predict a constant cell."""
+    residence = residence_s(topology, workload, concurrency, profile)
+    throughput = concurrency / residence
+    wanted = timing.min_windows * topology.decode / throughput
+    measure = float(np.clip(wanted, timing.measure_s, timing.measure_max_s))
+    warmup = max(timing.warmup_s, 1.5 * residence)
+    model_s = warmup + measure + 2 * residence
+    return CellCost(
+        wall_s=model_s * model.dilation + SETTLE_S,
+        requests=int(throughput * (warmup + measure + residence)) + concurrency,
+        throughput=throughput,
+        residence_s=residence,
+    )
+
+
+def staged_cost(
+    model: Model,
+    topology: Topology,
+    workload: Workload,
+    stages: Sequence[tuple[int, float]],
+    profile: Profile,
+) -> CellCost:
+    """Predict a staged cell from the C and the model seconds of each stage.
+
+    Throughput and residence are those of the stage that is fullest.
+    """
+    residences = [residence_s(topology, workload, concurrency, profile) for concurrency, _ in stages]
+    requests = sum(C / stay * seconds for (C, seconds), stay in zip(stages, residences, strict=True))
+    largest = max(concurrency for concurrency, _ in stages)
+    longest = max(residences)
+    model_s = sum(seconds for _, seconds in stages) + 2 * residences[-1]
+    return CellCost(
+        wall_s=model_s * model.dilation + SETTLE_S,
+        requests=int(requests) + largest,
+        throughput=largest / longest,
+        residence_s=longest,
+    )
+
+
+def residence_s(topology: Topology, workload: Workload, concurrency: int, profile: Profile) -> float:
+    """Time of one request by the response-time law, model s: max(unloaded, C / prefill capacity)."""
+    context = workload.input_tokens + workload.output_tokens // 2
+    batch = concurrency / topology.decode
+    itl = float(profile.itl_s(batch * context, context))
+    unloaded = float(profile.ttft_s(workload.input_tokens)) + workload.output_tokens * itl
+    capacity = topology.prefill * prefill_capacity(profile, workload.input_tokens)
+    if workload.templates:
+        capacity = float("inf")  # cached prompts hardly load the prefill pool
+    return max(unloaded, concurrency / capacity)
+
+
+def knee(topology: Topology, workload: Workload, profile: Profile) -> int:
+    """Where a knee may lie, C: the users whose requests fill the prefill pool while none has to wait.
+
+    A measured knee comes earlier, because queues form before a pool is full: at 0.56 to 0.82 of this on the
+    three systems of the study with simulated engines.
+    """
+    capacity = topology.prefill * prefill_capacity(profile, workload.input_tokens)
+    low, high = 1, MOST_USERS
+    while low < high:
+        middle = (low + high) // 2
+        if residence_s(topology, workload, middle, profile) <= middle / capacity:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def prefill_capacity(profile: Profile, input_tokens: int, max_batched_tokens: int = 8192) -> float:
+    """Most requests a model second that one prefill worker can take, at the best batch."""
+    batches = np.arange(1, max(1, max_batched_tokens // input_tokens) + 1)
+    return float(np.max(batches / profile.ttfts_s(batches * input_tokens)))

@@ -1,0 +1,132 @@
+"""From choices to a run: what is asked for, what that hangs on, whose knee serves it, what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from types import MappingProxyType
+
+from anarchy.config import KNEE_WORKLOAD, Choices, Study
+from anarchy.config.knees import RecordedKnee, standing_in
+from anarchy.config.site import Site
+from anarchy.engines.profiles import Profile
+from anarchy.ground.errors import UserError
+from anarchy.plan import predict
+from anarchy.plan.binding import served, wall_s
+from anarchy.plan.conditions import NO_KNEE, Knee
+from anarchy.plan.deployments import measuring_knees, plan
+from anarchy.plan.launches import Stack, UnboundDeployment
+from anarchy.plan.run import (
+    Prediction,
+    Run,
+    needed,
+    planned_deployment,
+    policies_of,
+    portable,
+    site_digest,
+)
+
+
+def resolve(
+    study: Study,
+    choices: Choices,
+    profiles: Mapping[str, Profile],
+    stack: Stack | None = None,
+    recorded: Sequence[RecordedKnee] = (),
+    starts: Mapping[str, float] = MappingProxyType({}),
+    site: Site | None = None,
+) -> Run:
+    """A run, resolved from everything that decides it; E1 is added where what was asked for hangs on it.
+
+    Raises UserError for a selection that holds nothing, and for a knee that nothing may stand in for.
+    """
+    stack = stack or Stack()
+    asked = plan(study, choices, profiles, stack, starts)
+    hanging = [deployment for deployment in asked if deployment.hangs_on_knee]
+    before: tuple[UnboundDeployment, ...] = ()
+    stand_ins: tuple[RecordedKnee, ...] = ()
+    if choices.knees == "measured":
+        before = measuring_knees(study, choices, asked, profiles, stack, starts)
+    else:
+        systems = {deployment.key[1:3]: deployment for deployment in hanging}
+        stand_ins = tuple(
+            standing_in(
+                recorded,
+                *system,
+                one.engine,
+                portable(stack.version),
+                served(one, profiles[one.model.profile]),
+            )
+            for system, one in systems.items()
+        )
+    deployments = (*asked, *before)
+    predictions = _predict_all(study, choices, deployments, stand_ins, recorded, profiles)
+    paths = {key: portable(getattr(choices, key)) for key in ("results", "site")}
+    return Run(
+        choices=choices.model_copy(update=paths),
+        versions=_versions(stack),
+        study=needed(study, choices.tier, deployments),
+        policies=policies_of(deployments),
+        profiles={one.model.profile: profiles[one.model.profile].digest for one in deployments},
+        site=site_digest(site),
+        knees=stand_ins,
+        deployments=tuple(
+            planned_deployment(one, predicted, prerequisite=place >= len(asked))
+            for place, (one, predicted) in enumerate(zip(deployments, predictions, strict=True))
+        ),
+    )
+
+
+def _versions(stack: Stack) -> dict[str, str]:
+    return {"anarchy": version("anarchy"), "serving": portable(stack.version)}
+
+
+def _predict_all(
+    study: Study,
+    choices: Choices,
+    deployments: Sequence[UnboundDeployment],
+    stand_ins: Sequence[RecordedKnee],
+    recorded: Sequence[RecordedKnee],
+    profiles: Mapping[str, Profile],
+) -> list[Prediction]:
+    """What every deployment will cost, launches of one kind computed once."""
+    found: dict[tuple[str, ...], Prediction] = {}
+    for one in deployments:
+        kind = one.key[:4]
+        if kind not in found:
+            found[kind] = _predict(study, choices, one, stand_ins, recorded, profiles[one.model.profile])
+    return [found[one.key[:4]] for one in deployments]
+
+
+def _predict(
+    study: Study,
+    choices: Choices,
+    one: UnboundDeployment,
+    stand_ins: Sequence[RecordedKnee],
+    recorded: Sequence[RecordedKnee],
+    profile: Profile,
+) -> Prediction:
+    """What a deployment will cost: at the knee it is thought to have, and at the one that takes longest."""
+    if not one.hangs_on_knee:
+        wall = wall_s(one, NO_KNEE, profile)
+        return Prediction(knee=None, knee_from="", wall_s=wall, at_most_s=wall)
+    system = one.key[1:3]
+    used = next((knee for knee in stand_ins if (knee.model, knee.topology) == system), None)
+    if used is not None:
+        wall = wall_s(one, Knee(used.value), profile)
+        words = f"recorded: {used.run}, engine {used.engine}"
+        return Prediction(knee=used.value, knee_from=words, wall_s=wall, at_most_s=wall)
+    assert one.experiment.knee_from is not None, "config_checks refuses loads without it"
+    grid = study.experiments[one.experiment.knee_from].tiers[choices.tier].concurrency
+    try:
+        entry = standing_in(recorded, *system, one.engine, portable(one.stack.version), served(one, profile))
+        knee, words = entry.value, f"the recorded one ({entry.run}, engine {entry.engine}), until E1 tells it"
+    except UserError:
+        knee = predict.knee(one.topology, study.workloads[KNEE_WORKLOAD], profile)
+        words = f"timing table {one.model.profile}, until E1 tells it"
+    # Convex in C: shorter measuring at more load, longer requests past the knee. So one of the ends takes
+    # longest.
+    at_most = max(wall_s(one, Knee(C, grid), profile) for C in (grid[0], knee, grid[-1]))
+    return Prediction(
+        knee=knee, knee_from=words, wall_s=wall_s(one, Knee(knee, grid), profile), at_most_s=at_most
+    )

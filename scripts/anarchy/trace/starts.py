@@ -1,0 +1,75 @@
+"""What each start of a deployment's stack took, remembered beside its cells."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import statistics
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from anarchy.ground.bounded import parse_json
+from anarchy.ground.files import disk_errors
+
+SITTINGS_FILE = "sittings.jsonl"
+"""What each start of a deployment's stack took, a line after each cell; beside deployment.json."""
+
+
+_NEEDED = {"launched_at", "start_s", "sealed"}
+
+
+@dataclass
+class Sitting:
+    """One start of the stack: wall seconds that were and were not spent measuring, and cells sealed."""
+
+    launched_at: str
+    plan_hash: str
+    start_s: float = 0.0
+    cells_s: float = 0.0
+    stop_s: float = 0.0
+    sealed: int = 0
+    gpus: int = 0
+    """GPUs held, those of the nodes that no worker uses among them; 0 where engines are simulated here."""
+    engine: str = ""
+
+    @property
+    def wall_s(self) -> float:
+        """Wall seconds of the whole sitting."""
+        return self.start_s + self.cells_s + self.stop_s
+
+
+def note_sitting(folder: Path, sitting: Sitting) -> None:
+    """Append where a sitting stands; the last line of each start counts, so a kill loses one cell's time."""
+    with disk_errors(folder), (folder / SITTINGS_FILE).open("a", encoding="utf-8") as file:
+        file.write(json.dumps({**asdict(sitting), "wall_s": sitting.wall_s}) + "\n")
+
+
+def read_sittings(folder: Path, plan_hash: str) -> list[dict[str, Any]]:
+    """Every start of a deployment under this plan, in order; a line that was cut off is left out."""
+    sittings = (one for one in _lines(folder / SITTINGS_FILE) if one.get("plan_hash") == plan_hash)
+    return list({sitting["launched_at"]: sitting for sitting in sittings}.values())
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    for line in path.read_bytes().split(b"\n") if path.is_file() else ():
+        with contextlib.suppress(ValueError):  # cut off
+            sitting = parse_json(line.decode("utf-8"))
+            if isinstance(sitting, dict) and sitting.keys() >= _NEEDED:
+                yield sitting
+
+
+def recorded_start_s(results: Path, engine: str, model: str) -> float | None:
+    """Median wall seconds of a model's starts on an engine in any tier of these results; None without any."""
+    starts = []
+    for path in results.glob(f"*/raw/*/{model}/*/*/*/{SITTINGS_FILE}"):
+        latest = {sitting["launched_at"]: sitting for sitting in _lines(path)}
+        starts += [s["start_s"] for s in latest.values() if s.get("engine") == engine and s["sealed"]]
+    return statistics.median(starts) if starts else None
+
+
+def utc(wall_clock: float) -> str:
+    """A time of the wall clock as ISO 8601, UTC, to milliseconds."""
+    return datetime.datetime.fromtimestamp(wall_clock, datetime.UTC).isoformat(timespec="milliseconds")

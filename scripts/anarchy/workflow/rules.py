@@ -1,0 +1,406 @@
+"""What the Snakefile asks of the package: wildcards in, paths, parameters and command lines out."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from anarchy import report
+from anarchy.cluster.executor import ended, mend_executor
+from anarchy.cluster.job import job_resources
+from anarchy.config import Choices, Strict
+from anarchy.config.files import validate
+from anarchy.config.site import Site
+from anarchy.designs import LADDER, Design, presented
+from anarchy.ground.errors import EXIT_USER_ERROR, UserError
+from anarchy.ground.layout import PROFILES, PROJECT, Layout
+from anarchy.ground.terminal import visible
+from anarchy.plan.knee_step import check_sealed_loads
+from anarchy.plan.launches import SIMULATED, UnboundDeployment
+from anarchy.plan.workbench import Workbench, load_run, open_frozen, open_run, relative
+from anarchy.workflow.staleness.closure import digest_of
+from anarchy.workflow.staleness.sources import Sources
+
+DEPLOYMENT = ("{experiment}", "{model}", "{topology}", "{routing}", "{trial}")
+"""Wildcards of one deployment."""
+SYSTEM = ("{experiment}", "{model}", "{topology}")
+"""Wildcards of one system."""
+KNEE = ("{model}", "{topology}")
+"""Wildcards of a knee."""
+FIGURE_SUFFIXES = ("pdf", "svg", "png")
+TABLE_SUFFIXES = ("csv", "tex")
+
+
+class Wildcards(Protocol):
+    """What Snakemake hands to an input function."""
+
+    experiment: str
+    model: str
+    topology: str
+    routing: str
+    trial: str
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """One run, as the rules see it."""
+
+    bench: Workbench
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The run's choices, every default filled in."""
+        return self.bench.choices.model_dump(mode="json")
+
+    def study_blocks(self) -> list[tuple[dict[str, Any], str]]:
+        """Every block of the study as plain values, with the JSON Schema that it must follow."""
+        study = self.bench.study
+        blocks: list[tuple[str, Strict]] = [("cluster", study.cluster)]
+        for kind, named in (
+            ("model", study.models),
+            ("topology", study.topologies),
+            ("policy", study.policies),
+            ("workload", study.workloads),
+            ("experiment", study.experiments),
+        ):
+            blocks += [(kind, block) for block in named.values()]
+        return [
+            (block.model_dump(mode="json"), f"workflow/schemas/{kind}.schema.json") for kind, block in blocks
+        ]
+
+    @property
+    def layout(self) -> Layout:
+        """Where everything lies."""
+        return self.bench.layout
+
+    @property
+    def deployments(self) -> tuple[UnboundDeployment, ...]:
+        """Every deployment of this run, those that others hang on among them."""
+        return self.bench.deployments
+
+    @property
+    def designs(self) -> dict[Design, str]:
+        """How the experiments of this run are shown -> those shown so, as a regular expression.
+
+        Estimates, figures and tables depend on it, so each has rules of its own.
+        """
+        experiments: dict[Design, list[str]] = {}
+        for name in dict.fromkeys(deployment.experiment.name for deployment in self.deployments):
+            experiments.setdefault(self.design(name), []).append(re.escape(name))
+        return {design: "|".join(names) for design, names in experiments.items()}
+
+    def design(self, experiment: str) -> Design:
+        """How an experiment of this run is shown."""
+        mine = [deployment for deployment in self.deployments if deployment.experiment.name == experiment]
+        return presented(
+            mine[0].experiment.design,
+            watches=bool(mine[0].settings.watch),
+            adaptive=any(policy.kind == "adaptive" for one in mine for policy in one.policies),
+        )
+
+    @property
+    def anarchy(self) -> str:
+        """The command line of the package in this environment."""
+        return f"{shlex.quote(sys.executable)} -m anarchy.cli.main"
+
+    @property
+    def notebook_command(self) -> str:
+        """Execute a notebook with this environment's kernel."""
+        return f"{shlex.quote(sys.executable)} -m anarchy.workflow.notebooks"
+
+    @property
+    def arguments(self) -> str:
+        """The frozen run, for the command line: nothing is planned anew."""
+        return shlex.join(["--run", str(self.bench.path)])
+
+    @cached_property
+    def chosen(self) -> str:
+        """The choices of this call, which verdicts and report are about.
+
+        Not the run's digest: its predictions of time change with every start that is recorded.
+        """
+        return f"choices {digest_of(self.bench.run.choices.model_dump(mode='json'))}"
+
+    def freeze(self) -> None:
+        """Write the run's document before the first job, and say where it is."""
+        try:
+            path = self.bench.freeze()
+        except UserError as error:
+            print(f"anarchy: {error}", file=sys.stderr)
+            raise SystemExit(EXIT_USER_ERROR) from None
+        print(f"run {self.bench.run.digest}, frozen in {path}", file=sys.stderr)
+        for line in self.knee_lines():
+            print(line, file=sys.stderr)
+
+    def knee_lines(self) -> list[str]:
+        """Whose knee the loads of each system hang on, a line each."""
+        hanging = {one.key[1:3]: one for one in self.deployments if one.hangs_on_knee}
+        return [
+            f"knee of {'/'.join(system)}: "
+            + (
+                f"C = {entry.value}, recorded: {entry.run}, engine {entry.engine}, {entry.date}"
+                if (entry := self.bench.recorded(*system)) is not None
+                else f"E1 of this run measures it ({one.experiment.knee_from})"
+            )
+            for system, one in hanging.items()
+        ]
+
+    def deployment(self, wildcards: Wildcards) -> UnboundDeployment:
+        """The deployment that the wildcards name."""
+        return self.bench.deployment(
+            wildcards.experiment, wildcards.model, wildcards.topology, wildcards.routing, int(wildcards.trial)
+        )
+
+    def measured_knee(self, wildcards: Wildcards) -> dict[str, str] | None:
+        """Wildcards of the knee that a deployment waits for; None where it waits for none."""
+        if self.bench.knee_source(self.deployment(wildcards)) != "measured":
+            return None
+        return {"model": wildcards.model, "topology": wildcards.topology}
+
+    def plan_hash(self, wildcards: Wildcards, loads: object = None) -> str:
+        """Everything that decides the measurements of a deployment, as one word.
+
+        ``loads``: the file that its knee is in, so that it is asked for first.
+        """
+        del loads
+        deployment = self.deployment(wildcards)
+        known = (deployment.key, self.bench.knee(deployment).value)
+        if known not in self._hashes:  # Snakemake asks several times
+            self._hashes[known] = self.bench.bound(deployment).plan_hash
+        return self._hashes[known]
+
+    @cached_property
+    def _hashes(self) -> dict[object, str]:
+        """Plan hashes of deployments at a knee."""
+        return {}
+
+    def knee_estimate(self, wildcards: Wildcards) -> list[Path]:
+        """E1's estimate of a system: what a knee is read from."""
+        folder = self.layout.estimates(self._ladder(wildcards), wildcards.model, wildcards.topology)
+        return [folder / "system.json", folder / "cells.parquet"]
+
+    def knee_settings(self, wildcards: Wildcards) -> list[str]:
+        """What decides a knee beside E1's estimate: whose it is."""
+        hanging = next(
+            one for one in self.deployments if one.hangs_on_knee and one.key[1:3] == _system(wildcards)
+        )
+        return [self._ladder(wildcards), *self.bench.served(hanging).values()]
+
+    def _ladder(self, wildcards: Wildcards) -> str:
+        """The experiment that measures the knee of a system."""
+        return self.bench.ladder_of(wildcards.model, wildcards.topology)
+
+    @property
+    def sweep_resources(self) -> dict[str, Any]:
+        """What a sweep takes: this host for itself, or the nodes of a Slurm job.
+
+        Two deployments on one host would measure each other; on a cluster each has its own nodes.
+        """
+        site = self.bench.cluster
+        if site is None:
+            return {"host": 1}
+        first = next(iter(self.deployments))
+        return {
+            name: _of_job(self.bench, self.deployment, site, name)
+            for name in job_resources(site, first, self.bench.predicted(first))
+        }
+
+    def timing_tables(self, model: str) -> list[Path]:
+        """Files that a simulated engine of this model follows; none for a real one."""
+        if self.bench.run.engine != SIMULATED:
+            return []
+        folder = relative(PROFILES / self.bench.study.models[model].profile)
+        return [folder / "prefill.csv", folder / "decode.csv"]
+
+    @property
+    def measured(self) -> list[Path]:
+        """What every deployment that was asked for writes last, when all its cells are sealed."""
+        return [self.layout.summary(*deployment.key) for deployment in self.bench.asked]
+
+    def summaries(self, wildcards: Wildcards) -> list[Path]:
+        """Every launch of a system, under every routing."""
+        system = (wildcards.experiment, wildcards.model, wildcards.topology)
+        return [self.layout.summary(*d.key) for d in self.deployments if d.key[:3] == system]
+
+    @cached_property
+    def sources(self) -> Sources:
+        """What estimates, figures, verdicts and the report are made by."""
+        return Sources(PROJECT)
+
+    def estimate_code(self, wildcards: Wildcards) -> str:
+        """The code behind an estimate, that of its design alone."""
+        return self.sources.command("system", self.design(wildcards.experiment).keys)
+
+    def estimate_study(self, wildcards: Wildcards) -> str:
+        """What an estimate takes from the configuration and from the choices of this call.
+
+        What is of its system, tier and deployments alone: a call for a part of a run changes none of it.
+        """
+        system = (wildcards.experiment, wildcards.model, wildcards.topology)
+        deployments = [deployment for deployment in self.deployments if deployment.key[:3] == system]
+        first, study = deployments[0], self.bench.study
+        experiment, tier = first.experiment, first.settings
+        policies = {policy.name: policy for one in deployments for policy in one.policies}
+        workloads = [study.workloads[name] for name in tier.workloads]
+        knee = self.bench.recorded(*system[1:]) if first.hangs_on_knee else None
+        blocks = (first.model, first.topology, tier, *policies.values(), *workloads)
+        document = {
+            # Of a plan: what else it says stands in the blocks, and other systems and tiers are not its own.
+            "experiment": experiment.model_dump(mode="json", exclude={"systems", "routing", "tiers"}),
+            "blocks": [block.model_dump(mode="json") for block in blocks],
+            "deployments": [deployment.key[3:] for deployment in deployments],
+            "choices": [first.tier, first.engine, first.seed],
+            "knee": knee and knee.model_dump(mode="json"),
+            "timing table": self.bench.profiles[first.model.profile].digest,
+        }
+        return f"study {digest_of(document)}"
+
+    def notebook(self, design: Design) -> Path:
+        """The notebook that shows the experiments of a design."""
+        return relative(PROJECT / "notebooks" / f"{design.notebook}.ipynb")
+
+    def drawing_code(self, wildcards: Wildcards) -> str:
+        """The code behind the figures and tables of a system, that of its design alone."""
+        design = self.design(wildcards.experiment)
+        return self.sources.notebook_code(self.notebook(design), design.keys)
+
+    def notebook_cells(self, wildcards: Wildcards) -> str:
+        """The notebook of a system as it is written."""
+        return self.sources.notebook(self.notebook(self.design(wildcards.experiment)))
+
+    def notebook_parameters(self, wildcards: Wildcards) -> str:
+        """What the notebook of a system is told."""
+        named = {name: getattr(wildcards, name) for name in ("experiment", "model", "topology")}
+        named |= {"tier": self.bench.choices.tier, "results": str(self.layout.root.parent)}
+        return shlex.join(f"{name}={value}" for name, value in named.items())
+
+    @property
+    def system_files(self) -> list[Path]:
+        """system.json of every system of this run, written after its other estimates."""
+        return [self.layout.estimates(*system) / "system.json" for system in self.bench.systems()]
+
+    @property
+    def rendered(self) -> list[Path]:
+        """Every figure and table of every system of this run."""
+        return [
+            path
+            for experiment, model, topology in self.bench.systems()
+            for path in self.drawn(self.design(experiment), experiment, f"{model}_{topology}")
+        ]
+
+    def estimates(self, design: Design) -> list[Path]:
+        """Estimates of one system, as a pattern over the wildcards."""
+        return [self.layout.estimates(*SYSTEM) / file for file in design.files]
+
+    def drawn(self, design: Design, experiment: str, stem: str) -> list[Path]:
+        """Every figure and table of one system; ``experiment`` and ``stem`` may hold wildcards."""
+        figures, tables = self.layout.figures(experiment), self.layout.tables(experiment)
+        return [
+            *(figures / f"{stem}_{name}.{suffix}" for name in design.figures for suffix in FIGURE_SUFFIXES),
+            *(
+                tables / f"{stem}{f'_{name}' if name else ''}.{suffix}"
+                for name in design.tables
+                for suffix in TABLE_SUFFIXES
+            ),
+        ]
+
+    @property
+    def summary_files(self) -> list[Path]:
+        """What shows all ladders of this run together; none where it holds no ladder."""
+        if LADDER not in self.designs:
+            return []
+        figures, tables = self.layout.figures(LADDER.notebook), self.layout.root / "tables"
+        return [
+            *(figures / f"overview_poa.{suffix}" for suffix in FIGURE_SUFFIXES),
+            *(tables / f"summary.{suffix}" for suffix in TABLE_SUFFIXES),
+        ]
+
+    def print_summary(self) -> None:
+        """Tell what came out, and where it is."""
+        if self.layout.report.is_file():
+            summary = report.terminal_summary(report.load_systems(self.layout), self.layout.report)
+            print(visible(summary, keep="\n"))
+
+    def print_failure(self, log: str) -> None:
+        """Tell what a failure means and what to do next."""
+        told = "".join(f"\n{line}" for line in ended) or " the reason stands above, everything in " + str(log)
+        print(
+            f"\nThe run did not finish:{told}\n"
+            "  remedy: mend it and run the same command again: sealed cells are kept",
+            file=sys.stderr,
+        )
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """End Snakemake with one message where the user has to mend something."""
+    try:
+        yield
+    except UserError as error:
+        print(f"anarchy: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_USER_ERROR) from None
+
+
+def _system(wildcards: Wildcards) -> tuple[str, str]:
+    return wildcards.model, wildcards.topology
+
+
+def _of_job(
+    bench: Workbench, deployment: Callable[[Wildcards], UnboundDeployment], site: Site, name: str
+) -> Callable[[Wildcards], Any]:
+    """Input function of one resource of a sweep's job."""
+
+    def value(wildcards: Wildcards) -> Any:
+        one = deployment(wildcards)
+        return job_resources(site, one, bench.predicted(one))[name]
+
+    return value
+
+
+def check_run_file() -> None:
+    """Read ``run.yaml`` before Snakemake does, within this project's bounds and in its words.
+
+    For bad input prints one message and exits with status 2. (Snakemake would name the Snakefile, and would
+    run the expressions of a template language that such a file may hold.)
+    """
+    with _told():
+        load_run()
+
+
+def open_workflow(config: Mapping[str, Any], workflow: Any) -> Workflow:
+    """Resolve ``--config``, or open the frozen run that it names; jobs on other hosts are handed its path.
+
+    For bad input it prints one message and exits with status 2.
+    """
+    given = workflow.config_settings
+    with _told():
+        bench = _open(config, given.overwrite_config)
+    given.config_args = [f"run={bench.path}"]
+    if bench.cluster is not None:
+        mend_executor()
+    return Workflow(bench)
+
+
+def _open(config: Mapping[str, Any], given: Mapping[str, Any]) -> Workbench:
+    """The frozen run that is named, or a new one; ``given``: what stands in no file of defaults."""
+    if "run" not in config:
+        bench = open_run(config)
+        check_sealed_loads(bench)
+        return bench
+    bench = open_frozen(Path(config["run"]))
+    others = {key: value for key, value in given.items() if key != "run"}
+    asked = validate({**bench.choices.model_dump(), **others}, Choices, where="--config")
+    if differ := [key for key in others if getattr(asked, key) != getattr(bench.choices, key)]:
+        raise UserError(
+            f"a frozen run is as it is, but --config asks for another {', '.join(differ)}",
+            where="--config",
+            remedy="name the frozen run alone, or leave it out: these choices are another run",
+        )
+    return bench
