@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pytest
 
 from anarchy.config import Controller, Tier
-from anarchy.config.hashed import Stage
+from anarchy.config.loads import Stage
 from anarchy.control.sources import TIMEOUT_S, PrometheusSource
 from anarchy.gates import MAX_BLIND_SHARE
 from anarchy.ground.layout import cell_directory

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from live_spec import one_prefill_two_decode
 
-from anarchy.config.hashed import Stage
+from anarchy.config.loads import Stage
 from anarchy.load.cell import ClientConfig, Labels
 from anarchy.load.client import run_client
 from anarchy.load.payload import Endpoint

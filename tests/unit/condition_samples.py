@@ -12,7 +12,7 @@ import pyarrow as pa
 from ladder_samples import closed_loop
 
 from anarchy.config import Policy, Workload
-from anarchy.config.hashed import Stage
+from anarchy.config.loads import Stage
 from anarchy.estimate.conditions import Method
 from anarchy.estimate.deployments import MeasuredCell
 from anarchy.trace.reader import CellTrace

@@ -17,7 +17,7 @@ from anarchy.load.workload import Request, Workload, WorkloadSpec
 from anarchy.trace.schema import RequestRecord
 
 if TYPE_CHECKING:
-    from anarchy.config.hashed import Stage
+    from anarchy.config.loads import Stage
 
 WORKLOAD = Workload(WorkloadSpec(input_tokens=16, output_tokens=10), seed=3)
 SLOW = Reply(delay=0.002)

@@ -16,7 +16,7 @@ from anarchy.compare import render as rendered
 from anarchy.compare.render import ROWS_SHOWN
 from anarchy.compare.sources import DIFFERENCE
 from anarchy.config import StagePlan
-from anarchy.config.hashed import Stage
+from anarchy.config.loads import Stage
 from anarchy.designs import CELL_COLUMNS
 from anarchy.estimate import columns
 from anarchy.estimate.stages import estimate_stages

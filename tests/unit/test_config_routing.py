@@ -16,7 +16,7 @@ from anarchy.control.detector import Detector
 from anarchy.control.thresholds import BASELINE_POLLS, Multiples
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import CONFIG
-from anarchy.plan.conditions import Knee, reference_limit
+from anarchy.config.loads import Knee, reference_limit
 
 __all__ = ["config"]  # a fixture
 

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from knee_samples import PROVENANCE, recorded_knee
 
 from anarchy.config import Choices, Level, Study
-from anarchy.config.checks import KNEE_POINTS, LOWEST_KNEE
+from anarchy.config.checks import KNEE_POINTS
+from anarchy.config.loads import LOWEST_KNEE
 from anarchy.config.files import load_study
 from anarchy.config.knees import KNEES_FILE, load_knees, standing_in
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import CONFIG, Layout
-from anarchy.plan.conditions import Knee, at_knee, on_grid, reference_limit
+from anarchy.config.loads import Knee, at_knee, on_grid, reference_limit
 from anarchy.plan.knee import (
     PLAN_FILE,
     Estimated,

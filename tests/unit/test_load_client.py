@@ -21,7 +21,7 @@ from load_fault_server import FaultServer, Reply
 from load_samples import FIXED, SLOW, WORKLOAD, config, late_s, run_cell
 from waiting import until
 
-from anarchy.config.hashed import Stage
+from anarchy.config.loads import Stage
 from anarchy.ground.errors import UserError
 from anarchy.ground.preflight import check_open_files
 from anarchy.load.cell import BACKOFF_MAX_S, backoff_s

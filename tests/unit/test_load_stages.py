@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from load_fault_server import FaultServer, Reply
 from load_samples import FIXED, SLOW, WORKLOAD, NotingRouter, config, late_s, run_cell
 
-from anarchy.config.hashed import Stage
+from anarchy.config.loads import Stage
 from anarchy.load.client import run_client
 from anarchy.load.report import ClientProgress
 from anarchy.load.stages import START_SPREAD_S, StagedPhases

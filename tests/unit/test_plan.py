@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from anarchy.config import Choices, Study
 from anarchy.config.files import load_study
-from anarchy.config.hashed import Stage
+from anarchy.config.loads import Stage
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import CONFIG
 from anarchy.plan import predict
 from anarchy.plan.binding import bind
-from anarchy.plan.conditions import Knee, at_knee, cell_name
+from anarchy.plan.conditions import cell_name
+from anarchy.config.loads import Knee, at_knee
 from anarchy.plan.deployments import plan
 from anarchy.plan.launches import Cell, DeploymentPlan, derive_seed
 from anarchy.plan.workbench import open_run

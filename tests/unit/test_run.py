@@ -14,7 +14,7 @@ from anarchy.cli.main import main as anarchy
 from anarchy.config import Choices
 from anarchy.ground.errors import UserError
 from anarchy.plan.binding import bind
-from anarchy.plan.conditions import Knee
+from anarchy.config.loads import Knee
 from anarchy.plan.run import read_run
 from anarchy.plan.workbench import Workbench, open_frozen, open_run
 from anarchy.report.run_info import run_info

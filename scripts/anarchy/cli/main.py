@@ -270,8 +270,8 @@ def _deployment(bench: Any, options: argparse.Namespace) -> Any:
 
 
 def _system(options: argparse.Namespace) -> int:
+    from anarchy.designs.system import estimate_system
     from anarchy.estimate.ladder import REPLICATES
-    from anarchy.estimate.system import estimate_system
 
     bench = open_chosen(options, frozen=True)
     system = (options.experiment, options.model, options.topology)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from anarchy.config import BLOCKS
@@ -23,7 +23,7 @@ from anarchy.trace.schema import Manifest, TraceRow
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-MODELS: dict[str, type[BaseModel]] = {
+MODELS: dict[str, Any] = {
     **BLOCKS,
     "knees": RecordedKnees,
     "frozen-run": Run,
@@ -51,7 +51,7 @@ def file_name(name: str) -> str:
 
 def schema(name: str) -> dict[str, Any]:
     """The JSON Schema of one block, with the docstrings of its model as descriptions."""
-    generated = MODELS[name].model_json_schema(schema_generator=_PlainSchema)
+    generated = TypeAdapter(MODELS[name]).json_schema(schema_generator=_PlainSchema)
     if name in LISTS:
         definitions = generated.pop("$defs", {})
         generated = {"type": "array", "items": generated, **({"$defs": definitions} if definitions else {})}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from anarchy.compare.matching import Comparison, Run, compare, compare_runs, load_run
 from anarchy.compare.render import render, render_summary
-from anarchy.compare.sources import ALL, SOURCES, Metric, Scale, Source
+from anarchy.compare.sources import sources
+from anarchy.designs.metrics import ALL, Metric, Scale, Source
 
 __all__ = [
     "ALL",
-    "SOURCES",
     "Comparison",
     "Metric",
     "Run",
@@ -19,4 +19,5 @@ __all__ = [
     "load_run",
     "render",
     "render_summary",
+    "sources",
 ]

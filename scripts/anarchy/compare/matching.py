@@ -10,7 +10,8 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from anarchy.compare.sources import ALL, BOUNDS, SOURCES, Metric, Source
+from anarchy.compare.sources import sources
+from anarchy.designs.metrics import ALL, BOUNDS, Metric, Source
 from anarchy.games.requests import FloatArray
 from anarchy.ground.errors import UserError
 
@@ -20,7 +21,7 @@ ROUNDING: Final = 1e-12
 
 @dataclass(frozen=True)
 class Run:
-    """One run's estimates: every file of SOURCES that it has, its systems in one table."""
+    """One run's estimates: every file of `sources` that it has, its systems in one table."""
 
     folder: Path
     tables: Mapping[tuple[str, str], pd.DataFrame]
@@ -60,7 +61,7 @@ def load_run(folder: Path) -> Run:
     Raises UserError when there are no estimates, and for a file that cannot be read or lacks columns.
     """
     found: dict[tuple[str, str], list[pd.DataFrame]] = {}
-    for source in SOURCES:
+    for source in sources():
         for path in sorted(folder.glob(f"estimates/*/*/{source.file}")):
             table = _read(path, source)
             if not table.empty:
@@ -96,9 +97,9 @@ def compare_runs(
     A metric of which neither run has a number is left out. Raises UserError for an unknown metric, for an
     experiment that a run lacks, and when the runs share nothing that counts.
     """
-    named = [(source, one) for source in SOURCES for one in source.metrics if metric in (ALL, one.name)]
+    named = [(source, one) for source in sources() for one in source.metrics if metric in (ALL, one.name)]
     if not named:
-        known = dict.fromkeys(one.name for source in SOURCES for one in source.metrics)
+        known = dict.fromkeys(one.name for source in sources() for one in source.metrics)
         raise UserError(
             f"{metric!r} is no metric with an interval",
             where="--metric",

@@ -1,128 +1,18 @@
-"""What of a run's estimates can be compared: each file with an interval in it, its key and its metrics."""
+"""Every table of estimates that two runs can be compared by, of every design."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from functools import cache
 
-import numpy as np
-
-from anarchy.estimate.columns import QUANTITIES
-from anarchy.games.requests import FloatArray
-
-ALL: Final = "all"
-"""Stands for every metric."""
-
-BOUNDS: Final = ("", "_lo", "_hi")
-"""After a column's name: its value and the ends of its 95 % interval."""
+from anarchy.designs.metrics import Source
+from anarchy.designs.registry import designs
 
 
-@dataclass(frozen=True, eq=False)
-class Scale:
-    """How a metric of two runs is held against each other."""
-
-    name: str
-    """Head of its column."""
-    title: str
-    to: Callable[[FloatArray], FloatArray]
-    """On what scale the runs are subtracted."""
-    back: Callable[[FloatArray], FloatArray]
-    positive: bool
-    """Whether only numbers above 0 have a place on it."""
-
-
-def _same(values: FloatArray) -> FloatArray:
-    return values
-
-
-RATIO: Final = Scale("ratio", "ratio, second run over first", np.log, np.exp, positive=True)
-DIFFERENCE: Final = Scale("difference", "second run less first", _same, _same, positive=False)
-"""For what can be zero or negative."""
-
-
-@dataclass(frozen=True, eq=False)
-class Metric:
-    """One number with an interval; ``quantity``: of the rows alone whose column `quantity` says this."""
-
-    name: str
-    column: str
-    scale: Scale = RATIO
-    unit: str = ""
-    """Of a difference."""
-    quantity: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """One file of a system's estimates (`estimate.columns`)."""
-
-    file: str
-    rows: str
-    """What a row is, in the plural."""
-    key: tuple[str, ...]
-    """Columns that tell its rows apart, beside the experiment and a metric's quantity."""
-    metrics: tuple[Metric, ...]
-    basis: str = ""
-    """What its intervals rest on; without it each row's `interval_kind` says it."""
-
-    @property
-    def columns(self) -> list[str]:
-        """Every column that a comparison needs."""
-        kind = [] if self.basis else ["interval_kind"]
-        wide = [metric.column + bound for metric in self.metrics for bound in BOUNDS]
-        long = ["quantity"] if any(metric.quantity for metric in self.metrics) else []
-        labels = ["engine", "dilation", "tier", "n_launches", "valid"]
-        return list(dict.fromkeys([*self.key, *labels, *kind, *long, *wide]))
-
-
-def _named(*names: str) -> tuple[Metric, ...]:
-    """Metrics whose column has their own name, on the scale of ratios."""
-    return tuple(Metric(name, name) for name in names)
-
-
-def _by_quantity(column: str) -> tuple[Metric, ...]:
-    """A metric for each quantity of a long file: `ratio_poa_hat` of column `ratio`."""
-    return tuple(Metric(f"{column}_{q}", column, quantity=q) for q in (*QUANTITIES, "load_range"))
-
-
-_SYSTEM: Final = ("model", "topology")
-_CONDITION: Final = (
-    *_named(*QUANTITIES, "dynamics", "freezing", "ttft_mean", "poa_hat_cv"),
-    Metric("load_range", "load_range", DIFFERENCE, "requests"),
-    Metric("load_sd", "load_sd", DIFFERENCE, "requests"),
-)
-"""Of a stage and of a pair; `routing` is PoA-cal again."""
-
-SOURCES: Final = (
-    Source("cells.parquet", "cells", (*_SYSTEM, "policy", "workload", "concurrency"), _named(*QUANTITIES)),
-    Source(
-        "stages.parquet",
-        "stages",
-        (*_SYSTEM, "routing_set", "policy", "workload", "stage", "concurrency"),
-        (*_CONDITION, Metric("curvature", "curvature", DIFFERENCE, "s/user²")),
-    ),
-    Source(
-        "ratios.parquet",
-        "ratios",
-        (
-            *(*_SYSTEM, "routing_set", "policy", "against_set", "against"),
-            *("workload", "stage", "concurrency"),
-        ),
-        _by_quantity("ratio"),
-    ),
-    Source(
-        "pairs.parquet",
-        "cells",
-        (*_SYSTEM, "routing_set", "policy", "workload", "load", "concurrency", "repeat"),
-        _CONDITION,
-    ),
-    Source(
-        "spread.parquet",
-        "variance ratios",
-        (*_SYSTEM, "routing_set", "workload", "load", "concurrency", "factor"),
-        (*_by_quantity("variance_ratio"), *_by_quantity("variance_ratio_log")),
-        basis="F intervals over the levels of a factor, wide where there are few: agreement says little",
-    ),
-)
-"""All that has intervals. Within one experiment no two files have a metric of one name."""
+@cache
+def sources() -> tuple[Source, ...]:
+    """All that has intervals, each file once. Within one experiment no two have a metric of one name."""
+    found: dict[str, Source] = {}
+    for design in designs():
+        for source in design.part("comparison").SOURCES:
+            found.setdefault(source.file, source)
+    return tuple(found.values())

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from anarchy.compare.matching import Comparison, Run
-from anarchy.compare.sources import Metric
+from anarchy.designs.metrics import Metric
 from anarchy.ground.words import MISSING, engine_words, number
 
 CHANCE: Final = 0.05

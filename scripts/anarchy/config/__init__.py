@@ -1,56 +1,48 @@
 """What is studied, as models of its files: systems, policies, workloads, experiments and their tiers."""
 
-from anarchy.config.study import (
-    ALL,
-    BLOCKS,
-    KNEE_WORKLOAD,
-    Choices,
-    Cluster,
+from anarchy.config.choices import ALL, Choices, EngineName, KneeSource
+from anarchy.config.experiments import Experiment
+from anarchy.config.loads import Level, Load, StagePlan
+from anarchy.config.policies import (
+    AdaptivePolicy,
+    Baseline,
+    BatchedBaseline,
     Controller,
-    Design,
-    EngineName,
-    Experiment,
-    Grid,
-    KneeSource,
-    Level,
-    Load,
-    Model,
-    Name,
+    KvPolicy,
     Policy,
-    PolicyKind,
-    Routing,
-    RoutingSet,
     Source,
-    StagePlan,
-    Strict,
-    Study,
-    SystemName,
-    Tier,
-    Timing,
-    Topology,
     Way,
-    Workload,
-    reference_of,
 )
+from anarchy.config.routing import AnyPolicy, Grid, Routing, RoutingSet, reference_of
+from anarchy.config.study import BLOCKS, Study
+from anarchy.config.systems import Cluster, Model, SystemName, Topology
+from anarchy.config.tiers import AnyTier, Condition, Tier, Timing
+from anarchy.config.values import Name, Strict
+from anarchy.config.workloads import KNEE_WORKLOAD, Workload
 
 __all__ = [
     "ALL",
     "BLOCKS",
     "KNEE_WORKLOAD",
+    "AdaptivePolicy",
+    "AnyPolicy",
+    "AnyTier",
+    "Baseline",
+    "BatchedBaseline",
     "Choices",
     "Cluster",
+    "Condition",
     "Controller",
-    "Design",
     "EngineName",
     "Experiment",
     "Grid",
     "KneeSource",
+    "KvPolicy",
     "Level",
     "Load",
     "Model",
     "Name",
     "Policy",
-    "PolicyKind",
     "Routing",
     "RoutingSet",
     "Source",

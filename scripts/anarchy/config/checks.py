@@ -12,7 +12,6 @@ from typing import Final
 
 from anarchy.config import (
     Cluster,
-    Controller,
     Experiment,
     Model,
     Policy,
@@ -22,12 +21,10 @@ from anarchy.config import (
     Topology,
     reference_of,
 )
+from anarchy.config.loads import LOWEST_KNEE, REFERENCE_TIMES, at_knee
 from anarchy.config.values import MOST_USERS
 from anarchy.ground.errors import UserError
-from anarchy.plan.conditions import REFERENCE_TIMES, at_knee, count_conditions
 
-LOWEST_KNEE: Final = 8
-"""C: no knee is looked for below; `stats.knee.C_MIN`, which is slow to load."""
 KNEE_POINTS: Final = 4
 """C that a knee takes; `stats.knee.MIN_POINTS`."""
 RESERVATION_S: Final = 300.0
@@ -55,7 +52,6 @@ def check_experiment(study: Study, experiment: Experiment, file: Path) -> None:
         policies = [policy for one in sets[tier_name].values() for policy in one]
         _check_design(study, experiment, tier_name, policies, file)
         _check_reference_range(study, experiment, tier_name, file)
-        _check_controllers(tier, policies, file, key)
         _check_reservations(study, experiment, tier_name, policies, file)
         _check_size(experiment, tier_name, sets[tier_name], file)
 
@@ -160,13 +156,9 @@ def _check_design(
 ) -> None:
     """Refuse a tier whose design lacks something: a knee, loads that differ, workers to choose from."""
     tier, key = experiment.tiers[tier_name], f"tiers.{tier_name}"
-    if tier.design == "ladder" and len(policies) > 1:
-        raise UserError(
-            f"key 'routing': {len(policies)} policies over a grid of C, but such a ladder is of one",
-            where=file,
-            remedy="make an experiment of each, name one policy, or give the tier loads or stages",
-        )
-    _check_loads_differ(tier, file, key)
+    for problem in tier.problems(policies):
+        at = problem.key[1:] if problem.key.startswith("/") else ".".join(filter(None, (key, problem.key)))
+        raise UserError(f"key {at!r}: {problem.what}", where=file, remedy=problem.remedy)
     for system in experiment.systems_of(tier_name):
         index = experiment.systems.index(system)
         topology = study.topologies[system.topology]
@@ -186,7 +178,7 @@ def _check_knee_source(study: Study, experiment: Experiment, file: Path) -> None
         if hanging:
             tier = experiment.tiers[hanging[0]]
             raise UserError(
-                f"key 'knee_from' is missing: tiers.{hanging[0]}.{_parts_key(tier)} are multiples of a knee",
+                f"key 'knee_from' is missing: tiers.{hanging[0]}.{tier.parts_key} are multiples of a knee",
                 where=file,
                 remedy="name the experiment that measures it (knee_from: equilibrium), or give each a "
                 "concurrency",
@@ -209,7 +201,7 @@ def _check_knee_source(study: Study, experiment: Experiment, file: Path) -> None
                 remedy=f"add the system to {source.name}.yaml, or take it out here",
             )
     for name in hanging:
-        highest = max(source.tiers[name].concurrency) if name in source.tiers else LOWEST_KNEE
+        highest = max(source.tiers[name].grid) if name in source.tiers else LOWEST_KNEE
         _check_loads_bounded(experiment.tiers[name], highest, file, f"tiers.{name}")
 
 
@@ -219,34 +211,11 @@ def _check_loads_bounded(tier: Tier, highest: int, file: Path, key: str) -> None
         C = 0 if level.knee_times is None else at_knee(highest, level.knee_times)
         if C > MOST_USERS:
             raise UserError(
-                f"key '{key}.{_parts_key(tier)}.{index}': {level.name} is C = {C} at a knee of {highest}, "
+                f"key '{key}.{tier.parts_key}.{index}': {level.name} is C = {C} at a knee of {highest}, "
                 f"and at most {MOST_USERS} users are planned",
                 where=file,
                 remedy="lower its knee_times",
             )
-
-
-def _check_loads_differ(tier: Tier, file: Path, key: str) -> None:
-    """Loads are told apart by their C, in names and in tables: also at the lowest knee there can be."""
-    seen: dict[int, str] = {}
-    for index, load in enumerate(tier.loads):
-        C = load.concurrency if load.knee_times is None else at_knee(LOWEST_KNEE, load.knee_times)
-        assert C is not None, "a level has one of the two"
-        if C in seen:
-            raise UserError(
-                f"key '{key}.loads.{index}': {load.name} and {seen[C]} are both C = {C} at a knee of "
-                f"{LOWEST_KNEE}",
-                where=file,
-                remedy="give them knee_times further apart",
-            )
-        seen[C] = load.name
-    on_grid = [index for index, load in enumerate(tier.loads) if load.on_grid]
-    if len(on_grid) > 1:
-        raise UserError(
-            f"key '{key}.loads.{on_grid[1]}.on_grid': two loads on E1's grid may come to lie on the same C",
-            where=file,
-            remedy="keep one of them",
-        )
 
 
 def _check_reference_range(study: Study, experiment: Experiment, tier_name: str, file: Path) -> None:
@@ -257,51 +226,16 @@ def _check_reference_range(study: Study, experiment: Experiment, tier_name: str,
         return
     for system in experiment.systems_of(tier_name):
         lowest = max(8, study.topologies[system.topology].decode)
-        grid = tier.concurrency or [level.concurrency for level in tier.levels if level.concurrency]
+        grid = tier.grid or [level.concurrency for level in tier.levels if level.concurrency]
         if not any(lowest <= C <= experiment.c_ref for C in grid):
             or_below = f", and none at {lowest_times:g} times the knee or less" if tier.hangs_on_knee else ""
             raise UserError(
-                f"key '{key}.{_parts_key(tier)}': no C between {lowest} and c_ref = "
+                f"key '{key}.{tier.parts_key}': no C between {lowest} and c_ref = "
                 f"{experiment.c_ref}{or_below}: "
                 f"{system.model} on {system.topology} has no cell to fit its affine latency curve to",
                 where=file,
                 remedy="add such a C, or raise c_ref to a C below the knee",
             )
-
-
-def _check_controllers(tier: Tier, policies: Sequence[Policy], file: Path, key: str) -> None:
-    """Refuse a controller outside of stages, or one whose baseline would be taken past the knee."""
-    adaptive = [policy for policy in policies if policy.kind == "adaptive"]
-    if adaptive and not tier.stages:
-        raise UserError(
-            f"key '{key}': {adaptive[0].name} takes its baseline in a first stage, but this tier has none",
-            where=file,
-            remedy="give the tier stages, or take adaptive policies out of its routing",
-        )
-    controllers: Mapping[str, Controller] = {
-        **{policy.name: policy.controller for policy in adaptive if policy.controller is not None},
-        **{f"watch {source}": Controller(source=source) for source in tier.watch},
-    }
-    relative = [name for name, controller in controllers.items() if not controller.in_seconds]
-    if not relative:
-        return
-    first = tier.stages[0]
-    if (first.knee_times or 0.0) >= 1:
-        raise UserError(
-            f"key '{key}.stages.0.knee_times': {relative[0]} takes its baseline in the first stage, at "
-            f"{first.knee_times:g} times the knee: its thresholds would be multiples of a saturated TTFT",
-            where=file,
-            remedy="begin with a stage below the knee, or give thresholds in seconds (theta1_s, theta2_s)",
-        )
-    # One to spare: controllers begin when the stage has settled, and a poll may see no request.
-    lasts, needed = first.seconds, (tier.baseline_polls + 1) * tier.poll_s
-    if lasts < needed:
-        raise UserError(
-            f"key '{key}.stages.0.seconds': {lasts:g} s, but the baseline of {relative[0]} takes "
-            f"{tier.baseline_polls} polls every {tier.poll_s:g} s, and one to spare: {needed:g} s",
-            where=file,
-            remedy=f"set it to at least {needed:g}, or lower baseline_polls or poll_s",
-        )
 
 
 def _check_reservations(
@@ -313,7 +247,7 @@ def _check_reservations(
     dilation counts although a real engine has none.
     """
     pinned = [policy for policy in policies if policy.way == "pinned"]
-    reserving = [policy for policy in pinned if policy.kind in ("kv", "adaptive")]
+    reserving = [policy for policy in pinned if policy.asks_dynamo]
     if not reserving:
         return
     deadline_s = experiment.tiers[tier_name].timing.deadline_s
@@ -341,18 +275,14 @@ def _check_size(
         len(experiment.systems_of(tier_name))
         * tier.launches
         * len(tier.workloads)
-        * count_conditions(tier, len(policies))
+        * tier.count(len(policies))
         for policies in sets.values()
     )
     for count, most, what in ((deployments, MOST_DEPLOYMENTS, "deployments"), (cells, MOST_CELLS, "cells")):
         if count > most:
             raise UserError(
                 f"key 'tiers.{tier_name}': {count} {what} in all (systems, sets of policies, launches, "
-                f"workloads, {_parts_key(tier)}); at most {most} are planned",
+                f"workloads, {tier.parts_key}); at most {most} are planned",
                 where=file,
                 remedy="lower launches, or name fewer of the others",
             )
-
-
-def _parts_key(tier: Tier) -> str:
-    return {"ladder": "concurrency", "pareto": "loads", "stages": "stages"}[tier.design]

@@ -8,17 +8,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, TypeAdapter, ValidationError
 
-from anarchy.config import Cluster, Experiment, Model, Policy, Strict, Study, Topology, Workload
+from anarchy.config import AnyPolicy, Cluster, Experiment, Model, Strict, Study, Topology, Workload
 from anarchy.config.checks import check_experiment
+from anarchy.config.kinds import without_kinds
 from anarchy.config.values import REFUSED
 from anarchy.ground.bounded_yaml import load_yaml
 from anarchy.ground.errors import UserError
 
 T = TypeVar("T", bound=Strict)
+_ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
 MOST_PROBLEMS = 10
 """Of one file, named in one message."""
 
@@ -33,7 +35,7 @@ def load_study(directory: Path) -> Study:
         cluster=load_block(directory / "cluster.yaml", Cluster),
         models=_load_named(directory / "models", Model),
         topologies=_load_named(directory / "topologies", Topology),
-        policies=_load_named(directory / "policies", Policy),
+        policies=_load_named(directory / "policies", AnyPolicy),
         workloads=_load_named(directory / "workloads", Workload),
         experiments=_load_named(directory / "experiments", Experiment),
     )
@@ -80,8 +82,10 @@ def load_block(file: Path, block: type[T], *, as_written: bool = False) -> T:
 
 def validate(document: dict[str, Any], block: type[T], *, where: str | Path) -> T:
     """Turn a mapping into its model, or raise a UserError that says which key and what would be right."""
+    if block not in _ADAPTERS:
+        _ADAPTERS[block] = TypeAdapter(block)
     try:
-        return block.model_validate(document)
+        read: T = _ADAPTERS[block].validate_python(document)
     except ValidationError as error:
         found = error.errors()
         problems = [_describe(problem, block) for problem in found[:MOST_PROBLEMS]]
@@ -91,10 +95,11 @@ def validate(document: dict[str, Any], block: type[T], *, where: str | Path) -> 
             where=where,
             remedy="; ".join(dict.fromkeys(remedy for _, remedy in problems)),
         ) from None
+    return read
 
 
-def _describe(problem: Any, block: type[Strict]) -> tuple[str, str]:
-    location = [_short(part, str) for part in problem["loc"]]
+def _describe(problem: Any, block: Any) -> tuple[str, str]:
+    location = [_short(part, str) for part in without_kinds(problem["loc"])]
     key = ".".join(location) or "(file)"
     if problem["type"] == "extra_forbidden":
         known = _known_keys(block, problem["loc"][:-1])
@@ -125,23 +130,27 @@ def _short(value: object, written: Callable[[object], str] = repr) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _known_keys(block: type[BaseModel], path: Iterable[Any]) -> list[str]:
-    """Keys of the model that a path of keys and indices leads to."""
-    current: type[BaseModel] = block
+def _known_keys(block: Any, path: Iterable[Any]) -> list[str]:
+    """Keys of the model that a path of keys, indices and kinds leads to."""
+    current = block
     for part in path:
-        if not isinstance(part, str) or part not in current.model_fields:
+        models = _models(current)
+        if part in models:  # the kind of a block
+            current = models[part]
             continue
-        nested = _nested_model(current.model_fields[part].annotation)
-        if nested is not None:
-            current = nested
-    return list(current.model_fields)
+        fields = next(iter(models.values())).model_fields
+        if part in fields and _models(fields[part].annotation):
+            current = fields[part].annotation
+    return list(next(iter(_models(current).values())).model_fields)
 
 
-def _nested_model(annotation: Any) -> type[BaseModel] | None:
+def _models(annotation: Any, kind: str = "") -> dict[str, type[BaseModel]]:
+    """The models in a type, each by its kind where it is one of several."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        found = _nested_model(argument)
-        if found is not None:
-            return found
-    return None
+        return {kind: annotation}
+    tag = next((one.tag for one in getattr(annotation, "__metadata__", ()) if isinstance(one, Tag)), kind)
+    origin = (annotation.__origin__,) if get_origin(annotation) is Annotated else ()
+    found: dict[str, type[BaseModel]] = {}
+    for argument in origin or get_args(annotation):
+        found |= _models(argument, tag)
+    return found

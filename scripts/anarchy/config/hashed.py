@@ -12,25 +12,16 @@ change the left side of its line, and leave the right side alone. A key in neith
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
 from pydantic import BaseModel
 
 from anarchy.config import Controller, Model, Policy, Timing, Topology, Workload
+from anarchy.config.loads import Stage
 
 FOR_PEOPLE: Final = frozenset({"title"})
 """Keys that decide nothing: a better title must not cost a measurement."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A span of a staged cell in which C stays the same: it settles, then is measured. Model seconds."""
-
-    name: str
-    concurrency: int
-    settle_s: float
-    seconds: float
 
 
 def _same(*names: str) -> dict[str, str]:
@@ -69,12 +60,14 @@ def hashed(block: object, ignored: Collection[str] = ()) -> dict[str, object]:
 
     Raises KeyError for a key that no table knows: its author has to say what it does to sealed cells.
     """
-    kept, later = KEPT[type(block)], LATER.get(type(block), {})
+    # A kind of policy is hashed as a policy, its own keys among them.
+    known = next(one for one in type(block).__mro__ if one in KEPT)
+    kept, later = KEPT[known], LATER.get(known, {})
     found: dict[str, object] = {}
     for key, value in _entries(block).items():
         if key in FOR_PEOPLE or key in ignored:
             continue
-        plain = hashed(value) if type(value) in KEPT else value
+        plain = hashed(value) if isinstance(value, tuple(KEPT)) else value
         if key in kept:
             found[kept[key]] = plain
         else:

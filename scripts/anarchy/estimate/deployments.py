@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from anarchy.config import Policy, Workload
-from anarchy.config.hashed import Stage
+from anarchy.config.loads import Stage
 from anarchy.engines.devices import CPU, common_label, engine_label
 from anarchy.engines.spec import DeploymentSpec
 from anarchy.estimate.companions import with_decisions
@@ -211,22 +211,6 @@ _MEASURES: Final = (
     *("error_share", "drift", "windows"),
 )
 """What gates measured of an attempt."""
-ATTEMPT_COLUMNS: Final = (
-    *(
-        "model",
-        "topology",
-        "routing_set",
-        "policy",
-        "trial",
-        "cell",
-        "workload",
-        "concurrency",
-        "load",
-        "repeat",
-    ),
-    *("attempt", "valid", "reasons", "n_requests", "started_at", "duration_wall_s", "counted", *_MEASURES),
-)
-"""Columns of attempts.parquet."""
 
 
 def attempts(bench: Workbench, plans: Sequence[DeploymentPlan]) -> list[Row]:

@@ -13,11 +13,12 @@ from typing import Any, Final
 
 import pandas as pd
 
-from anarchy.config import KNEE_WORKLOAD
+from anarchy.config import KNEE_WORKLOAD, AdaptivePolicy
 from anarchy.control.detector import Regime
 from anarchy.estimate import columns
 from anarchy.estimate.deployments import MeasuredCell
-from anarchy.estimate.grouping import frame, policy_row
+from anarchy.estimate.frames import frame
+from anarchy.estimate.grouping import policy_row
 from anarchy.estimate.series import stage_at
 from anarchy.trace.control_log import LOG_FILE, LogRecords, clock_offset, read_log
 from anarchy.trace.reader import CellTrace, companion
@@ -67,8 +68,8 @@ def detection_tables(
             rows.append({**label, **row})
             polls += [{**label, **{k: row[k] for k in ("log", "source", "acts")}, **one} for one in its_polls]
     return {
-        "detection": frame(rows, columns.DETECTION_COLUMNS),
-        "polls": frame(polls, columns.POLL_COLUMNS),
+        "detection": frame(rows, columns.DETECTION),
+        "polls": frame(polls, columns.POLLS),
     }
 
 
@@ -76,12 +77,12 @@ def _cell_rows(cell: MeasuredCell, knee: int | None, watched: Sequence[str]) -> 
     """Each log of a cell with its row and its polls; rows without numbers for logs that are not there."""
     found = []
     expected = {(source, False) for source in watched}
-    if cell.policy.kind == "adaptive" and cell.policy.controller is not None:
+    if isinstance(cell.policy, AdaptivePolicy):
         expected.add((cell.policy.controller.source, True))
     if cell.trace is not None:
         for name in sorted(name for name in cell.trace.manifest.companions if fnmatch(name, LOGS)):
             log = read_log(companion(cell.trace, name) or cell.trace.directory / name)
-            acts = name == LOG_FILE and cell.policy.kind == "adaptive"
+            acts = name == LOG_FILE and isinstance(cell.policy, AdaptivePolicy)
             row = log_row(log, cell.trace, knee)
             row |= {"log": name, "acts": acts}
             if not cell.valid:

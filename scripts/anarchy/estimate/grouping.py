@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import pandas as pd
 
 from anarchy.config import Policy
-from anarchy.estimate.columns import POLICY_COLUMNS
+from anarchy.estimate.columns import POLICY
 from anarchy.estimate.conditions import CostModel, Estimate
 from anarchy.estimate.deployments import MeasuredCell
 from anarchy.estimate.ladder import describe_curves
@@ -40,17 +40,14 @@ def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list
 
 
 def policy_row(cell: MeasuredCell) -> Row:
-    """What labels a policy (`columns.POLICY_COLUMNS`)."""
+    """What labels a policy (`columns.POLICY`)."""
     policy = cell.policy
     values = (
         *(cell.routing, policy.name, policy.title, policy.kind, policy.way),
-        *(_number(policy.tau), _number(policy.omega), cell.reference),
+        *(policy.pair or (nan, nan)),
+        cell.reference,
     )
-    return dict(zip(POLICY_COLUMNS, values, strict=True))
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
+    return dict(zip((column.name for column in POLICY), values, strict=True))
 
 
 def describe_routing(cells: Sequence[MeasuredCell]) -> Row:
@@ -65,7 +62,9 @@ def describe_routing(cells: Sequence[MeasuredCell]) -> Row:
 
 
 def _describe_policy(policy: Policy) -> Row:
-    return {name: getattr(policy, name) for name in ("name", "title", "kind", "way", "tau", "omega")}
+    tau, omega = policy.pair or (None, None)
+    named = {name: getattr(policy, name) for name in ("name", "title", "kind", "way")}
+    return {**named, "tau": tau, "omega": omega}
 
 
 def describe_model(model: CostModel) -> Row:
@@ -90,8 +89,3 @@ def model_notes(routing: str, model: CostModel) -> list[str]:
 def launch_rows(label: Row, concurrency: int, estimate: Estimate) -> list[Row]:
     """A condition's launches, labelled."""
     return [{**label, "concurrency": concurrency, **row} for row in estimate.launches]
-
-
-def frame(rows: Sequence[Row], columns: Sequence[str]) -> pd.DataFrame:
-    """A table with just these columns, also where there is no row."""
-    return pd.DataFrame(list(rows), columns=list(columns))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
+from anarchy.config import AdaptivePolicy
 from anarchy.estimate.columns import QUANTITIES
 from anarchy.estimate.conditions import Estimate
 from anarchy.estimate.deployments import MeasuredCell
@@ -14,7 +15,6 @@ from anarchy.stats.intervals import quotient
 Row = dict[str, Any]
 
 COMPARED: Final = (*QUANTITIES, "load_range")
-ADAPTIVE: Final = "adaptive"
 
 
 class Compared(Protocol):
@@ -34,7 +34,7 @@ def ratio_rows(policies: Sequence[Compared]) -> list[Row]:
 
     Under test are the adaptive policies; where there is none, all but the references of their sets.
     """
-    tested = [one for one in policies if one.head.policy.kind == ADAPTIVE]
+    tested = [one for one in policies if isinstance(one.head.policy, AdaptivePolicy)]
     tested = tested or [one for one in policies if not one.head.reference]
     others = [one for one in policies if all(one is not other for other in tested)]
     return [

@@ -17,9 +17,11 @@ from typing import Any, Final, ParamSpec, TypeVar
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -49,6 +51,11 @@ BLUE: Final = "#0072B2"
 VERMILLION: Final = "#D55E00"
 PURPLE: Final = "#CC79A7"
 GREY: Final = "#6b6b6b"
+
+COLOURS: Final = LinearSegmentedColormap.from_list(
+    "concurrency", colormaps["viridis"](np.linspace(0.93, 0.0, 256)), N=64
+)
+"""Perceptually uniform, also for colour-blind readers, darker with C; the lightest end is left out."""
 
 SERIES: Final = (
     (BLUE, "o", "-"),

@@ -12,7 +12,7 @@ from anarchy.load.payload import Endpoint
 from anarchy.load.phases import PhasePlan
 
 if TYPE_CHECKING:  # the client runs without the planner
-    from anarchy.config.hashed import Stage
+    from anarchy.config.loads import Stage
 
 BACKOFF_FIRST_S: Final = 0.25
 BACKOFF_MAX_S: Final = 2.0

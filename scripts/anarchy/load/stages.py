@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from anarchy.trace.schema import StageSpan
 
 if TYPE_CHECKING:  # the client runs without the planner
-    from anarchy.config.hashed import Stage
+    from anarchy.config.loads import Stage
 
 START_SPREAD_S: Final = 1.0
 """Users that a stage adds start evenly over this span, or over the settling where that is shorter."""

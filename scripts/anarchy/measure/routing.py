@@ -7,7 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from anarchy.config import Controller, Policy
+from anarchy.config import AdaptivePolicy, Controller, Policy
+from anarchy.config.tiers import Watching
 from anarchy.control.detector import Detector, Regime
 from anarchy.control.loop import LoopSettings
 from anarchy.control.observation import Source
@@ -19,7 +20,7 @@ from anarchy.load.payload import Endpoint
 from anarchy.load.router import FixedRouter, Route, Router
 from anarchy.plan.launches import Cell, DeploymentPlan, derive_seed
 from anarchy.routing.frontends import frontend_of
-from anarchy.routing.routers import DYNAMO_KINDS, ROLES, AdaptiveRouter, PinnedRouter, Selection
+from anarchy.routing.routers import ROLES, AdaptiveRouter, PinnedRouter, Selection
 from anarchy.routing.selector import Selector, SelectorPool
 from anarchy.serving.stack import Deployment
 from anarchy.trace.control_log import LOG_FILE
@@ -86,16 +87,16 @@ class CellRouting:
         policy = self._cell.policy
         if policy.way == "pinned":
             return self._pinned()
-        if policy.kind == "adaptive":
+        if isinstance(policy, AdaptivePolicy):
             router = AdaptiveRouter(policy.name, {regime: regime.value for regime in Regime})
             self._set_regime = router.set_regime
             return router
-        return FixedRouter(Route(Labels(policy.name, policy.tau, policy.omega)))
+        return FixedRouter(Route(Labels(policy.name, *(policy.pair or (None, None)))))
 
     def _pinned(self) -> PinnedRouter:
         deployment, policy = self._deployment, self._cell.policy
         selection = None
-        if policy.kind in DYNAMO_KINDS:
+        if policy.asks_dynamo:
             assert deployment.selector is not None
             selection = Selection(selector_of(deployment), deployment.selector)
         self._decisions = DecisionLog(self._directory)
@@ -107,27 +108,34 @@ class CellRouting:
             seed=derive_seed(self._cell.seed, "choices"),
             dilation=self._plan.model.dilation,
         )
-        if policy.kind == "adaptive":
+        if isinstance(policy, AdaptivePolicy):
             self._set_regime = router.set_regime
         return router
 
     def _watches(self) -> list[Watch]:
         """The controller of an adaptive policy, and those that only watch: each with a log of its own."""
-        watches = []
+        watching = self._plan.settings.watching
+        if watching is None:
+            return []
         policy = self._cell.policy
-        if policy.kind == "adaptive":
-            assert policy.controller is not None
-            watches.append(self._watch(policy.controller, LOG_FILE, self._set_regime))
-        watching = self._plan.settings.watch
-        return watches + [self._watch(Controller(source=s), f"controller-{s}.jsonl") for s in watching]
+        watches = [
+            self._watch(Controller(source=source), watching, f"controller-{source}.jsonl")
+            for source in watching.sources
+        ]
+        if isinstance(policy, AdaptivePolicy):
+            watches.insert(0, self._watch(policy.controller, watching, LOG_FILE, self._set_regime))
+        return watches
 
     def _watch(
-        self, settings: Controller, log: str, on_switch: Callable[[Regime], None] = lambda _: None
+        self,
+        settings: Controller,
+        watching: Watching,
+        log: str,
+        on_switch: Callable[[Regime], None] = lambda _: None,
     ) -> Watch:
-        tier = self._plan.settings
         return Watch(
             self._source(settings),
-            loop_settings(settings, tier.poll_s, tier.baseline_polls, self._plan.model.dilation),
+            loop_settings(settings, watching.poll_s, watching.baseline_polls, self._plan.model.dilation),
             self._directory / log,
             on_switch,
         )
@@ -161,6 +169,6 @@ def loop_settings(
 
 def _frontends_of(plan: DeploymentPlan, policy: Policy) -> tuple[str, ...]:
     """Names of the frontends that a policy's requests go to, in the order of its regimes."""
-    if policy.kind == "adaptive" and policy.way == "builtin":
+    if isinstance(policy, AdaptivePolicy) and policy.way == "builtin":
         return tuple(frontend_of(plan.policies, policy, regime) for regime in Regime)
     return (frontend_of(plan.policies, policy),)

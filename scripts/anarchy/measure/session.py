@@ -92,7 +92,7 @@ class Session:
 
     def routing_test(self, policy: Policy) -> dict[str, Any]:
         """The proof that a policy takes effect, as plain values: that of its way to route."""
-        if policy.kind not in ("kv", "adaptive"):
+        if not policy.asks_dynamo:
             return {"reason": "the client chooses alone; a request served elsewhere is an error (misrouted)"}
         if policy.way == "pinned":
             return self.pinned.routing_test() if self.pinned else {}

@@ -18,6 +18,7 @@ from typing import Any
 from anarchy.cluster.allocation import Allocation, allocate
 from anarchy.cluster.local import this_machine
 from anarchy.cluster.real_engine import check_serving, vllm_settings
+from anarchy.config import AdaptivePolicy
 from anarchy.control.detector import PARAMETERS
 from anarchy.engines.devices import device_seen
 from anarchy.engines.profiles import write_npz
@@ -120,9 +121,11 @@ def _check_before_start(bench: Workbench, plan: DeploymentPlan, folder: Path, ce
         check_serving(bench.site, plan.engine)
         vllm_settings(bench.site, plan, bench.choices.site)
     # One connection a user and frontend; only an adaptive policy goes to several.
-    frontends_used = {"adaptive": len(PARAMETERS)}
     preflight.check_open_files(
-        max(cell.concurrency * frontends_used.get(cell.policy.kind, 1) for cell in cells)
+        max(
+            cell.concurrency * (len(PARAMETERS) if isinstance(cell.policy, AdaptivePolicy) else 1)
+            for cell in cells
+        )
     )
     requests = sum(cell.cost.requests for cell in cells)
     preflight.check_disk(folder, requests * RUNNING_BYTES_PER_REQUEST + 50_000_000)

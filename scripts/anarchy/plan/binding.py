@@ -6,18 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from anarchy.config.hashed import Stage, hashed
+from anarchy.config import Condition
+from anarchy.config.hashed import hashed
+from anarchy.config.loads import NO_KNEE, Knee, Stage
 from anarchy.engines.profiles import Profile
 from anarchy.plan import predict
-from anarchy.plan.conditions import (
-    NO_KNEE,
-    Condition,
-    Knee,
-    cell_name,
-    condition_facts,
-    stages_at,
-    timing_of,
-)
+from anarchy.plan.conditions import cell_name, condition_facts, stages_at, timing_of
 from anarchy.plan.launches import (
     SIMULATED,
     Cell,

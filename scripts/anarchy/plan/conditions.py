@@ -1,120 +1,18 @@
-"""The conditions of a deployment: each C of a grid, each load, or one sequence of stages, for each policy."""
+"""What a condition is in a deployment whose knee is known: its stages, timing, name and what decides it."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
 
-from anarchy.config import Controller, Level, Load, Policy, StagePlan, Tier, Timing
-from anarchy.config.hashed import Stage, hashed
+from anarchy.config import AdaptivePolicy, Condition, Controller, StagePlan, Tier, Timing
+from anarchy.config.hashed import hashed
+from anarchy.config.loads import Knee, Stage
 from anarchy.control.detector import FORGET, PARAMETERS, Regime
-
-__all__ = ["Condition", "Knee", "Stage", "at_knee", "conditions", "reference_limit", "stages_at", "times_of"]
-
-NEAR: Final = 1.5
-"""A load moves to a C of E1's grid within this factor of the multiple asked for; else it stays where it
-is."""
-REFERENCE_TIMES: Final = (0.4, 0.75)
-"""Multiples of the knee that bound `c_ref`: the loads below the knee lie at 0.4 and less, and PoA-hat bends
-from about 0.8 on where its knee is wide."""
-
-
-@dataclass(frozen=True)
-class Condition:
-    """What is measured of each workload, before the knee is known; exactly one of the three is given."""
-
-    policy: Policy
-    concurrency: int | None = None
-    """C of a grid."""
-    load: Load | None = None
-    stages: tuple[StagePlan, ...] = ()
-    repeat: int = 1
-
-
-@dataclass(frozen=True)
-class Knee:
-    """What loads are multiples of: a system's knee as it is used, or why there is none."""
-
-    value: int | None
-    """C; None where none was found."""
-    grid: tuple[int, ...] = ()
-    """The grid of C that it was measured on in this run, which loads with `on_grid` lie on."""
-    reason: str = ""
-    """Why there is none."""
-
-    def concurrency(self, level: Level) -> int:
-        """C of a load or stage, at least 1; 0 where it hangs on a knee that there is none of."""
-        if level.concurrency is not None:
-            return level.concurrency
-        assert level.knee_times is not None, "a level has one of the two"
-        if self.value is None:
-            return 0
-        wanted = at_knee(self.value, level.knee_times)
-        return on_grid(wanted, self.value, self.grid) if level.on_grid else wanted
-
-
-NO_KNEE = Knee(None, reason="nothing asks for one")
-"""Of a deployment whose loads hang on no knee."""
-
-
-def conditions(tier: Tier, policies: Sequence[Policy], reference: Policy) -> list[Condition]:
-    """Every C, load or sequence of stages of the tier, for each policy that is measured there."""
-    if tier.stages:
-        return [Condition(policy, stages=tier.stages) for policy in policies]
-    if not tier.loads:
-        return [Condition(policy, C) for policy in policies for C in tier.concurrency]
-    return [
-        Condition(policy, load=load, repeat=repeat)
-        for load in tier.loads
-        for policy in policies
-        if policy is reference or not load.reference_only
-        for repeat in range(1, 1 + (tier.repeats if policy is reference and not load.reference_only else 1))
-    ]
-
-
-def count_conditions(tier: Tier, policies: int) -> int:
-    """How many conditions there are with so many policies, without making any."""
-    if tier.stages:
-        return policies
-    if not tier.loads:
-        return policies * len(tier.concurrency)
-    return sum(1 if load.reference_only else policies + tier.repeats - 1 for load in tier.loads)
-
-
-def at_knee(knee: int, times: float) -> int:
-    """C at a multiple of the knee, at least 1."""
-    return max(1, round(times * knee))
-
-
-def on_grid(wanted: int, knee: int, grid: Sequence[int]) -> int:
-    """The C of a grid past the knee that is nearest to a wanted one on the logarithm; it, if none is near."""
-    near = [C for C in grid if knee < C and max(C / wanted, wanted / C) <= NEAR]
-    return min(near, key=lambda C: abs(math.log(C / wanted)), default=wanted)
-
-
-def reference_limit(c_ref: int, knee: int | None) -> int:
-    """C up to which the affine latency curve is fitted where loads are multiples of a knee.
-
-    The configured one, as far as it lies between 0.4 and 0.75 times the knee: below the bend, and not below
-    the loads that the fit needs.
-    """
-    if knee is None:
-        return c_ref
-    return min(max(c_ref, at_knee(knee, REFERENCE_TIMES[0])), at_knee(knee, REFERENCE_TIMES[1]))
 
 
 def stages_at(planned: Sequence[StagePlan], knee: Knee) -> tuple[Stage, ...]:
     """Stages with their C."""
     return tuple(Stage(one.name, knee.concurrency(one), one.settle_s, one.seconds) for one in planned)
-
-
-def times_of(level: Level, concurrency: int, knee: int | None) -> float:
-    """What multiple of the knee a load is: as configured, unless its C is another; NaN without a knee."""
-    if level.knee_times is not None and (knee is None or at_knee(knee, level.knee_times) == concurrency):
-        return level.knee_times
-    return concurrency / knee if knee else math.nan
 
 
 def timing_of(timing: Timing, stages: tuple[Stage, ...]) -> Timing:
@@ -138,11 +36,13 @@ def condition_facts(tier: Tier, condition: Condition, stages: Sequence[Stage]) -
     if condition.load:
         facts |= {"load": condition.load.name, "repeat": condition.repeat}
     if stages:
-        facts |= {"stages": [hashed(stage) for stage in stages], "watch": list(tier.watch)}
-        if tier.watch or condition.policy.kind == "adaptive":
-            facts |= {"poll_s": tier.poll_s, "baseline_polls": tier.baseline_polls, "forget": FORGET}
+        watching = tier.watching
+        assert watching is not None, "stages are what controllers watch"
+        facts |= {"stages": [hashed(stage) for stage in stages], "watch": list(watching.sources)}
+        if watching.sources or isinstance(condition.policy, AdaptivePolicy):
+            facts |= {"poll_s": watching.poll_s, "baseline_polls": watching.baseline_polls, "forget": FORGET}
             facts["regimes"] = {regime.word: list(PARAMETERS[regime]) for regime in Regime}
-        if tier.watch:
+        if watching.sources:
             facts["watching"] = hashed(Controller(), {"source"})
     return facts
 

@@ -12,11 +12,11 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from anarchy.config import ALL, KNEE_WORKLOAD, Choices, Experiment, Model, Study
-from anarchy.config.checks import KNEE_POINTS, LOWEST_KNEE
+from anarchy.config.checks import KNEE_POINTS
+from anarchy.config.loads import LOWEST_KNEE
 from anarchy.engines.profiles import Profile
 from anarchy.ground.errors import UserError
 from anarchy.plan import predict
-from anarchy.plan.conditions import conditions
 from anarchy.plan.launches import SIMULATED, Launch, Stack, UnboundCell, UnboundDeployment, derive_seed
 from anarchy.routing.frontends import frontends
 
@@ -100,7 +100,7 @@ def check_tells_knee(source: Experiment, tier: str, deployment: Launch) -> None:
         why = f"tier {tier!r} of {source.name} does not measure {'/'.join(deployment.key[1:3])}"
     elif KNEE_WORKLOAD not in source.tiers[tier].workloads:
         why = f"tier {tier!r} of {source.name} does not measure workload {KNEE_WORKLOAD}"
-    elif (usable := sum(C >= LOWEST_KNEE for C in source.tiers[tier].concurrency)) < KNEE_POINTS:
+    elif (usable := sum(C >= LOWEST_KNEE for C in source.tiers[tier].grid)) < KNEE_POINTS:
         why = (
             f"tier {tier!r} of {source.name} has {usable} C from {LOWEST_KNEE} on, a knee takes {KNEE_POINTS}"
         )
@@ -205,7 +205,7 @@ def _with_cells(base: UnboundDeployment, study: Study) -> UnboundDeployment:
     cells = [
         UnboundCell(study.workloads[workload], condition)
         for workload in base.settings.workloads
-        for condition in conditions(base.settings, base.policies, base.reference)
+        for condition in base.settings.conditions(base.policies, base.reference)
     ]
     random.Random(derive_seed(*base.identity, "order")).shuffle(cells)
     return replace(base, cells=tuple(cells))

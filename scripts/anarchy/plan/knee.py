@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from anarchy.config import KNEE_WORKLOAD
+from anarchy.config.loads import Knee
 from anarchy.gates import MACHINE_GATES
 from anarchy.ground.bounded import load_json
 from anarchy.ground.errors import UserError
 from anarchy.ground.files import write_json
 from anarchy.ground.layout import Layout
-from anarchy.plan.conditions import Knee
 from anarchy.plan.launches import DeploymentPlan
 
 PLAN_FILE = "plan.json"

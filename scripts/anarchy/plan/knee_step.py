@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from anarchy.config import KNEE_WORKLOAD
+from anarchy.config.loads import Knee
 from anarchy.ground.bounded import load_json
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import cell_directory
-from anarchy.plan.conditions import Knee
 from anarchy.plan.knee import (
     PLAN_FILE,
     Estimated,

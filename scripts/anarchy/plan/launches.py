@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from anarchy.config import (
+    Condition,
     EngineName,
     Experiment,
     Model,
@@ -19,9 +20,8 @@ from anarchy.config import (
     Workload,
     reference_of,
 )
-from anarchy.config.hashed import Stage
+from anarchy.config.loads import NO_KNEE, Knee, Stage, reference_limit
 from anarchy.plan import predict
-from anarchy.plan.conditions import NO_KNEE, Condition, Knee, reference_limit
 from anarchy.plan.predict import CellCost
 
 SIMULATED = "mocker"

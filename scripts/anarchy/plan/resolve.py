@@ -8,12 +8,12 @@ from types import MappingProxyType
 
 from anarchy.config import KNEE_WORKLOAD, Choices, Study
 from anarchy.config.knees import RecordedKnee, standing_in
+from anarchy.config.loads import NO_KNEE, Knee
 from anarchy.config.site import Site
 from anarchy.engines.profiles import Profile
 from anarchy.ground.errors import UserError
 from anarchy.plan import predict
 from anarchy.plan.binding import served, wall_s
-from anarchy.plan.conditions import NO_KNEE, Knee
 from anarchy.plan.deployments import measuring_knees, plan
 from anarchy.plan.launches import Stack, UnboundDeployment
 from anarchy.plan.run import (
@@ -117,7 +117,7 @@ def _predict(
         words = f"recorded: {used.run}, engine {used.engine}"
         return Prediction(knee=used.value, knee_from=words, wall_s=wall, at_most_s=wall)
     assert one.experiment.knee_from is not None, "config_checks refuses loads without it"
-    grid = study.experiments[one.experiment.knee_from].tiers[choices.tier].concurrency
+    grid = study.experiments[one.experiment.knee_from].tiers[choices.tier].grid
     try:
         entry = standing_in(recorded, *system, one.engine, portable(one.stack.version), served(one, profile))
         knee, words = entry.value, f"the recorded one ({entry.run}, engine {entry.engine}), until E1 tells it"

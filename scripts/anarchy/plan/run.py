@@ -18,14 +18,13 @@ from typing import Any, Final, Literal
 
 from pydantic import ValidationError, model_validator
 
-from anarchy.config import Choices, EngineName, Name, Policy, Strict, Study
+from anarchy.config import AnyPolicy, Choices, Condition, EngineName, Name, Strict, Study
 from anarchy.config.knees import RecordedKnee
 from anarchy.config.site import Site
 from anarchy.config.values import Launches, NonNegative, Seed, Users
 from anarchy.ground.bounded import load_json
 from anarchy.ground.errors import UserError
 from anarchy.ground.files import write_json
-from anarchy.plan.conditions import Condition
 from anarchy.plan.launches import Stack, UnboundCell, UnboundDeployment
 
 FORMAT: Final = 1
@@ -90,7 +89,7 @@ class Run(Strict):
     """Of this project, and of the serving stack as it is pinned or as the site names it."""
     study: Study
     """The part of the study that it needs; models as its engine serves them."""
-    policies: dict[Name, Policy]
+    policies: dict[Name, AnyPolicy]
     """Every policy that is measured, pairs of grids among them."""
     profiles: dict[str, str]
     """Timing table -> its digest, where engines are simulated or costs are predicted."""
@@ -122,7 +121,7 @@ class Run(Strict):
             return f"tier {self.choices.tier}"
         if planned.model not in study.models or study.models[planned.model].profile not in self.profiles:
             return f"model {planned.model} with its timing table"
-        loads = {load.name for load in experiment.tiers[self.choices.tier].loads}
+        loads = set(experiment.tiers[self.choices.tier].named_loads)
         named: tuple[tuple[str, set[str], Iterable[str]], ...] = (
             ("topology", {planned.topology}, study.topologies),
             ("policy", {*planned.policies, *(cell.policy for cell in planned.cells)}, policies),
@@ -157,7 +156,7 @@ class Run(Strict):
     def _unbound(self, planned: PlannedDeployment, stack: Stack) -> UnboundDeployment:
         experiment = self.study.experiments[planned.experiment]
         tier = experiment.tiers[self.choices.tier]
-        loads = {load.name: load for load in tier.loads}
+        loads = tier.named_loads
         return UnboundDeployment(
             experiment=experiment,
             tier=self.choices.tier,
@@ -177,7 +176,7 @@ class Run(Strict):
                         self.policies[cell.policy],
                         cell.concurrency,
                         loads[cell.load] if cell.load else None,
-                        tier.stages if cell.staged else (),
+                        tier.stage_plans if cell.staged else (),
                         cell.repeat,
                     ),
                 )
@@ -253,7 +252,7 @@ def needed(study: Study, tier: str, deployments: Iterable[UnboundDeployment]) ->
     )
 
 
-def policies_of(deployments: Sequence[UnboundDeployment]) -> dict[str, Policy]:
+def policies_of(deployments: Sequence[UnboundDeployment]) -> dict[str, AnyPolicy]:
     """Every policy that is measured, by name."""
     return {policy.name: policy for one in deployments for policy in one.policies}
 

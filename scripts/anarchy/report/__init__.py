@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from anarchy.designs.loading import load_systems
 from anarchy.report.page import render, write
 from anarchy.report.summary import terminal_summary, write_summary
-from anarchy.tables import load_systems
 
 __all__ = ["load_systems", "render", "terminal_summary", "write", "write_summary"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anarchy import gates, tables
+from anarchy.designs.registry import design_of
 from anarchy.tables import MISSING, System, is_missing, number, spaced
 
 
@@ -19,7 +20,7 @@ def attempts(systems: Sequence[System]) -> list[dict[str, Any]]:
             passed = "valid, not counted" if uncounted else "valid"
             rows.append(
                 {
-                    "system": f"{system.design.id}, {system.title}",
+                    "system": f"{design_of(system.design).id}, {system.title}",
                     "valid": valid,
                     "verdict": passed if valid else spaced(str(row.get("reasons") or "")),
                     "words": [
@@ -64,6 +65,7 @@ def deployments(systems: Sequence[System]) -> list[dict[str, Any]]:
     """Measured against predicted wall time of every deployment, and its routing self-test."""
     rows = []
     for system in systems:
+        experiment = design_of(system.design).id
         for found in system.info.get("deployments") or []:
             routing = found.get("routing_set") or found.get("policy") or system.info.get("policy")
             test = found.get("routing_test") or {}
@@ -71,7 +73,7 @@ def deployments(systems: Sequence[System]) -> list[dict[str, Any]]:
             p_value = "" if is_missing(test.get("p_value")) else f", p = {number(test['p_value'])}"
             rows.append(
                 {
-                    "title": f"{system.design.id}, {system.title}, {routing}, launch {found['trial']}",
+                    "title": f"{experiment}, {system.title}, {routing}, launch {found['trial']}",
                     "start": found.get("start_s"),
                     "cells": found.get("cells_s"),
                     "stop": found.get("stop_s"),

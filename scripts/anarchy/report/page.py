@@ -9,13 +9,18 @@ from typing import Any, Final
 import jinja2
 
 from anarchy import tables
+from anarchy.designs import tables as design_tables
+from anarchy.designs.ladder.tables import summary_table, summary_words
+from anarchy.designs.loading import load_systems
+from anarchy.designs.registry import design_of
 from anarchy.ground.errors import UserError
+from anarchy.ground.files import write_whole
 from anarchy.ground.layout import Layout
 from anarchy.report import facts
 from anarchy.report.findings import findings
 from anarchy.report.pictures import links, pictures, plain
 from anarchy.report.summary import by_experiment, engine_label, ladders, overview
-from anarchy.tables import MISSING, System, load_systems, number
+from anarchy.tables import MISSING, System, number
 
 TEMPLATE: Final = Path(__file__).with_name("page.html.j2")
 
@@ -51,7 +56,7 @@ def render(layout: Layout, run_info: Mapping[str, Any], claims: Sequence[Mapping
         tier=tier,
         run=run_info,
         label=engine_label(systems),
-        summary=plain(tables.summary_words(tables.summary_table(swept))) if swept else None,
+        summary=plain(summary_words(summary_table(swept))) if swept else None,
         summary_files=links(layout, [layout.root / "tables" / f"summary.{s}" for s in ("csv", "tex")])[0],
         overview=overview(layout, swept) if swept else None,
         experiments=[
@@ -78,7 +83,7 @@ def render(layout: Layout, run_info: Mapping[str, Any], claims: Sequence[Mapping
 
 def write(layout: Layout, html: str) -> Path:
     """Write the report, whole or not at all."""
-    tables.write_whole(layout.report, html.encode())
+    write_whole(layout.report, html.encode())
     return layout.report
 
 
@@ -86,7 +91,7 @@ def _section(layout: Layout, system: System, run_info: Mapping[str, Any]) -> dic
     listed = run_info.get("systems")
     folder = layout.tables(system.experiment)
     shown = []
-    for name, made in tables.make(system).items():
+    for name, made in design_tables.make(system, design_of(system.design).part("tables").TABLES).items():
         stem = "_".join((*system.key, name) if name else system.key)
         found, missing = links(layout, [folder / f"{stem}.{suffix}" for suffix in ("csv", "tex")])
         shown.append(

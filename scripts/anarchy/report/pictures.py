@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from anarchy.designs.registry import design_of
 from anarchy.ground.layout import Layout
-from anarchy.report.captions import READING
 from anarchy.report.findings import find
 from anarchy.tables import System
 
@@ -39,10 +39,10 @@ class Picture:
 
 def pictures(layout: Layout, system: System) -> list[Picture]:
     """Every figure of one system, drawn from its estimates, so that page and files agree."""
-    from anarchy import figures
-    from anarchy.figures import style
+    from anarchy.figures import drawing, style
 
-    drawn, small = figures.draw(system), figures.draw(system, style.SINGLE)
+    drawings = design_of(system.design).part("figures").FIGURES
+    drawn, small = drawing.draw(system, drawings), drawing.draw(system, drawings, style.SINGLE)
     return [_picture(layout, system, name, figure, small[name]) for name, figure in drawn.items()]
 
 
@@ -52,14 +52,15 @@ def _picture(layout: Layout, system: System, name: str, wide: Figure, narrow: Fi
     kind, _, workload = name.partition("_")
     workload = workload or next(iter(system.info["workloads"]))
     double = wide.get_figwidth() >= style.DOUBLE
-    reading = READING[system.design.name][kind]
+    design = design_of(system.design)
+    reading = design.figures[kind]
     folder, stem = layout.figures(system.experiment), "_".join((*system.key, name))
     found, missing = links(
         layout,
         [
             layout.notebook(system.experiment, *system.key),
             *(folder / f"{stem}.{suffix}" for suffix in style.SUFFIXES),
-            system.folder / f"{_source(system, kind)}.parquet",
+            system.folder / f"{design.shows.get(kind, design.main)}.parquet",
         ],
     )
     return Picture(
@@ -71,20 +72,6 @@ def _picture(layout: Layout, system: System, name: str, wide: Figure, narrow: Fi
         links=found,
         missing=missing,
     )
-
-
-_SOURCES = {
-    "costmodel": "curves",
-    "series": "series",
-    "balance": "series",
-    "ratios": "ratios",
-    "spread": "spread",
-}
-
-
-def _source(system: System, kind: str) -> str:
-    """The file that a figure shows most of."""
-    return _SOURCES.get(kind, system.design.main)
 
 
 def plain(words: pd.DataFrame) -> dict[str, Any]:

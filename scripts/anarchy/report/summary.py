@@ -14,11 +14,16 @@ from rich.console import Console
 from rich.table import Table
 
 from anarchy import tables
-from anarchy.designs import DESIGNS, LADDER, Design
+from anarchy.designs.design import Design
+from anarchy.designs.ladder.design import DESIGN as LADDER
+from anarchy.designs.ladder.tables import summary_table, summary_words
+from anarchy.designs.loading import load_systems
+from anarchy.designs.registry import design_of, designs
+from anarchy.designs.tables import workload_titles
 from anarchy.ground.layout import Layout
 from anarchy.report.findings import findings
 from anarchy.report.pictures import Picture, data_uri, links
-from anarchy.tables import System, load_systems
+from anarchy.tables import System
 
 _LABEL: Final = ("engine", "dilation", "tier", "interval_kind", "n_launches", "valid")
 """Columns that a label is made of."""
@@ -33,30 +38,32 @@ def engine_label(systems: Sequence[System]) -> str:
 
 def ladders(systems: Sequence[System]) -> list[System]:
     """Those measured over a grid of C: the overview and the summary table are of these."""
-    return [system for system in systems if system.design is LADDER]
+    return [system for system in systems if system.design == LADDER.name]
 
 
 def by_experiment(systems: Sequence[System]) -> list[tuple[Design, str, list[System]]]:
     """Design, name and systems of every experiment: E1 first, and of each E the one named as its notebook."""
     found = [
-        (design, name, [system for system in systems if system.experiment == name])
+        (design_of(design), name, [system for system in systems if system.experiment == name])
         for design, name in dict.fromkeys((system.design, system.experiment) for system in systems)
     ]
-    return sorted(found, key=lambda entry: (DESIGNS.index(entry[0]), entry[1] != entry[0].notebook, entry[1]))
+    return sorted(
+        found, key=lambda entry: (designs().index(entry[0]), entry[1] != entry[0].notebook, entry[1])
+    )
 
 
 def write_summary(layout: Layout) -> list[Path]:
     """Write what shows all ladders together: figure ``overview_poa`` and table ``summary``."""
-    from anarchy import figures
+    from anarchy.designs.ladder import over_concurrency as figures
     from anarchy.figures import style
 
     systems = ladders(load_systems(layout))
     if not systems:
         return []
     cells = pd.concat([system.cells for system in systems])
-    summary = tables.summary_table(systems)
+    summary = summary_table(systems)
     folder = layout.root / "tables"
-    what = f"Plateau, knee and deepest point of every system, {tables.workload_titles(systems)}."
+    what = f"Plateau, knee and deepest point of every system, {workload_titles(systems)}."
     words = tables.caption(what, style.engine_label(cells))
     return [
         *style.save(
@@ -65,13 +72,13 @@ def write_summary(layout: Layout) -> list[Path]:
             cells,
         ),
         tables.write_csv(summary, folder / "summary.csv"),
-        tables.write_latex(tables.summary_words(summary), folder / "summary.tex", caption=words),
+        tables.write_latex(summary_words(summary), folder / "summary.tex", caption=words),
     ]
 
 
 def overview(layout: Layout, systems: Sequence[System]) -> Picture:
     """PoA-hat of every ladder in one figure."""
-    from anarchy import figures
+    from anarchy.designs.ladder import over_concurrency as figures
     from anarchy.figures import style
 
     cells = pd.concat([system.cells for system in systems])
@@ -108,7 +115,7 @@ def terminal_summary(systems: Sequence[System], report: Path | None = None) -> s
     uncounted, total = int((~valid).sum()), len(valid)
     if uncounted:
         lines.append(f"{uncounted} of {total} cells are not counted; the report says why.")
-    titles = tables.workload_titles(systems)
+    titles = workload_titles(systems)
     lines.append(f"{engine_label(systems)}; {titles}.")
     if report is not None:
         lines.append(f"report: {report}")
@@ -116,7 +123,7 @@ def terminal_summary(systems: Sequence[System], report: Path | None = None) -> s
 
 
 def _ladder_lines(systems: Sequence[System]) -> list[str]:
-    words = tables.summary_words(tables.summary_table(systems)).drop(columns=["valid cells"])
+    words = summary_words(summary_table(systems)).drop(columns=["valid cells"])
     words = words.rename(
         columns={"first post-knee C": "first\npost-knee C", "PoA-hat at deepest C": "PoA-hat at\ndeepest C"}
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from anarchy.config import Policy
-from anarchy.control.detector import PARAMETERS, Regime
+from anarchy.config import AdaptivePolicy, KvPolicy, Policy
+from anarchy.control.detector import PARAMETERS, Regime, RouterParameters
 from anarchy.engines.spec import RoutingPolicy
 
 PINNED = "pinned"
@@ -18,7 +18,7 @@ def frontends(policies: Sequence[Policy]) -> tuple[RoutingPolicy, ...]:
     Policies with one pair share the frontend of the first of them: a frontend keeps nothing of a request that
     has ended, and cells are measured one after the other.
     """
-    made: dict[tuple[float, float], RoutingPolicy] = {}
+    made: dict[RouterParameters, RoutingPolicy] = {}
     for name, pair in _wanted(policies):
         made.setdefault(pair, RoutingPolicy(name, *pair))
     if not made:
@@ -35,8 +35,8 @@ def frontend_of(policies: Sequence[Policy], policy: Policy, regime: Regime | Non
     served = frontends(policies)
     if policy.way == "pinned":
         return served[0].name
-    if policy.kind != "adaptive":
-        pair = _pair(policy)
+    if policy.pair is not None:
+        pair = policy.pair
     elif regime is None:
         raise ValueError(f"the frontend of {policy.name} depends on the regime")
     else:
@@ -44,20 +44,14 @@ def frontend_of(policies: Sequence[Policy], policy: Policy, regime: Regime | Non
     return next(frontend.name for frontend in served if (frontend.tau, frontend.omega) == pair)
 
 
-def _wanted(policies: Sequence[Policy]) -> list[tuple[str, tuple[float, float]]]:
+def _wanted(policies: Sequence[Policy]) -> list[tuple[str, RouterParameters]]:
     """Name and pair of every frontend asked for; fixed pairs first, so that regimes share theirs."""
     builtin = [policy for policy in policies if policy.way == "builtin"]
-    fixed = [(policy.name, _pair(policy)) for policy in builtin if policy.kind == "kv"]
+    fixed = [(policy.name, policy.pair) for policy in builtin if isinstance(policy, KvPolicy)]
     regimes = [
-        (f"{policy.name}-{regime.word}", (PARAMETERS[regime].tau, PARAMETERS[regime].omega))
+        (f"{policy.name}-{regime.word}", PARAMETERS[regime])
         for policy in builtin
-        if policy.kind == "adaptive"
+        if isinstance(policy, AdaptivePolicy)
         for regime in Regime
     ]
     return [*fixed, *regimes]
-
-
-def _pair(policy: Policy) -> tuple[float, float]:
-    assert policy.tau is not None, "a kv policy has both"
-    assert policy.omega is not None, "a kv policy has both"
-    return policy.tau, policy.omega

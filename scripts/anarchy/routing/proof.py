@@ -27,7 +27,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from anarchy.config import Policy
+from anarchy.config import AdaptivePolicy, Policy
 from anarchy.control.detector import PARAMETERS
 from anarchy.ground.errors import UserError
 from anarchy.routing.selector import Choice, Selector, SelectorPool
@@ -154,11 +154,11 @@ def _pairs(policies: Iterable[Policy]) -> dict[tuple[float, float], str]:
     """Each (tau, omega) that Dynamo is to follow, with the policy that first has it; and the contrasts."""
     pairs: dict[tuple[float, float], str] = {}
     for policy in policies:
-        if policy.way == "pinned" and policy.kind == "kv":
-            assert policy.tau is not None
-            assert policy.omega is not None
-            pairs.setdefault((policy.tau, policy.omega), policy.name)
-        elif policy.way == "pinned" and policy.kind == "adaptive":
+        if policy.way != "pinned":
+            continue
+        if policy.pair is not None:
+            pairs.setdefault(policy.pair, policy.name)
+        elif isinstance(policy, AdaptivePolicy):
             for regime, (tau, omega) in PARAMETERS.items():
                 pairs.setdefault((tau, omega), f"{policy.name}-{regime.word}")
     for (tau, omega), name in pairs.items():

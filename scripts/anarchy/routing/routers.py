@@ -15,20 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from anarchy.config import Policy
+from anarchy.config import AdaptivePolicy, Baseline, BatchedBaseline, Policy
 from anarchy.control.detector import PARAMETERS, Regime
 from anarchy.load.cell import Labels
 from anarchy.load.router import Route
 from anarchy.load.workload import Request
-from anarchy.routing.choices import assign_batch, least_loaded, power_of_two, round_robin, uniform
 from anarchy.routing.pool import WorkerPool
 from anarchy.routing.selector import Choice, Selector
 from anarchy.trace.decisions import Decision, DecisionLog
 from anarchy.trace.schema import RequestRecord
 
 ROLES: Final = ("prefill", "decode")
-DYNAMO_KINDS: Final = ("kv", "adaptive")
-"""Kinds of policy whose choices Dynamo makes; the other ones are baselines of our own."""
 _NOT_ASKED: Final = Choice(0, (), (), ())
 
 
@@ -104,8 +101,8 @@ class PinnedRouter:
         self._policy = policy
         self._pools = {"prefill": WorkerPool(prefill), "decode": WorkerPool(decode)}
         # A baseline asks nobody, and the prompts of its cell never come again: no cache need know of them.
-        self._selection = selection if policy.kind in DYNAMO_KINDS else None
-        if selection is None and policy.kind in DYNAMO_KINDS:
+        self._selection = selection if policy.asks_dynamo else None
+        if selection is None and policy.asks_dynamo:
             raise ValueError(f"policy {policy.name} of kind {policy.kind} needs a selector")
         self._asked = ROLES if len(prefill) > 1 else ("decode",)
         """Pools that the selector is asked for: of one prefill worker there is nothing to know."""
@@ -113,10 +110,14 @@ class PinnedRouter:
         self._frontend = frontend
         self._rng = random.Random(seed)
         self._turn = 0
-        self._batch = _Batch(self._pools, self._rng, (policy.batch_s or 0.0) * dilation)
+        self._batch = (
+            _Batch(policy, self._pools, self._rng, policy.batch_s * dilation)
+            if isinstance(policy, BatchedBaseline)
+            else None
+        )
         self._routed: dict[str, _Routed] = {}
-        self._labels = Labels(policy.name, policy.tau, policy.omega)
-        if policy.kind == "adaptive":
+        self._labels = Labels(policy.name, *(policy.pair or (None, None)))
+        if isinstance(policy, AdaptivePolicy):
             self.set_regime(Regime.BELOW)
 
     def set_regime(self, regime: Regime) -> None:
@@ -134,14 +135,15 @@ class PinnedRouter:
         started = time.perf_counter()
         labels = self._labels
         choices: Mapping[str, Choice] = {}
-        if self._policy.kind in DYNAMO_KINDS:
+        if self._batch is not None:
+            workers = await self._batch.assigned()
+        elif isinstance(self._policy, Baseline):
+            pools = {role: self._pools[role].in_flight for role in ROLES}
+            workers = {role: self._policy.choose(pools[role], self._turn, self._rng) for role in ROLES}
+            self._turn += 1
+        else:
             choices = await self._ask_dynamo(request_id, request.prompt, labels)
             workers = {role: choices[role].worker if role in choices else 0 for role in ROLES}
-        elif self._policy.kind == "batched_optimal":
-            workers = await self._batch.assigned()
-        else:
-            workers = {role: self._baseline(self._pools[role]) for role in ROLES}
-            self._turn += 1
         in_flight = tuple(self._pools["decode"].in_flight)
         for role in ROLES:
             self._pools[role].take(workers[role])
@@ -183,7 +185,8 @@ class PinnedRouter:
             if self._selection is not None:
                 await self._selection.selector.close()
         finally:
-            self._batch.close()
+            if self._batch is not None:
+                self._batch.close()
             self._decisions.close()
 
     async def _ask_dynamo(
@@ -203,19 +206,6 @@ class PinnedRouter:
                 selector.freed(role, request_id)
             raise
         return choices
-
-    def _baseline(self, pool: WorkerPool) -> int:
-        match self._policy.kind:
-            case "round_robin":
-                return round_robin(self._turn, len(pool))
-            case "random":
-                return uniform(len(pool), self._rng)
-            case "least_loaded":
-                return least_loaded(pool.in_flight, self._rng)
-            case "power_of_two":
-                return power_of_two(pool.in_flight, self._rng)
-            case kind:
-                raise ValueError(f"policy {self._policy.name} is of the unknown kind {kind!r}")
 
     def _record(
         self,
@@ -254,8 +244,10 @@ class PinnedRouter:
 class _Batch:
     """Collects the requests of `seconds` (wall), then assigns them all at once; the first one starts it."""
 
-    def __init__(self, pools: Mapping[str, WorkerPool], rng: random.Random, seconds: float) -> None:
-        self._pools, self._rng, self._seconds = pools, rng, seconds
+    def __init__(
+        self, policy: BatchedBaseline, pools: Mapping[str, WorkerPool], rng: random.Random, seconds: float
+    ) -> None:
+        self._policy, self._pools, self._rng, self._seconds = policy, pools, rng, seconds
         self._waiting: list[asyncio.Future[dict[str, int]]] = []
         self._due: asyncio.TimerHandle | None = None
 
@@ -279,6 +271,8 @@ class _Batch:
         self._waiting, self._due = [], None
         if not batch:
             return
-        workers = {role: assign_batch(self._pools[role].in_flight, len(batch), self._rng) for role in ROLES}
+        workers = {
+            role: self._policy.assign(self._pools[role].in_flight, len(batch), self._rng) for role in ROLES
+        }
         for place, future in enumerate(batch):
             future.set_result({role: workers[role][place] for role in ROLES})

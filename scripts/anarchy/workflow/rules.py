@@ -18,7 +18,9 @@ from anarchy.cluster.job import job_resources
 from anarchy.config import Choices, Strict
 from anarchy.config.files import validate
 from anarchy.config.site import Site
-from anarchy.designs import LADDER, Design, presented
+from anarchy.designs.design import Design
+from anarchy.designs.ladder.design import DESIGN as LADDER
+from anarchy.designs.registry import design_of
 from anarchy.ground.errors import EXIT_USER_ERROR, UserError
 from anarchy.ground.layout import PROFILES, PROJECT, Layout
 from anarchy.ground.terminal import visible
@@ -97,13 +99,8 @@ class Workflow:
         return {design: "|".join(names) for design, names in experiments.items()}
 
     def design(self, experiment: str) -> Design:
-        """How an experiment of this run is shown."""
-        mine = [deployment for deployment in self.deployments if deployment.experiment.name == experiment]
-        return presented(
-            mine[0].experiment.design,
-            watches=bool(mine[0].settings.watch),
-            adaptive=any(policy.kind == "adaptive" for one in mine for policy in one.policies),
-        )
+        """The design of an experiment of this run."""
+        return design_of(self.bench.study.experiments[experiment].design)
 
     @property
     def anarchy(self) -> str:
@@ -236,7 +233,7 @@ class Workflow:
 
     def estimate_code(self, wildcards: Wildcards) -> str:
         """The code behind an estimate, that of its design alone."""
-        return self.sources.command("system", self.design(wildcards.experiment).keys)
+        return self.sources.command("system", self.design(wildcards.experiment).name)
 
     def estimate_study(self, wildcards: Wildcards) -> str:
         """What an estimate takes from the configuration and from the choices of this call.
@@ -269,7 +266,7 @@ class Workflow:
     def drawing_code(self, wildcards: Wildcards) -> str:
         """The code behind the figures and tables of a system, that of its design alone."""
         design = self.design(wildcards.experiment)
-        return self.sources.notebook_code(self.notebook(design), design.keys)
+        return self.sources.notebook_code(self.notebook(design), design.name)
 
     def notebook_cells(self, wildcards: Wildcards) -> str:
         """The notebook of a system as it is written."""

@@ -21,8 +21,6 @@ from typing import Any, Final
 
 from anarchy.workflow.staleness.names import Binding, Use, bound_by_import, dump, is_for_types, uses
 
-DISPATCH: Final = "ByDesign"
-"""Annotation of a dictionary from the name of a design to what is called for it: one entry is followed."""
 WHOLE: Final = "*"
 """Instead of a definition: the whole module, which somebody takes as an object; then docstrings count."""
 LOOSE: Final = "<import>"
@@ -91,14 +89,10 @@ class Package:
         """``folder``: the package's own."""
         self._folder = folder
         self._modules: dict[str, Module] = {}
-        self._parts: dict[tuple[Target, Sequence[str]], tuple[str, list[Target]]] = {}
+        self._parts: dict[Target, tuple[str, list[Target]]] = {}
 
-    def closure(self, roots: Iterable[str], keys: Sequence[str] = ()) -> Closure:
-        """What the definitions ``module:name`` can run.
-
-        ``keys``: of a dictionary annotated `ByDesign` the entry of the first of these keys that it has is
-        followed, and no other; without keys, every entry. Raises LookupError for a name of nothing.
-        """
+    def closure(self, roots: Iterable[str]) -> Closure:
+        """What the definitions ``module:name`` can run; raises LookupError for a name of nothing."""
         targets = []
         for root in roots:
             module, _, name = root.partition(":")
@@ -106,15 +100,15 @@ class Package:
                 raise LookupError(f"{module} defines no {name}")
             targets.append((module, name))
         with _without_collector():
-            return self._follow(targets, tuple(keys))
+            return self._follow(targets)
 
-    def closure_of(self, source: str, keys: Sequence[str] = ()) -> Closure:
+    def closure_of(self, source: str) -> Closure:
         """What a program outside the package, such as a notebook, can run of it; else as `closure`."""
         program = Module("", "", source)
         statements = [one for found in program.definitions.values() for one in found] + program.loose
         _, targets = self._named(program, statements)
         with _without_collector():
-            return self._follow([target for target in targets if target[0]], tuple(keys))
+            return self._follow([target for target in targets if target[0]])
 
     def names(self) -> list[str]:
         """Every module of the package."""
@@ -143,19 +137,19 @@ class Package:
         files = (base / "__init__.py", base.parent / f"{base.name}.py")
         return next((file for file in files if file.is_file()), None) if top == self._folder.name else None
 
-    def _follow(self, targets: list[Target], keys: Sequence[str]) -> Closure:
+    def _follow(self, targets: list[Target]) -> Closure:
         parts: dict[str, str] = {}
         waiting = list(targets)
         while waiting:
             module, name = target = waiting.pop()
             if f"{module}:{name}" not in parts:
-                parts[f"{module}:{name}"], further = self._part(target, keys)
+                parts[f"{module}:{name}"], further = self._part(target)
                 waiting += further
                 if self.module(module).loose:
                     waiting.append((module, LOOSE))
         return Closure(parts)
 
-    def _part(self, target: Target, keys: Sequence[str]) -> tuple[str, list[Target]]:
+    def _part(self, target: Target) -> tuple[str, list[Target]]:
         """One word for a definition, and the definitions that it names."""
         module, (_, name) = self.module(target[0]), target
         nodes: list[ast.AST] = []
@@ -164,12 +158,11 @@ class Package:
         elif name == LOOSE:
             nodes += module.loose
         else:
-            nodes = [node for statement in module.definitions[name] for node in _followed(statement, keys)]
-        key = (target, keys if nodes != module.definitions.get(name) else ())
-        if key not in self._parts:
+            nodes += module.definitions[name]
+        if target not in self._parts:
             meanings, further = self._named(module, nodes)
-            self._parts[key] = digest_of([*map(dump, nodes), *meanings]), further
-        return self._parts[key]
+            self._parts[target] = digest_of([*map(dump, nodes), *meanings]), further
+        return self._parts[target]
 
     def _named(self, module: Module, nodes: Iterable[ast.AST]) -> tuple[list[str], list[Target]]:
         """What the names in ``nodes`` stand for, as lines of text, and those of them in this package."""
@@ -239,22 +232,6 @@ def _bound(statement: ast.stmt) -> list[str]:
         names = (node for node in ast.walk(statement) if isinstance(node, ast.Name))
         return [name.id for name in names if isinstance(name.ctx, ast.Store)]
     return []
-
-
-def _followed(statement: ast.stmt, keys: Sequence[str]) -> list[ast.stmt | ast.expr]:
-    """What of a definition counts: all of it, or one entry of a dictionary by design."""
-    if not keys or not isinstance(statement, ast.AnnAssign):
-        return [statement]
-    annotation = (node for node in ast.walk(statement.annotation) if isinstance(node, ast.Name))
-    if DISPATCH not in {name.id for name in annotation}:
-        return [statement]
-    written = statement.value if isinstance(statement.value, ast.Dict) else ast.Dict([None], [])
-    named = zip(written.keys, written.values, strict=False)
-    entries = {key.value: value for key, value in named if isinstance(key, ast.Constant)}
-    if len(entries) < len(written.keys):
-        what = f"{ast.unparse(statement.target)} is annotated {DISPATCH}"
-        raise LookupError(f"{what}: write it out as a dictionary whose keys are in quotes")
-    return next(([entries[key]] for key in keys if key in entries), [])
 
 
 def _runs_as_program(statement: ast.stmt) -> bool:

@@ -6,20 +6,42 @@ A word begins with what it is about: Snakemake compares the words of a job as a 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
+from anarchy.designs.registry import designs
 from anarchy.workflow.staleness.closure import Package, digest_of
 
 COMMANDS = "anarchy.cli.main"
 """Module of the functions that the command line calls: ``_system`` for `anarchy system`."""
 EXECUTES = "anarchy.workflow.notebooks:main"
 """What executes a notebook."""
+READ: Final = ("columns:TABLES", "document:DOCUMENT", "design:DESIGN")
+"""What reading the estimates of a design takes of its folder."""
+PARTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "system": ("tier:TIER", "estimate:estimate", *READ),
+    "notebook": READ,
+    "claims": READ,
+    "report": ("figures:FIGURES", "tables:TABLES", "findings:parts", "findings:notes", *READ),
+}
+"""What a step takes of a design's folder, by a name that is put together when it runs, which no name in the
+code leads to."""
+
+
+def parts_of(step: str, design: str = "") -> list[str]:
+    """Those parts, of one design or of every design, as roots of a closure."""
+    names = [design] if design else [one.name for one in designs()]
+    return [f"anarchy.designs.{name}.{part}" for name in names for part in PARTS[step]]
+
+
+def roots_of(command: str, design: str = "") -> list[str]:
+    """What the code of a command is followed from."""
+    return [f"{COMMANDS}:_{command}", *parts_of(command, design)]
 
 
 @dataclass(frozen=True)
@@ -28,14 +50,15 @@ class Sources:
 
     project: Path
 
-    def command(self, name: str, keys: Sequence[str] = ()) -> str:
-        """The code of the command `anarchy name`; with ``keys`` (`Design.keys`), for one design."""
-        return _word("code", self._package.closure([f"{COMMANDS}:_{name}"], keys).digest)
+    def command(self, name: str, design: str = "") -> str:
+        """The code of the command `anarchy name`; with ``design``, for one design alone."""
+        return _word("code", self._package.closure(roots_of(name, design)).digest)
 
-    def notebook_code(self, file: Path, keys: Sequence[str]) -> str:
+    def notebook_code(self, file: Path, design: str) -> str:
         """The code that the cells of a notebook call, of this design, and what executes the notebook."""
-        cells = self._package.closure_of("\n".join(python_of(file)), keys)
-        return _word("code", [cells.digest, self._package.closure([EXECUTES], keys).digest])
+        cells = self._package.closure_of("\n".join(python_of(file)))
+        rest = self._package.closure([EXECUTES, *parts_of("notebook", design)])
+        return _word("code", [cells.digest, rest.digest])
 
     def notebook(self, file: Path) -> str:
         """A notebook's cells as they are written; outputs and metadata are left out, but tags count."""

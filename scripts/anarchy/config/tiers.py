@@ -1,0 +1,170 @@
+"""A tier, one size of an experiment: how long it measures what, and which conditions its design makes of it.
+
+Each design of experiment has a model of its own (`tier.py` in its folder of `designs`), told by `design`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple, TypeAlias
+
+from pydantic import Field, field_validator, model_validator
+
+from anarchy.config.kinds import union
+from anarchy.config.loads import Level, Load, StagePlan
+from anarchy.config.policies import AdaptivePolicy, Policy, Source
+from anarchy.config.routing import Routing
+from anarchy.config.systems import Systems
+from anarchy.config.values import LARGEST, Launches, Names, PositiveSeconds, Seconds, Strict
+from anarchy.ground.plugins import parts
+
+
+class Timing(Strict):
+    """How long a cell warms up and measures, model seconds and requests.
+
+    Of a staged cell only the deadline is given here: its stages say how long.
+    """
+
+    warmup_s: Seconds = 0.0
+    """Warm-up lasts at least this long and until every user has finished a request."""
+    measure_s: Seconds = 0.0
+    """The measure phase lasts at least this long."""
+    min_windows: Annotated[int, Field(strict=True, ge=0, le=LARGEST)] = 30
+    """Measuring goes on until this many windows of the routing game are in, within measure_max_s."""
+    measure_max_s: Seconds = 0.0
+    """The measure phase lasts at most this long."""
+    deadline_s: PositiveSeconds = 60.0
+    """A request that takes longer is ended and recorded as `timeout`."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Timing:
+        if self.measure_max_s < self.measure_s:
+            raise ValueError("measure_max_s must not be below measure_s")
+        return self
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What is measured of each workload, before the knee is known; exactly one of the three is given."""
+
+    policy: Policy
+    concurrency: int | None = None
+    """C of a grid."""
+    load: Load | None = None
+    stages: tuple[StagePlan, ...] = ()
+    repeat: int = 1
+
+
+class Watching(NamedTuple):
+    """How controllers and detectors of a tier look at TTFT."""
+
+    sources: tuple[Source, ...]
+    """Those of the detectors that watch and set nothing."""
+    poll_s: float
+    """Period, model seconds."""
+    baseline_polls: int
+
+
+class Problem(NamedTuple):
+    """Why a tier cannot be measured, by its own key, and what would be right."""
+
+    key: str
+    """Under the tier; empty is the tier itself, and a key with a leading / one of the experiment."""
+    what: str
+    remedy: str
+
+
+class Tier(Strict, ABC):
+    """One size of an experiment, for every workload and policy; what it measures of them its design says."""
+
+    parts_key: ClassVar[str]
+    """The key of what it measures: a grid, loads, stages."""
+
+    design: str
+    launches: Launches
+    """Fresh launches of every deployment; three or more give intervals over launches."""
+    workloads: Names
+    timing: Timing
+    systems: Systems = ()
+    """Only these of the experiment's systems; empty = all."""
+    routing: Routing | None = None
+    """Replaces the experiment's, so that a small tier measures fewer policies."""
+
+    @abstractmethod
+    def conditions(self, policies: Sequence[Policy], reference: Policy) -> list[Condition]:
+        """What is measured of each workload: every C, load or sequence of stages, for each policy there."""
+
+    @abstractmethod
+    def count(self, policies: int) -> int:
+        """How many conditions there are with so many policies, without making any."""
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """The grid of C; empty where there is none."""
+        return ()
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Its loads or stages; none of a grid of C."""
+        return ()
+
+    @property
+    def named_loads(self) -> dict[str, Load]:
+        """Its constant loads by name."""
+        return {}
+
+    @property
+    def stage_plans(self) -> tuple[StagePlan, ...]:
+        """The stages of its cells; empty where cells are constant."""
+        return ()
+
+    @property
+    def watching(self) -> Watching | None:
+        """How controllers look at TTFT; None where there are none."""
+        return None
+
+    @property
+    def hangs_on_knee(self) -> bool:
+        """Whether a load or stage is a multiple of the knee."""
+        return any(level.knee_times is not None for level in self.levels)
+
+    def problems(self, policies: Sequence[Policy]) -> Iterator[Problem]:
+        """What keeps it from being measured under these policies."""
+        adaptive = [policy for policy in policies if isinstance(policy, AdaptivePolicy)]
+        if adaptive and not self.stage_plans:
+            yield Problem(
+                "",
+                f"{adaptive[0].name} takes its baseline in a first stage, but this tier has none",
+                "give the tier stages, or take adaptive policies out of its routing",
+            )
+
+    @field_validator("workloads")
+    @classmethod
+    def _some_workload(cls, workloads: tuple[str, ...]) -> tuple[str, ...]:
+        if not workloads:
+            raise ValueError("name at least one workload")
+        return workloads
+
+
+class ConstantTier(Tier):
+    """A tier of constant cells: each settles and is measured at one C."""
+
+    @model_validator(mode="after")
+    def _is_measured(self) -> ConstantTier:
+        if self.timing.measure_s <= 0:
+            raise ValueError("timing.measure_s must be above 0")
+        return self
+
+
+def tier_kinds() -> dict[str, type[Tier]]:
+    """The model of a tier of each design, by the name of its folder."""
+    return {name: module.TIER for name, module in parts("anarchy.designs", "tier").items()}
+
+
+if TYPE_CHECKING:
+    AnyTier: TypeAlias = Tier
+else:
+    AnyTier = union("design", tier_kinds())
+    """A tier of any design, told by its key `design`."""

@@ -1,0 +1,1 @@
+"""Designs of experiments: one folder each, with everything that makes it one."""

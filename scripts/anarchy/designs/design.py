@@ -1,0 +1,55 @@
+"""What a design of experiment is: facts that the workflow needs, and parts that are loaded when used.
+
+A folder of this room is a design. Its files:
+
+======================  ===========================================================================
+`design.py`             `DESIGN`: these facts
+`tier.py`               `TIER`: its keys in an experiment's file, and the conditions they make
+`columns.py`            `TABLES`: its Parquet files, as schemas with units
+`document.py`           `DOCUMENT`: its `system.json`, as a model
+`estimate.py`           `estimate`: from measured cells to these
+`figures.py`            `FIGURES`: one function a figure
+`tables.py`             `TABLES`: one function a table, and one that puts it in words
+`findings.py`           `parts` and `notes`: what it found, in sentences
+`comparison.py`         `SOURCES`: what `anarchy compare` compares
+======================  ===========================================================================
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Design:
+    """One design of experiment."""
+
+    name: str
+    """Its folder, and the word `design` of its experiments."""
+    id: str
+    """The experiment of the paper that it is."""
+    title: str
+    """What its notebook and its section of the report answer."""
+    notebook: str
+    """Stem of its file in notebooks/."""
+    main: str
+    """The table with a row for everything that was planned; figures take their labels from it."""
+    figures: Mapping[str, str]
+    """Name of a figure -> what it shows and how to read it. A system's first workload is drawn under this
+    name, each further one with the workload's name after it."""
+    shows: Mapping[str, str]
+    """Name of a figure -> the table that it shows most of, where that is not `main`."""
+    tables: Mapping[str, str]
+    """Name of a table -> what it holds. Each is a CSV and a LaTeX file; the empty name is the system's."""
+
+    def part(self, file: str) -> Any:
+        """One of its files, as a module."""
+        return importlib.import_module(f"anarchy.designs.{self.name}.{file}")
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What `anarchy system` writes."""
+        return (*(f"{stem}.parquet" for stem in self.part("columns").TABLES), "system.json")

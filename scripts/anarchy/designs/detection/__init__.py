@@ -1,0 +1,1 @@
+"""E2: staged cells of static policies, with detectors that only watch."""

@@ -1,0 +1,38 @@
+"""E1: constant cells over a grid of C."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from anarchy.designs.design import Design
+
+DESIGN: Final = Design(
+    name="ladder",
+    id="E1",
+    title="PoA-hat over concurrency",
+    notebook="equilibrium",
+    main="cells",
+    figures={
+        "poa": (
+            "PoA-hat against concurrency, both logarithmic. Shading names the regimes; the vertical line is "
+            "the knee with its interval, the ring the first measured point at or after it. The plateau's "
+            "line is the geometric mean of its cells, each weighing the same."
+        ),
+        "decomposition": (
+            "PoA-hat as a product: bars stacked on a logarithmic axis multiply up to it. Routing alone is "
+            "PoA-cal; freezing is congestion the index leaves out of its optimum; dynamics is measured "
+            "latency over what the fitted curve charges, below 1 where a request costs others more than "
+            "itself."
+        ),
+        "costmodel": (
+            "The cost model: time to first token against the load on the chosen decode worker, both "
+            "logarithmic. l_A prices the frozen optimum of PoA-hat, solid over the loads that it was fitted "
+            "to and dashed beyond; l_F prices PoA-cal and the factors. Where the points rise above l_A, PoA- "
+            "hat grows by about that gap. Where the points of one C lie flat, latency followed the "
+            "concurrency, not the load of the worker chosen."
+        ),
+        "performance": ("Time to first token, inter-token latency and throughput against concurrency."),
+    },
+    shows={"costmodel": "curves"},
+    tables={"": "Cells"},
+)

@@ -1,0 +1,101 @@
+"""A ladder: cells over a grid of C, estimated together, and the knee that they bend at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from anarchy.designs.ladder.columns import CELLS
+from anarchy.designs.ladder.tier import LadderTier
+from anarchy.estimate.columns import LADDER_CURVES
+from anarchy.estimate.conditions import Method
+from anarchy.estimate.deployments import MeasuredCell
+from anarchy.estimate.frames import frame
+from anarchy.estimate.game import cell_game
+from anarchy.estimate.grouping import Found, grouped
+from anarchy.estimate.ladder import (
+    Ladder,
+    LadderEstimate,
+    curve_points,
+    estimate_ladder,
+    plateau_cells,
+    summarise,
+)
+from anarchy.estimate.performance import growth, performance
+from anarchy.trace.reader import CellTrace
+
+Row = dict[str, Any]
+
+
+def estimate(cells: Sequence[MeasuredCell], tier: LadderTier, method: Method, head: Row) -> Found:  # noqa: ARG001
+    """Every table and fact of a system that one policy was measured on over a grid of C."""
+    policy = cells[0].policy.name
+    rows: list[Row] = []
+    points: list[Row] = []
+    workloads: Row = {}
+    for workload, group in grouped(cells, lambda cell: cell.workload.name).items():
+        label = {**head, "policy": policy, "workload": workload, "workload_title": group[0].workload.title}
+        found, of_curves, facts = _of_workload(group, method)
+        rows += [{**label, **row} for row in found]
+        points += [{"workload": workload, **point} for point in of_curves]
+        workloads[workload] = {"title": group[0].workload.title, **facts}
+    table = pd.DataFrame(rows).sort_values(["workload", "concurrency"], ignore_index=True)
+    return Found(
+        # A system of which no cell is valid has no estimate of any kind, and still every column.
+        {"cells": table.reindex(columns=CELLS.names), "curves": frame(points, LADDER_CURVES)},
+        {"policy": policy, "workloads": workloads},
+    )
+
+
+def _of_workload(cells: Sequence[MeasuredCell], method: Method) -> tuple[list[Row], list[Row], Row]:
+    """Rows of the cells, points of the curves, and what holds for one workload."""
+    valid = _valid(cells)
+    ladder = Ladder(
+        n_workers=method.n_workers,
+        cells={C: [cell_game(trace) for trace in traces] for C, traces in valid.items()},
+        c_ref=method.c_ref,
+        replicates=method.replicates,
+        seed=method.seed,
+        processes=method.processes,
+    )
+    found = estimate_ladder(ladder)
+    for stream, row in enumerate(found.rows):
+        counted = [t for t in valid[row["concurrency"]] if t.manifest.launch in found.curves]
+        row.update(performance(counted, method.seed, stream))
+    facts = {**summarise(found, ladder.c_ref), "growth": _growth(found, valid, ladder)}
+    return [*found.rows, *_uncounted(cells, valid)], curve_points(ladder), facts
+
+
+def _valid(cells: Sequence[MeasuredCell]) -> dict[int, list[CellTrace]]:
+    """Traces that count, by concurrency."""
+    counting = [cell for cell in cells if cell.valid]
+    return {
+        C: [cell.trace for cell in group if cell.trace is not None]
+        for C, group in grouped(counting, lambda cell: cell.concurrency).items()
+    }
+
+
+def _uncounted(cells: Sequence[MeasuredCell], valid: Mapping[int, Sequence[CellTrace]]) -> list[Row]:
+    """Rows without numbers for the concurrencies of which no launch is valid, with the reasons."""
+    reasons: dict[int, list[str]] = {}
+    for cell in cells:
+        if cell.concurrency not in valid:
+            reasons.setdefault(cell.concurrency, []).extend(cell.reason.split(", "))
+    return [
+        {"concurrency": C, "valid": False, "reasons": ", ".join(dict.fromkeys(names)), "n_launches": 0}
+        for C, names in reasons.items()
+    ]
+
+
+def _growth(
+    estimate: LadderEstimate, valid: Mapping[int, Sequence[CellTrace]], ladder: Ladder
+) -> dict[str, Any] | None:
+    """How median TTFT and mean ITL grow from the plateau's last cell up to c_ref to the deepest cell."""
+    plateau = [C for C in plateau_cells(estimate.rows) if ladder.c_ref >= C]
+    deepest = max(ladder.grid, default=0)
+    if not plateau or deepest <= ladder.c_ref:
+        return None
+    grown = growth(valid[plateau[-1]], valid[deepest], ladder.seed)
+    return {"from": plateau[-1], "to": deepest, **grown}

@@ -1,0 +1,30 @@
+"""What a sweep over (tau, omega) found, in sentences of numbers."""
+
+from __future__ import annotations
+
+from anarchy.designs.notes import condition_notes
+from anarchy.ground.words import interval, is_missing, percent, whole
+from anarchy.tables import System
+
+
+def parts(system: System, workload: str) -> list[str]:
+    """How far pairs differ at each load, each a clause of numbers."""
+    spread = system.of(workload, "spread")
+    spread = spread[(spread["quantity"] == "poa_hat") & (spread["factor"] == "pair")]
+    clauses = []
+    for row in spread[spread["valid"].astype(bool)].to_dict("records"):
+        verdict = "they differ" if row["effect"] is True else "no difference seen"
+        bound = "" if is_missing(row["cv_bound"]) else f", at most {percent(row['cv_bound'])} (95 %)"
+        noise = percent(row["cv_noise"]) if row["noise"] else "not known"
+        words = f"{row['way']}, {row['load']} (C = {whole(row['concurrency'])}): CV of PoA-hat over "
+        words += f"{whole(row['n_levels'])} pairs {percent(row['cv'])}, noise {noise}{bound}: {verdict}"
+        if not is_missing(row["variance_ratio"]):
+            bounds = (row[f"variance_ratio{end}"] for end in ("", "_lo", "_hi"))
+            words += f", variance {interval(*bounds)} times that of {row['against_load']}"
+        clauses.append(words)
+    return clauses or ["no spread over pairs could be estimated"]
+
+
+def notes(system: System, workload: str) -> list[str]:
+    """Where mean latency bends most, and how much of the rise of PoA-hat is routing."""
+    return condition_notes(system, workload)

@@ -1,0 +1,1 @@
+"""E3: staged cells of several policies, held against each other."""

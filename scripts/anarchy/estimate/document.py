@@ -1,0 +1,236 @@
+"""What `system.json` holds of a system: the document between the estimates and everything that shows them.
+
+Each design adds its own keys (`document.py` in its folder of `designs`). A number that is not known is null.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Real: TypeAlias = float | None
+"""A number, or null where it is not known."""
+
+
+class Document(BaseModel):
+    """Base of every part: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Ends(Document):
+    """A number with the ends of its 95 % interval."""
+
+    value: Real
+    lo: Real
+    hi: Real
+
+
+class Quality(Document):
+    """How well a latency curve fits."""
+
+    r2: Real
+    r2_within: Real
+    """Of the variance inside cells alone."""
+    rmse: Real
+    """s"""
+    n_rows: int
+    n_cells: int
+
+
+class Affine(Document):
+    """l_A(x) = alpha + beta x, s; kappa is what a block found in a cache saves."""
+
+    alpha: float
+    beta: float
+    kappa: float
+    quality: Quality | None
+
+
+class Full(Document):
+    """l_F(x) = c0 + sum_k b_k max(0, x - k), s; `slopes` are the b_k above 0 by their knot."""
+
+    c0: float
+    slopes: dict[str, float]
+    quality: Quality | None
+
+
+class Curves(Document):
+    """The latency curves of one launch."""
+
+    affine: Affine
+    full: Full
+
+
+class Rise(Document):
+    """From one condition to another: ratios to over from, and the factors' shares of the logarithm."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    from_: str = Field(alias="from")
+    to: str
+    poa_hat: Real
+    poa_hat_lo: Real
+    poa_hat_hi: Real
+    dynamics: Real
+    dynamics_lo: Real
+    dynamics_hi: Real
+    dynamics_share: Real
+    dynamics_share_lo: Real
+    dynamics_share_hi: Real
+    routing: Real
+    routing_lo: Real
+    routing_hi: Real
+    routing_share: Real
+    routing_share_lo: Real
+    routing_share_hi: Real
+    freezing: Real
+    freezing_lo: Real
+    freezing_hi: Real
+    freezing_share: Real
+    freezing_share_lo: Real
+    freezing_share_hi: Real
+
+
+class PolicyFacts(Document):
+    """A policy as it was measured."""
+
+    name: str
+    title: str
+    kind: str
+    way: str
+    tau: Real
+    omega: Real
+
+
+class PolicySet(Document):
+    """A set of policies, measured on one deployment."""
+
+    reference: str | None
+    """The policy that the latency curves were fitted to."""
+    policies: list[PolicyFacts]
+
+
+class KneeOrigin(Document):
+    """The knee that loads are multiples of, and whose it is."""
+
+    used: int | None
+    """C; null where none was found."""
+    reason: str
+    """Why there is none."""
+    source: str | None = None
+    """measured (by E1 of the same run) or recorded."""
+    value: int | None = None
+    interval: tuple[float, float] | None = None
+    engine: str | None = None
+    version: str | None = None
+    served: str | None = None
+    """Digest of what served."""
+    workload: str | None = None
+    run: str | None = None
+    date: str | None = None
+
+
+class DeploymentFacts(Document):
+    """What one deployment took, wall seconds, and the proof that its routing takes effect."""
+
+    routing_set: str
+    trial: int
+    """Number of the launch, from 1."""
+    measuring_s: float
+    """Spent in measure phases that count."""
+    gpus: int
+    predicted_s: float
+    routing_test: dict[str, Any]
+    sittings: int
+    """Starts of the serving stack."""
+    start_s: float
+    cells_s: float
+    stop_s: float
+    wall_s: float
+
+
+class SystemDocument(Document):
+    """What holds for one model on one topology, whatever its design."""
+
+    experiment: str
+    tier: str
+    design: str
+    model: str
+    model_title: str
+    topology: str
+    topology_title: str
+    engine: str
+    """Label of the engine, for figures."""
+    dilation: float
+    """Wall s a model s."""
+    pool: int
+    """m: workers of the decode pool, which the routing game is about."""
+    versions: dict[str, str | None]
+    deployments: list[DeploymentFacts]
+    deviations: list[str]
+    """What a reader must know before comparing."""
+
+
+class ConditionsDocument(SystemDocument):
+    """A system whose loads are multiples of a knee, measured under sets of policies."""
+
+    knee: int | None
+    """C that loads are multiples of."""
+    knee_from: KneeOrigin | None
+    c_ref: int
+    """C up to which the affine curve is fitted."""
+    routing: dict[str, PolicySet]
+
+
+class ConditionsWorkload(Document):
+    """One workload of such a system, by sets of policies, and these by launches or policies."""
+
+    title: str
+    curves: dict[str, dict[str, Curves]]
+    notes: list[str]
+    rise: dict[str, dict[str, Rise | None]]
+    """From the condition of the least C to that of the most."""
+
+
+class StageFacts(Document):
+    """A stage as it was planned."""
+
+    name: str
+    concurrency: int
+    knee_times: Real
+    direction: Literal["up", "down"]
+    settle_s: float
+    seconds: float
+
+
+class Bend(Document):
+    """Where the mean TTFT of a policy bends most on the way up, s a user squared."""
+
+    concurrency: int
+    value: Real
+    lo: Real
+    hi: Real
+
+
+class StagedWorkload(ConditionsWorkload):
+    """One workload of a system measured in stages."""
+
+    curvature: dict[str, dict[str, Bend | None]]
+
+
+class RegimeParameters(Document):
+    """What a regime of the controller sets."""
+
+    tau: float
+    omega: float
+
+
+class StagedDocument(ConditionsDocument):
+    """A system measured in stages."""
+
+    stages: list[StageFacts]
+    workloads: dict[str, StagedWorkload]
+    controllers: dict[str, RegimeParameters]
+    """By regime."""

@@ -1,0 +1,1 @@
+"""Policies of our own, a file each: held against Dynamo's, and pinned."""

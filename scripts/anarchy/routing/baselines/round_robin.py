@@ -1,0 +1,22 @@
+"""Each worker in its turn."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Literal
+
+from anarchy.config.policies import Baseline
+
+
+class RoundRobin(Baseline):
+    """Each worker in its turn."""
+
+    kind: Literal["round_robin"] = "round_robin"
+
+    def choose(self, in_flight: Sequence[int], turn: int, rng: random.Random) -> int:  # noqa: ARG002
+        """The worker whose turn it is."""
+        return turn % len(in_flight)
+
+
+POLICY = RoundRobin
