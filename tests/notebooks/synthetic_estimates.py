@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from anarchy.designs.ladder.columns import CELLS
+from anarchy.estimate.columns import ATTEMPTS, CURVES, LADDER_CURVES
+from anarchy.estimate.frames import write
 from anarchy.ground.layout import Layout
 
 QUICK = (2, 8, 16, 32, 64, 96, 128, 192, 256, 384)
@@ -28,6 +31,7 @@ SYSTEMS: tuple[dict[str, Any], ...] = (
 )  # fmt: skip
 VERSIONS = {"dynamo": "1.5.1", "anarchy": "0.1.0", "python": "3.11.2", "vllm": None}
 DEPLOYMENT = {
+    "routing_set": "static", "measuring_s": 150.0, "gpus": 0, "predicted_s": 220.0, "sittings": 1,
     "start_s": 6.1, "cells_s": 221.0, "stop_s": 1.2, "wall_s": 228.3,
     "routing_test": {"ok": True, "p_value": 0.41},
 }  # fmt: skip
@@ -61,13 +65,18 @@ def write_results(
         attempts = _attempts(cells, launches, rng, retried=place == 1)
         folder = layout.estimates(experiment, shape["model"], shape["topology"])
         folder.mkdir(parents=True, exist_ok=True)
-        cells.to_parquet(folder / "cells.parquet", index=False)
-        attempts.to_parquet(folder / "attempts.parquet", index=False)
+        write_table(cells, CELLS, folder / "cells.parquet")
+        write_table(attempts, ATTEMPTS, folder / "attempts.parquet")
         curves = pd.concat([_curve_rows(shape, cells, launch, rng) for launch in range(1, launches + 1)])
-        curves.to_parquet(folder / "curves.parquet", index=False)
+        write_table(curves, LADDER_CURVES, folder / "curves.parquet")
         info = _info(common, shape, cells, workloads, launches, grid)
         (folder / "system.json").write_text(json.dumps(info, indent=2, allow_nan=False), encoding="utf-8")
     return layout
+
+
+def write_table(frame: pd.DataFrame, schema: Any, path: Path) -> None:
+    """Write rows as Parquet of a schema; columns that they lack hold nothing."""
+    write(frame.reindex(columns=schema.names), schema, path)
 
 
 def common_facts(
@@ -91,7 +100,9 @@ def document_facts(
         "versions": VERSIONS,
         "deployments": [{**DEPLOYMENT, "trial": trial} for trial in range(1, launches + 1)],
         "deviations": DEVIATIONS,
-        "workloads": {name: {"title": WORKLOADS[name], "curves": {}, "notes": []} for name in workloads},
+        "workloads": {
+            name: {"title": WORKLOADS[name], "curves": {}, "notes": [], "rise": {}} for name in workloads
+        },
     }
 
 
@@ -105,8 +116,8 @@ def write_attempts(folder: Path, shape: dict[str, Any], cells: list[str]) -> Non
          "error_share": 0.0, "drift": None, "windows": 2400}
         for place, name in enumerate(cells)
     ]  # fmt: skip
-    pd.DataFrame(rows).to_parquet(folder / "attempts.parquet", index=False)
-    pd.DataFrame({"workload": pd.Series(dtype=str)}).to_parquet(folder / "curves.parquet", index=False)
+    write_table(pd.DataFrame(rows), ATTEMPTS, folder / "attempts.parquet")
+    write_table(pd.DataFrame(), CURVES, folder / "curves.parquet")
 
 
 def spoil(layout: Layout, model: str, topology: str, experiment: str = "equilibrium") -> None:
@@ -118,14 +129,20 @@ def spoil(layout: Layout, model: str, topology: str, experiment: str = "equilibr
         *("dilation", "workload", "workload_title", "concurrency"),
     ]
     cells = cells[labels].assign(valid=False, reasons="errors, short", n_launches=0)
-    cells.to_parquet(folder / "cells.parquet", index=False)
+    write_table(cells, CELLS, folder / "cells.parquet")
     attempts = pd.read_parquet(folder / "attempts.parquet").assign(valid=False, reasons="errors,short")
-    attempts.to_parquet(folder / "attempts.parquet", index=False)
+    write_table(attempts, ATTEMPTS, folder / "attempts.parquet")
     curves = pd.read_parquet(folder / "curves.parquet").iloc[:0]
-    curves.to_parquet(folder / "curves.parquet", index=False)
+    write_table(curves, LADDER_CURVES, folder / "curves.parquet")
     info = json.loads((folder / "system.json").read_text(encoding="utf-8"))
     for found in info["workloads"].values():
-        found |= {"plateau": None, "deepest": None, "rise": None, "curves": {}, "knee": {"exists": False}}
+        nothing = dict.fromkeys(found["knee"]) | {
+            "exists": False,
+            "level": 0.95,
+            "replicates": 10_000,
+            "note": "",
+        }
+        found |= {"plateau": None, "deepest": None, "rise": None, "curves": {}, "knee": nothing}
     (folder / "system.json").write_text(json.dumps(info), encoding="utf-8")
 
 
@@ -232,6 +249,8 @@ def _info(
 ) -> dict[str, Any]:
     return {
         **common,
+        "design": "ladder",
+        "policy": "static",
         "pool": shape["pool"],
         "workloads": {
             name: _workload(shape, cells[cells["workload"] == name], name, grid, launches)
@@ -258,7 +277,8 @@ def _workload(
             "exists": knee is not None, "knee": knee, "lo": knee and knee * 0.9, "hi": knee and knee * 1.12,
             "first_post_knee": first, "slope_before": 0.03, "slope_after": shape["growth"],
             "kneedle": first and float(first),
-            "slo_crossing": first,
+            "slo_crossing": first, "growth": 4.0, "improvement": 0.9, "p_value": 0.001, "level": 0.95,
+            "replicates": 10_000,
             "note": "" if knee else "one straight line fits as well as two",
         },
         "plateau": {
@@ -274,10 +294,17 @@ def _workload(
         "curves": {
             str(launch): {
                 "affine": {"alpha": ALPHA * (1 + 0.02 * launch), "beta": BETA, "kappa": 0.0,
-                           "quality": {"r2": 0.345, "rmse": 0.0061, "n_rows": 1134, "n_cells": 4}},
+                           "quality": {"r2": 0.345, "r2_within": 0.03, "rmse": 0.0061, "n_rows": 1134,
+                                       "n_cells": 4}},
                 "full": {"c0": ALPHA, "slopes": SLOPES,
-                         "quality": {"r2": 0.967, "rmse": 0.0231, "n_rows": 7788, "n_cells": 10}},
+                         "quality": {"r2": 0.967, "r2_within": 0.21, "rmse": 0.0231, "n_rows": 7788,
+                                     "n_cells": 10}},
             }
             for launch in range(1, launches + 1)
         },
+        "regimes": [
+            [int(row["concurrency"]), row["regime"]] for row in cells[cells["valid"]].to_dict("records")
+        ],
+        "notes": [],
+        "growth": None,
     }  # fmt: skip

@@ -16,7 +16,8 @@ import pandas as pd
 from synthetic_estimates import SYSTEMS, WORKLOADS, common_facts, document_facts, write_attempts
 from synthetic_staged import KNEE, bounded, estimated, policy, uncounted, write_frames
 
-from anarchy.estimate.columns import LAUNCH_COLUMNS, PAIR_COLUMNS, QUANTITIES, SPREAD_COLUMNS
+from anarchy.designs.pareto.columns import PAIRS, SPREAD
+from anarchy.estimate.columns import LAUNCHES, QUANTITIES
 from anarchy.ground.layout import Layout
 
 LEVELS: Final = (0.0, 0.3, 0.7, 1.0)
@@ -68,9 +69,9 @@ def write_pareto(
         write_frames(
             folder,
             {
-                "pairs": (rows, PAIR_COLUMNS),
-                "launches": (each[[name for name in LAUNCH_COLUMNS if name in each]], LAUNCH_COLUMNS),
-                "spread": (spread, SPREAD_COLUMNS),
+                "pairs": (rows, PAIRS),
+                "launches": (each[[name for name in LAUNCHES.names if name in each]], LAUNCHES),
+                "spread": (spread, SPREAD),
             },
         )
         cells = [
@@ -81,10 +82,16 @@ def write_pareto(
             **document_facts(common, shape, launches, workloads),
             "design": "pareto",
             "knee": KNEE,
+            "knee_from": {"used": KNEE, "reason": ""},
             "c_ref": 64,
             "repeats": REPEATS,
             "loads": [
-                {"name": name, "concurrency": round(times * KNEE), "knee_times": times}
+                {
+                    "name": name,
+                    "concurrency": round(times * KNEE),
+                    "knee_times": times,
+                    "reference_only": (name, times) == LOW,
+                }
                 for name, times in (LOW, *LOADS)
             ],
             "routing": {

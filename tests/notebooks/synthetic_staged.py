@@ -13,18 +13,9 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from synthetic_estimates import SYSTEMS, WORKLOADS, common_facts, document_facts, write_attempts
+from synthetic_estimates import SYSTEMS, WORKLOADS, common_facts, document_facts, write_attempts, write_table
 
-from anarchy.estimate.columns import (
-    DETECTION_COLUMNS,
-    ESTIMATE_COLUMNS,
-    LAUNCH_COLUMNS,
-    POLL_COLUMNS,
-    QUANTITIES,
-    RATIO_COLUMNS,
-    SERIES_COLUMNS,
-    STAGE_COLUMNS,
-)
+from anarchy.estimate.columns import DETECTION, ESTIMATES, LAUNCHES, POLLS, QUANTITIES, RATIOS, SERIES, STAGES
 from anarchy.ground.layout import Layout
 
 KNEE: Final = 96
@@ -40,8 +31,10 @@ THETA1, THETA2 = 0.2, 2.0
 
 RISE: Final = {
     "from": "below", "to": "past", "poa_hat": 3.1, "poa_hat_lo": 3.0, "poa_hat_hi": 3.2,
-    "routing": 1.02, "routing_lo": 1.01,
-    "routing_hi": 1.03, "routing_share": 0.02, "routing_share_lo": 0.01, "routing_share_hi": 0.031,
+    "routing": 1.02, "routing_lo": 1.01, "routing_hi": 1.03, "dynamics": 2.0, "dynamics_lo": 1.9,
+    "dynamics_hi": 2.1, "freezing": 1.5, "freezing_lo": 1.4, "freezing_hi": 1.6, "routing_share": 0.02,
+    "routing_share_lo": 0.01, "routing_share_hi": 0.031, "dynamics_share": 0.6, "dynamics_share_lo": 0.5,
+    "dynamics_share_hi": 0.7, "freezing_share": 0.38, "freezing_share_lo": 0.3, "freezing_share_hi": 0.4,
 }  # fmt: skip
 BEND: Final = {"concurrency": 128, "value": 8e-5, "lo": 4e-5, "hi": 1.2e-4}
 
@@ -113,19 +106,20 @@ def write_staged(
         logs = [_log(label, stages, launch, source, rng) for label in labels for launch in _to(launches)
                 for source in _sources(experiment, label)]  # fmt: skip
         frames = {
-            "stages": (rows, STAGE_COLUMNS),
-            "launches": (_launches(rows, launches), LAUNCH_COLUMNS),
-            "ratios": (pd.DataFrame(_ratios(rows)), RATIO_COLUMNS),
-            "series": (series, SERIES_COLUMNS),
-            "detection": (pd.DataFrame([found for found, _ in logs]), DETECTION_COLUMNS),
-            "polls": (pd.concat([polls for _, polls in logs]), POLL_COLUMNS),
+            "stages": (rows, STAGES),
+            "launches": (_launches(rows, launches), LAUNCHES),
+            "ratios": (pd.DataFrame(_ratios(rows)), RATIOS),
+            "series": (series, SERIES),
+            "detection": (pd.DataFrame([found for found, _ in logs]), DETECTION),
+            "polls": (pd.concat([polls for _, polls in logs]), POLLS),
         }
         write_frames(folder, frames)
         write_attempts(folder, shape, [cell_name(label) for label in labels])
         info = {
             **document_facts(common, shape, launches, workloads),
-            "design": "stages",
+            "design": "detection" if experiment == "saturation" else "stages",
             "knee": KNEE,
+            "knee_from": {"used": KNEE, "reason": ""},
             "c_ref": 64,
             "stages": stages,
             "routing": {
@@ -153,11 +147,11 @@ def cell_name(label: dict[str, Any]) -> str:
     return f"{label['workload']}-staged" + ("" if alone else f"_{label['policy']}")
 
 
-def write_frames(folder: Path, frames: dict[str, tuple[pd.DataFrame, tuple[str, ...]]]) -> None:
+def write_frames(folder: Path, frames: dict[str, tuple[pd.DataFrame, Any]]) -> None:
     """Write frames with just the columns that they must have; a column too many is a fault of the sample."""
-    for name, (frame, columns) in frames.items():
-        assert set(frame) <= set(columns), set(frame) - set(columns)
-        frame.reindex(columns=list(columns)).to_parquet(folder / f"{name}.parquet", index=False)
+    for name, (frame, schema) in frames.items():
+        assert set(frame) <= set(schema.names), set(frame) - set(schema.names)
+        write_table(frame, schema, folder / f"{name}.parquet")
 
 
 def bounded(name: str, value: float, width: float) -> dict[str, float]:
@@ -195,7 +189,11 @@ def estimated(C: int, gain: float, launches: int, seed: float, rng: np.random.Ge
 def uncounted(row: dict[str, Any], reasons: str) -> dict[str, Any]:
     """The same condition with nothing valid measured."""
     words = ("interval_kind", "regime", "reasons")
-    empty = {name: "" if name in words else math.nan for name in ESTIMATE_COLUMNS if name != "valid"}
+    empty = {
+        name: "" if name in words else math.nan
+        for name in [column.name for column in ESTIMATES]
+        if name != "valid"
+    }
     return {
         **row,
         **empty,
@@ -252,7 +250,7 @@ def _stage_row(
 
 def _launches(rows: pd.DataFrame, launches: int) -> pd.DataFrame:
     each = [rows.assign(condition=rows["stage"], launch=launch) for launch in _to(launches)]
-    kept = [name for name in LAUNCH_COLUMNS if name in each[0]]
+    kept = [name for name in LAUNCHES.names if name in each[0]]
     return pd.concat(each)[kept]
 
 
@@ -270,7 +268,7 @@ def _ratios(rows: pd.DataFrame) -> list[dict[str, Any]]:
                 ratio = other[name] / mine[name]
                 found.append(
                     {
-                        **{column: mine[column] for column in RATIO_COLUMNS if column in mine},
+                        **{column: mine[column] for column in RATIOS.names if column in mine},
                         "against_set": other["routing_set"], "against": other["policy"],
                         "against_title": other["policy_title"], "against_way": other["way"],
                         "against_kind": other["kind"], "quantity": name, **bounded("ratio", ratio, 0.04),
@@ -339,7 +337,7 @@ def _log(
     saturated = fired + 15.0
     alarm = source == "prometheus" and launch == 1 and label["experiment"] == "saturation"
     cell = cell_name(label)
-    label = {name: value for name, value in label.items() if name in POLL_COLUMNS}
+    label = {name: value for name, value in label.items() if name in POLLS.names}
     label |= {"launch": launch, "cell": cell, "source": source,
               "log": f"controller-{source}.jsonl", "acts": label["experiment"] == "adaptive"}  # fmt: skip
     t = np.arange(POLL, span * len(stages) + POLL, POLL)

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from ladder_samples import closed_loop
 
-from anarchy.config import Policy, Workload
+from anarchy.config import AdaptivePolicy, KvPolicy, Policy, Workload
 from anarchy.config.loads import Stage
 from anarchy.estimate.conditions import Method
 from anarchy.estimate.deployments import MeasuredCell
@@ -29,13 +29,13 @@ UNIQUE = Workload(
     output_jitter=0.1,
     templates=0,
 )
-STATIC = Policy(name="static", title="static", tau=0.0, omega=1.0)
-ADAPTIVE = Policy(name="adaptive", title="adaptive", kind="adaptive")
+STATIC = KvPolicy(name="static", title="static", tau=0.0, omega=1.0)
+ADAPTIVE = AdaptivePolicy(name="adaptive", title="adaptive")
 
 
-def pair(tau: float, omega: float) -> Policy:
+def pair(tau: float, omega: float) -> KvPolicy:
     """A built-in policy of these parameters."""
-    return Policy(name=f"kv-t{tau:g}-w{omega:g}", title=f"{tau:g}, {omega:g}", tau=tau, omega=omega)
+    return KvPolicy(name=f"kv-t{tau:g}-w{omega:g}", title=f"{tau:g}, {omega:g}", tau=tau, omega=omega)
 
 
 def trace_of(table: pd.DataFrame, policy: str = "static", **changes: Any) -> CellTrace:

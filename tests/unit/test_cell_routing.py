@@ -12,7 +12,7 @@ import pytest
 from trace_samples import record
 from waiting import until
 
-from anarchy.config import Controller, Policy, Tier
+from anarchy.config import Controller, Policy
 from anarchy.config.files import load_study
 from anarchy.control.detector import PARAMETERS, Regime
 from anarchy.control.sources import ClientSource
@@ -43,7 +43,7 @@ def cell_of(plan: DeploymentPlan, policy: Policy) -> Cell:
 
 def at_once(plan: DeploymentPlan, **settings: Any) -> DeploymentPlan:
     """The plan with other settings of its tier."""
-    tier = Tier.model_validate({**plan.settings.model_dump(), **settings})
+    tier = type(plan.settings).model_validate({**plan.settings.model_dump(), **settings})
     experiment = plan.experiment.model_copy(update={"tiers": {**plan.experiment.tiers, plan.tier: tier}})
     return replace(plan, experiment=experiment)
 

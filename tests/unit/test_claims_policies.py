@@ -16,7 +16,7 @@ from synthetic_pareto import write_pareto
 from synthetic_staged import write_staged
 
 from anarchy.claims import Verdict, judge, load, write
-from anarchy.tables import load_systems
+from anarchy.designs.loading import load_systems
 
 CLAIMS = load()
 Documents = dict[str, dict[str, Any]]

@@ -11,20 +11,21 @@ import pytest
 from condition_samples import HEAD, METHOD, STATIC, measured
 
 from anarchy.cli.main import main
-from anarchy.compare import ALL, SOURCES, Comparison, Metric, Run, Source, compare, compare_runs, load_run
+from anarchy.compare import ALL, Comparison, Metric, Run, Source, compare, compare_runs, load_run, sources
 from anarchy.compare import render as rendered
 from anarchy.compare.render import ROWS_SHOWN
-from anarchy.compare.sources import DIFFERENCE
 from anarchy.config import StagePlan
 from anarchy.config.loads import Stage
-from anarchy.designs import CELL_COLUMNS
+from anarchy.designs.ladder import columns as ladder_columns
+from anarchy.designs.metrics import DIFFERENCE
+from anarchy.designs.pareto.columns import PAIRS, SPREAD
 from anarchy.estimate import columns
-from anarchy.estimate.stages import estimate_stages
+from anarchy.estimate.staged import estimate_stages
 from anarchy.ground.errors import UserError
 from anarchy.trace.reader import read_cell
 
 PROJECT = Path(__file__).resolve().parents[2]
-OF = {source.file.removesuffix(".parquet"): source for source in SOURCES}
+OF = {source.file.removesuffix(".parquet"): source for source in sources()}
 CELLS = OF["cells"]
 Value = tuple[float, float, float]
 
@@ -166,11 +167,11 @@ def test_a_quantity_takes_its_own_rows() -> None:
 
 def test_what_is_declared_is_what_the_estimates_hold() -> None:
     written = {
-        "cells": CELL_COLUMNS,
-        "stages": columns.STAGE_COLUMNS,
-        "ratios": columns.RATIO_COLUMNS,
-        "pairs": columns.PAIR_COLUMNS,
-        "spread": columns.SPREAD_COLUMNS,
+        "cells": ladder_columns.CELLS.names,
+        "stages": columns.STAGES.names,
+        "ratios": columns.RATIOS.names,
+        "pairs": PAIRS.names,
+        "spread": SPREAD.names,
     }
     # Design CELL_COLUMNS leaves out what figures do not need of a cell; `routing` is PoA-cal again.
     missing = {"policy"}

@@ -13,16 +13,17 @@ import yaml
 from anarchy.config import (
     ALL,
     BLOCKS,
+    AnyPolicy,
     Choices,
     Cluster,
     Experiment,
     Model,
-    Policy,
     Study,
     Topology,
 )
 from anarchy.config.checks import check_fit
 from anarchy.config.files import load_block, load_study, validate
+from anarchy.config.routing import policy_kinds
 from anarchy.ground.errors import EXIT_USER_ERROR, UserError
 from anarchy.ground.layout import CONFIG
 
@@ -148,7 +149,7 @@ def test_grids_that_are_none(config: Path, grid: object, word: str):
 
 def test_an_empty_grid_leaves_nothing_to_measure(config: Path):
     edit(config, EXPERIMENT, lambda document: quick(document).update(concurrency=[]))
-    refused(config, EXPERIMENT, "'tiers.quick'", "concurrency, loads and stages are empty")
+    refused(config, EXPERIMENT, "'tiers.quick.concurrency'", "at least 1 item")
 
 
 # --- other values ---
@@ -360,7 +361,7 @@ def test_name_and_file_differ(config: Path):
 @pytest.mark.parametrize("name", ["../up", "A", "a b", "", "-a", "a/b", "a\n"])
 def test_names_that_are_no_wildcard(name: str):
     with pytest.raises(UserError, match="'name'"):
-        validate({"name": name, "title": "t", "tau": 0.0, "omega": 1.0}, Policy, where="f")
+        validate({"name": name, "title": "t", "tau": 0.0, "omega": 1.0}, AnyPolicy, where="f")
 
 
 # --- one call's choices ---
@@ -404,12 +405,14 @@ def test_a_user_error_tells_what_where_and_remedy_and_survives_a_process_boundar
     assert EXIT_USER_ERROR == 2
 
 
-@pytest.mark.parametrize("block", BLOCKS.values())
+@pytest.mark.parametrize(
+    "block", [*(block for name, block in BLOCKS.items() if name != "policy"), *policy_kinds().values()]
+)
 def test_every_block_refuses_unknown_keys_and_cannot_be_changed(block: type[Any]):
     assert block.model_config["extra"] == "forbid"
     assert block.model_config["frozen"]
 
 
 def test_study_holds_every_named_block():
-    named = {"models": Model, "topologies": Topology, "policies": Policy, "experiments": Experiment}
+    named = {"models": Model, "topologies": Topology, "policies": AnyPolicy, "experiments": Experiment}
     assert named.keys() <= Study.model_fields.keys()

@@ -10,13 +10,24 @@ from typing import Any
 import pytest
 from test_config import config, edit, refused
 
-from anarchy.config import Controller, Experiment, Grid, Policy, RoutingSet, Study, Tier, reference_of
+from anarchy.config import (
+    AdaptivePolicy,
+    Controller,
+    Experiment,
+    Grid,
+    RoutingSet,
+    StagePlan,
+    Study,
+    reference_of,
+)
 from anarchy.config.files import load_study, validate
+from anarchy.config.loads import Knee, reference_limit
+from anarchy.config.staged import StagedTier
 from anarchy.control.detector import Detector
 from anarchy.control.thresholds import BASELINE_POLLS, Multiples
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import CONFIG
-from anarchy.config.loads import Knee, reference_limit
+from anarchy.routing.baselines.batched_optimal import BatchedOptimal
 
 __all__ = ["config"]  # a fixture
 
@@ -44,8 +55,10 @@ def test_the_shipped_policies_are_those_of_the_paper_and_its_baselines():
         "power-of-two": ("power_of_two", "pinned"),
         "batched-optimal": ("batched_optimal", "pinned"),
     }
-    assert STUDY.policies["batched-optimal"].batch_s == 0.005
-    assert STUDY.policies["adaptive"].controller == Controller(source="prometheus")
+    assert STUDY.policies["batched-optimal"].model_dump()["batch_s"] == 0.005
+    adaptive = STUDY.policies["adaptive"]
+    assert isinstance(adaptive, AdaptivePolicy)
+    assert adaptive.controller == Controller(source="prometheus")
 
 
 def test_the_paper_sixteen_pairs_are_swept_in_both_ways_at_tier_full():
@@ -53,7 +66,7 @@ def test_the_paper_sixteen_pairs_are_swept_in_both_ways_at_tier_full():
     for way, stem in (("builtin", "kv"), ("pinned", "pinned")):
         pairs = sets[way].resolve(STUDY.policies)
         assert len(pairs) == len({policy.name for policy in pairs}) == 16
-        assert {(policy.tau, policy.omega) for policy in pairs} == {
+        assert {policy.pair for policy in pairs} == {
             (tau, omega) for tau in (0.0, 0.3, 0.7, 1.0) for omega in (0.0, 0.3, 0.7, 1.0)
         }
         assert {policy.way for policy in pairs} == {way}
@@ -71,7 +84,7 @@ def test_every_experiment_has_every_tier(experiment: str, tier: str):
         settings = one.tiers[tier]
         assert settings.launches == 3
         assert {"unique", "templates", "hot", "hot-long"} == set(settings.workloads)
-        assert settings.poll_s == 5.0
+        assert settings.watching is None or settings.watching.poll_s == 5.0
         assert settings.routing is None
 
 
@@ -79,15 +92,16 @@ def test_every_experiment_has_every_tier(experiment: str, tier: str):
 @pytest.mark.parametrize("tier", ["smoke", "quick", "full"])
 def test_past_the_knee_a_controller_has_k_and_three_polls(experiment: str, tier: str):
     settings = STUDY.experiments[experiment].tiers[tier]
-    deepest = max(settings.stages, key=lambda stage: stage.knee_times or 0.0)
-    assert deepest.settle_s + deepest.seconds >= (Controller().confirm + 3) * settings.poll_s
+    assert settings.watching is not None
+    deepest = max(settings.stage_plans, key=lambda stage: stage.knee_times or 0.0)
+    assert deepest.settle_s + deepest.seconds >= (Controller().confirm + 3) * settings.watching.poll_s
 
 
 @pytest.mark.parametrize("experiment", ["saturation", "adaptive", "pareto"])
 @pytest.mark.parametrize("tier", ["quick", "full"])
 def test_the_affine_curve_has_two_loads_of_the_reference(experiment: str, tier: str):
     one = STUDY.experiments[experiment]
-    parts = (*one.tiers[tier].loads, *one.tiers[tier].stages)
+    parts = one.tiers[tier].levels
     for knee in (40, 87, 162, 400):
         at = {Knee(knee).concurrency(part) for part in parts}
         below = [C for C in at if 8 <= C <= reference_limit(one.c_ref, knee)]
@@ -100,7 +114,7 @@ def test_defaults_of_a_controller_are_those_of_the_detector():
     assert not given.in_seconds
     assert Multiples(*given.thresholds) == Multiples()
     assert Detector(1.0, 2.0, given.weight, given.confirm, given.hysteresis) == Detector(1.0, 2.0)
-    assert Tier.model_fields["baseline_polls"].default == BASELINE_POLLS
+    assert StagedTier.model_fields["baseline_polls"].default == BASELINE_POLLS
 
 
 # --- policies ---
@@ -114,7 +128,7 @@ def test_defaults_of_a_controller_are_those_of_the_detector():
         (math.nan, "finite", "a finite number"),
         (math.inf, "finite", "a finite number"),
         ("1", "valid number", "correct"),
-        (None, "needs both; add", "correct"),
+        (None, "valid number", "correct"),
     ],
 )
 def test_a_kv_policy_without_a_sensible_pair(
@@ -129,12 +143,12 @@ def test_a_kv_policy_without_a_sensible_pair(
     ("file", "change", "words"),
     [
         (LEAST, {"way": "builtin"}, ("Dynamo's router has no least_loaded", "set way: pinned")),
-        (LEAST, {"tau": 0.5}, ("tau belongs to kind kv", "take tau out")),
-        (LEAST, {"batch_s": 0.1}, ("batch_s belongs to kind batched_optimal",)),
-        (LEAST, {"kind": "least-loaded"}, ("'kind'", "'least_loaded'")),
-        (STATIC, {"controller": {}}, ("controller belongs to kind adaptive",)),
+        (LEAST, {"tau": 0.5}, ("'tau' belongs to kv", "take tau out")),
+        (LEAST, {"batch_s": 0.1}, ("'batch_s' belongs to batched_optimal",)),
+        (LEAST, {"kind": "least-loaded"}, ("key 'kind'", "least_loaded")),
+        (STATIC, {"controller": {}}, ("'controller' belongs to adaptive",)),
         (STATIC, {"way": "elsewhere"}, ("'way'", "'builtin' or 'pinned'")),
-        (ADAPTIVE, {"omega": 1.0}, ("omega belongs to kind kv",)),
+        (ADAPTIVE, {"omega": 1.0}, ("'omega' belongs to kv",)),
         (ADAPTIVE, {"controller": {"source": "guess"}}, ("'controller.source'",)),
         (ADAPTIVE, {"controller": {"theta": 1.0}}, ("unknown key 'controller.theta'",)),
         ("policies/batched-optimal.yaml", {"batch_s": 0.0}, ("'batch_s'", "above 0")),
@@ -180,9 +194,9 @@ def test_thresholds_in_seconds_replace_the_default_multiples():
 
 def test_defaults_of_a_kind_survive_a_round_trip():
     for policy in STUDY.policies.values():
-        assert Policy.model_validate(policy.model_dump()) == policy
-    assert Policy(name="a", title="a", kind="adaptive").controller == Controller()
-    assert Policy(name="b", title="b", kind="batched_optimal", way="pinned").batch_s == 0.005
+        assert type(policy).model_validate(policy.model_dump()) == policy
+    assert AdaptivePolicy(name="a", title="a").controller == Controller()
+    assert BatchedOptimal(name="b", title="b", way="pinned").batch_s == 0.005
 
 
 # --- grids and sets ---
@@ -283,10 +297,34 @@ def tier(document: dict[str, Any], name: str = "quick") -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("file", "change", "words"),
     [
-        (E1, lambda d: d.update(routing=["static", "adaptive"]), ("2 policies over a grid of C",)),
-        (E1, lambda d: tier(d).update(repeats=2), ("'tiers.quick'", "repeats are of cells at loads")),
-        (E1, lambda d: tier(d).update(watch=["client"]), ("watch need stages",)),
-        (E1, lambda d: tier(d).update(poll_s=1.0), ("poll_s need stages",)),
+        (E1, lambda d: d.update(routing=["static", "static-2"]), ("there is no 'static-2'",)),
+        (E1, lambda d: d.update(design="laddr"), ("there is no design 'laddr'", "ladder")),
+        (E1, lambda d: d.pop("design"), ("key 'design' is missing", "ladder")),
+        (
+            E1,
+            lambda d: d.update(routing={"two": {"policies": ["static", "adaptive"]}}),
+            ("'tiers.full'", "adaptive takes its baseline in a first stage"),
+        ),
+        (
+            E1,
+            lambda d: d.update(
+                routing={"two": {"grid": {"tau": [0.0, 0.7], "omega": [1.0], "way": "builtin"}}}
+            ),
+            ("'routing'", "2 policies over a grid of C"),
+        ),
+        (E2, lambda d: tier(d).pop("watch"), ("'tiers.quick.watch' is missing",)),
+        (E2, lambda d: d.update(routing=["static", "adaptive"]), ("'routing'", "adaptive follows")),
+        (
+            E1,
+            lambda d: tier(d).update(repeats=2),
+            ("'tiers.quick.repeats' belongs to pareto", "take repeats out"),
+        ),
+        (
+            E1,
+            lambda d: tier(d).update(watch=["client"]),
+            ("'tiers.quick.watch' belongs to detection and stages",),
+        ),
+        (E1, lambda d: tier(d).update(poll_s=1.0), ("'tiers.quick.poll_s' belongs to detection and stages",)),
         (E1, lambda d: tier(d)["timing"].pop("measure_s"), ("timing.measure_s must be above 0",)),
         (
             E1,
@@ -294,7 +332,7 @@ def tier(document: dict[str, Any], name: str = "quick") -> dict[str, Any]:
             ("'tiers.quick.systems.0'", "there is no 'llama-3.1-70b on 2p2d'", "llama-3.1-70b on 1p2d"),
         ),
         (E2, lambda d: tier(d).update(timing={"measure_s": 5, "measure_max_s": 5}), ("deadline_s alone",)),
-        (E2, lambda d: tier(d).update(concurrency=[8]), ("concurrency and stages are given",)),
+        (E2, lambda d: tier(d).update(concurrency=[8]), ("'tiers.quick.concurrency' belongs to ladder",)),
         (E2, lambda d: tier(d).update(watch=["client", "client"]), ("client stands there twice",)),
         (E2, lambda d: tier(d).update(poll_s=0), ("'tiers.quick.poll_s'", "above 0")),
         (
@@ -366,7 +404,7 @@ def tier(document: dict[str, Any], name: str = "quick") -> dict[str, Any]:
             lambda d: tier(d)["loads"][1].update(knee_times=0.199),
             ("'tiers.quick.loads.1'", "below and low are both C = 2 at a knee of 8"),
         ),
-        (E4, lambda d: tier(d).update(loads=[]), ("loads and stages are empty",)),
+        (E4, lambda d: tier(d).update(loads=[]), ("'tiers.quick.loads'", "at least 1 item")),
         (E4, lambda d: tier(d)["loads"][0].update(knee_times=-1), ("'tiers.quick.loads.0.knee_times'",)),
         (
             E4,
@@ -376,7 +414,7 @@ def tier(document: dict[str, Any], name: str = "quick") -> dict[str, Any]:
         (
             E4,
             lambda d: (tier(d).pop("loads"), tier(d).update(concurrency=[8], repeats=1)),
-            ("several designs (pareto, ladder)",),
+            ("'tiers.quick.loads' is missing", "'tiers.quick.concurrency' belongs to ladder"),
         ),
     ],
 )
@@ -456,8 +494,4 @@ def test_an_unknown_key_inside_a_stage_names_the_nearest(config: Path):
 
 def test_a_stage_is_a_block_of_its_own():
     with pytest.raises(UserError, match="settle_s"):
-        validate({"name": "a", "knee_times": 1.0, "seconds": 1.0}, type(_stage()), where="f")
-
-
-def _stage() -> Any:
-    return STUDY.experiments["saturation"].tiers["quick"].stages[0]
+        validate({"name": "a", "knee_times": 1.0, "seconds": 1.0}, StagePlan, where="f")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from condition_samples import ADAPTIVE, HEAD, STARTED, measured, staged, stages_of, trace_of
 
-from anarchy.config import Controller, Policy
+from anarchy.config import AdaptivePolicy, Controller
 from anarchy.control.detector import PARAMETERS, Detector, Regime
 from anarchy.control.loop import ControlLoop, LoopSettings
 from anarchy.control.observation import Observation
@@ -217,9 +217,7 @@ def real_log(path: Path) -> Path:
     return path
 
 
-FOLLOWS_CLIENT = Policy(
-    name="adaptive", title="adaptive", kind="adaptive", controller=Controller(source="client")
-)
+FOLLOWS_CLIENT = AdaptivePolicy(name="adaptive", title="adaptive", controller=Controller(source="client"))
 
 
 def cell_with(folder: Path, *logs: Path, reason: str = "") -> MeasuredCell:
@@ -234,8 +232,8 @@ def test_the_projects_own_log_is_understood(tmp_path: Path):
     watched = real_log(tmp_path / "controller-client.jsonl")
     tables = detection_tables([cell_with(tmp_path, log, watched)], KNEE, HEAD, watched=("client",))
     detection, polls = tables["detection"], tables["polls"]
-    assert list(detection.columns) == list(columns.DETECTION_COLUMNS)
-    assert list(polls.columns) == list(columns.POLL_COLUMNS)
+    assert list(detection.columns) == columns.DETECTION.names
+    assert list(polls.columns) == columns.POLLS.names
     assert detection["log"].tolist() == ["controller-client.jsonl", "controller.jsonl"]
     assert detection["acts"].tolist() == [False, True]
     # One poll until the average is above, two more that confirm: at the log's 55 s.

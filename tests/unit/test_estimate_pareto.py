@@ -8,13 +8,17 @@ import pytest
 from condition_samples import HEAD, METHOD, constant, measured, pair, rng_of, trace_of
 
 from anarchy.config import Load
-from anarchy.estimate import columns
+from anarchy.designs.pareto.columns import PAIRS, SPREAD
+from anarchy.designs.pareto.estimate import estimate, pareto_front
+from anarchy.designs.pareto.tier import ParetoTier
 from anarchy.estimate.deployments import MeasuredCell
 from anarchy.estimate.grouping import Found
-from anarchy.estimate.pareto import estimate_pareto, pareto_front
 
 LEVELS = (0.0, 0.3, 0.7, 1.0)
 LOADS = [Load(name="below", knee_times=0.5), Load(name="at", knee_times=1.5)]
+TIER = ParetoTier.model_validate(
+    {"loads": LOADS, "launches": 1, "workloads": ["unique"], "timing": {"measure_s": 1, "measure_max_s": 1}}
+)
 C_OF = {"below": 32, "at": 96}
 
 
@@ -49,7 +53,7 @@ def sweep(effect: float = 0.0, *, launches: int = 1, repeats: int = 4) -> list[M
 
 
 def estimated(cells: list[MeasuredCell]) -> Found:
-    return estimate_pareto(cells, LOADS, METHOD, HEAD)
+    return estimate(cells, TIER, METHOD, HEAD)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +73,7 @@ def of(found: Found, load: str, factor: str = "pair", quantity: str = "poa_hat")
 
 def test_every_pair_load_and_repeat_has_its_row(none: Found):
     pairs = none.tables["pairs"]
-    assert list(pairs.columns) == list(columns.PAIR_COLUMNS)
+    assert list(pairs.columns) == list(PAIRS.names)
     assert len(pairs) == 2 * (16 + 3)
     assert pairs["valid"].all()
     assert (pairs.loc[pairs["repeat"] > 1, "policy"] == "kv-t0-w1").all()
@@ -81,7 +85,7 @@ def test_every_pair_load_and_repeat_has_its_row(none: Found):
     ]
     assert none.facts["repeats"] == 4
     assert len(none.tables["launches"]) == len(pairs)
-    assert list(none.tables["spread"].columns) == list(columns.SPREAD_COLUMNS)
+    assert list(none.tables["spread"].columns) == list(SPREAD.names)
 
 
 def test_no_effect_is_not_found_and_bounded_by_the_noise(none: Found):

@@ -31,7 +31,7 @@ from anarchy.estimate.game import cell_game
 from anarchy.estimate.grouping import Found, model_notes
 from anarchy.estimate.ladder import Curves
 from anarchy.estimate.series import trace_series
-from anarchy.estimate.stages import estimate_stages, stage_conditions, stage_trace
+from anarchy.estimate.staged import estimate_stages, stage_conditions, stage_trace
 from anarchy.estimate.traces import read_any
 from anarchy.games.latency import AffineLatency, FitQuality, FullLatency
 from anarchy.ground.errors import UserError
@@ -84,7 +84,7 @@ def test_all_rows_of_a_staged_cell_are_load():
 def test_rows_hold_every_column_and_the_decomposition():
     found = estimated(staged_cell(GRID), staged_cell(GRID, ADAPTIVE, regime="below"))
     stages = found.tables["stages"]
-    assert list(stages.columns) == list(columns.STAGE_COLUMNS)
+    assert list(stages.columns) == list(columns.STAGES.names)
     assert len(stages) == 2 * len(GRID)
     np.testing.assert_allclose(
         stages["dynamics"] * stages["routing"] * stages["freezing"], stages["poa_hat"], rtol=1e-9
@@ -98,7 +98,7 @@ def test_rows_hold_every_column_and_the_decomposition():
     assert (stages["load_range"] > 0).all()
     assert (stages["load_mean"] * 2 <= stages["concurrency"] + 1e-9).all()
     assert (stages["interval_kind"] == "within-run").all()
-    for name, wanted in (("launches", columns.LAUNCH_COLUMNS), ("series", columns.SERIES_COLUMNS)):
+    for name, wanted in (("launches", columns.LAUNCHES.names), ("series", columns.SERIES.names)):
         assert list(found.tables[name].columns) == list(wanted)
         assert len(found.tables[name])
 
@@ -122,7 +122,7 @@ def test_adaptive_that_does_nothing_has_ratios_about_one_across_launches():
     cells += [staged_cell((16, 96), ADAPTIVE, launch=launch, seed=10 + launch) for launch in (1, 2, 3)]
     found = estimated(*cells, grid=(16, 96))
     ratios = found.tables["ratios"]
-    assert list(ratios.columns) == list(columns.RATIO_COLUMNS)
+    assert list(ratios.columns) == list(columns.RATIOS.names)
     assert set(ratios["quantity"]) == {*columns.QUANTITIES, "load_range"}
     assert ratios["against_reference"].all()
     assert ratios["paired"].all()

@@ -12,11 +12,11 @@ import pytest
 from condition_samples import constant, staged, trace_of
 from knee_samples import recorded_knee
 
-from anarchy.config import Choices, Experiment, Policy
+from anarchy.config import Choices, Experiment, KvPolicy
 from anarchy.config.files import load_study
+from anarchy.designs.registry import design_of
+from anarchy.designs.system import estimate_system
 from anarchy.engines.profiles import load_profile
-from anarchy.estimate import columns
-from anarchy.estimate.system import estimate_system
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import CONFIG, PROFILES, Layout, cell_directory
 from anarchy.plan.launches import Cell, DeploymentPlan, Stack
@@ -37,11 +37,12 @@ def workbench(folder: Path, *, launches: int = 1, **tier: Any) -> Workbench:
     """A run of one experiment with two policies on one deployment."""
     timing = {"deadline_s": 60.0} if "stages" in tier else TIMING
     study = load_study(CONFIG)
-    policies = {one["name"]: Policy(**one) for one in (STATIC, OTHER)}
+    policies = {one["name"]: KvPolicy(**one) for one in (STATIC, OTHER)}
     experiment = Experiment(
         name="trial",
         id="T",
         title="trial",
+        design="ladder" if "concurrency" in tier else "stages" if "stages" in tier else "pareto",
         systems=({"model": SYSTEM[1], "topology": SYSTEM[2]},),  # type: ignore[arg-type]
         routing={"both": {"policies": list(policies)}},
         reference="static",
@@ -108,14 +109,14 @@ def test_every_file_of_a_design_is_written(tmp_path: Path, design: str, tier: di
     estimate = estimate_system(bench, *SYSTEM, replicates=100)
     folder = tmp_path / "estimates"
     estimate.write(folder)
-    assert sorted(path.name for path in folder.iterdir()) == sorted(columns.FILES[design])
+    assert sorted(path.name for path in folder.iterdir()) == sorted(design_of(design).files)
     rows = pd.read_parquet(folder / f"{main}.parquet")
     assert rows["valid"].all()
     assert (rows["poa_hat"] > 0).all()
     assert set(rows["concurrency"]) == {32, 96}
     assert (rows["engine"] == "simulated").all()
     system = json.loads((folder / "system.json").read_text())
-    assert set(columns.SYSTEM_KEYS[design]) <= set(system)
+    assert design_of(design).part("document").DOCUMENT.model_validate(system)
     assert system["knee"] == 64
     assert system["routing"]["both"]["reference"] == "static"
     attempts = pd.read_parquet(folder / "attempts.parquet")

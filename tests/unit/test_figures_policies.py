@@ -19,10 +19,13 @@ from figure_checks import assert_legible, plain
 from synthetic_pareto import write_pareto
 from synthetic_staged import KNEE, write_staged
 
-from anarchy import figures
-from anarchy.designs import DESIGNS
-from anarchy.figures import style
-from anarchy.tables import System, load_systems
+from anarchy.designs.detection import figures as detection_figures
+from anarchy.designs.loading import load_systems
+from anarchy.designs.registry import designs
+from anarchy.designs.showing import figures_of
+from anarchy.designs.stages import over_time
+from anarchy.figures import drawing, style
+from anarchy.tables import System
 
 Drawn = dict[str, dict[str, Figure]]
 
@@ -47,7 +50,7 @@ def launches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, System]:
 
 @pytest.fixture(scope="module")
 def drawn(systems: dict[str, System]) -> Drawn:
-    return {name: figures.draw(system) for name, system in systems.items()}
+    return {name: drawing.draw(system, figures_of(system)) for name, system in systems.items()}
 
 
 def bars(figure: Figure) -> int:
@@ -68,9 +71,8 @@ def changed(system: System, **frames: pd.DataFrame) -> System:
 
 
 def test_every_design_draws_the_figures_that_the_workflow_expects() -> None:
-    assert {design.name: design.figures for design in DESIGNS} == {
-        name: tuple(drawings) for name, drawings in figures.FIGURES.items()
-    }
+    for design in designs():
+        assert list(design.figures) == list(design.part("figures").FIGURES)
 
 
 def test_every_figure_says_engine_dilation_and_tier(drawn: Drawn) -> None:
@@ -90,7 +92,8 @@ def test_all_text_is_legible_inside_and_apart(
     systems: dict[str, System], launches: dict[str, System], experiment: str, width: float
 ) -> None:
     of_several = width == style.SINGLE and experiment == "adaptive"
-    for figure in figures.draw((launches if of_several else systems)[experiment], width).values():
+    system = (launches if of_several else systems)[experiment]
+    for figure in drawing.draw(system, figures_of(system), width).values():
         assert_legible(figure, width)
 
 
@@ -145,14 +148,14 @@ def test_the_histograms_bracket_is_drawn_and_the_clients_p99_has_none(drawn: Dra
 def test_a_detector_that_never_fires_is_said(systems: dict[str, System]) -> None:
     system = systems["saturation"]
     logs = system.frames["detection"].assign(fired=False, fired_s=np.nan, delay_s=np.nan)
-    said = plain(figures.detectors_over_time(changed(system, detection=logs), "unique"))
+    said = plain(detection_figures.detectors_over_time(changed(system, detection=logs), "unique"))
     assert said.count("never fires") == 2
 
 
 def test_no_log_at_all_still_draws(systems: dict[str, System]) -> None:
     system = systems["saturation"]
     empty = {name: system.frames[name].iloc[:0] for name in ("detection", "polls")}
-    figure = figures.detectors_over_time(changed(system, **empty), "unique")
+    figure = detection_figures.detectors_over_time(changed(system, **empty), "unique")
     assert len(style.render(figure, "png", system.rows)) > 5000
 
 
@@ -170,14 +173,14 @@ def test_regimes_are_strips_of_each_adaptive_policy_and_of_no_other(drawn: Drawn
 
 def test_launches_are_an_area_only_where_there_are_several(drawn: Drawn, launches: dict[str, System]) -> None:
     assert "lowest to highest launch" not in plain(drawn["adaptive"]["series"])
-    assert "lowest to highest launch" in plain(figures.policies_over_time(launches["adaptive"], "unique"))
+    assert "lowest to highest launch" in plain(over_time.policies_over_time(launches["adaptive"], "unique"))
 
 
 def test_a_figure_of_one_launch_says_which(drawn: Drawn, launches: dict[str, System]) -> None:
     assert "launches" not in plain(drawn["saturation"]["series"])
     for figure in (
-        figures.detectors_over_time(launches["saturation"], "unique"),
-        figures.loads_over_time(launches["adaptive"], "unique"),
+        detection_figures.detectors_over_time(launches["saturation"], "unique"),
+        over_time.loads_over_time(launches["adaptive"], "unique"),
     ):
         assert "the first of 3 launches" in plain(figure)
 
@@ -208,7 +211,7 @@ def test_a_baseline_comparison_without_adaptive_policy_is_drawn(systems: dict[st
         name: system.frames[name][system.frames[name]["kind"] != "adaptive"] for name in ("stages", "series")
     }
     alone = changed(system, **kept, ratios=system.frames["ratios"].iloc[:0])
-    for figure in figures.draw(alone).values():
+    for figure in drawing.draw(alone, figures_of(alone)).values():
         assert len(style.render(figure, "png", alone.rows)) > 5000
 
 
@@ -272,6 +275,6 @@ def test_every_condition_uncounted_still_draws_and_says_so(
     rows[numbers] = np.nan
     rows = rows.assign(valid=False, reasons="errors,short", interval_kind="")
     frames = {name: system.frames[name].iloc[:0] for name in ("ratios", "spread") if name in system.frames}
-    spoiled = changed(system, **{system.design.main: rows}, **frames)
-    for figure in figures.draw(spoiled).values():
+    spoiled = changed(system, **{system.main: rows}, **frames)
+    for figure in drawing.draw(spoiled, figures_of(spoiled)).values():
         assert len(style.render(figure, "png", rows)) > 5000

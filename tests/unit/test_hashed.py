@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from anarchy.config import Controller, Model, Policy, Timing, Topology, Workload
+from anarchy.config import AdaptivePolicy, Controller, Model, Policy, Timing, Topology, Workload
 from anarchy.config.files import load_study
 from anarchy.config.hashed import FOR_PEOPLE, KEPT, LATER, hashed
 from anarchy.ground.layout import CONFIG, PROJECT
@@ -105,7 +105,7 @@ def test_a_better_title_costs_nothing():
 
 def test_a_controller_counts_where_a_policy_has_one():
     adaptive = STUDY.policies["adaptive"]
-    assert adaptive.controller is not None
+    assert isinstance(adaptive, AdaptivePolicy)
     assert hashed(adaptive)["controller"] == hashed(adaptive.controller)
     assert "controller" not in hashed(STUDY.policies["static"])
 

@@ -14,12 +14,11 @@ from knee_samples import PROVENANCE, recorded_knee
 
 from anarchy.config import Choices, Level, Study
 from anarchy.config.checks import KNEE_POINTS
-from anarchy.config.loads import LOWEST_KNEE
 from anarchy.config.files import load_study
 from anarchy.config.knees import KNEES_FILE, load_knees, standing_in
+from anarchy.config.loads import LOWEST_KNEE, Knee, at_knee, on_grid, reference_limit
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import CONFIG, Layout
-from anarchy.config.loads import Knee, at_knee, on_grid, reference_limit
 from anarchy.plan.knee import (
     PLAN_FILE,
     Estimated,
@@ -294,7 +293,9 @@ def test_e1_and_e3_or_e4_measure_one_saturated_point(tier: str, experiment: str)
             knee = Knee(value, grid)
             loads = [knee.concurrency(level) for level in one.tiers[tier].levels]
             assert [C for C in loads if C in grid and 1.2 * value < C], (recorded.model, value)
-            names = {level.name: C for level, C in zip(one.tiers[tier].loads, loads, strict=False)}
+            names = {
+                level.name: C for level, C in zip(one.tiers[tier].named_loads.values(), loads, strict=False)
+            }
             assert len(set(names.values())) == len(names), "loads are told apart by their C"
 
 

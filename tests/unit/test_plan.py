@@ -15,13 +15,12 @@ from hypothesis import strategies as st
 
 from anarchy.config import Choices, Study
 from anarchy.config.files import load_study
-from anarchy.config.loads import Stage
+from anarchy.config.loads import Knee, Stage, at_knee
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import CONFIG
 from anarchy.plan import predict
 from anarchy.plan.binding import bind
 from anarchy.plan.conditions import cell_name
-from anarchy.config.loads import Knee, at_knee
 from anarchy.plan.deployments import plan
 from anarchy.plan.launches import Cell, DeploymentPlan, derive_seed
 from anarchy.plan.workbench import open_run
@@ -279,7 +278,9 @@ def test_what_decides_a_staged_cell(path: tuple[str, ...], value: Any, changed: 
 
 def test_longer_stages_and_another_knee_change_the_hash():
     before = hashes(planned(experiments="adaptive"))
-    stages = tuple(stage.model_dump() for stage in STUDY.experiments["adaptive"].tiers["quick"].stages[:3])
+    stages = tuple(
+        stage.model_dump() for stage in STUDY.experiments["adaptive"].tiers["quick"].stage_plans[:3]
+    )
     for after in (
         hashes(planned(altered((*STAGES, "stages"), stages), experiments="adaptive")),
         hashes(planned(knees={**KNEES, (LLAMA, "1p2d"): 100}, experiments="adaptive")),

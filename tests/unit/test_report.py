@@ -14,13 +14,13 @@ from synthetic_pareto import write_pareto
 from synthetic_staged import write_staged
 
 from anarchy import report
-from anarchy.designs import DESIGNS
+from anarchy.designs.loading import load_systems
+from anarchy.designs.registry import designs
 from anarchy.ground.layout import Layout
-from anarchy.report.captions import READING
 from anarchy.report.facts import idle_gpu_hours
 from anarchy.report.findings import find
 from anarchy.report.summary import by_experiment
-from anarchy.tables import System, load_systems
+from anarchy.tables import System
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +56,9 @@ def test_gpu_hours_that_are_held_and_not_measuring():
 
 
 def test_every_figure_of_every_design_has_a_reading():
-    assert {design.name: set(design.figures) for design in DESIGNS} == {
-        name: set(readings) for name, readings in READING.items()
-    }
+    for design in designs():
+        assert all(reading.endswith(".") for reading in design.figures.values()), design.name
+        assert set(design.figures) == set(design.part("figures").FIGURES)
 
 
 def test_every_experiment_has_a_section_in_order(html: str):
@@ -79,7 +79,7 @@ def test_a_run_without_a_ladder_has_no_overview(layout: Layout, html: str):
 
 
 def test_every_figure_and_table_is_on_the_page(html: str):
-    assert html.count("<figure ") == sum(len(design.figures) for design in DESIGNS[1:])
+    assert html.count("<figure ") == sum(len(design.figures) for design in designs()[1:])
     text = said(html)
     for what in ("Policies and stages of", "Ratios between policies of", "Detectors of", "Pairs of tau and",
                  "Spread over the pairs of"):  # fmt: skip

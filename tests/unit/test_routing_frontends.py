@@ -83,8 +83,8 @@ def test_every_policy_is_served_by_its_own_pair(tau: list[float], omega: list[fl
     made = {frontend.name: (frontend.tau, frontend.omega) for frontend in frontends(served)}
     assert len(made) == len(set(made.values())) == len(frontends(served))
     for policy in served:
-        if policy.kind == "kv":
-            assert made[frontend_of(served, policy)] == (policy.tau, policy.omega)
+        if policy.pair is not None:
+            assert made[frontend_of(served, policy)] == policy.pair
         else:
             for regime in Regime:
                 assert made[frontend_of(served, policy, regime)] == PARAMETERS[regime]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from anarchy.config import AnyPolicy
+from anarchy.config.files import validate
 from anarchy.ground.errors import UserError
 from anarchy.routing import proof
 from anarchy.routing.selector import Choice
@@ -76,7 +77,9 @@ class LawfulSelector:
 
 
 def pinned(kind="kv", tau=None, omega=None, way="pinned"):
-    return SimpleNamespace(name=kind, kind=kind, way=way, tau=tau, omega=omega)
+    document = {"name": kind.replace("_", "-"), "title": kind, "kind": kind, "way": way}
+    pair = {} if tau is None else {"tau": tau, "omega": omega}
+    return validate(document | pair, AnyPolicy, where="test")
 
 
 GRID = [pinned(tau=tau, omega=omega) for tau in (0.0, 0.3, 0.7, 1.0) for omega in (0.0, 0.3, 0.7, 1.0)]

@@ -76,7 +76,7 @@ FILES = {
     "registry.py": """
         from pack.parts.words import say
         from pack.theory import other
-        MAKERS: ByDesign[Maker] = {"words": say, "theory": lambda: other()}
+        MAKERS = {"words": say, "theory": lambda: other()}
     """,
 }
 
@@ -93,8 +93,8 @@ def folder(tmp_path: Path) -> Path:
     return package
 
 
-def parts(folder: Path, function: str, *keys: str) -> set[str]:
-    return set(Package(folder).closure([f"pack.main:{function}"], keys).parts)
+def parts(folder: Path, function: str) -> set[str]:
+    return set(Package(folder).closure([f"pack.main:{function}"]).parts)
 
 
 RUN = {
@@ -109,26 +109,15 @@ def test_names_lead_to_every_definition_and_to_no_other(folder: Path) -> None:
     assert parts(folder, "run") == RUN
 
 
-@pytest.mark.parametrize(
-    ("keys", "made"),
-    [
-        (("words",), {"pack.parts.words:say"}),
-        (("unknown", "theory"), {"pack.theory:other"}),
-        (("unknown",), set()),
-        ((), {"pack.parts.words:say", "pack.theory:other"}),
-    ],
-)
-def test_of_a_dictionary_by_design_one_entry_is_followed(
-    folder: Path, keys: tuple[str, ...], made: set[str]
-) -> None:
-    assert parts(folder, "choose", *keys) == {"pack.main:choose", "pack.registry:MAKERS", *made}
+def test_of_a_dictionary_every_entry_is_followed(folder: Path) -> None:
+    made = {"pack.parts.words:say", "pack.theory:other"}
+    assert parts(folder, "choose") == {"pack.main:choose", "pack.registry:MAKERS", *made}
 
 
 def digests(folder: Path) -> dict[str, str]:
     package = Package(folder)
-    words = package.closure(["pack.main:choose"], ["words"])
     closures = {name: package.closure([f"pack.main:{name}"]) for name in ("run", "choose", "inspect")}
-    return {name: closure.digest for name, closure in {**closures, "words": words}.items()}
+    return {name: closure.digest for name, closure in closures.items()}
 
 
 @pytest.mark.parametrize(
@@ -146,7 +135,7 @@ def digests(folder: Path) -> dict[str, str]:
         ("late.py", "    pass", "    size = 1", {"run"}),
         ("parts/__init__.py", "numbers import mean", "words import say as mean", {"run"}),
         ("parts/numbers.py", "import statistics", "import other as statistics", {"run"}),
-        ("parts/words.py", "'said'", "'told'", {"choose", "words"}),
+        ("parts/words.py", "'said'", "'told'", {"choose"}),
         ("typed.py", "pass", "size = 1", set()),
         ("registry.py", "lambda: other()", "lambda: other() or 1", {"choose"}),
     ],
@@ -180,14 +169,12 @@ def test_a_program_is_followed_from_its_imports(folder: Path) -> None:
         ("main.py", "from pack.theory import gone\ndef run():\n    gone()", "pack.theory has no gone"),
         ("main.py", "from pack.theory import *\ndef run():\n    price()", "name what is imported"),
         ("main.py", "def other():\n    pass", "pack.main defines no run"),
-        ("main.py", "from pack.registry import MAKERS\ndef run():\n    MAKERS", "keys are in quotes"),
     ],
 )
 def test_a_name_that_stands_for_nothing_is_an_error(folder: Path, file: str, text: str, words: str) -> None:
     (folder / file).write_text(text)
-    (folder / "registry.py").write_text("MAKERS: ByDesign[Maker] = dict(words=1)")
     with pytest.raises(LookupError, match=words):
-        parts(folder, "run", "words")
+        parts(folder, "run")
 
 
 @pytest.mark.parametrize(

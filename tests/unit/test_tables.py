@@ -12,16 +12,23 @@ import pytest
 from matplotlib.text import Text
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "notebooks"))
-from synthetic_estimates import spoil, write_results
+from synthetic_estimates import spoil, write_results, write_table
 from synthetic_pareto import write_pareto
 from synthetic_staged import write_staged
 
-from anarchy import figures, report, tables
-from anarchy.designs import DESIGNS, presented
+from anarchy import report, tables
+from anarchy.designs import tables as design_tables
+from anarchy.designs.detection import tables as detection_tables
+from anarchy.designs.ladder import tables as ladder_tables
+from anarchy.designs.loading import load_system, load_systems
+from anarchy.designs.pareto import tables as pareto_tables
+from anarchy.designs.registry import design_of, designs
+from anarchy.designs.showing import figures_of, tables_of
+from anarchy.estimate.columns import LADDER_CURVES
+from anarchy.figures import drawing
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import Layout
-from anarchy.tables import System, load_system, load_systems
-from anarchy.tables.made import MAKERS
+from anarchy.tables import System
 
 
 @pytest.fixture
@@ -73,7 +80,7 @@ def test_equilibrium_table_keeps_every_cell_and_turns_seconds_into_milliseconds(
     systems: list[System],
 ) -> None:
     for system in systems:
-        table = tables.equilibrium_table(system.cells)
+        table = ladder_tables.equilibrium_table(system.cells)
         assert list(table["concurrency"]) == list(system.cells["concurrency"])
         assert table["ttft_p99_ms"].to_numpy() == pytest.approx(
             1000 * system.cells["ttft_p99"].to_numpy(), nan_ok=True
@@ -84,26 +91,26 @@ def test_equilibrium_table_keeps_every_cell_and_turns_seconds_into_milliseconds(
 
 def test_uncounted_cell_has_no_number_and_its_reason(systems: list[System]) -> None:
     system = next(system for system in systems if system.key[0] == "nemotron-4-340b")
-    words = tables.equilibrium_words(tables.equilibrium_table(system.cells))
+    words = ladder_tables.equilibrium_words(ladder_tables.equilibrium_table(system.cells))
     row = words[words["C"] == "192"].iloc[0]
     assert row["counted"] == "no: client_bound"
     assert row["PoA-hat"] == row["TTFT P99, ms"] == row["windows"] == tables.MISSING
 
 
 def test_summary_row_for_each_system_with_and_without_knee(systems: list[System]) -> None:
-    summary = tables.summary_table(systems).set_index(["model", "topology"])
+    summary = ladder_tables.summary_table(systems).set_index(["model", "topology"])
     assert len(summary) == 3
     with_knee, without = summary.loc[("llama-3.1-70b", "1p2d")], summary.loc[("llama-3.1-70b", "1p5d")]
     assert with_knee["first_post_knee"] == 128
     assert pd.isna(without["knee"])
     assert pd.isna(without["first_post_knee"])
-    words = tables.summary_words(summary.reset_index())
+    words = ladder_tables.summary_words(summary.reset_index())
     assert list(words["knee at C"]).count("none found") == 1
     assert list(words["valid cells"]).count("9 of 10") == 1
 
 
 def test_csv_holds_raw_numbers(systems: list[System], tmp_path: Path) -> None:
-    table = tables.equilibrium_table(systems[0].cells)
+    table = ladder_tables.equilibrium_table(systems[0].cells)
     again = pd.read_csv(tables.write_csv(table, tmp_path / "deep" / "table.csv"))
     assert again["poa_hat"].to_numpy() == pytest.approx(table["poa_hat"].to_numpy(), rel=1e-12)
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["table.csv"]
@@ -111,7 +118,7 @@ def test_csv_holds_raw_numbers(systems: list[System], tmp_path: Path) -> None:
 
 def test_latex_is_balanced_escaped_and_names_the_engine(systems: list[System], tmp_path: Path) -> None:
     system = next(system for system in systems if system.key[0] == "nemotron-4-340b")
-    words = tables.equilibrium_words(tables.equilibrium_table(system.cells))
+    words = ladder_tables.equilibrium_words(ladder_tables.equilibrium_table(system.cells))
     caption = tables.caption("Equilibrium.", "simulated engine, intervals: 95 % within-run")
     text = tables.write_latex(words, tmp_path / "table.tex", caption=caption).read_text(encoding="utf-8")
     assert text.count(r"\begin{") == text.count(r"\end{") == 2
@@ -131,7 +138,7 @@ def test_latex_is_balanced_escaped_and_names_the_engine(systems: list[System], t
 def test_workloads_keep_the_order_of_the_system(tmp_path: Path) -> None:
     layout = write_results(tmp_path, grid=(8, 64), workloads=("unique", "templates"))
     system = load_system(layout, "equilibrium", "llama-3.1-70b", "1p2d")
-    words = tables.equilibrium_words(tables.equilibrium_table(system.cells))
+    words = ladder_tables.equilibrium_words(ladder_tables.equilibrium_table(system.cells))
     assert list(words["workload"]) == ["unique", "unique", "templates", "templates"]
 
 
@@ -159,24 +166,27 @@ def test_lacking_column_is_named(layout: Layout, file: str, column: str) -> None
         load_systems(layout)
 
 
-def test_no_curve_at_all_is_read_with_or_without_columns(layout: Layout) -> None:
+def test_no_curve_at_all_is_read_but_not_a_table_without_its_columns(layout: Layout) -> None:
     path = layout.estimates("equilibrium", "llama-3.1-70b", "1p2d") / "curves.parquet"
-    pd.DataFrame().to_parquet(path)
+    write_table(pd.DataFrame(), LADDER_CURVES, path)
     system = load_system(layout, "equilibrium", "llama-3.1-70b", "1p2d")
     assert system.curves.empty
-    assert set(tables.CURVE_COLUMNS) <= set(system.curves)
+    assert list(system.curves) == LADDER_CURVES.names
+    pd.DataFrame().to_parquet(path)
+    with pytest.raises(UserError, match="lacks the columns workload"):
+        load_system(layout, "equilibrium", "llama-3.1-70b", "1p2d")
 
 
 def test_system_of_which_no_cell_counts_is_shown_all_the_same(layout: Layout) -> None:
     spoil(layout, "llama-3.1-70b", "1p2d")
     system = load_system(layout, "equilibrium", "llama-3.1-70b", "1p2d")
-    words = tables.equilibrium_words(tables.equilibrium_table(system.cells))
+    words = ladder_tables.equilibrium_words(ladder_tables.equilibrium_table(system.cells))
     assert set(words["counted"]) == {"no: errors, short"}
     assert set(words["PoA-hat"]) == set(words["windows"]) == {tables.MISSING}
-    row = tables.summary_words(tables.summary_table([system])).iloc[0]
+    row = ladder_tables.summary_words(ladder_tables.summary_table([system])).iloc[0]
     assert row["plateau"] == row["PoA-hat at deepest C"] == tables.MISSING
     assert row["valid cells"] == "0 of 10"
-    for figure in figures.draw(system).values():
+    for figure in drawing.draw(system, figures_of(system)).values():
         said = "\n".join(text.get_text() for text in figure.findobj(Text) if isinstance(text, Text))
         assert "errors, short" in said.replace("\n", " ")
     systems = load_systems(layout)
@@ -204,7 +214,7 @@ def test_attempt_that_passed_and_is_not_counted_says_so(layout: Layout) -> None:
 
 
 def test_captions_name_the_workloads(layout: Layout, systems: list[System]) -> None:
-    assert tables.workload_titles(systems) == "unique prompts"
+    assert design_tables.workload_titles(systems) == "unique prompts"
     files = {path.name: path for path in report.write_summary(layout)}
     assert "every system, unique prompts." in files["summary.tex"].read_text(encoding="utf-8")
 
@@ -247,34 +257,27 @@ def policies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, System]:
 
 
 def test_designs_are_told_by_what_was_measured(policies: dict[str, System]) -> None:
-    assert {name: system.design.id for name, system in policies.items()} == {
+    assert {name: design_of(system.design).id for name, system in policies.items()} == {
         "saturation": "E2", "adaptive": "E3", "pareto": "E4",
     }  # fmt: skip
 
 
-def test_a_controller_that_watches_beside_adaptive_policies_is_no_detection() -> None:
-    assert presented("stages", watches=True, adaptive=True).id == "E3"
-    assert presented("stages", watches=True, adaptive=False).id == "E2"
-    assert presented("stages", watches=False, adaptive=False).id == "E3"
-
-
 def test_every_design_has_the_tables_that_the_workflow_expects() -> None:
-    assert {design.name: design.tables for design in DESIGNS} == {
-        name: tuple(makers) for name, makers in MAKERS.items()
-    }
+    for design in designs():
+        assert list(design.tables) == list(design.part("tables").TABLES)
 
 
 def test_every_row_of_the_estimates_is_in_a_table(policies: dict[str, System]) -> None:
     for system in policies.values():
-        for name, made in tables.make(system).items():
-            source = {"": system.design.main}.get(name, name)
+        for name, made in design_tables.make(system, tables_of(system)).items():
+            source = {"": system.main}.get(name, name)
             assert len(made.raw) == len(system.frames[source])
             assert system.title in made.what
             assert "unique prompts" in made.what
 
 
 def test_stages_have_milliseconds_intervals_and_the_share_of_each_regime(policies: dict[str, System]) -> None:
-    made = tables.make(policies["adaptive"])[""]
+    made = design_tables.make(policies["adaptive"], tables_of(policies["adaptive"]))[""]
     rows = policies["adaptive"].rows
     assert made.raw["ttft_p99_ms_hi"].to_numpy() == pytest.approx(1e3 * rows["ttft_p99_hi"], nan_ok=True)
     words = made.words.set_index(["policy", "stage"])
@@ -288,7 +291,7 @@ def test_stages_have_milliseconds_intervals_and_the_share_of_each_regime(policie
 
 
 def test_ratios_are_a_row_for_each_pair_of_policies_and_stage(policies: dict[str, System]) -> None:
-    words = tables.make(policies["adaptive"])["ratios"].words
+    words = design_tables.make(policies["adaptive"], tables_of(policies["adaptive"]))["ratios"].words
     adaptive, others, stages = 3, 7, 4
     assert len(words) == adaptive * others * stages
     row = words[
@@ -305,7 +308,7 @@ def test_ratios_are_a_row_for_each_pair_of_policies_and_stage(policies: dict[str
 
 
 def test_detectors_are_a_row_a_launch_and_source(policies: dict[str, System]) -> None:
-    words = tables.make(policies["saturation"])["detection"].words
+    words = design_tables.make(policies["saturation"], tables_of(policies["saturation"]))["detection"].words
     assert len(words) == 3 * 2
     first = words[words["launch"] == "1"].set_index("source")
     assert first.loc["prometheus", "fired after, s"] == "15.0"
@@ -315,12 +318,12 @@ def test_detectors_are_a_row_a_launch_and_source(policies: dict[str, System]) ->
 
 def test_a_detector_that_never_fired_says_never(policies: dict[str, System]) -> None:
     system = policies["saturation"]
-    table = tables.detection_table(system).assign(fired=False, delay_s=float("nan"), fired_to="")
-    assert set(tables.detection_words(table)["fired after, s"]) == {"never"}
+    table = detection_tables.detection_table(system).assign(fired=False, delay_s=float("nan"), fired_to="")
+    assert set(detection_tables.detection_words(table)["fired after, s"]) == {"never"}
 
 
 def test_pairs_say_load_levels_and_front(policies: dict[str, System]) -> None:
-    words = tables.make(policies["pareto"])[""].words
+    words = design_tables.make(policies["pareto"], tables_of(policies["pareto"]))[""].words
     assert set(words["load"]) == {"low, C = 24", "below, C = 48", "saturated, C = 192"}
     assert set(words["omega"]) == {"0", "0.3", "0.7", "1"}
     assert "yes (80.0 %)" in set(words["on the front (share of replicates)"])
@@ -328,7 +331,7 @@ def test_pairs_say_load_levels_and_front(policies: dict[str, System]) -> None:
 
 
 def test_spread_gives_the_bound_and_the_noise(policies: dict[str, System]) -> None:
-    made = tables.make(policies["pareto"])["spread"]
+    made = design_tables.make(policies["pareto"], tables_of(policies["pareto"]))["spread"]
     below = made.words[(made.words["load"] == "below, C = 48") & (made.words["quantity"] == "PoA-hat")].iloc[
         0
     ]
@@ -338,7 +341,7 @@ def test_spread_gives_the_bound_and_the_noise(policies: dict[str, System]) -> No
         "0.600 %",
         "1.04 %",
     )
-    unknown = tables.spread_words(made.raw.assign(noise=""))
+    unknown = pareto_tables.spread_words(made.raw.assign(noise=""))
     assert set(unknown["CV of the noise"]) == {"not known"}
 
 
@@ -346,11 +349,12 @@ def test_tables_are_written_under_the_names_of_the_workflow(
     policies: dict[str, System], tmp_path: Path
 ) -> None:
     for system in policies.values():
-        saved = tables.save(tables.make(system), Layout(tmp_path), system, "simulated engine")
+        made = design_tables.make(system, tables_of(system))
+        saved = design_tables.save(made, Layout(tmp_path), system, "simulated engine")
         stem = "_".join(system.key)
         assert [path.name for path in saved] == [
             f"{stem}{f'_{name}' if name else ''}.{suffix}"
-            for name in system.design.tables
+            for name in design_of(system.design).tables
             for suffix in ("csv", "tex")
         ]
         assert all(path.read_text(encoding="utf-8").isascii() for path in saved if path.suffix == ".tex")

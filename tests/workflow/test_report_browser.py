@@ -18,9 +18,10 @@ from synthetic_pareto import write_pareto
 from synthetic_staged import write_staged
 
 from anarchy import report
-from anarchy.designs import DESIGNS, LADDER
+from anarchy.designs.ladder.design import DESIGN as LADDER
+from anarchy.designs.loading import load_systems
+from anarchy.designs.registry import designs
 from anarchy.ground.layout import Layout
-from anarchy.tables import load_systems
 
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -119,7 +120,7 @@ def test_page_is_whole_silent_and_fits(opened: tuple[Any, list[str]]) -> None:
     page, faults = opened
     assert faults == []
     images = page.evaluate("[...document.images].map(i => [i.complete, i.naturalWidth, i.alt.length])")
-    assert len(images) == 1 + 2 * len(LADDER.figures) + sum(len(design.figures) for design in DESIGNS)
+    assert len(images) == 1 + 2 * len(LADDER.figures) + sum(len(design.figures) for design in designs())
     assert all(complete and width > 0 and words > 60 for complete, width, words in images)
     sizes = page.evaluate(
         "(e => [e.scrollWidth, document.body.scrollWidth, e.clientWidth])(document.documentElement)"
