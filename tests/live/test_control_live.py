@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live_spec import one_prefill_two_decode
 
 from anarchy.control.detector import Detector, Regime
 from anarchy.control.loop import ControlLoop, LoopSettings
@@ -24,6 +23,7 @@ from anarchy.serving.frontend_api import Connection
 from anarchy.serving.stack import Deployment
 from anarchy.trace.control_log import ControllerLog, LogRecords, read_log
 from anarchy.trace.schema import RequestRecord
+from tests.live.live_spec import one_prefill_two_decode
 
 DILATION = 2.0
 PERIOD_S = 1.0

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live_spec import MODEL, one_prefill_two_decode
 
 from anarchy.engines.spec import RoutingPolicy
 from anarchy.ground.errors import UserError
@@ -26,6 +25,7 @@ from anarchy.serving.stack import Deployment
 from anarchy.trace.importers import Facts, detect, import_trace
 from anarchy.trace.reader import CellTrace
 from anarchy.trace.schema import RequestRecord
+from tests.live.live_spec import MODEL, one_prefill_two_decode
 
 DILATION = 2.0
 CONCURRENCY = 8

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from live_spec import one_prefill_two_decode
 
 from anarchy.config.hashed import Stage
 from anarchy.load.cell import ClientConfig, Labels
@@ -19,6 +18,7 @@ from anarchy.load.router import FixedRouter, Route
 from anarchy.load.workload import Workload, WorkloadSpec
 from anarchy.serving.stack import Deployment
 from anarchy.trace.schema import RequestRecord
+from tests.live.live_spec import one_prefill_two_decode
 
 DILATION = 2.0
 LABELS = Labels("static", 0.0, 1.0)

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import PROJECT
 
 from anarchy.designs import DESIGNS
 from anarchy.workflow.staleness.closure import Package
 from anarchy.workflow.staleness.sources import python_of
+from tests.helpers.places import PROJECT
 
 DESIGN_OF = {design.notebook: design for design in DESIGNS}
 """Each experiment of the paper is named as the notebook of its design."""
