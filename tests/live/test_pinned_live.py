@@ -16,7 +16,6 @@ from typing import TypeVar
 
 import psutil
 import pytest
-from live_spec import one_prefill_two_decode
 from scipy.stats import fisher_exact
 
 from anarchy.config import AdaptivePolicy, AnyPolicy, KvPolicy, Policy
@@ -36,6 +35,7 @@ from anarchy.serving.selector_process import service_command
 from anarchy.serving.stack import Deployment
 from anarchy.trace.decisions import DecisionLog, read_decisions
 from anarchy.trace.schema import RequestRecord
+from tests.live.live_spec import one_prefill_two_decode
 
 DILATION = 2.0
 DEADLINE_S = 10.0

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import PROJECT
 
 from anarchy.designs.registry import designs
 from anarchy.workflow.staleness.closure import Package
 from anarchy.workflow.staleness.sources import EXECUTES, parts_of, python_of, roots_of
+from tests.helpers.places import PROJECT
 
 DESIGN_OF = {design.notebook: design for design in designs()}
 """Each experiment of the paper is named as the notebook of its design."""

@@ -5,23 +5,19 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "notebooks"))
-from synthetic_estimates import write_results
-from synthetic_pareto import write_pareto
-from synthetic_staged import write_staged
 
 from anarchy import report
 from anarchy.designs.ladder.design import DESIGN as LADDER
 from anarchy.designs.loading import load_systems
 from anarchy.designs.registry import designs
 from anarchy.ground.layout import Layout
+from tests.helpers.synthetic_estimates import write_results
+from tests.helpers.synthetic_pareto import write_pareto
+from tests.helpers.synthetic_staged import write_staged
 
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
