@@ -147,6 +147,9 @@ profiles:  ## remake the B200 timing tables in data/profiles (builds a third env
 	@envs/build profiles
 	@.envs/profiles/bin/python scripts/anarchy/engines/make_profiles.py --out data/profiles
 
+pages: setup  ## regenerate the parts of docs that are made from the code
+	@$(DRIVER)/python -m anarchy.cli.pages
+
 schemas: setup  ## regenerate workflow/schemas from the config models
 	@$(DRIVER)/python -m anarchy.cli.schemas workflow/schemas
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import yaml
 
 from anarchy.designs.registry import designs
+from anarchy.ground.plugins import parts
 from anarchy.workflow.staleness.closure import Package, digest_of
 
 COMMANDS = "anarchy.cli.main"
@@ -33,10 +34,18 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {
 code leads to."""
 
 
+RULES: Final = "anarchy.claims.rules"
+"""Room of the rules that judge, which are found by looking as well."""
+
+
 def parts_of(step: str, design: str = "") -> list[str]:
     """Those parts, of one design or of every design, as roots of a closure."""
     names = [design] if design else [one.name for one in designs()]
-    return [f"anarchy.designs.{name}.{part}" for name in names for part in PARTS[step]]
+    found = [f"anarchy.designs.{name}.{part}" for name in names for part in PARTS[step]]
+    if step == "claims":
+        for name, module in parts(RULES).items():
+            found += [f"{RULES}.{name}:{part}" for part in ("RULES", "NOTES") if hasattr(module, part)]
+    return found
 
 
 def roots_of(command: str, design: str = "") -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from anarchy.claims.model import (
@@ -19,6 +19,7 @@ from anarchy.claims.model import (
     has_interval,
     system_title,
 )
+from anarchy.claims.rules import Rule, alone
 from anarchy.tables import interval, number
 
 STABLE_SLOPE: Final = 0.15
@@ -178,10 +179,10 @@ def _at(deepest: Mapping[str, Any]) -> str:
     return f"{number(deepest['poa_hat'])} at C = {deepest['concurrency']}"
 
 
-RULES: Final[dict[str, Callable[[Claim, System, str], Part]]] = {
-    "three_regimes": three_regimes,
-    "knee_position": knee_position,
-    "plateau_level": plateau_level,
-    "deep_saturation": deep_saturation,
-    "prefill_first": prefill_first,
+RULES: Final[dict[str, Rule]] = {
+    "three_regimes": alone(three_regimes),
+    "knee_position": alone(knee_position),
+    "plateau_level": alone(plateau_level),
+    "deep_saturation": alone(deep_saturation),
+    "prefill_first": alone(prefill_first),
 }
