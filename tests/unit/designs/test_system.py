@@ -17,13 +17,11 @@ from anarchy.designs.system import estimate_system
 from anarchy.engines.profiles import load_profile
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import CONFIG, PROFILES, Layout, cell_directory
-from anarchy.plan.launches import Cell, DeploymentPlan, Stack
+from anarchy.plan.launches import Stack
 from anarchy.plan.resolve import resolve
 from anarchy.plan.workbench import Workbench
-from anarchy.trace.schema import GateResult
-from anarchy.trace.writer import seal
-from tests.helpers.condition_samples import constant, staged, trace_of
 from tests.helpers.knee_samples import recorded_knee
+from tests.helpers.made_up_run import seal_everything
 
 SYSTEM = ("trial", "llama-3.1-70b", "1p2d")
 TIMING = {"warmup_s": 1.0, "measure_s": 5.0, "measure_max_s": 5.0}
@@ -63,41 +61,8 @@ def workbench(folder: Path, *, launches: int = 1, **tier: Any) -> Workbench:
     stack = Stack("ai-dynamo 1.5.1")
     run = resolve(study, choices, profiles, stack, [knee])
     bench = Workbench(run, profiles, Layout(folder), stack)
-    for deployment in bench.plans:
-        for cell in deployment.cells:
-            write_cell(bench, deployment, cell)
-        summary = bench.layout.summary(*deployment.key)
-        summary.write_text(json.dumps({"sittings": [], "routing_test": {"ok": True}}))
+    seal_everything(bench)
     return bench
-
-
-def write_cell(bench: Workbench, deployment: DeploymentPlan, cell: Cell) -> None:
-    """Seal what a cell of this plan could have measured."""
-    seed = int(cell.plan_hash[:6], 16)
-    spans: tuple[Any, ...] = ()
-    if cell.stages:
-        table, spans = staged([stage.concurrency for stage in cell.stages], seed, n=300)
-    else:
-        table = constant(cell.concurrency, seed, n=300)
-    directory = cell_directory(bench.folder(deployment), cell.name)
-    directory.mkdir(parents=True)
-    trace = trace_of(
-        table,
-        cell.policy.name,
-        cell=cell.name,
-        model=deployment.model.name,
-        topology=deployment.topology.name,
-        launch=deployment.trial,
-        concurrency=cell.concurrency,
-        workload=cell.workload.name,
-        engine="mocker",
-        plan_hash=cell.plan_hash,
-        load=cell.load,
-        repeat=cell.repeat,
-        stages=spans,
-        gates=GateResult(valid=True),
-    )
-    seal(directory, trace.table, trace.manifest)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,132 @@
+"""docs/extending.md, followed literally: its files in a copy of the project, and what they are for, run."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.places import PROJECT
+
+PAGE = (PROJECT / "docs" / "extending.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```\w+ (\S+)( \(appended\))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NEEDED = (
+    "Snakefile",
+    "pyproject.toml",
+    "scripts",
+    "workflow",
+    "notebooks",
+    "envs",
+    "profiles",
+    "tests/helpers",
+)
+COPIED = (*NEEDED, "tests/__init__.py", "data/paper", "data/profiles", "slurm")
+
+
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project with every file of the page in it; the parts that were there are untouched."""
+    root = tmp_path_factory.mktemp("project")
+    for name in COPIED:
+        source, target = PROJECT / name, root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    blocks = BLOCK.findall(PAGE)
+    assert len(blocks) > 10
+    for name, appended, text in blocks:
+        file = root / name
+        assert file.exists() == bool(appended), f"{name}: a part is a file of its own"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a", encoding="utf-8") as written:
+            written.write(text)
+    notebook = (root / "notebooks" / "equilibrium.ipynb").read_text(encoding="utf-8")
+    (root / "notebooks" / "steady.ipynb").write_text(notebook.replace("ladder", "steady"), encoding="utf-8")
+    run(root, "-m", "anarchy.cli.schemas", "workflow/schemas")
+    return root
+
+
+def run(root: Path, *arguments: str) -> str:
+    """What a program says that runs in the copy; it must succeed."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=root,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{root / 'scripts'}:{root}", "HOME": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
+MEASURE = """
+from pathlib import Path
+from anarchy.compare import sources
+from anarchy.designs import tables
+from anarchy.designs.loading import load_systems
+from anarchy.designs.showing import figures_of, tables_of
+from anarchy.designs.system import estimate_system
+from anarchy.figures import drawing
+from anarchy.plan.workbench import open_run
+from anarchy.report.findings import findings
+from tests.helpers.made_up_run import seal_everything
+
+bench = open_run({"experiments": "steady", "results": "results"})
+seal_everything(bench)
+(system,) = bench.systems()
+estimate_system(bench, *system, replicates=100).write(bench.layout.estimates(*system))
+(read,) = load_systems(bench.layout)
+assert list(drawing.draw(read, figures_of(read))) == ["poa"]
+assert "PoA-hat" in tables.make(read, tables_of(read))[""].words
+assert "steady.parquet" in {source.file for source in sources()}
+print(*findings(read))
+"""
+
+
+def test_a_design_is_planned_estimated_shown_and_compared(extended: Path) -> None:
+    assert "unique-c0048" in run(
+        extended, "-m", "anarchy.cli.main", "plan", "--cost", "--experiments", "steady"
+    )
+    assert re.search(r"Llama-3.1-70B 1P/2D, unique prompts: PoA-hat [\d.]+ \[", run(extended, "-c", MEASURE))
+
+
+def test_a_design_has_its_rules(extended: Path) -> None:
+    command = ("-m", "snakemake", "-n", "--cores", "2", "--config", "experiments=steady")
+    said = run(extended, *command)
+    assert "estimate_steady" in said
+    assert "notebook_steady" in said
+
+
+POLICY = """
+import random
+from anarchy.config.files import load_study
+from anarchy.ground.layout import CONFIG
+policy = load_study(CONFIG).policies["most-loaded"]
+print(policy.kind, policy.choose([0, 3, 1], 0, random.Random(0)))
+"""
+
+
+def test_a_policy_is_read_and_chooses(extended: Path) -> None:
+    assert run(extended, "-c", POLICY).split() == ["most_loaded", "1"]
+
+
+CLAIM = """
+from anarchy import claims
+from anarchy.designs.loading import load_systems
+from pathlib import Path
+from tests.helpers.synthetic_estimates import write_results
+layout = write_results(Path("made-up"))
+verdicts = claims.judge(claims.load(), [system.document for system in load_systems(layout)])
+print(*(verdict.verdict for verdict in verdicts if verdict.id == "C14"))
+"""
+
+
+def test_a_claim_is_judged(extended: Path) -> None:
+    assert run(extended, "-c", CLAIM).strip() in {"reproduced", "not reproduced", "inconclusive"}
