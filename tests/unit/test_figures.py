@@ -84,7 +84,7 @@ def test_uncounted_cell_is_marked_with_its_reason_and_never_drawn_as_a_value(qui
     system = system_with_uncounted_cell(quick)
     for figure in figures.draw(system).values():
         assert "C = 192: client_bound" in words(figure).replace("\n", " ")
-    poa = figures.poa_against_concurrency(system.cells, system.info, "unique")
+    poa = figures.poa_against_concurrency(system, "unique")
     curve = poa.axes[0].containers[0].lines[0]
     x, y = (np.asarray(values, dtype=float) for values in curve.get_data())
     assert np.isnan(y[x == 192]).all()
@@ -93,11 +93,11 @@ def test_uncounted_cell_is_marked_with_its_reason_and_never_drawn_as_a_value(qui
 
 def test_knee_and_first_post_knee_point_are_named_or_said_to_be_absent(quick: list[System]) -> None:
     for system in quick:
-        said = words(figures.poa_against_concurrency(system.cells, system.info, "unique"))
+        said = words(figures.poa_against_concurrency(system, "unique"))
         knee = system.info["workloads"]["unique"]["knee"]
         if knee["exists"]:
             assert f"knee C = {knee['knee']:.0f} [" in said
-            bars = figures.decomposition_against_concurrency(system.cells, system.info, "unique")
+            bars = figures.decomposition_against_concurrency(system, "unique")
             assert f"knee C = {knee['knee']:.0f} [" in words(bars)
             assert f"first post-knee point, C = {knee['first_post_knee']}" in said
         else:
@@ -105,7 +105,7 @@ def test_knee_and_first_post_knee_point_are_named_or_said_to_be_absent(quick: li
 
 
 def test_no_series_has_the_colour_of_the_knee(quick: list[System]) -> None:
-    figure = figures.performance_against_concurrency(quick[0].cells, quick[0].info, "unique")
+    figure = figures.performance_against_concurrency(quick[0], "unique")
     lines = [group.lines[0] for axes in figure.axes for group in axes.containers]
     assert len({line.get_color() for line in lines}) == len(lines) == 4
     assert style.PURPLE not in {line.get_color() for line in lines}
@@ -124,7 +124,7 @@ def test_ticks_of_the_overview_reach_the_deepest_point_and_the_top(quick: list[S
 
 
 def test_the_plateau_says_what_it_is(quick: list[System]) -> None:
-    figure = figures.poa_against_concurrency(quick[0].cells, quick[0].info, "unique")
+    figure = figures.poa_against_concurrency(quick[0], "unique")
     assert "plateau, mean of its cells" in words(figure).replace("\n", " ")
 
 
@@ -133,7 +133,7 @@ def test_stack_of_factors_ends_at_poa_hat_also_where_a_factor_is_below_one(quick
     cells = system.cells.copy()
     cells["dynamics"] = 0.4
     cells["poa_hat"] = cells["dynamics"] * cells["routing"] * cells["freezing"]
-    axes = figures.decomposition_against_concurrency(cells, system.info, "unique").axes[0]
+    axes = figures.decomposition_against_concurrency(changed(system, dict(system.info), cells=cells), "unique").axes[0]
     heights = [[bar.get_y() + bar.get_height() for bar in group.patches] for group in axes.containers[:3]]
     top, bottom = np.max(heights, axis=0), np.min(heights, axis=0)
     valid = cells["valid"].to_numpy(dtype=bool)
@@ -141,7 +141,7 @@ def test_stack_of_factors_ends_at_poa_hat_also_where_a_factor_is_below_one(quick
 
 
 def cost_model(system: System, width: float = style.DOUBLE) -> Figure:
-    return figures.latency_against_load(system.cells, system.curves, system.info, "unique", width)
+    return figures.latency_against_load(system, "unique", width)
 
 
 def test_both_curves_are_drawn_in_milliseconds_and_extrapolation_is_dashed(quick: list[System]) -> None:
@@ -246,9 +246,11 @@ def test_every_cell_uncounted_still_draws_and_says_so(quick: list[System]) -> No
 def test_unknown_workload_and_missing_engine_are_refused(quick: list[System]) -> None:
     system = quick[0]
     with pytest.raises(UserError, match=r"no cell of workload 'chat'\n.*unique"):
-        figures.poa_against_concurrency(system.cells, {**system.info, "workloads": {"chat": {}}}, "chat")
+        figures.poa_against_concurrency(changed(system, {**system.info, "workloads": {"chat": {}}}), "chat")
     with pytest.raises(UserError, match="which engine"):
-        figures.poa_against_concurrency(system.cells.assign(engine=None), system.info, "unique")
+        figures.poa_against_concurrency(
+            changed(system, dict(system.info), cells=system.cells.assign(engine=None)), "unique"
+        )
     with pytest.raises(UserError, match="no system"):
         figures.overview(system.cells, [])
 
@@ -301,7 +303,7 @@ def test_drawing_leaves_the_callers_settings_alone(quick: list[System]) -> None:
     import matplotlib as mpl
 
     with mpl.rc_context({"font.size": 17.0}):
-        figures.poa_against_concurrency(quick[0].cells, quick[0].info, "unique")
+        figures.poa_against_concurrency(quick[0], "unique")
         assert mpl.rcParams["font.size"] == 17.0
 
 
@@ -324,6 +326,6 @@ def _linear(colour: str) -> np.ndarray[Any, Any]:
 
 def test_names_written_are_those_of_the_system(quick: list[System], tmp_path: Path) -> None:
     system = quick[0]
-    drawn = {"poa": figures.poa_against_concurrency(system.cells, system.info, "unique")}
+    drawn = {"poa": figures.poa_against_concurrency(system, "unique")}
     paths = figures.save_all(drawn, Layout(tmp_path), system)
     assert [path.name for path in paths] == [f"{'_'.join(system.key)}_poa.{s}" for s in ("pdf", "svg", "png")]

@@ -6,13 +6,11 @@ Every function takes the width in print, one column or two.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Final
 
 from matplotlib.figure import Figure
 
 from anarchy.designs import ByDesign
-from anarchy.figures import style
 from anarchy.figures.comparison import factors_by_stage, policies_by_stage, ratios_by_stage
 from anarchy.figures.concurrency import (
     decomposition_against_concurrency,
@@ -23,19 +21,19 @@ from anarchy.figures.concurrency import (
 from anarchy.figures.detection import curvature_over_concurrency, detectors_over_time
 from anarchy.figures.latency import latency_against_load
 from anarchy.figures.pareto import pareto_front, poa_of_pairs, spread_of_pairs
+from anarchy.figures.sheet import Sheet
 from anarchy.figures.stages import loads_over_time, policies_over_time
 from anarchy.figures.style import DOUBLE, SINGLE
-from anarchy.ground.layout import Layout
 from anarchy.tables import System
 
 __all__ = [
     "FIGURES",
+    "Sheet",
     "curvature_over_concurrency",
     "decomposition_against_concurrency",
     "detectors_over_time",
     "draw",
     "factors_by_stage",
-    "further",
     "latency_against_load",
     "loads_over_time",
     "overview",
@@ -46,7 +44,6 @@ __all__ = [
     "policies_by_stage",
     "policies_over_time",
     "ratios_by_stage",
-    "save_all",
     "spread_of_pairs",
 ]
 
@@ -54,22 +51,12 @@ Drawing = tuple[Callable[[System, str, float], Figure], float]
 """A function of a system, a workload and a width, and the width that its figure has of its own."""
 
 
-def _of_cells(draw: Callable[..., Figure]) -> Callable[[System, str, float], Figure]:
-    """A figure of the ladder as a function of the whole system."""
-    return lambda system, workload, width: draw(system.cells, system.info, workload, width)
-
-
 FIGURES: Final[ByDesign[Mapping[str, Drawing]]] = {
     "ladder": {
-        "poa": (_of_cells(poa_against_concurrency), SINGLE),
-        "decomposition": (_of_cells(decomposition_against_concurrency), SINGLE),
-        "costmodel": (
-            lambda system, workload, width: latency_against_load(
-                system.cells, system.curves, system.info, workload, width
-            ),
-            DOUBLE,
-        ),
-        "performance": (_of_cells(performance_against_concurrency), DOUBLE),
+        "poa": (poa_against_concurrency, SINGLE),
+        "decomposition": (decomposition_against_concurrency, SINGLE),
+        "costmodel": (latency_against_load, DOUBLE),
+        "performance": (performance_against_concurrency, DOUBLE),
     },
     "detection": {
         "series": (detectors_over_time, DOUBLE),
@@ -102,19 +89,3 @@ def draw(system: System, width: float | None = None) -> dict[str, Figure]:
         for place, workload in enumerate(system.info["workloads"])
         for name, (function, own) in FIGURES[system.design.name].items()
     }
-
-
-def further(drawn: Mapping[str, Figure], system: System) -> list[Figure]:
-    """Those figures of `draw` that show workloads other than the first."""
-    return [figure for name, figure in drawn.items() if name not in system.design.figures]
-
-
-def save_all(drawn: Mapping[str, Figure], layout: Layout, system: System) -> list[Path]:
-    """Write what `draw` made as ``<model>_<topology>_<name>.{pdf,svg,png}`` of the system's experiment."""
-    folder = layout.figures(system.experiment)
-    stem = "_".join(system.key)
-    return [
-        path
-        for name, figure in drawn.items()
-        for path in style.save(figure, folder / f"{stem}_{name}", system.rows)
-    ]

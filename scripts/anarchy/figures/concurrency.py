@@ -18,7 +18,7 @@ from anarchy.figures import style
 from anarchy.figures.parts import Info, not_counted, rows_of, write_title
 from anarchy.figures.style import BLACK, DOUBLE, GREY, SERIES, SINGLE, styled
 from anarchy.ground.errors import UserError
-from anarchy.tables import interval, is_missing
+from anarchy.tables import System, interval, is_missing
 
 FACTORS: Final = (
     ("routing", "routing (PoA-cal)", style.ORANGE, ""),
@@ -29,15 +29,10 @@ FACTORS: Final = (
 
 
 @styled
-def poa_against_concurrency(
-    cells: pd.DataFrame, system: Info, workload: str, width: float = SINGLE
-) -> Figure:
-    """PoA-hat against C, both logarithmic: points with intervals, regimes, plateau, knee and its interval.
-
-    ``cells``: rows as in cells.parquet; ``system``: the document beside them.
-    """
-    rows, good = rows_of(cells, workload)
-    found = system["workloads"][workload]
+def poa_against_concurrency(system: System, workload: str, width: float = SINGLE) -> Figure:
+    """PoA-hat against C, both logarithmic: points with intervals, regimes, plateau, knee and its interval."""
+    rows, good = rows_of(system.cells, workload)
+    found = system.info["workloads"][workload]
     figure = style.new_figure(width, 2.5 if width < DOUBLE else 2.9)
     axes = figure.add_subplot()
     style.log_concurrency(axes, rows)
@@ -61,18 +56,16 @@ def poa_against_concurrency(
     style.log_values(axes, good, ["poa_hat", "poa_hat_lo", "poa_hat_hi"], include=1.0)
     not_counted(axes, rows, legend_width=width)
     axes.set_ylabel("PoA-hat")
-    write_title(figure, system, rows)
+    write_title(figure, system.info, rows)
     style.legend(figure, [axes])
     return style.stamp(figure, rows)
 
 
 @styled
-def performance_against_concurrency(
-    cells: pd.DataFrame, system: Info, workload: str, width: float = DOUBLE
-) -> Figure:
+def performance_against_concurrency(system: System, workload: str, width: float = DOUBLE) -> Figure:
     """TTFT P50 and P99, inter-token latency and throughput against C, a panel each, with intervals."""
-    rows, good = rows_of(cells, workload)
-    found = system["workloads"][workload]
+    rows, good = rows_of(system.cells, workload)
+    found = system.info["workloads"][workload]
     wide = width >= DOUBLE
     figure = style.new_figure(width, 2.1 if wide else 5.0)
     panels = figure.subplots(1, 3) if wide else figure.subplots(3, 1, sharex=True)
@@ -98,22 +91,20 @@ def performance_against_concurrency(
         not_counted(axes, rows, legend_width=width if axes is panels[0] else None)
         if not wide and axes is not panels[-1]:
             axes.set_xlabel("")
-    write_title(figure, system, rows)
+    write_title(figure, system.info, rows)
     style.legend(figure, list(panels), columns=4 if wide else 1)
     return style.stamp(figure, rows)
 
 
 @styled
-def decomposition_against_concurrency(
-    cells: pd.DataFrame, system: Info, workload: str, width: float = SINGLE
-) -> Figure:
+def decomposition_against_concurrency(system: System, workload: str, width: float = SINGLE) -> Figure:
     """The factors of PoA-hat at each measured C, stacked on a logarithmic axis, with PoA-hat and PoA-cal.
 
     A factor above 1 stands on top of those below it, one below 1 hangs under the line at 1; the
     logarithms of the three add up to that of PoA-hat.
     """
-    rows, good = rows_of(cells, workload)
-    found = system["workloads"][workload]
+    rows, good = rows_of(system.cells, workload)
+    found = system.info["workloads"][workload]
     figure = style.new_figure(width, 2.5 if width < DOUBLE else 2.9)
     axes = figure.add_subplot()
     axes.set_yscale("log")
@@ -138,7 +129,7 @@ def decomposition_against_concurrency(
     axes.set_xlabel("measured concurrency C, evenly spaced")
     axes.set_ylabel("PoA-hat and its factors")
     not_counted(axes, rows, legend_width=width, at=slots)
-    write_title(figure, system, rows)
+    write_title(figure, system.info, rows)
     style.legend(figure, [axes], columns=2 if width < DOUBLE else 3)
     return style.stamp(figure, rows)
 

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
@@ -39,6 +40,8 @@ TEXT: Final = 8.0
 """Smallest text, points."""
 SUFFIXES: Final = ("pdf", "svg", "png")
 """Formats that `save` writes."""
+NARROW: Final = "narrow.svg"
+"""How the file of a figure for a narrow screen ends."""
 
 BLACK: Final = "#000000"
 ORANGE: Final = "#E69F00"
@@ -112,9 +115,21 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     return wrapped
 
 
+class LaidOut(Figure):
+    """A figure whose layout is computed once before it is written, without drawing it twice."""
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw it; in Matplotlib's pass before a file is written, which draws nothing, only lay it out."""
+        engine = self.get_layout_engine()
+        if isinstance(engine, ConstrainedLayoutEngine) and self.canvas.is_saving():
+            engine.execute(self)
+        else:
+            super().draw(renderer)
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure that no global state knows; ``height`` in inches, without legend and label."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = LaidOut(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
@@ -148,9 +163,15 @@ def interval_kinds(cells: pd.DataFrame) -> list[str]:
     return words
 
 
+@functools.lru_cache(maxsize=4096)
 def text_width(text: str, size: float = TEXT) -> float:
     """Width of a line of text in the figures' font, inches."""
-    return float(TextPath((0, 0), text, size=size).get_extents().width) / 72 if text.strip() else 0.0
+    if not text.strip():
+        return 0.0
+    path = TextPath((0, 0), text, size=size)
+    # Glyphs of the font turn at their own points: no curve has to be solved for its extremes, which is slow.
+    drawn = path.vertices[path.codes != path.CLOSEPOLY, 0]
+    return float(np.ptp(drawn)) / 72
 
 
 def wrap(parts: Sequence[str], width: float, separator: str = ", ", size: float = TEXT) -> str:
@@ -173,7 +194,7 @@ def stamp(figure: Figure, cells: pd.DataFrame) -> Figure:
     A figure that has a label keeps it: whoever drew it knows which rows it shows.
     """
     words = engine_label(cells).split(", ")
-    if figure.findobj(match=lambda artist: artist.get_gid() == STAMP_ID):
+    if any(text.get_gid() == STAMP_ID for text in figure.texts):
         return figure
     text = figure.text(
         0.5, 0, wrap(words, figure.get_figwidth() - 2 * _PAD), ha="center", va="bottom", color=GREY,
@@ -212,15 +233,19 @@ def render(figure: Figure, suffix: str, cells: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def save(figure: Figure, stem: Path, cells: pd.DataFrame) -> list[Path]:
+def save(figure: Figure, stem: Path, cells: pd.DataFrame, small: Figure | None = None) -> list[Path]:
     """Write ``<stem>.pdf``, ``.svg`` and ``.png``, each whole or not at all; returns the paths.
 
     ``cells`` are the rows that the figure shows: the label is made from them where it has none yet.
+    ``small``: the same figure for a narrow screen, ``<stem>.narrow.svg``.
     """
+    drawn = {suffix: (figure, suffix) for suffix in SUFFIXES}
+    if small is not None:
+        drawn[NARROW] = (small, "svg")
     paths = []
-    for suffix in SUFFIXES:
+    for suffix, (one, kind) in drawn.items():
         path = stem.with_name(f"{stem.name}.{suffix}")
-        write_whole(path, render(figure, suffix, cells))
+        write_whole(path, render(one, kind, cells))
         paths.append(path)
     return paths
 

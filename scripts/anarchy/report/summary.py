@@ -17,7 +17,7 @@ from anarchy import tables
 from anarchy.designs import DESIGNS, LADDER, Design
 from anarchy.ground.layout import Layout
 from anarchy.report.findings import findings
-from anarchy.report.pictures import Picture, data_uri, links
+from anarchy.report.pictures import Picture, embedded
 from anarchy.tables import System, load_systems
 
 _LABEL: Final = ("engine", "dilation", "tier", "interval_kind", "n_launches", "valid")
@@ -63,6 +63,7 @@ def write_summary(layout: Layout) -> list[Path]:
             figures.overview(cells, [s.info for s in systems]),
             layout.figures(LADDER.notebook) / "overview_poa",
             cells,
+            figures.overview(cells, [s.info for s in systems], style.SINGLE),
         ),
         tables.write_csv(summary, folder / "summary.csv"),
         tables.write_latex(tables.summary_words(summary), folder / "summary.tex", caption=words),
@@ -70,24 +71,13 @@ def write_summary(layout: Layout) -> list[Path]:
 
 
 def overview(layout: Layout, systems: Sequence[System]) -> Picture:
-    """PoA-hat of every ladder in one figure."""
-    from anarchy import figures
-    from anarchy.figures import style
-
-    cells = pd.concat([system.cells for system in systems])
-    infos = [system.info for system in systems]
-    found, missing = links(
-        layout, [layout.figures(LADDER.notebook) / f"overview_poa.{s}" for s in style.SUFFIXES]
-    )
-    return Picture(
-        wide=data_uri(style.render(figures.overview(cells, infos), "svg", cells)),
-        narrow=data_uri(style.render(figures.overview(cells, infos, style.SINGLE), "svg", cells)),
-        double=True,
+    """PoA-hat of every ladder in one figure, as `write_summary` saved it."""
+    return embedded(
+        layout,
+        layout.figures(LADDER.notebook) / "overview_poa",
         alt="PoA-hat of every system against concurrency, both logarithmic. "
         + " ".join(str(found) for system in systems for found in findings(system)),
         reading="PoA-hat of every system against concurrency; dotted vertical lines are the knees.",
-        links=found,
-        missing=missing,
     )
 
 
