@@ -133,7 +133,9 @@ def test_stack_of_factors_ends_at_poa_hat_also_where_a_factor_is_below_one(quick
     cells = system.cells.copy()
     cells["dynamics"] = 0.4
     cells["poa_hat"] = cells["dynamics"] * cells["routing"] * cells["freezing"]
-    axes = figures.decomposition_against_concurrency(changed(system, dict(system.info), cells=cells), "unique").axes[0]
+    axes = figures.decomposition_against_concurrency(
+        changed(system, dict(system.info), cells=cells), "unique"
+    ).axes[0]
     heights = [[bar.get_y() + bar.get_height() for bar in group.patches] for group in axes.containers[:3]]
     top, bottom = np.max(heights, axis=0), np.min(heights, axis=0)
     valid = cells["valid"].to_numpy(dtype=bool)

@@ -22,6 +22,8 @@ for design, experiments in RUN.designs.items():
             "<benchmarks>/estimate_{experiment}_{model}_{topology}.tsv"
         wildcard_constraints:
             experiment=experiments,
+        # Before any figure: a notebook can then run beside each of the others.
+        priority: 10 + len(design.figures)
         localrule: True
         threads: 1
         resources:

@@ -65,6 +65,8 @@ for design, experiments in RUN.designs.items():
             "<benchmarks>/notebook_{experiment}_{model}_{topology}.tsv"
         wildcard_constraints:
             experiment=experiments,
+        # Those with most to draw first: nothing else then waits for them at the end.
+        priority: len(design.figures)
         localrule: True
         threads: 1
         resources:

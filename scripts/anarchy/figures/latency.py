@@ -61,7 +61,8 @@ def latency_against_load(system: System, workload: str, width: float = DOUBLE) -
     """Latency against the load on the chosen worker, both logarithmic: measured means and fitted curves.
 
     The affine curve l_A is solid where it was fitted and dashed beyond; the full curve l_F is solid. Points
-    and words are of the first launch that has curves; those of the other launches are thin.    """
+    and words are of the first launch that has curves; those of the other launches are thin.
+    """
     rows, _ = rows_of(system.cells, workload)
     points = system.curves[system.curves["workload"] == workload]
     fits = _fits(points, system.info["workloads"][workload])

@@ -8,9 +8,11 @@ series also has a marker and a line style of its own, so that a grey print can b
 from __future__ import annotations
 
 import functools
+import gc
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -102,12 +104,24 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Figures and fonts are many small objects: to search them for garbage takes a quarter of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
     """Run a drawing function under the settings of this project, and of nothing else."""
 
     @functools.wraps(draw)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        with mpl.rc_context():
+        with mpl.rc_context(), _without_collector():
             mpl.rcdefaults()
             mpl.rcParams.update(RC)
             return draw(*args, **kwargs)

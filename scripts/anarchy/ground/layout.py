@@ -28,7 +28,9 @@ class Layout:
 
     root: Path
 
-    def deployment(self, experiment: str, model: str, topology: str, policy_set: str, launch: int | str) -> Path:
+    def deployment(
+        self, experiment: str, model: str, topology: str, policy_set: str, launch: int | str
+    ) -> Path:
         """Folder of one deployment's raw data; never rewritten once sealed."""
         return self.root / "raw" / experiment / model / topology / policy_set / str(launch)
 
@@ -36,7 +38,9 @@ class Layout:
         """Written when the whole ladder of a deployment has been measured."""
         return self.deployment(experiment, model, topology, policy_set, launch) / "deployment.json"
 
-    def sweep_log(self, experiment: str, model: str, topology: str, policy_set: str, launch: int | str) -> Path:
+    def sweep_log(
+        self, experiment: str, model: str, topology: str, policy_set: str, launch: int | str
+    ) -> Path:
         """What the sweep of a deployment said; the processes' own logs lie beside it."""
         return self.deployment(experiment, model, topology, policy_set, launch) / "logs" / "sweep.log"
 

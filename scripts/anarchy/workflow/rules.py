@@ -201,7 +201,7 @@ class Workflow:
     def sweep_resources(self, workflow: Any) -> dict[str, Any]:
         """What a sweep takes: this host for itself, or the nodes of a Slurm job.
 
-        Whatever runs beside a sweep on its host is measured with it: so it takes all of the resource ``host``, of
+        What runs beside a sweep on its host is measured with it: so it takes all of the resource ``host``, of
         which every other job takes one. On a cluster each deployment has its own nodes.
         """
         site = self.bench.cluster
