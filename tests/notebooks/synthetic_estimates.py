@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from anarchy import figures
 from anarchy.ground.layout import Layout
+from anarchy.tables import load_systems
 
 QUICK = (2, 8, 16, 32, 64, 96, 128, 192, 256, 384)
 FULL = (1, 2, 4, 8, 16, 32, 64, 96, 112, 128, 160, 192, 256, 384, 512)
@@ -281,3 +283,11 @@ def _workload(
             for launch in range(1, launches + 1)
         },
     }  # fmt: skip
+
+
+def save_figures(layout: Layout) -> None:
+    """Save every figure of every system, as the notebooks do."""
+    for system in load_systems(layout):
+        sheet = figures.Sheet(layout, system)
+        for name, (draw, _) in figures.FIGURES[system.design.name].items():
+            sheet.figure(name, draw)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
+from html import unescape
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "notebooks"))
-from synthetic_estimates import write_results
+from synthetic_estimates import save_figures, write_results
 from synthetic_pareto import write_pareto
 from synthetic_staged import write_staged
 
@@ -19,6 +20,7 @@ from anarchy.ground.layout import Layout
 from anarchy.report.captions import READING
 from anarchy.report.facts import idle_gpu_hours
 from anarchy.report.findings import find
+from anarchy.report.pictures import NARROW, data_uri
 from anarchy.report.summary import by_experiment
 from anarchy.tables import System, load_systems
 
@@ -29,7 +31,9 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     root = tmp_path_factory.mktemp("results")
     write_staged(root, "saturation")
     write_staged(root, "adaptive")
-    return write_pareto(root)
+    layout = write_pareto(root)
+    save_figures(layout)
+    return layout
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +91,19 @@ def test_every_figure_and_table_is_on_the_page(html: str):
     assert "not counted: (1, 1) pinned" not in text  # in the pictures
     assert text.count("no: errors") >= 1
     assert text.count("no: not_steady") >= 1
+
+
+def test_a_figure_that_nobody_drew_is_said_to_be_missing(html: str, tmp_path: Path):
+    assert "was not drawn" not in html
+    page = report.render(write_pareto(tmp_path), {}, None)
+    assert page.count("was not drawn") == page.count("<figure ") > 0
+
+
+def test_the_page_shows_the_files_that_notebooks_saved(layout: Layout, html: str):
+    shown = re.findall(r'<img src="([^"]*)"', html)
+    saved = [file for file in layout.root.glob("figures/*/*.svg") if not file.name.endswith(NARROW)]
+    assert len(saved) > 5
+    assert {unescape(uri) for uri in shown} == {data_uri(file.read_bytes()) for file in saved}
 
 
 def test_long_tables_are_folded_and_unfold_in_print(html: str):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "notebooks"))
-from synthetic_estimates import write_results
+from synthetic_estimates import save_figures, write_results
 from synthetic_pareto import write_pareto
 from synthetic_staged import write_staged
 
@@ -48,6 +48,7 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
         notebook = layout.notebook("equilibrium", *system.key)
         notebook.parent.mkdir(parents=True)
         notebook.write_text("{}", encoding="utf-8")
+    save_figures(layout)
     report.write_summary(layout)
     run = {
         "tier": "quick",
@@ -300,6 +301,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     layout = write_results(tmp_path_factory.mktemp("small"))
     for folder in layout.estimated()[1:]:
         shutil.rmtree(folder)
+    save_figures(layout)
     return layout
 
 

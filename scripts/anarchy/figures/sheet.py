@@ -34,7 +34,8 @@ class Shown:
         from IPython.display import Image, display
 
         for file, inches in self.images:
-            display(Image(data=file.read_bytes(), format="png", width=round(ON_SCREEN * inches)))
+            image = Image(data=file.read_bytes(), format="png", width=round(ON_SCREEN * inches))  # type: ignore[no-untyped-call]
+            display(image)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)

@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
-import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 from anarchy.ground.layout import PROJECT
 
 BY_CHOICE: Final[Mapping[str, str]] = {
-    "Specify a conda environment or container for each rule.": "every rule runs in a locked environment of the "
-    "project's own, .envs/driver, which `make setup` builds with hashes"
+    "Specify a conda environment or container for each rule.": "every rule runs in the project's own locked "
+    "environment, .envs/driver, which `make setup` builds with hashes"
 }
 """Title of a finding that stays -> why."""
 
+_PLACE = re.compile(r"Lints for (.+):$")
+_TITLE = re.compile(r"    \* (.+):$")
 
-def findings(report: Mapping[str, Any]) -> Iterator[str]:
-    """Every finding that is not by choice, a line each; ``report``: what `snakemake --lint json` prints."""
-    for kind in ("rules", "snakefiles"):
-        for place in report.get(kind, []):
-            name = place.get("rule") or place.get("snakefile") or kind
-            for lint in place.get("lints", []):
-                if lint["title"] not in BY_CHOICE:
-                    yield f"{name}: {lint['title']}"
+
+def findings(text: str) -> Iterator[str]:
+    """Every finding that is not by choice, a line each; ``text``: what `snakemake --lint` prints.
+
+    Its JSON is never printed by the command line (Snakemake 9.27), so the text is read.
+    """
+    place = ""
+    for line in text.splitlines():
+        if match := _PLACE.match(line):
+            place = match[1]
+        elif (match := _TITLE.match(line)) and match[1] not in BY_CHOICE:
+            yield f"{place}: {match[1]}"
 
 
 def main() -> int:
     """Print every finding; exit status 1 where there is one, or where Snakemake cannot read the workflow."""
-    command = [sys.executable, "-m", "snakemake", "--lint", "json"]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
-    start = done.stdout.find("{")
-    if start < 0:
-        print(done.stdout + done.stderr, file=sys.stderr)
+    command = [sys.executable, "-m", "snakemake", "--lint"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    text = done.stdout + done.stderr
+    if "Lints for " not in text and done.returncode != 0:
+        print(text, file=sys.stderr)
         return 1
-    left = list(findings(json.loads(done.stdout[start:])))
+    left = list(findings(text))
     for line in left:
         print(line)
     return 1 if left else 0
