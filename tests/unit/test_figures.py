@@ -326,8 +326,30 @@ def _linear(colour: str) -> np.ndarray[Any, Any]:
     return np.array([(int(colour[k : k + 2], 16) / 255) ** 2.2 for k in (1, 3, 5)])
 
 
-def test_names_written_are_those_of_the_system(quick: list[System], tmp_path: Path) -> None:
-    system = quick[0]
-    drawn = {"poa": figures.poa_against_concurrency(system, "unique")}
-    paths = figures.save_all(drawn, Layout(tmp_path), system)
-    assert [path.name for path in paths] == [f"{'_'.join(system.key)}_poa.{s}" for s in ("pdf", "svg", "png")]
+def test_names_written_are_those_of_the_system(full: list[System], tmp_path: Path) -> None:
+    """One call draws every workload, and each for a narrow screen too."""
+    system = full[0]
+    layout = Layout(tmp_path)
+    shown = figures.Sheet(layout, system).figure("poa", figures.poa_against_concurrency)
+    stem = "_".join(system.key)
+    assert {path.name for path in layout.figures(system.experiment).iterdir()} == {
+        f"{stem}_{name}.{suffix}"
+        for name in ("poa", "poa_templates")
+        for suffix in (*style.SUFFIXES, style.NARROW)
+    }
+    assert [path.name for path, _ in shown.images] == [f"{stem}_poa.png", f"{stem}_poa_templates.png"]
+
+
+def test_a_wide_figure_is_drawn_again_for_a_narrow_screen(quick: list[System], tmp_path: Path) -> None:
+    layout, stem = Layout(tmp_path), "_".join(quick[0].key)
+    sheet = figures.Sheet(layout, quick[0])
+    sheet.figure("poa", figures.poa_against_concurrency)
+    sheet.figure("performance", figures.performance_against_concurrency)
+    folder = layout.figures(quick[0].experiment)
+
+    def svgs(name: str) -> list[float]:
+        texts = [(folder / f"{stem}_{name}.{end}").read_text() for end in ("svg", style.NARROW)]
+        return [float(re.search(r'width="([\d.]+)pt"', text)[1]) / 72 for text in texts]  # type: ignore[index]
+
+    assert svgs("poa") == pytest.approx([style.SINGLE, style.SINGLE])
+    assert svgs("performance") == pytest.approx([style.DOUBLE, style.SINGLE])

@@ -181,7 +181,7 @@ def test_system_of_which_no_cell_counts_is_shown_all_the_same(layout: Layout) ->
         assert "errors, short" in said.replace("\n", " ")
     systems = load_systems(layout)
     assert "11 of 30 cells are not counted" in report.terminal_summary(systems)
-    assert len(report.write_summary(layout)) == 5
+    assert len(report.write_summary(layout)) == 6
     html = report.render(layout, {}, None)
     assert "no: errors, short" in html
     for said in ("no plateau", "no knee found on this grid", "10 of 10 cells not counted"):
@@ -230,7 +230,11 @@ def test_report_of_nothing_is_refused(tmp_path: Path) -> None:
 
 def test_summary_files_are_written(layout: Layout) -> None:
     names = [path.name for path in report.write_summary(layout)]
-    assert names == [*(f"overview_poa.{s}" for s in ("pdf", "svg", "png")), "summary.csv", "summary.tex"]
+    assert names == [
+        *(f"overview_poa.{s}" for s in ("pdf", "svg", "png", "narrow.svg")),
+        "summary.csv",
+        "summary.tex",
+    ]
     assert json.loads((layout.estimates("equilibrium", "llama-3.1-70b", "1p2d") / "system.json").read_text())
 
 

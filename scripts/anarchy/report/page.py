@@ -24,7 +24,7 @@ LONG: Final = 16
 
 
 def render(layout: Layout, run_info: Mapping[str, Any], claims: Sequence[Mapping[str, Any]] | None) -> str:
-    """The report as HTML; figures are drawn from the estimates on disk, so that both agree.
+    """The report as HTML, from the estimates on disk and the figures that the notebooks saved.
 
     ``run_info``, every key optional: ``tier``; ``systems``: [experiment, model, topology] of each system of
     this run; ``predicted_s`` and ``measured_s`` in all; ``started_at``; ``command``; ``commit``; ``versions``
