@@ -118,11 +118,12 @@ smoke-b200: setup  ## first run on a cluster with GPUs: one deployment, one cell
 	@grep -iE "healthy|valid" $(SMOKE)/logs/sweep.log
 	@! grep -q "NOT VALID" $(SMOKE)/logs/sweep.log
 
-lint: test-setup  ## ruff, mypy, snakefmt, notebooks without outputs
+lint: test-setup  ## ruff, mypy, snakefmt, snakemake --lint, notebooks without outputs
 	@$(DRIVER)/ruff check scripts tests slurm
 	@$(DRIVER)/ruff format --check scripts tests slurm
 	@$(DRIVER)/mypy
 	@$(DRIVER)/snakefmt --check Snakefile workflow/rules
+	@$(DRIVER)/python -m anarchy.workflow.lint
 	@$(DRIVER)/nbstripout --verify notebooks/*.ipynb
 
 format: test-setup  ## bring every file into the project's format
@@ -150,8 +151,9 @@ profiles:  ## remake the B200 timing tables in data/profiles (builds a third env
 pages: setup  ## regenerate the parts of docs that are made from the code
 	@$(DRIVER)/python -m anarchy.cli.pages
 
-schemas: setup  ## regenerate workflow/schemas from the config models
+schemas: setup  ## regenerate workflow/schemas from the config models, and workflow/report from the readings of figures
 	@$(DRIVER)/python -m anarchy.cli.schemas workflow/schemas
+	@$(DRIVER)/python -m anarchy.report.rst workflow/report
 
 clean:  ## remove the results of TIER (default quick); environments stay
 	@rm -rf results/$(TIER)

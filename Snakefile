@@ -21,9 +21,9 @@ from anarchy.ground.surroundings import keep_out
 
 keep_out(in_job=not workflow.is_main_process)
 
-from anarchy.workflow.rules import DEPLOYMENT, KNEE, SYSTEM, check_run_file, open_workflow
+from anarchy.workflow.rules import check_run_file, open_workflow
 
-min_version("9.0")
+min_version("9.27")
 
 
 # First by the package: its messages name the file and the key, and it reads within bounds.
@@ -41,12 +41,27 @@ for block, schema in RUN.study_blocks():
     validate(block, schema, set_default=False)
 
 
+# Every path of the rules begins with one of these; anarchy.ground.layout computes the same paths.
+pathvars:
+    results=RUN.results,
+    logs=f"{RUN.results}/logs",
+    benchmarks=f"{RUN.results}/benchmarks",
+
+
+# What rules call: `anarchy` on the frozen run, and `notebook`; each becomes Snakemake's own child, so it notices when
+# Snakemake dies.
+shell.prefix(RUN.shell_functions)
+
+
+report: "workflow/report/workflow.rst"
+
+
 wildcard_constraints:
     experiment="[a-z0-9.-]+",
     model="[a-z0-9.-]+",
     topology="[a-z0-9.-]+",
-    routing="[a-z0-9.-]+",
-    trial="[0-9]+",
+    policy_set="[a-z0-9.-]+",
+    launch="[0-9]+",
 
 
 localrules:
@@ -61,8 +76,8 @@ localrules:
 rule all:
     default_target: True
     input:
-        RUN.layout.report,
-        RUN.layout.claims.with_suffix(".md"),
+        "<results>/report.html",
+        "<results>/claims.md",
         # Else Snakemake takes estimates for finished whose deployment was to be measured again and failed.
         RUN.measured,
 

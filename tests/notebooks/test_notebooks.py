@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def test_notebook_writes_every_figure_and_table(
         f"{stem}_{name}{tail}.{suffix}"
         for name in design.figures
         for tail in ("", *further)
-        for suffix in ("pdf", "svg", "png")
+        for suffix in ("pdf", "svg", "png", "narrow.svg")
     }
     written = {path.name: path for path in layout.figures(experiment).glob(f"{stem}_*")}
     assert set(written) == expected
@@ -88,6 +89,17 @@ def test_notebook_is_stored_without_outputs_and_without_logic(design: Design) ->
     ]  # fmt: skip
     assert f'experiment = "{design.notebook}"' in tagged[0].source
     assert sum(cell.cell_type == "markdown" for cell in notebook.cells) >= 5
+
+
+@pytest.mark.parametrize("design", designs(), ids=lambda design: design.notebook)
+def test_a_cell_is_one_call_and_each_figure_and_table_has_its_own(design: Design) -> None:
+    notebook = nbformat.read(path_of(design), 4)
+    calls = [cell.source for cell in notebook.cells if cell.cell_type == "code"][2:]  # parameters, the system
+    assert all(len(ast.parse(call).body) == 1 for call in calls)
+    figures = re.findall(r'^sheet\.figure\("(\w+)", \w+\.\w+\)$', "\n".join(calls), re.MULTILINE)
+    tables = re.findall(r'^sheet\.table\((?:"(\w+)")?\)$', "\n".join(calls), re.MULTILINE)
+    assert figures == list(design.figures)
+    assert sorted(tables) == sorted(design.tables)
 
 
 def test_every_notebook_belongs_to_a_design() -> None:

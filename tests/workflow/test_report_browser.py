@@ -15,6 +15,7 @@ from anarchy.designs.ladder.design import DESIGN as LADDER
 from anarchy.designs.loading import load_systems
 from anarchy.designs.registry import designs
 from anarchy.ground.layout import Layout
+from tests.helpers.drawings import save_figures
 from tests.helpers.synthetic_estimates import write_results
 from tests.helpers.synthetic_pareto import write_pareto
 from tests.helpers.synthetic_staged import write_staged
@@ -45,6 +46,7 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
         notebook = layout.notebook("equilibrium", *system.key)
         notebook.parent.mkdir(parents=True)
         notebook.write_text("{}", encoding="utf-8")
+    save_figures(layout, load_systems(layout))
     report.write_summary(layout)
     run = {
         "tier": "quick",
@@ -297,6 +299,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     layout = write_results(tmp_path_factory.mktemp("small"))
     for folder in layout.estimated()[1:]:
         shutil.rmtree(folder)
+    save_figures(layout, load_systems(layout))
     return layout
 
 

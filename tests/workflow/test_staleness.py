@@ -39,7 +39,10 @@ from anarchy.plan.workbench import open_run
 from anarchy.workflow.rules import Workflow
 
 run = Workflow(open_run({"knees": "recorded"}))
-files = [*run.measured, *run.rendered, *run.summary_files, run.layout.report]
+overview = run.layout.figures("equilibrium") / "overview_poa"
+files = [*run.measured, *run.rendered, run.layout.report]
+files += [overview.with_suffix(suffix) for suffix in (".pdf", ".png", ".svg", ".narrow.svg")]
+files += [run.layout.root / "tables" / name for name in ("summary.csv", "summary.tex")]
 files += [run.layout.claims.with_suffix(suffix) for suffix in (".csv", ".json", ".md")]
 for experiment, model, topology in run.bench.systems():
     folder = run.layout.estimates(experiment, model, topology)

@@ -8,16 +8,25 @@ for design, experiments in RUN.designs.items():
         name:
             f"estimate_{design.name}"
         input:
-            summaries=lambda wildcards: RUN.summaries(wildcards),
+            # <results>/raw/{experiment}/{model}/{topology}/{policy_set}/{launch}/deployment.json of every set and launch
+            lambda wildcards: RUN.summaries(wildcards),
         output:
-            RUN.estimates(design),
+            expand(
+                "<results>/estimates/{experiment}/{model}_{topology}/{file}",
+                file=design.files,
+                allow_missing=True,
+            ),
         log:
-            RUN.layout.log("estimate_{experiment}_{model}_{topology}"),
+            "<logs>/estimate_{experiment}_{model}_{topology}.log",
+        benchmark:
+            "<benchmarks>/estimate_{experiment}_{model}_{topology}.tsv"
         wildcard_constraints:
             experiment=experiments,
+        # Before any figure: a notebook can then run beside each of the others.
+        priority: 10 + len(design.figures)
         localrule: True
+        threads: 1
         resources:
-            # Not beside a measurement on the same host.
             host=1,
         params:
             # Functions of the wildcards alone, else Snakemake does not compare them. docs/staleness.md
@@ -27,17 +36,30 @@ for design, experiments in RUN.designs.items():
         message:
             "estimating {wildcards.experiment}/{wildcards.model}/{wildcards.topology}"
         shell:
-            "{RUN.anarchy} system {wildcards.experiment} {wildcards.model} {wildcards.topology}"
-            " {RUN.arguments} 2>&1 | tee {log}"
+            "anarchy system {wildcards.experiment} {wildcards.model} {wildcards.topology}"
+            " --processes {threads} 2>&1 | tee {log}"
 
 
 rule claims:
     input:
+        # <results>/estimates/{experiment}/{model}_{topology}/system.json of every system
         RUN.system_files,
     output:
-        multiext(str(RUN.layout.claims), ".csv", ".json", ".md"),
+        report(
+            "<results>/claims.csv",
+            caption="../report/claims.rst",
+            category="Claims of the paper",
+            labels={"what": "every claim, verdict and number", "format": "csv"},
+        ),
+        "<results>/claims.json",
+        "<results>/claims.md",
     log:
-        RUN.layout.log("claims"),
+        "<logs>/claims.log",
+    benchmark:
+        "<benchmarks>/claims.tsv"
+    threads: 1
+    resources:
+        host=1,
     params:
         code=lambda wildcards: RUN.sources.command("claims"),
         published=lambda wildcards: RUN.sources.published,
@@ -46,4 +68,4 @@ rule claims:
     message:
         "judging the published claims"
     shell:
-        "{RUN.anarchy} claims {RUN.arguments} 2>&1 | tee {log}"
+        "anarchy claims 2>&1 | tee {log}"

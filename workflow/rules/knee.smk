@@ -4,18 +4,24 @@
 
 checkpoint knee:
     input:
+        # <results>/estimates/<the ladder>/{model}_{topology}/system.json and cells.parquet
         lambda wildcards: RUN.knee_estimate(wildcards),
     output:
-        loads=RUN.layout.loads(*KNEE),
-        provenance=RUN.layout.provenance(*KNEE),
+        loads="<results>/knees/{model}_{topology}/loads.json",
+        provenance="<results>/knees/{model}_{topology}/provenance.json",
     log:
-        RUN.layout.log("knee_{model}_{topology}"),
+        "<logs>/knee_{model}_{topology}.log",
+    benchmark:
+        "<benchmarks>/knee_{model}_{topology}.tsv"
+    threads: 1
+    resources:
+        host=1,
     params:
         settings=lambda wildcards: RUN.knee_settings(wildcards),
     message:
         "the knee of {wildcards.model}/{wildcards.topology}, from E1"
     shell:
-        "{RUN.anarchy} knee {wildcards.model} {wildcards.topology} {RUN.arguments} 2>&1 | tee {log}"
+        "anarchy knee {wildcards.model} {wildcards.topology} 2>&1 | tee {log}"
 
 
 def loads(wildcards):

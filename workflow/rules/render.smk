@@ -8,19 +8,68 @@ for design, experiments in RUN.designs.items():
             f"notebook_{design.name}"
         input:
             # What is written in it counts (a parameter), not when it was saved.
-            ancient(RUN.notebook(design)),
-            RUN.estimates(design),
+            source=ancient(RUN.notebook(design)),
+            estimates=expand(
+                "<results>/estimates/{experiment}/{model}_{topology}/{file}",
+                file=design.files,
+                allow_missing=True,
+            ),
         output:
-            RUN.drawn(design, "{experiment}", "{model}_{topology}"),
+            [
+                report(
+                    expand(
+                        "<results>/figures/{experiment}/{model}_{topology}_{figure}.svg",
+                        figure=name,
+                        allow_missing=True,
+                    ),
+                    caption=f"../report/{design.name}/{name}.rst",
+                    category=f"{design.id}, {design.title}",
+                    subcategory="{model} {topology}",
+                    labels={"experiment": "{experiment}", "figure": name},
+                )
+                for name in design.figures
+            ],
+            expand(
+                "<results>/figures/{experiment}/{model}_{topology}_{figure}.{format}",
+                figure=design.figures,
+                format=["pdf", "png", "narrow.svg"],
+                allow_missing=True,
+            ),
+            [
+                report(
+                    expand(
+                        "<results>/tables/{experiment}/{model}_{topology}{table}.csv",
+                        table=RUN.tail(name),
+                        allow_missing=True,
+                    ),
+                    caption="../report/table.rst",
+                    category=f"{design.id}, {design.title}",
+                    subcategory="{model} {topology}",
+                    labels={
+                        "experiment": "{experiment}",
+                        "table": name or design.main,
+                    },
+                )
+                for name in design.tables
+            ],
+            expand(
+                "<results>/tables/{experiment}/{model}_{topology}{table}.tex",
+                table=[RUN.tail(name) for name in design.tables],
+                allow_missing=True,
+            ),
         log:
             # The executed notebook: kept also when it fails.
-            notebook=RUN.layout.notebook(*SYSTEM),
-            said=RUN.layout.log("notebook_{experiment}_{model}_{topology}"),
+            notebook="<results>/notebooks/{experiment}_{model}_{topology}.ipynb",
+            messages="<logs>/notebook_{experiment}_{model}_{topology}.log",
+        benchmark:
+            "<benchmarks>/notebook_{experiment}_{model}_{topology}.tsv"
         wildcard_constraints:
             experiment=experiments,
+        # Those with most to draw first: nothing else then waits for them at the end.
+        priority: len(design.figures)
         localrule: True
+        threads: 1
         resources:
-            # Not beside a measurement on the same host.
             host=1,
         params:
             code=lambda wildcards: RUN.drawing_code(wildcards),
@@ -30,19 +79,48 @@ for design, experiments in RUN.designs.items():
         message:
             "drawing {wildcards.experiment}/{wildcards.model}/{wildcards.topology}"
         shell:
-            "{RUN.notebook_command} {input[0]} {log.notebook} {params.parameters} > {log.said} 2>&1"
-            " || {{ cat {log.said} >&2; exit 1; }}"
+            "(notebook {input.source} {log.notebook} {params.parameters}) > {log.messages} 2>&1"
+            " || {{ cat {log.messages} >&2; exit 1; }}"
 
 
 rule report:
     input:
+        # <results>/figures/{experiment}/{model}_{topology}_*, <results>/tables/{experiment}/{model}_{topology}* of every system
         RUN.rendered,
-        RUN.layout.claims.with_suffix(".json"),
+        "<results>/claims.json",
     output:
-        RUN.layout.report,
-        RUN.summary_files,
+        "<results>/report.html",
+        # Of E1's systems together; none where this run measures no ladder.
+        [
+            report(
+                "<results>/figures/equilibrium/overview_poa.svg",
+                caption="../report/overview.rst",
+                category="All systems",
+                labels={"what": "PoA-hat of every system"},
+            ),
+            report(
+                "<results>/tables/summary.csv",
+                caption="../report/overview.rst",
+                category="All systems",
+                labels={"what": "plateau, knee and deepest point of every system"},
+            ),
+            multiext(
+                "<results>/figures/equilibrium/overview_poa",
+                ".pdf",
+                ".png",
+                ".narrow.svg",
+            ),
+            "<results>/tables/summary.tex",
+        ]
+        if RUN.has_ladder
+        else [],
     log:
-        RUN.layout.log("report"),
+        "<logs>/report.log",
+    benchmark:
+        "<benchmarks>/report.tsv"
+    threads: 1
+    resources:
+        host=1,
     params:
         code=lambda wildcards: RUN.sources.command("report"),
         template=lambda wildcards: RUN.sources.templates,
@@ -51,4 +129,4 @@ rule report:
     message:
         "writing the report"
     shell:
-        "{RUN.anarchy} report {RUN.arguments} 2>&1 | tee {log}"
+        "anarchy report 2>&1 | tee {log}"

@@ -130,6 +130,9 @@ def build_parser() -> argparse.ArgumentParser:
         type=whole(1, MOST_REPLICATES),
         help="bootstrap replicates (default: as many as are published)",
     )
+    system.add_argument(
+        "--processes", type=whole(1), help="processes side by side (default: one for each usable core)"
+    )
     telling = _add(
         commands, "knee", _knee, "tell a system's knee from E1's estimate, for E2 to E4 to load", run
     )
@@ -179,8 +182,8 @@ def _system_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _deployment_arguments(parser: argparse.ArgumentParser) -> None:
     _system_arguments(parser)
-    parser.add_argument("routing", help="e.g. static")
-    parser.add_argument("trial", type=whole(1), help="number of the launch, from 1")
+    parser.add_argument("policy_set", metavar="policy-set", help="e.g. static")
+    parser.add_argument("launch", type=whole(1), help="number of the launch, from 1")
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -265,7 +268,7 @@ def _note_end(log: Path | None, why: str) -> None:
 
 def _deployment(bench: Any, options: argparse.Namespace) -> Any:
     return bench.deployment(
-        options.experiment, options.model, options.topology, options.routing, options.trial
+        options.experiment, options.model, options.topology, options.policy_set, options.launch
     )
 
 
@@ -277,7 +280,8 @@ def _system(options: argparse.Namespace) -> int:
     system = (options.experiment, options.model, options.topology)
     folder = bench.layout.estimates(*system)
     replicates = REPLICATES if options.replicates is None else options.replicates
-    estimate_system(bench, *system, replicates=replicates, processes=usable_cores()).write(folder)
+    processes = options.processes or usable_cores()
+    estimate_system(bench, *system, replicates=replicates, processes=processes).write(folder)
     print(folder)
     return 0
 

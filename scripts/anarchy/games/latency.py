@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy.optimize import nnls
 
 from .requests import FloatArray, IntArray
 
@@ -219,6 +218,8 @@ def _stack(cells: Sequence[CellSummary], curve: str) -> _Rows:
 
 
 def _weighted_nnls(design: FloatArray, rows: _Rows, curve: str) -> tuple[FloatArray, FitQuality]:
+    from scipy.optimize import nnls  # slow to load, and whoever draws a curve fits none
+
     root = np.sqrt(rows.weight)
     target = root * rows.latency
     weighted = root[:, None] * design

@@ -28,17 +28,21 @@ class Layout:
 
     root: Path
 
-    def deployment(self, experiment: str, model: str, topology: str, routing: str, trial: int | str) -> Path:
+    def deployment(
+        self, experiment: str, model: str, topology: str, policy_set: str, launch: int | str
+    ) -> Path:
         """Folder of one deployment's raw data; never rewritten once sealed."""
-        return self.root / "raw" / experiment / model / topology / routing / str(trial)
+        return self.root / "raw" / experiment / model / topology / policy_set / str(launch)
 
-    def summary(self, experiment: str, model: str, topology: str, routing: str, trial: int | str) -> Path:
+    def summary(self, experiment: str, model: str, topology: str, policy_set: str, launch: int | str) -> Path:
         """Written when the whole ladder of a deployment has been measured."""
-        return self.deployment(experiment, model, topology, routing, trial) / "deployment.json"
+        return self.deployment(experiment, model, topology, policy_set, launch) / "deployment.json"
 
-    def sweep_log(self, experiment: str, model: str, topology: str, routing: str, trial: int | str) -> Path:
+    def sweep_log(
+        self, experiment: str, model: str, topology: str, policy_set: str, launch: int | str
+    ) -> Path:
         """What the sweep of a deployment said; the processes' own logs lie beside it."""
-        return self.deployment(experiment, model, topology, routing, trial) / "logs" / "sweep.log"
+        return self.deployment(experiment, model, topology, policy_set, launch) / "logs" / "sweep.log"
 
     def run(self, digest: str) -> Path:
         """A frozen run, written once."""

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-# Plotting is slow to load and every call of Snakemake reads this module: it is imported where it is used.
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
 import pandas as pd
 
 from anarchy.designs.registry import design_of
-from anarchy.designs.showing import figures_of
 from anarchy.ground.layout import Layout
 from anarchy.report.findings import find
 from anarchy.tables import System
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Links = tuple[tuple[tuple[str, str], ...], str]
 """Relative links to the files that exist, and the names of those that do not."""
@@ -30,6 +25,7 @@ class Picture:
     """A figure as the page shows it: wide, narrow for a small screen, and in words."""
 
     wide: str
+    """Empty where nobody drew it."""
     narrow: str
     double: bool
     alt: str
@@ -39,40 +35,54 @@ class Picture:
 
 
 def pictures(layout: Layout, system: System) -> list[Picture]:
-    """Every figure of one system, drawn from its estimates, so that page and files agree."""
-    from anarchy.figures import drawing, style
+    """Every figure of one system, as its notebook saved it."""
+    return [
+        _picture(layout, system, name, workload, first=place == 0)
+        for place, workload in enumerate(system.info["workloads"])
+        for name in design_of(system.design).figures
+    ]
 
-    drawings = figures_of(system)
-    drawn, small = drawing.draw(system, drawings), drawing.draw(system, drawings, style.SINGLE)
-    return [_picture(layout, system, name, figure, small[name]) for name, figure in drawn.items()]
 
-
-def _picture(layout: Layout, system: System, name: str, wide: Figure, narrow: Figure) -> Picture:
-    from anarchy.figures import style
-
-    kind, _, workload = name.partition("_")
-    workload = workload or next(iter(system.info["workloads"]))
-    double = wide.get_figwidth() >= style.DOUBLE
+def _picture(layout: Layout, system: System, name: str, workload: str, *, first: bool) -> Picture:
     design = design_of(system.design)
-    reading = design.figures[kind]
-    folder, stem = layout.figures(system.experiment), "_".join((*system.key, name))
-    found, missing = links(
+    reading = design.figures[name]
+    stem = layout.figures(system.experiment) / "_".join((*system.key, name, *([] if first else [workload])))
+    return embedded(
         layout,
-        [
-            layout.notebook(system.experiment, *system.key),
-            *(folder / f"{stem}.{suffix}" for suffix in style.SUFFIXES),
-            system.folder / f"{design.shows.get(kind, design.main)}.parquet",
-        ],
-    )
-    return Picture(
-        wide=data_uri(style.render(wide, "svg", system.rows)),
-        narrow=data_uri(style.render(narrow, "svg", system.rows)) if double else "",
-        double=double,
+        stem,
         alt=f"{reading} {find(system, workload)}",
+        reading=reading,
+        beside=(
+            layout.notebook(system.experiment, *system.key),
+            system.folder / f"{design.shows.get(name, design.main)}.parquet",
+        ),
+    )
+
+
+def embedded(layout: Layout, stem: Path, *, alt: str, reading: str, beside: Sequence[Path] = ()) -> Picture:
+    """The figure whose files begin with ``stem``; ``beside``: what else its reader may want to open."""
+    files = {suffix: stem.with_name(f"{stem.name}.{suffix}") for suffix in (*SUFFIXES, NARROW)}
+    wide, narrow = (_bytes(files[suffix]) for suffix in ("svg", NARROW))
+    double = narrow != wide
+    found, missing = links(layout, [*beside[:1], *(files[suffix] for suffix in SUFFIXES), *beside[1:]])
+    return Picture(
+        wide=data_uri(wide) if wide else "",
+        narrow=data_uri(narrow) if narrow and double else "",
+        double=double,
+        alt=alt,
         reading=reading,
         links=found,
         missing=missing,
     )
+
+
+def _bytes(file: Path) -> bytes:
+    """Content of a file; empty where there is none."""
+    return file.read_bytes() if file.is_file() else b""
+
+
+SUFFIXES: Final = ("pdf", "svg", "png")
+NARROW: Final = "narrow.svg"
 
 
 def plain(words: pd.DataFrame) -> dict[str, Any]:

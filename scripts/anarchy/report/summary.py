@@ -22,7 +22,7 @@ from anarchy.designs.registry import design_of, designs
 from anarchy.designs.tables import workload_titles
 from anarchy.ground.layout import Layout
 from anarchy.report.findings import findings
-from anarchy.report.pictures import Picture, data_uri, links
+from anarchy.report.pictures import Picture, embedded
 from anarchy.tables import System
 
 _LABEL: Final = ("engine", "dilation", "tier", "interval_kind", "n_launches", "valid")
@@ -54,7 +54,7 @@ def by_experiment(systems: Sequence[System]) -> list[tuple[Design, str, list[Sys
 
 def write_summary(layout: Layout) -> list[Path]:
     """Write what shows all ladders together: figure ``overview_poa`` and table ``summary``."""
-    from anarchy.designs.ladder import over_concurrency as figures
+    from anarchy.designs.ladder import figures
     from anarchy.figures import style
 
     systems = ladders(load_systems(layout))
@@ -70,6 +70,7 @@ def write_summary(layout: Layout) -> list[Path]:
             figures.overview(cells, [s.info for s in systems]),
             layout.figures(LADDER.notebook) / "overview_poa",
             cells,
+            figures.overview(cells, [s.info for s in systems], style.SINGLE),
         ),
         tables.write_csv(summary, folder / "summary.csv"),
         tables.write_latex(summary_words(summary), folder / "summary.tex", caption=words),
@@ -77,24 +78,13 @@ def write_summary(layout: Layout) -> list[Path]:
 
 
 def overview(layout: Layout, systems: Sequence[System]) -> Picture:
-    """PoA-hat of every ladder in one figure."""
-    from anarchy.designs.ladder import over_concurrency as figures
-    from anarchy.figures import style
-
-    cells = pd.concat([system.cells for system in systems])
-    infos = [system.info for system in systems]
-    found, missing = links(
-        layout, [layout.figures(LADDER.notebook) / f"overview_poa.{s}" for s in style.SUFFIXES]
-    )
-    return Picture(
-        wide=data_uri(style.render(figures.overview(cells, infos), "svg", cells)),
-        narrow=data_uri(style.render(figures.overview(cells, infos, style.SINGLE), "svg", cells)),
-        double=True,
+    """PoA-hat of every ladder in one figure, as `write_summary` saved it."""
+    return embedded(
+        layout,
+        layout.figures(LADDER.notebook) / "overview_poa",
         alt="PoA-hat of every system against concurrency, both logarithmic. "
         + " ".join(str(found) for system in systems for found in findings(system)),
         reading="PoA-hat of every system against concurrency; dotted vertical lines are the knees.",
-        links=found,
-        missing=missing,
     )
 
 

@@ -30,13 +30,7 @@ from anarchy.plan.workbench import Workbench, load_run, open_frozen, open_run, r
 from anarchy.workflow.staleness.closure import digest_of
 from anarchy.workflow.staleness.sources import Sources
 
-DEPLOYMENT = ("{experiment}", "{model}", "{topology}", "{routing}", "{trial}")
-"""Wildcards of one deployment."""
-SYSTEM = ("{experiment}", "{model}", "{topology}")
-"""Wildcards of one system."""
-KNEE = ("{model}", "{topology}")
-"""Wildcards of a knee."""
-FIGURE_SUFFIXES = ("pdf", "svg", "png")
+FIGURE_SUFFIXES = ("pdf", "svg", "png", "narrow.svg")
 TABLE_SUFFIXES = ("csv", "tex")
 
 
@@ -46,8 +40,8 @@ class Wildcards(Protocol):
     experiment: str
     model: str
     topology: str
-    routing: str
-    trial: str
+    policy_set: str
+    launch: str
 
 
 @dataclass(frozen=True)
@@ -103,19 +97,22 @@ class Workflow:
         return design_of(self.bench.study.experiments[experiment].design)
 
     @property
-    def anarchy(self) -> str:
-        """The command line of the package in this environment."""
-        return f"{shlex.quote(sys.executable)} -m anarchy.cli.main"
+    def results(self) -> str:
+        """The folder of this run's tier, as the rules write it."""
+        return str(self.layout.root)
 
     @property
-    def notebook_command(self) -> str:
-        """Execute a notebook with this environment's kernel."""
-        return f"{shlex.quote(sys.executable)} -m anarchy.workflow.notebooks"
+    def shell_functions(self) -> str:
+        """What comes before every command of a rule: `anarchy` on the frozen run, and `notebook`.
 
-    @property
-    def arguments(self) -> str:
-        """The frozen run, for the command line: nothing is planned anew."""
-        return shlex.join(["--run", str(self.bench.path)])
+        Not a parameter: it would make everything stale whenever another run is frozen.
+        """
+        python, run = shlex.quote(sys.executable), shlex.quote(str(self.bench.path))
+        functions = (
+            f'anarchy() {{ exec {python} -m anarchy.cli.main "$@" --run {run}; }}',
+            f'notebook() {{ exec {python} -m anarchy.workflow.notebooks "$@"; }}',
+        )
+        return "set -euo pipefail; " + "; ".join(functions).replace("{", "{{").replace("}", "}}") + "; "
 
     @cached_property
     def chosen(self) -> str:
@@ -152,7 +149,11 @@ class Workflow:
     def deployment(self, wildcards: Wildcards) -> UnboundDeployment:
         """The deployment that the wildcards name."""
         return self.bench.deployment(
-            wildcards.experiment, wildcards.model, wildcards.topology, wildcards.routing, int(wildcards.trial)
+            wildcards.experiment,
+            wildcards.model,
+            wildcards.topology,
+            wildcards.policy_set,
+            int(wildcards.launch),
         )
 
     def measured_knee(self, wildcards: Wildcards) -> dict[str, str] | None:
@@ -194,15 +195,16 @@ class Workflow:
         """The experiment that measures the knee of a system."""
         return self.bench.ladder_of(wildcards.model, wildcards.topology)
 
-    @property
-    def sweep_resources(self) -> dict[str, Any]:
+    def sweep_resources(self, workflow: Any) -> dict[str, Any]:
         """What a sweep takes: this host for itself, or the nodes of a Slurm job.
 
-        Two deployments on one host would measure each other; on a cluster each has its own nodes.
+        What runs beside a sweep on its host is measured with it: so it takes all of the resource ``host``, of
+        which every other job takes one. On a cluster each deployment has its own nodes.
         """
         site = self.bench.cluster
         if site is None:
-            return {"host": 1}
+            host = workflow.global_resources.get("host")
+            return {"host": 1 if host is None else host.value}
         first = next(iter(self.deployments))
         return {
             name: _of_job(self.bench, self.deployment, site, name)
@@ -292,32 +294,26 @@ class Workflow:
             for path in self.drawn(self.design(experiment), experiment, f"{model}_{topology}")
         ]
 
-    def estimates(self, design: Design) -> list[Path]:
-        """Estimates of one system, as a pattern over the wildcards."""
-        return [self.layout.estimates(*SYSTEM) / file for file in design.files]
-
     def drawn(self, design: Design, experiment: str, stem: str) -> list[Path]:
-        """Every figure and table of one system; ``experiment`` and ``stem`` may hold wildcards."""
+        """Every figure and table of one system."""
         figures, tables = self.layout.figures(experiment), self.layout.tables(experiment)
         return [
             *(figures / f"{stem}_{name}.{suffix}" for name in design.figures for suffix in FIGURE_SUFFIXES),
             *(
-                tables / f"{stem}{f'_{name}' if name else ''}.{suffix}"
+                tables / f"{stem}{self.tail(name)}.{suffix}"
                 for name in design.tables
                 for suffix in TABLE_SUFFIXES
             ),
         ]
 
+    def tail(self, table: str) -> str:
+        """What the name of a table adds to the name of its file; that of the system itself adds nothing."""
+        return f"_{table}" if table else ""
+
     @property
-    def summary_files(self) -> list[Path]:
-        """What shows all ladders of this run together; none where it holds no ladder."""
-        if LADDER not in self.designs:
-            return []
-        figures, tables = self.layout.figures(LADDER.notebook), self.layout.root / "tables"
-        return [
-            *(figures / f"overview_poa.{suffix}" for suffix in FIGURE_SUFFIXES),
-            *(tables / f"summary.{suffix}" for suffix in TABLE_SUFFIXES),
-        ]
+    def has_ladder(self) -> bool:
+        """Whether this run holds systems that are shown together, those measured over a grid of C."""
+        return LADDER in self.designs
 
     def print_summary(self) -> None:
         """Tell what came out, and where it is."""

@@ -13,14 +13,15 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from anarchy.designs.ladder import over_concurrency
+from anarchy.designs.ladder import figures
 from anarchy.designs.ladder.cost_model import latency_against_load
 from anarchy.designs.loading import load_systems
-from anarchy.designs.showing import figures_of
-from anarchy.figures import drawing, style
+from anarchy.designs.sheet import Sheet
+from anarchy.figures import style
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import Layout
 from anarchy.tables import System, number
+from tests.helpers.drawings import draw_all
 from tests.helpers.figure_checks import assert_legible, shown_ticks, words
 from tests.helpers.synthetic_estimates import FULL, write_results
 
@@ -54,7 +55,7 @@ def system_with_uncounted_cell(systems: list[System]) -> System:
 
 def test_every_figure_says_engine_dilation_tier_and_interval(quick: list[System]) -> None:
     for system in quick:
-        for name, figure in drawing.draw(system, figures_of(system)).items():
+        for name, figure in draw_all(system).items():
             said = words(figure).replace("\n", " ")
             dilation = f"{system.info['dilation']:g}x"
             for part in (
@@ -73,18 +74,18 @@ def test_all_text_is_legible_inside_and_apart(
 ) -> None:
     systems = {"quick": quick, "full": full}[tier]
     cells = pd.concat([system.cells for system in systems])
-    drawn = [over_concurrency.overview(cells, [system.info for system in systems], width)]
+    drawn = [figures.overview(cells, [system.info for system in systems], width)]
     for system in systems:
-        drawn += drawing.draw(system, figures_of(system), width).values()
+        drawn += draw_all(system, width).values()
     for figure in drawn:
         assert_legible(figure, width)
 
 
 def test_uncounted_cell_is_marked_with_its_reason_and_never_drawn_as_a_value(quick: list[System]) -> None:
     system = system_with_uncounted_cell(quick)
-    for figure in drawing.draw(system, figures_of(system)).values():
+    for figure in draw_all(system).values():
         assert "C = 192: client_bound" in words(figure).replace("\n", " ")
-    poa = over_concurrency.poa_against_concurrency(system.cells, system.info, "unique")
+    poa = figures.poa_against_concurrency(system, "unique")
     curve = poa.axes[0].containers[0].lines[0]
     x, y = (np.asarray(values, dtype=float) for values in curve.get_data())
     assert np.isnan(y[x == 192]).all()
@@ -93,11 +94,11 @@ def test_uncounted_cell_is_marked_with_its_reason_and_never_drawn_as_a_value(qui
 
 def test_knee_and_first_post_knee_point_are_named_or_said_to_be_absent(quick: list[System]) -> None:
     for system in quick:
-        said = words(over_concurrency.poa_against_concurrency(system.cells, system.info, "unique"))
+        said = words(figures.poa_against_concurrency(system, "unique"))
         knee = system.info["workloads"]["unique"]["knee"]
         if knee["exists"]:
             assert f"knee C = {knee['knee']:.0f} [" in said
-            bars = over_concurrency.decomposition_against_concurrency(system.cells, system.info, "unique")
+            bars = figures.decomposition_against_concurrency(system, "unique")
             assert f"knee C = {knee['knee']:.0f} [" in words(bars)
             assert f"first post-knee point, C = {knee['first_post_knee']}" in said
         else:
@@ -105,7 +106,7 @@ def test_knee_and_first_post_knee_point_are_named_or_said_to_be_absent(quick: li
 
 
 def test_no_series_has_the_colour_of_the_knee(quick: list[System]) -> None:
-    figure = over_concurrency.performance_against_concurrency(quick[0].cells, quick[0].info, "unique")
+    figure = figures.performance_against_concurrency(quick[0], "unique")
     lines = [group.lines[0] for axes in figure.axes for group in axes.containers]
     assert len({line.get_color() for line in lines}) == len(lines) == 4
     assert style.PURPLE not in {line.get_color() for line in lines}
@@ -114,7 +115,7 @@ def test_no_series_has_the_colour_of_the_knee(quick: list[System]) -> None:
 @pytest.mark.parametrize("width", [style.SINGLE, style.DOUBLE])
 def test_ticks_of_the_overview_reach_the_deepest_point_and_the_top(quick: list[System], width: float) -> None:
     cells = pd.concat([system.cells for system in quick])
-    figure = over_concurrency.overview(cells, [system.info for system in quick], width)
+    figure = figures.overview(cells, [system.info for system in quick], width)
     figure.draw_without_rendering()
     said = [tick.get_text() for tick in shown_ticks(figure.axes[0])]
     assert "384" in said
@@ -124,7 +125,7 @@ def test_ticks_of_the_overview_reach_the_deepest_point_and_the_top(quick: list[S
 
 
 def test_the_plateau_says_what_it_is(quick: list[System]) -> None:
-    figure = over_concurrency.poa_against_concurrency(quick[0].cells, quick[0].info, "unique")
+    figure = figures.poa_against_concurrency(quick[0], "unique")
     assert "plateau, mean of its cells" in words(figure).replace("\n", " ")
 
 
@@ -133,7 +134,9 @@ def test_stack_of_factors_ends_at_poa_hat_also_where_a_factor_is_below_one(quick
     cells = system.cells.copy()
     cells["dynamics"] = 0.4
     cells["poa_hat"] = cells["dynamics"] * cells["routing"] * cells["freezing"]
-    axes = over_concurrency.decomposition_against_concurrency(cells, system.info, "unique").axes[0]
+    axes = figures.decomposition_against_concurrency(
+        changed(system, dict(system.info), cells=cells), "unique"
+    ).axes[0]
     heights = [[bar.get_y() + bar.get_height() for bar in group.patches] for group in axes.containers[:3]]
     top, bottom = np.max(heights, axis=0), np.min(heights, axis=0)
     valid = cells["valid"].to_numpy(dtype=bool)
@@ -141,7 +144,7 @@ def test_stack_of_factors_ends_at_poa_hat_also_where_a_factor_is_below_one(quick
 
 
 def cost_model(system: System, width: float = style.DOUBLE) -> Figure:
-    return latency_against_load(system.cells, system.curves, system.info, "unique", width)
+    return latency_against_load(system, "unique", width)
 
 
 def test_both_curves_are_drawn_in_milliseconds_and_extrapolation_is_dashed(quick: list[System]) -> None:
@@ -237,22 +240,22 @@ def test_every_cell_uncounted_still_draws_and_says_so(quick: list[System]) -> No
         "title": "unique prompts",
     }
     info = {**system.info, "workloads": {"unique": nothing}}
-    for figure in drawing.draw(changed(system, info=info, cells=cells), figures_of(system)).values():
+    for figure in draw_all(changed(system, info=info, cells=cells)).values():
         assert "errors, short" in words(figure).replace("\n", " ")
         assert len(style.render(figure, "png", cells)) > 5000
-    style.render(over_concurrency.overview(cells, [info]), "png", cells)
+    style.render(figures.overview(cells, [info]), "png", cells)
 
 
 def test_unknown_workload_and_missing_engine_are_refused(quick: list[System]) -> None:
     system = quick[0]
     with pytest.raises(UserError, match=r"no cell of workload 'chat'\n.*unique"):
-        over_concurrency.poa_against_concurrency(
-            system.cells, {**system.info, "workloads": {"chat": {}}}, "chat"
-        )
+        figures.poa_against_concurrency(changed(system, {**system.info, "workloads": {"chat": {}}}), "chat")
     with pytest.raises(UserError, match="which engine"):
-        over_concurrency.poa_against_concurrency(system.cells.assign(engine=None), system.info, "unique")
+        figures.poa_against_concurrency(
+            changed(system, dict(system.info), cells=system.cells.assign(engine=None)), "unique"
+        )
     with pytest.raises(UserError, match="no system"):
-        over_concurrency.overview(system.cells, [])
+        figures.overview(system.cells, [])
 
 
 def test_label_tells_real_engines_several_dilations_and_launches(full: list[System]) -> None:
@@ -303,7 +306,7 @@ def test_drawing_leaves_the_callers_settings_alone(quick: list[System]) -> None:
     import matplotlib as mpl
 
     with mpl.rc_context({"font.size": 17.0}):
-        over_concurrency.poa_against_concurrency(quick[0].cells, quick[0].info, "unique")
+        figures.poa_against_concurrency(quick[0], "unique")
         assert mpl.rcParams["font.size"] == 17.0
 
 
@@ -324,8 +327,30 @@ def _linear(colour: str) -> np.ndarray[Any, Any]:
     return np.array([(int(colour[k : k + 2], 16) / 255) ** 2.2 for k in (1, 3, 5)])
 
 
-def test_names_written_are_those_of_the_system(quick: list[System], tmp_path: Path) -> None:
-    system = quick[0]
-    drawn = {"poa": over_concurrency.poa_against_concurrency(system.cells, system.info, "unique")}
-    paths = drawing.save_all(drawn, Layout(tmp_path), system)
-    assert [path.name for path in paths] == [f"{'_'.join(system.key)}_poa.{s}" for s in ("pdf", "svg", "png")]
+def test_names_written_are_those_of_the_system(full: list[System], tmp_path: Path) -> None:
+    """One call draws every workload, and each for a narrow screen too."""
+    system = full[0]
+    layout = Layout(tmp_path)
+    shown = Sheet(layout, system, {}).figure("poa", figures.poa_against_concurrency)
+    stem = "_".join(system.key)
+    assert {path.name for path in layout.figures(system.experiment).iterdir()} == {
+        f"{stem}_{name}.{suffix}"
+        for name in ("poa", "poa_templates")
+        for suffix in (*style.SUFFIXES, style.NARROW)
+    }
+    assert [path.name for path, _ in shown.images] == [f"{stem}_poa.png", f"{stem}_poa_templates.png"]
+
+
+def test_a_wide_figure_is_drawn_again_for_a_narrow_screen(quick: list[System], tmp_path: Path) -> None:
+    layout, stem = Layout(tmp_path), "_".join(quick[0].key)
+    sheet = Sheet(layout, quick[0], {})
+    sheet.figure("poa", figures.poa_against_concurrency)
+    sheet.figure("performance", figures.performance_against_concurrency)
+    folder = layout.figures(quick[0].experiment)
+
+    def svgs(name: str) -> list[float]:
+        texts = [(folder / f"{stem}_{name}.{end}").read_text() for end in ("svg", style.NARROW)]
+        return [float(re.search(r'width="([\d.]+)pt"', text)[1]) / 72 for text in texts]  # type: ignore[index]
+
+    assert svgs("poa") == pytest.approx([style.SINGLE, style.SINGLE])
+    assert svgs("performance") == pytest.approx([style.DOUBLE, style.SINGLE])

@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from anarchy.designs.detection import figures as detection_figures
 from anarchy.designs.loading import load_systems
 from anarchy.designs.registry import designs
-from anarchy.designs.showing import figures_of
-from anarchy.designs.stages import over_time
-from anarchy.figures import drawing, style
+from anarchy.designs.stages import figures
+from anarchy.figures import style
 from anarchy.tables import System
+from tests.helpers.drawings import FIGURES, draw_all
 from tests.helpers.figure_checks import assert_legible, plain
 from tests.helpers.synthetic_pareto import write_pareto
 from tests.helpers.synthetic_staged import KNEE, write_staged
@@ -46,7 +46,7 @@ def launches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, System]:
 
 @pytest.fixture(scope="module")
 def drawn(systems: dict[str, System]) -> Drawn:
-    return {name: drawing.draw(system, figures_of(system)) for name, system in systems.items()}
+    return {name: draw_all(system) for name, system in systems.items()}
 
 
 def bars(figure: Figure) -> int:
@@ -68,7 +68,7 @@ def changed(system: System, **frames: pd.DataFrame) -> System:
 
 def test_every_design_draws_the_figures_that_the_workflow_expects() -> None:
     for design in designs():
-        assert list(design.figures) == list(design.part("figures").FIGURES)
+        assert list(design.figures) == list(FIGURES[design.name])
 
 
 def test_every_figure_says_engine_dilation_and_tier(drawn: Drawn) -> None:
@@ -89,7 +89,7 @@ def test_all_text_is_legible_inside_and_apart(
 ) -> None:
     of_several = width == style.SINGLE and experiment == "adaptive"
     system = (launches if of_several else systems)[experiment]
-    for figure in drawing.draw(system, figures_of(system), width).values():
+    for figure in draw_all(system, width).values():
         assert_legible(figure, width)
 
 
@@ -169,14 +169,14 @@ def test_regimes_are_strips_of_each_adaptive_policy_and_of_no_other(drawn: Drawn
 
 def test_launches_are_an_area_only_where_there_are_several(drawn: Drawn, launches: dict[str, System]) -> None:
     assert "lowest to highest launch" not in plain(drawn["adaptive"]["series"])
-    assert "lowest to highest launch" in plain(over_time.policies_over_time(launches["adaptive"], "unique"))
+    assert "lowest to highest launch" in plain(figures.policies_over_time(launches["adaptive"], "unique"))
 
 
 def test_a_figure_of_one_launch_says_which(drawn: Drawn, launches: dict[str, System]) -> None:
     assert "launches" not in plain(drawn["saturation"]["series"])
     for figure in (
         detection_figures.detectors_over_time(launches["saturation"], "unique"),
-        over_time.loads_over_time(launches["adaptive"], "unique"),
+        figures.loads_over_time(launches["adaptive"], "unique"),
     ):
         assert "the first of 3 launches" in plain(figure)
 
@@ -207,7 +207,7 @@ def test_a_baseline_comparison_without_adaptive_policy_is_drawn(systems: dict[st
         name: system.frames[name][system.frames[name]["kind"] != "adaptive"] for name in ("stages", "series")
     }
     alone = changed(system, **kept, ratios=system.frames["ratios"].iloc[:0])
-    for figure in drawing.draw(alone, figures_of(alone)).values():
+    for figure in draw_all(alone).values():
         assert len(style.render(figure, "png", alone.rows)) > 5000
 
 
@@ -272,5 +272,5 @@ def test_every_condition_uncounted_still_draws_and_says_so(
     rows = rows.assign(valid=False, reasons="errors,short", interval_kind="")
     frames = {name: system.frames[name].iloc[:0] for name in ("ratios", "spread") if name in system.frames}
     spoiled = changed(system, **{system.main: rows}, **frames)
-    for figure in drawing.draw(spoiled, figures_of(spoiled)).values():
+    for figure in draw_all(spoiled).values():
         assert len(style.render(figure, "png", rows)) > 5000

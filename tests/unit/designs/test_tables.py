@@ -17,12 +17,11 @@ from anarchy.designs.ladder import tables as ladder_tables
 from anarchy.designs.loading import load_system, load_systems
 from anarchy.designs.pareto import tables as pareto_tables
 from anarchy.designs.registry import design_of, designs
-from anarchy.designs.showing import figures_of, tables_of
 from anarchy.estimate.columns import LADDER_CURVES
-from anarchy.figures import drawing
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import Layout
 from anarchy.tables import System
+from tests.helpers.drawings import draw_all, make_all
 from tests.helpers.synthetic_estimates import spoil, write_results, write_table
 from tests.helpers.synthetic_pareto import write_pareto
 from tests.helpers.synthetic_staged import write_staged
@@ -183,12 +182,12 @@ def test_system_of_which_no_cell_counts_is_shown_all_the_same(layout: Layout) ->
     row = ladder_tables.summary_words(ladder_tables.summary_table([system])).iloc[0]
     assert row["plateau"] == row["PoA-hat at deepest C"] == tables.MISSING
     assert row["valid cells"] == "0 of 10"
-    for figure in drawing.draw(system, figures_of(system)).values():
+    for figure in draw_all(system).values():
         said = "\n".join(text.get_text() for text in figure.findobj(Text) if isinstance(text, Text))
         assert "errors, short" in said.replace("\n", " ")
     systems = load_systems(layout)
     assert "11 of 30 cells are not counted" in report.terminal_summary(systems)
-    assert len(report.write_summary(layout)) == 5
+    assert len(report.write_summary(layout)) == 6
     html = report.render(layout, {}, None)
     assert "no: errors, short" in html
     for said in ("no plateau", "no knee found on this grid", "10 of 10 cells not counted"):
@@ -237,7 +236,11 @@ def test_report_of_nothing_is_refused(tmp_path: Path) -> None:
 
 def test_summary_files_are_written(layout: Layout) -> None:
     names = [path.name for path in report.write_summary(layout)]
-    assert names == [*(f"overview_poa.{s}" for s in ("pdf", "svg", "png")), "summary.csv", "summary.tex"]
+    assert names == [
+        *(f"overview_poa.{s}" for s in ("pdf", "svg", "png", "narrow.svg")),
+        "summary.csv",
+        "summary.tex",
+    ]
     assert json.loads((layout.estimates("equilibrium", "llama-3.1-70b", "1p2d") / "system.json").read_text())
 
 
@@ -266,7 +269,7 @@ def test_every_design_has_the_tables_that_the_workflow_expects() -> None:
 
 def test_every_row_of_the_estimates_is_in_a_table(policies: dict[str, System]) -> None:
     for system in policies.values():
-        for name, made in design_tables.make(system, tables_of(system)).items():
+        for name, made in make_all(system).items():
             source = {"": system.main}.get(name, name)
             assert len(made.raw) == len(system.frames[source])
             assert system.title in made.what
@@ -274,7 +277,7 @@ def test_every_row_of_the_estimates_is_in_a_table(policies: dict[str, System]) -
 
 
 def test_stages_have_milliseconds_intervals_and_the_share_of_each_regime(policies: dict[str, System]) -> None:
-    made = design_tables.make(policies["adaptive"], tables_of(policies["adaptive"]))[""]
+    made = make_all(policies["adaptive"])[""]
     rows = policies["adaptive"].rows
     assert made.raw["ttft_p99_ms_hi"].to_numpy() == pytest.approx(1e3 * rows["ttft_p99_hi"], nan_ok=True)
     words = made.words.set_index(["policy", "stage"])
@@ -288,7 +291,7 @@ def test_stages_have_milliseconds_intervals_and_the_share_of_each_regime(policie
 
 
 def test_ratios_are_a_row_for_each_pair_of_policies_and_stage(policies: dict[str, System]) -> None:
-    words = design_tables.make(policies["adaptive"], tables_of(policies["adaptive"]))["ratios"].words
+    words = make_all(policies["adaptive"])["ratios"].words
     adaptive, others, stages = 3, 7, 4
     assert len(words) == adaptive * others * stages
     row = words[
@@ -305,7 +308,7 @@ def test_ratios_are_a_row_for_each_pair_of_policies_and_stage(policies: dict[str
 
 
 def test_detectors_are_a_row_a_launch_and_source(policies: dict[str, System]) -> None:
-    words = design_tables.make(policies["saturation"], tables_of(policies["saturation"]))["detection"].words
+    words = make_all(policies["saturation"])["detection"].words
     assert len(words) == 3 * 2
     first = words[words["launch"] == "1"].set_index("source")
     assert first.loc["prometheus", "fired after, s"] == "15.0"
@@ -320,7 +323,7 @@ def test_a_detector_that_never_fired_says_never(policies: dict[str, System]) -> 
 
 
 def test_pairs_say_load_levels_and_front(policies: dict[str, System]) -> None:
-    words = design_tables.make(policies["pareto"], tables_of(policies["pareto"]))[""].words
+    words = make_all(policies["pareto"])[""].words
     assert set(words["load"]) == {"low, C = 24", "below, C = 48", "saturated, C = 192"}
     assert set(words["omega"]) == {"0", "0.3", "0.7", "1"}
     assert "yes (80.0 %)" in set(words["on the front (share of replicates)"])
@@ -328,7 +331,7 @@ def test_pairs_say_load_levels_and_front(policies: dict[str, System]) -> None:
 
 
 def test_spread_gives_the_bound_and_the_noise(policies: dict[str, System]) -> None:
-    made = design_tables.make(policies["pareto"], tables_of(policies["pareto"]))["spread"]
+    made = make_all(policies["pareto"])["spread"]
     below = made.words[(made.words["load"] == "below, C = 48") & (made.words["quantity"] == "PoA-hat")].iloc[
         0
     ]
@@ -346,7 +349,7 @@ def test_tables_are_written_under_the_names_of_the_workflow(
     policies: dict[str, System], tmp_path: Path
 ) -> None:
     for system in policies.values():
-        made = design_tables.make(system, tables_of(system))
+        made = make_all(system)
         saved = design_tables.save(made, Layout(tmp_path), system, "simulated engine")
         stem = "_".join(system.key)
         assert [path.name for path in saved] == [

@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from anarchy.figures import style
-from anarchy.figures.drawing import Drawing
 from anarchy.figures.parts import REGIMES, fit, name_uncounted, with_bars, write_title
 from anarchy.figures.style import BLACK, DOUBLE, GREY, SERIES, styled
 from anarchy.figures.timeline import mark_stages, middle, name_launch, name_regimes, offered, strip
@@ -201,10 +200,3 @@ def curvature_over_concurrency(system: System, workload: str, width: float = DOU
     write_title(figure, system.info, rows)
     style.legend(figure, list(panels), columns=2 if wide else 1)
     return style.stamp(figure, rows)
-
-
-FIGURES: Final[dict[str, Drawing]] = {
-    "series": (detectors_over_time, DOUBLE),
-    "curvature": (curvature_over_concurrency, DOUBLE),
-}
-"""Name of a figure -> how it is drawn."""

@@ -19,7 +19,7 @@ from anarchy.figures.parts import Info, name_not_counted, rows_of, write_title
 from anarchy.figures.style import BLACK, COLOURS, DOUBLE, GREY, SINGLE, VERMILLION, styled
 from anarchy.games.latency import AffineLatency, FullLatency
 from anarchy.games.requests import FloatArray
-from anarchy.tables import number
+from anarchy.tables import System, number
 
 MS: Final = 1e3
 NBSP: Final = "\N{NO-BREAK SPACE}"
@@ -52,17 +52,15 @@ class _Fit:
 
 
 @styled
-def latency_against_load(
-    cells: pd.DataFrame, points: pd.DataFrame, system: Info, workload: str, width: float = DOUBLE
-) -> Figure:
+def latency_against_load(system: System, workload: str, width: float = DOUBLE) -> Figure:
     """Latency against the load on the chosen worker, both logarithmic: measured means and fitted curves.
 
     The affine curve l_A is solid where it was fitted and dashed beyond; the full curve l_F is solid. Points
     and words are of the first launch that has curves; those of the other launches are thin.
-    ``cells``: rows as in cells.parquet; ``points``: as in curves.parquet; ``system``: the document beside.
     """
-    rows, _ = rows_of(cells, workload)
-    fits = _fits(points[points["workload"] == workload], system["workloads"][workload])
+    rows, _ = rows_of(system.cells, workload)
+    points = system.curves[system.curves["workload"] == workload]
+    fits = _fits(points, system.info["workloads"][workload])
     figure = style.new_figure(width, 3.1)
     axes = figure.add_subplot()
     room = width - 0.6 if width < DOUBLE else width / 2 - 0.25
@@ -75,7 +73,7 @@ def latency_against_load(
     else:
         axes.plot([], [], linestyle="", label="no latency curve could be fitted")
     name_not_counted(axes, rows, width)
-    write_title(figure, system, rows)
+    write_title(figure, system.info, rows)
     style.legend(figure, [axes], columns=1 if width < DOUBLE else 2)
     # No interval is drawn here, so the label names none.
     return style.stamp(figure, rows.assign(interval_kind=None))

@@ -14,7 +14,6 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from anarchy.figures import style
-from anarchy.figures.drawing import Drawing
 from anarchy.figures.parts import WAYS, bars, log_range, name_uncounted, with_bars, write_title
 from anarchy.figures.style import BLACK, COLOURS, DOUBLE, GREY, SERIES, styled
 from anarchy.tables import TITLES, System
@@ -240,11 +239,3 @@ def _scatter(axes: Axes, rows: pd.DataFrame, norm: Normalize) -> None:
         markeredgecolor=BLACK, markeredgewidth=0.9, linestyle="", zorder=3, label="on the Pareto front",
     )  # fmt: skip
     axes.plot([], [], color="#c4c4c4", linewidth=0.8, label="95 % intervals")
-
-
-FIGURES: Final[dict[str, Drawing]] = {
-    "pairs": (poa_of_pairs, DOUBLE),
-    "spread": (spread_of_pairs, DOUBLE),
-    "front": (pareto_front, DOUBLE),
-}
-"""Name of a figure -> how it is drawn."""

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from anarchy.designs.stages.over_time import compared
+from anarchy.designs.stages.figures import compared
 from anarchy.figures import style
 from anarchy.figures.factors import stack_factors
 from anarchy.figures.parts import WAYS, fit, log_range, name_uncounted, named, with_bars, write_title

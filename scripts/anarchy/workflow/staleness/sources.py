@@ -28,7 +28,7 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "system": ("tier:TIER", "estimate:estimate", *READ),
     "notebook": READ,
     "claims": READ,
-    "report": ("figures:FIGURES", "tables:TABLES", "findings:parts", "findings:notes", *READ),
+    "report": ("tables:TABLES", "findings:parts", "findings:notes", *READ),
 }
 """What a step takes of a design's folder, by a name that is put together when it runs, which no name in the
 code leads to."""
