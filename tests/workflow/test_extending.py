@@ -46,9 +46,8 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("a", encoding="utf-8") as written:
             written.write(text)
-    notebook = (root / "notebooks" / "equilibrium.ipynb").read_text(encoding="utf-8")
-    (root / "notebooks" / "steady.ipynb").write_text(notebook.replace("ladder", "steady"), encoding="utf-8")
     run(root, "-m", "anarchy.cli.schemas", "workflow/schemas")
+    run(root, "-m", "anarchy.report.rst", "workflow/report")
     return root
 
 
@@ -69,11 +68,10 @@ def run(root: Path, *arguments: str) -> str:
 MEASURE = """
 from pathlib import Path
 from anarchy.compare import sources
-from anarchy.designs import tables
 from anarchy.designs.loading import load_systems
-from anarchy.designs.showing import figures_of, tables_of
 from anarchy.designs.system import estimate_system
-from anarchy.figures import drawing
+from anarchy.designs.sheet import Sheet
+from anarchy.designs.steady import figures, tables
 from anarchy.plan.workbench import open_run
 from anarchy.report.findings import findings
 from tests.helpers.made_up_run import seal_everything
@@ -83,8 +81,9 @@ seal_everything(bench)
 (system,) = bench.systems()
 estimate_system(bench, *system, replicates=100).write(bench.layout.estimates(*system))
 (read,) = load_systems(bench.layout)
-assert list(drawing.draw(read, figures_of(read))) == ["poa"]
-assert "PoA-hat" in tables.make(read, tables_of(read))[""].words
+sheet = Sheet(bench.layout, read, tables.TABLES)
+assert len(sheet.figure("poa", figures.poa_of_workload).images) == 1
+assert "PoA-hat" in sheet.table()
 assert "steady.parquet" in {source.file for source in sources()}
 print(*findings(read))
 """

@@ -8,7 +8,7 @@ A folder of this room is a design. Its files:
 `columns.py`            `TABLES`: its Parquet files, as schemas with units
 `document.py`           `DOCUMENT`: its `system.json`, as a model
 `estimate.py`           `estimate`: from measured cells to these
-`figures.py`            `FIGURES`: one function a figure
+`figures.py`            one function a figure, which its notebook calls
 `tables.py`             `TABLES`: one function a table, and one that puts it in words
 `findings.py`           `parts` and `notes`: what it found, in sentences
 `comparison.py`         `SOURCES`: what `anarchy compare` compares
