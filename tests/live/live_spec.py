@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from anarchy.engines.mocker import MockerSettings
 from anarchy.engines.profiles import load_profile, write_npz
 from anarchy.engines.spec import DeploymentSpec, RoutingPolicy
 
@@ -16,7 +17,7 @@ STATIC = (RoutingPolicy("static", 0.0, 1.0),)
 
 
 def one_prefill_two_decode(
-    folder: Path, policies: tuple[RoutingPolicy, ...] = STATIC, **more: Any
+    folder: Path, policies: tuple[RoutingPolicy, ...] = STATIC, *, dilation: float = 1.0, **more: Any
 ) -> DeploymentSpec:
     """Its spec, with timing table and logs in a folder of the test's own."""
     write_npz(load_profile(PROFILE), folder / "profile.npz")
@@ -24,7 +25,7 @@ def one_prefill_two_decode(
         model=MODEL,
         prefill=1,
         decode=2,
-        profile=folder / "profile.npz",
+        settings=MockerSettings(folder / "profile.npz", dilation=dilation),
         policies=policies,
         log_dir=folder / "logs",
         **{"start_timeout_s": START_TIMEOUT_S, **more},

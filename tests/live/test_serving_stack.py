@@ -20,6 +20,7 @@ import psutil
 import pytest
 from live_spec import START_TIMEOUT_S
 
+from anarchy.engines.mocker import MockerSettings
 from anarchy.engines.profiles import load_profile, write_npz
 from anarchy.engines.spec import DeploymentSpec, RoutingPolicy
 from anarchy.ground.errors import UserError
@@ -42,10 +43,9 @@ def make_spec(folder: Path, **changes: object) -> DeploymentSpec:
         model="llama-3.1-70b",
         prefill=1,
         decode=2,
-        profile=npz,
+        settings=MockerSettings(npz, dilation=DILATION),
         policies=(RoutingPolicy("argmin", 0.0, 1.0), RoutingPolicy("soft", 0.7, 1.0)),
         log_dir=folder / "logs",
-        dilation=DILATION,
         start_timeout_s=START_TIMEOUT_S,
     )
     return replace(spec, **changes)  # type: ignore[arg-type]

@@ -6,10 +6,9 @@ import itertools
 import random
 from collections import Counter
 
+from anarchy.routing.choices import assign_batch, least_loaded, power_of_two, round_robin
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from anarchy.routing.choices import assign_batch, least_loaded, power_of_two, round_robin
 
 RELAXED = settings(max_examples=150, deadline=None)
 pools = st.lists(st.integers(0, 40), min_size=1, max_size=6)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from anarchy.estimate.stages import estimate_stages
 from condition_samples import HEAD, METHOD, STATIC, measured
 
 from anarchy.cli.main import main
@@ -19,7 +20,6 @@ from anarchy.config import StagePlan
 from anarchy.config.loads import Stage
 from anarchy.designs import CELL_COLUMNS
 from anarchy.estimate import columns
-from anarchy.estimate.stages import estimate_stages
 from anarchy.ground.errors import UserError
 from anarchy.trace.reader import read_cell
 

@@ -12,11 +12,11 @@ from test_config import config, edit, refused
 
 from anarchy.config import Controller, Experiment, Grid, Policy, RoutingSet, Study, Tier, reference_of
 from anarchy.config.files import load_study, validate
+from anarchy.config.loads import Knee, reference_limit
 from anarchy.control.detector import Detector
 from anarchy.control.thresholds import BASELINE_POLLS, Multiples
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import CONFIG
-from anarchy.config.loads import Knee, reference_limit
 
 __all__ = ["config"]  # a fixture
 

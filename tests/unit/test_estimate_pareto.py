@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from anarchy.estimate.pareto import estimate_pareto, pareto_front
 from condition_samples import HEAD, METHOD, constant, measured, pair, rng_of, trace_of
 
 from anarchy.config import Load
 from anarchy.estimate import columns
 from anarchy.estimate.deployments import MeasuredCell
 from anarchy.estimate.grouping import Found
-from anarchy.estimate.pareto import estimate_pareto, pareto_front
 
 LEVELS = (0.0, 0.3, 0.7, 1.0)
 LOADS = [Load(name="below", knee_times=0.5), Load(name="at", knee_times=1.5)]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from anarchy.estimate.stages import estimate_stages, stage_conditions, stage_trace
 from condition_samples import (
     ADAPTIVE,
     HEAD,
@@ -31,7 +32,6 @@ from anarchy.estimate.game import cell_game
 from anarchy.estimate.grouping import Found, model_notes
 from anarchy.estimate.ladder import Curves
 from anarchy.estimate.series import trace_series
-from anarchy.estimate.stages import estimate_stages, stage_conditions, stage_trace
 from anarchy.estimate.traces import read_any
 from anarchy.games.latency import AffineLatency, FitQuality, FullLatency
 from anarchy.ground.errors import UserError

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from anarchy.estimate.system import estimate_system
 from condition_samples import constant, staged, trace_of
 from knee_samples import recorded_knee
 
@@ -16,7 +17,6 @@ from anarchy.config import Choices, Experiment, Policy
 from anarchy.config.files import load_study
 from anarchy.engines.profiles import load_profile
 from anarchy.estimate import columns
-from anarchy.estimate.system import estimate_system
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import CONFIG, PROFILES, Layout, cell_directory
 from anarchy.plan.launches import Cell, DeploymentPlan, Stack

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "notebooks"))
+from anarchy.report.captions import READING
 from synthetic_estimates import write_results
 from synthetic_pareto import write_pareto
 from synthetic_staged import write_staged
@@ -16,7 +17,6 @@ from synthetic_staged import write_staged
 from anarchy import report
 from anarchy.designs import DESIGNS
 from anarchy.ground.layout import Layout
-from anarchy.report.captions import READING
 from anarchy.report.facts import idle_gpu_hours
 from anarchy.report.findings import find
 from anarchy.report.summary import by_experiment

@@ -6,8 +6,8 @@ import random
 from collections import Counter
 
 import pytest
-
 from anarchy.routing.choices import assign_batch, least_loaded, power_of_two, round_robin, uniform
+
 from anarchy.routing.pool import WorkerPool
 
 DRAWS = 4000

@@ -12,9 +12,9 @@ import pytest
 from anarchy.cli.main import build_parser
 from anarchy.cli.main import main as anarchy
 from anarchy.config import Choices
+from anarchy.config.loads import Knee
 from anarchy.ground.errors import UserError
 from anarchy.plan.binding import bind
-from anarchy.config.loads import Knee
 from anarchy.plan.run import read_run
 from anarchy.plan.workbench import Workbench, open_frozen, open_run
 from anarchy.report.run_info import run_info

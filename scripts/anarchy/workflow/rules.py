@@ -21,11 +21,12 @@ from anarchy.config.site import Site
 from anarchy.designs.design import Design
 from anarchy.designs.ladder.design import DESIGN as LADDER
 from anarchy.designs.registry import design_of
+from anarchy.engines.registry import engine_of
 from anarchy.ground.errors import EXIT_USER_ERROR, UserError
 from anarchy.ground.layout import PROFILES, PROJECT, Layout
 from anarchy.ground.terminal import visible
 from anarchy.plan.knee_step import check_sealed_loads
-from anarchy.plan.launches import SIMULATED, UnboundDeployment
+from anarchy.plan.launches import UnboundDeployment
 from anarchy.plan.workbench import Workbench, load_run, open_frozen, open_run, relative
 from anarchy.workflow.staleness.closure import digest_of
 from anarchy.workflow.staleness.sources import Sources
@@ -210,8 +211,8 @@ class Workflow:
         }
 
     def timing_tables(self, model: str) -> list[Path]:
-        """Files that a simulated engine of this model follows; none for a real one."""
-        if self.bench.run.engine != SIMULATED:
+        """Files that an engine of this model follows; none for a real one."""
+        if not engine_of(self.bench.run.engine).follows_table:
             return []
         folder = relative(PROFILES / self.bench.study.models[model].profile)
         return [folder / "prefill.csv", folder / "decode.csv"]

@@ -15,6 +15,7 @@ from typing import Any, Final
 import yaml
 
 from anarchy.designs.registry import designs
+from anarchy.ground.plugins import parts
 from anarchy.workflow.staleness.closure import Package, digest_of
 
 COMMANDS = "anarchy.cli.main"
@@ -36,7 +37,13 @@ code leads to."""
 def parts_of(step: str, design: str = "") -> list[str]:
     """Those parts, of one design or of every design, as roots of a closure."""
     names = [design] if design else [one.name for one in designs()]
-    return [f"anarchy.designs.{name}.{part}" for name in names for part in PARTS[step]]
+    return [*_engines(), *(f"anarchy.designs.{name}.{part}" for name in names for part in PARTS[step])]
+
+
+def _engines() -> list[str]:
+    """Who every engine is: no name leads there either. How one is started decides no estimate."""
+    found = parts("anarchy.engines").items()
+    return [f"anarchy.engines.{name}:ENGINE" for name, module in found if hasattr(module, "ENGINE")]
 
 
 def roots_of(command: str, design: str = "") -> list[str]:
