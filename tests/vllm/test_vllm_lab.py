@@ -55,7 +55,7 @@ def test_a_ladder_over_two_nodes(lab: Lab, env: dict[str, str], site: Path, tmp_
     folder = results / "smoke" / "raw" / "equilibrium" / MODEL / "1p2d" / "static" / "1"
     words = [
         *(sys.executable, "-m", "snakemake", str(folder / "deployment.json"), "--profile", "slurm"),
-        *("--slurm-init-seconds-before-status-checks", "5", "--config", "tier=smoke", "engine=vllm"),
+        *("--anarchy-init-seconds-before-status-checks", "5", "--config", "tier=smoke", "engine=vllm"),
         *("experiments=equilibrium", f"models={MODEL}", f"site={site}", f"results={results}"),
     ]
     log = tmp_path / "snakemake.log"

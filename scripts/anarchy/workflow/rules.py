@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from anarchy import report
-from anarchy.cluster.executor import ended, mend_executor
+from anarchy.cluster.executor import ended
 from anarchy.cluster.job import job_resources
 from anarchy.config import Choices, Strict
 from anarchy.config.files import validate
@@ -381,8 +381,6 @@ def open_workflow(config: Mapping[str, Any], workflow: Any) -> Workflow:
     with _told():
         bench = _open(config, given.overwrite_config)
     given.config_args = [f"run={bench.path}"]
-    if bench.cluster is not None:
-        mend_executor()
     return Workflow(bench)
 
 
