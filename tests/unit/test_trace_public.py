@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from ladder_samples import closed_loop, write_trace
 
-from anarchy.gates import evaluate_public
+from anarchy.gates.verdict import evaluate_public
 from anarchy.ground.errors import UserError
 from anarchy.ground.files import sha256_of
 from anarchy.ground.layout import MANIFEST_FILE, TRACE_FILE

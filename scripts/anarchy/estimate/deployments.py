@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,8 @@ Row = dict[str, Any]
 
 BUSY_HOST: Final = 0.60
 """Share of the host's cores above which the dilation was chosen too small; shown, not gated."""
+HELD_BACK_SHARE: Final = 0.01
+"""Share of the GPUs' samples from which it is marked that power or heat held them back; shown, not gated."""
 MANY: Final = 20
 """So many cells are named; of more their number is told."""
 
@@ -143,11 +145,25 @@ def describe(plan: DeploymentPlan, summary: dict[str, Any], cells: Sequence[Mani
         "predicted_s": plan.wall_s,
         "routing_test": summary["routing_test"],
         "sittings": len(sittings),
+        **({"running_on": told} if (told := summary.get("running_on")) else {}),
         **{
             name: sum(sitting[name] for sitting in sittings)
             for name in ("start_s", "cells_s", "stop_s", "wall_s")
         },
     }
+
+
+def held_back(plans: Sequence[DeploymentPlan], summaries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A mark for each deployment whose GPUs were slower than their work asked, as its telemetry tells."""
+    marks = []
+    for plan, summary in zip(plans, summaries, strict=True):
+        share = (summary.get("running_on") or {}).get("held_back_share")
+        if share is not None and share > HELD_BACK_SHARE:
+            marks.append(
+                f"power or heat held the GPUs of {plan.routing}, launch {plan.trial} back for {share:.0%} of "
+                "the time while measuring"
+            )
+    return marks
 
 
 def deviations(plans: Sequence[DeploymentPlan], cells: Sequence[Sequence[Manifest]]) -> list[str]:

@@ -24,7 +24,7 @@ from anarchy.engines.devices import device_seen
 from anarchy.engines.engine import ServedModel
 from anarchy.engines.registry import served_by
 from anarchy.engines.spec import DeploymentSpec
-from anarchy.gates import MACHINE_GATES
+from anarchy.gates.registry import machine_gates
 from anarchy.ground import preflight
 from anarchy.ground.errors import UserError
 from anarchy.ground.files import disk_errors, make_folder, write_json
@@ -38,6 +38,7 @@ from anarchy.plan.workbench import Workbench
 from anarchy.routing.frontends import frontends
 from anarchy.serving.stack import SCRATCH_PREFIX, Deployment
 from anarchy.serving.versions import serving_packages
+from anarchy.telemetry.running_on import running_on, wall_span
 from anarchy.trace.reader import read_manifest
 from anarchy.trace.schema import Manifest
 from anarchy.trace.starts import Sitting, note_sitting, read_sittings, utc
@@ -109,7 +110,7 @@ def is_open(folder: Path, cell: Cell) -> bool:
     state = cell_state(directory, cell.plan_hash)
     if state is CellState.INVALID:
         gates = read_manifest(directory).gates
-        return gates is not None and set(gates.reasons) <= MACHINE_GATES
+        return gates is not None and set(gates.reasons) <= machine_gates()
     return state is not CellState.DONE
 
 
@@ -272,10 +273,12 @@ def _summarise(plan: DeploymentPlan, folder: Path) -> dict[str, Any]:
     """What a finished deployment was; the cells speak for themselves in their manifests."""
     manifests = [read_manifest(cell_directory(folder, cell.name)) for cell in plan.measurable]
     unmeasured = {"no_knee": plan.knee.reason} if len(manifests) < len(plan.cells) else {}
+    machines = running_on(folder, [span for of in manifests if (span := wall_span(of)) is not None])
     return {
         "deployment": plan.title,
         "plan_hash": plan.plan_hash,
         **unmeasured,
+        **({} if machines is None else {"running_on": machines}),
         "predicted_s": plan.wall_s,
         "sittings": read_sittings(folder, plan.plan_hash),
         "routing_test": routing_tests(manifests),

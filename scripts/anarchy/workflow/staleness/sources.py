@@ -37,13 +37,14 @@ code leads to."""
 def parts_of(step: str, design: str = "") -> list[str]:
     """Those parts, of one design or of every design, as roots of a closure."""
     names = [design] if design else [one.name for one in designs()]
-    return [*_engines(), *(f"anarchy.designs.{name}.{part}" for name in names for part in PARTS[step])]
+    own = found("anarchy.gates", "GATE") if step == "report" else []
+    engines = found("anarchy.engines", "ENGINE")  # how one is started decides no estimate
+    return [*own, *engines, *(f"anarchy.designs.{name}.{part}" for name in names for part in PARTS[step])]
 
 
-def _engines() -> list[str]:
-    """Who every engine is: no name leads there either. How one is started decides no estimate."""
-    found = parts("anarchy.engines").items()
-    return [f"anarchy.engines.{name}:ENGINE" for name, module in found if hasattr(module, "ENGINE")]
+def found(package: str, name: str) -> list[str]:
+    """Objects of a name in the modules of a package: found by looking, so that no name leads to them."""
+    return [f"{package}.{stem}:{name}" for stem, module in parts(package).items() if hasattr(module, name)]
 
 
 def roots_of(command: str, design: str = "") -> list[str]:
