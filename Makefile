@@ -134,18 +134,21 @@ format: test-setup  ## bring every file into the project's format
 bench: bench-estimator bench-client  ## speed, as ratios against a peer in one run (docs/benchmarks.md)
 
 bench-estimator: test-setup  # against arch and SciPy, 4 minutes
-	@$(DRIVER)/python tests/bench/bench_estimator.py
+	@$(DRIVER)/python -m tests.bench.bench_estimator
 
 bench-coverage: test-setup  # how often the intervals hold the truth, simulated: 7 minutes
-	@OMP_NUM_THREADS=1 $(DRIVER)/python tests/bench/simulate_coverage.py
+	@OMP_NUM_THREADS=1 $(DRIVER)/python -m tests.bench.simulate_coverage
 
 bench-client: test-setup  # against aiperf, 7 minutes; builds aiperf's environment
 	@envs/build bench
-	@$(DRIVER)/python tests/bench/bench_client.py
+	@$(DRIVER)/python -m tests.bench.bench_client
 
 profiles:  ## remake the B200 timing tables in data/profiles (builds a third environment)
 	@envs/build profiles
 	@.envs/profiles/bin/python scripts/anarchy/engines/make_profiles.py --out data/profiles
+
+pages: setup  ## regenerate the parts of docs that are made from the code
+	@$(DRIVER)/python -m anarchy.cli.pages
 
 schemas: setup  ## regenerate workflow/schemas from the config models
 	@$(DRIVER)/python -m anarchy.cli.schemas workflow/schemas

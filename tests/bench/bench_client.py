@@ -34,12 +34,11 @@ from anarchy.engines.spec import DeploymentSpec, RoutingPolicy
 from anarchy.ground.preflight import check_environment
 from anarchy.serving.model_folder import write_model_folder
 from anarchy.serving.stack import Deployment
+from tests.helpers.places import PROFILE, PROJECT
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-BENCH_ENV = ROOT / ".envs" / "bench"
-LOCK = ROOT / "envs" / "bench.lock"
-PROFILE = ROOT / "data" / "profiles" / "llama-3.1-70b-tp4"
+HERE = PROJECT / "tests" / "bench"
+BENCH_ENV = PROJECT / ".envs" / "bench"
+LOCK = PROJECT / "envs" / "bench.lock"
 MODEL = "llama-3.1-70b"
 TARGET_CPU_MS = 2.0
 TARGET_RATIO = 10.0

@@ -42,10 +42,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench_table import Measure, machine, markdown, missed, number, print_table, write_json
 from rich.console import Console
 
-HERE = Path(__file__).parent
+from tests.bench.bench_table import Measure, machine, markdown, missed, number, print_table, write_json
+from tests.helpers.places import PROJECT
+
 LADDER = (64, 16, 96, 24, 128, 32, 192, 48, 256, 384)
 """Concurrency of each made-up cell; the first is below C_ref, so any number of them has an affine curve."""
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
@@ -105,7 +106,8 @@ class Bench:
         described = json.dumps({"job": job, "one_core": one_core, **options})
         started = time.monotonic()
         done = subprocess.run(
-            [sys.executable, str(HERE / "estimator_jobs.py"), described],
+            [sys.executable, "-m", "tests.bench.estimator_jobs", described],
+            cwd=PROJECT,
             env={**os.environ, **(ONE_THREAD if one_core else {})},
             capture_output=True,
             text=True,

@@ -20,7 +20,6 @@ from arch.bootstrap import StationaryBootstrap
 from scipy.optimize import linear_sum_assignment
 from scipy.signal import lfilter
 from scipy.stats.mstats import mjci
-from synthetic_trace import CellSpec, write_cell
 
 from anarchy.estimate.game import CellGame, cell_game
 from anarchy.estimate.ladder import fit_curves
@@ -28,6 +27,7 @@ from anarchy.games.latency import AffineLatency, FullLatency, price
 from anarchy.games.routing import Windows, marginal_costs, poa_cal, poa_hat, window_costs
 from anarchy.stats.bootstrap import resampled_sums
 from anarchy.trace.reader import read_cell
+from tests.bench.synthetic_trace import CellSpec, write_cell
 
 ENDS = (0.025, 0.975)
 AFFINE = AffineLatency(0.02, 0.0015, kappa=0.02)

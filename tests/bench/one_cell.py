@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import sys
 
-from anarchy.load.cell import ClientConfig, Labels
+from anarchy.load.cell import ClientConfig
 from anarchy.load.client import run_client
 from anarchy.load.payload import Endpoint
 from anarchy.load.phases import PhasePlan
-from anarchy.load.router import FixedRouter, Route
+from anarchy.load.router import FixedRouter, Labels, Route
 from anarchy.load.workload import Workload, WorkloadSpec
 
 

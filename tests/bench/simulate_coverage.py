@@ -41,7 +41,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_table import machine
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -50,6 +49,7 @@ from scipy.stats import binomtest
 
 from anarchy.stats.bootstrap import block_length, bootstrap_ratios, resampled_sums
 from anarchy.stats.launches import MIN_LAUNCHES
+from tests.bench.bench_table import machine
 
 FloatArray = NDArray[np.float64]
 Simulate = Callable[[np.random.Generator, tuple[int, int, int]], tuple[FloatArray, FloatArray]]

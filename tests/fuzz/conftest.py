@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))  # made-up traces are theirs
-
-import outcomes
-
 from anarchy.ground.layout import PROJECT
+from tests.fuzz import outcomes
 
 _began = time.monotonic()
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 
-from fuzz_command import command
 from hypothesis import strategies as st
-from mutate import bombs, spoiled
 
 from anarchy.cluster import site_check
 from anarchy.config.site import load_site
+from tests.fuzz.fuzz_command import command
+from tests.fuzz.mutate import bombs, spoiled
 
 SINFO: Final = """\
 node1|gpu:b200:8(S:0-1)|1-00:00:00|idle|128|2000000

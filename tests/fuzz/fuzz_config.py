@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from fuzz_command import command
 from hypothesis import strategies as st
-from mutate import bombs, documents, spoiled, write_yaml
 
 from anarchy.claims.model import Claims
 from anarchy.claims.verdicts import CLAIMS_FILE
@@ -25,6 +23,8 @@ from anarchy.ground.layout import CONFIG, PROFILES, PROJECT
 from anarchy.plan.resolve import resolve
 from anarchy.plan.run import DIGITS, digest_of
 from anarchy.plan.workbench import open_run
+from tests.fuzz.fuzz_command import command
+from tests.fuzz.mutate import bombs, documents, spoiled, write_yaml
 
 FOLDERS: Final = {
     "model": "models",

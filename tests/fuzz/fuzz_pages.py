@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from hypothesis import strategies as st
-from mutate import bombs, spoiled
 
 from anarchy.control.sources import PrometheusSource
+from tests.fuzz.mutate import bombs, spoiled
 
 PAGE: Final = """\
 # HELP dynamo_frontend_time_to_first_token_seconds Time to first token

@@ -8,14 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from fuzz_command import command
 from hypothesis import strategies as st
-from ladder_samples import closed_loop
-from mutate import bombs, documents, packed, spoiled, tables, write_json
 
-from anarchy.ground.layout import MANIFEST_FILE, PROJECT, TRACE_FILE
+from anarchy.ground.layout import MANIFEST_FILE, TRACE_FILE
+from tests.fuzz.fuzz_command import command
+from tests.fuzz.mutate import bombs, documents, packed, spoiled, tables, write_json
+from tests.helpers.ladder_samples import closed_loop
+from tests.helpers.places import SAMPLES
 
-SAMPLES: Final = PROJECT / "tests" / "unit" / "samples"
 MANIFEST: Final = {
     "cell": "c0008", "model": "toy", "topology": "1p2d", "policy": "static", "concurrency": 8, "launch": 1,
     "n_workers": {"prefill": 1, "decode": 2}, "workload": "unique", "engine": "vllm", "device": "NVIDIA B200",

@@ -13,8 +13,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from hostile import BYTES, ENCODINGS, RAW, SCRAPS, VALUES, aliases, nested
 from hypothesis import strategies as st
+
+from tests.fuzz.hostile import BYTES, ENCODINGS, RAW, SCRAPS, VALUES, aliases, nested
 
 Place = tuple[Any, ...]
 """Keys and indices that lead to a value."""

@@ -13,11 +13,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from targets import Target
-
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import PROJECT
 from anarchy.report.run_info import commit
+from tests.fuzz.targets import Target
 
 TIMES: Final = int(os.environ.get("FUZZ_TIMES", "1"))
 """How many times as many inputs as in `make test`."""

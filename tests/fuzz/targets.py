@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fuzz_cluster import FINGERPRINT, read_fingerprint, read_sinfo, sinfo_inputs
-from fuzz_config import (
+from hypothesis import strategies as st
+
+from anarchy.ground.layout import MANIFEST_FILE, TRACE_FILE
+from tests.fuzz.fuzz_cluster import FINGERPRINT, read_fingerprint, read_sinfo, sinfo_inputs
+from tests.fuzz.fuzz_config import (
     config_inputs,
     frozen,
     overrides_inputs,
@@ -23,8 +26,8 @@ from fuzz_config import (
     read_site,
     site_inputs,
 )
-from fuzz_pages import page_inputs, read_page
-from fuzz_traces import (
+from tests.fuzz.fuzz_pages import page_inputs, read_page
+from tests.fuzz.fuzz_traces import (
     MANIFEST,
     SAMPLES,
     foreign_lines,
@@ -35,10 +38,7 @@ from fuzz_traces import (
     read_table,
     table_inputs,
 )
-from hypothesis import strategies as st
-from mutate import bombs, documents, spoiled, write_json
-
-from anarchy.ground.layout import MANIFEST_FILE, TRACE_FILE
+from tests.fuzz.mutate import bombs, documents, spoiled, write_json
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from fuzz_traces import FACTS, MANIFEST, SAMPLES
-from hostile import aliases
 
 from anarchy.ground.layout import MANIFEST_FILE, PROJECT, TRACE_FILE
+from tests.fuzz.fuzz_traces import FACTS, MANIFEST, SAMPLES
+from tests.fuzz.hostile import aliases
 
 DYNAMO = SAMPLES / "dynamo_request_trace.jsonl"
 

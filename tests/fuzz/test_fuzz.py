@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from outcomes import TIMES, attempt, counts
-from targets import Target, all_targets
+
+from tests.fuzz.outcomes import TIMES, attempt, counts
+from tests.fuzz.targets import Target, all_targets
 
 TARGETS = all_targets()
 LEAST_TRIED = 0.9
@@ -43,9 +44,9 @@ def test_two_thousand_inputs_are_tried() -> None:
 
 def test_the_watch_and_the_count_see_what_breaks(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     """The suite itself: a reader that fails and one that never ends are told apart and kept."""
-    monkeypatch.setattr("outcomes.counts", {})
-    monkeypatch.setattr("outcomes.FAILED", tmp_path / "failed")
-    monkeypatch.setattr("outcomes.HANGS_AFTER_S", 0.2)
+    monkeypatch.setattr("tests.fuzz.outcomes.counts", {})
+    monkeypatch.setattr("tests.fuzz.outcomes.FAILED", tmp_path / "failed")
+    monkeypatch.setattr("tests.fuzz.outcomes.HANGS_AFTER_S", 0.2)
 
     def fails(_: object) -> bool:
         raise KeyError("x")
@@ -54,7 +55,7 @@ def test_the_watch_and_the_count_see_what_breaks(monkeypatch: pytest.MonkeyPatch
         while True:
             pass
 
-    from outcomes import HangError, counts
+    from tests.fuzz.outcomes import HangError, counts
 
     with pytest.raises(KeyError):
         attempt(Target("fails", st.binary(), fails, 1), b"bad")

@@ -8,22 +8,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live_spec import one_prefill_two_decode
 
 from anarchy.control.detector import Detector, Regime
 from anarchy.control.loop import ControlLoop, LoopSettings
 from anarchy.control.pages import read_page
 from anarchy.control.sources import ClientSource, PrometheusSource
-from anarchy.load.cell import ClientConfig, Labels
+from anarchy.load.cell import ClientConfig
 from anarchy.load.client import run_client
 from anarchy.load.payload import Endpoint
 from anarchy.load.phases import PhasePlan
-from anarchy.load.router import FixedRouter, Route
+from anarchy.load.router import FixedRouter, Labels, Route
 from anarchy.load.workload import Workload, WorkloadSpec
 from anarchy.serving.frontend_api import Connection
 from anarchy.serving.stack import Deployment
 from anarchy.trace.control_log import ControllerLog, LogRecords, read_log
 from anarchy.trace.schema import RequestRecord
+from tests.live.live_spec import one_prefill_two_decode
 
 DILATION = 2.0
 PERIOD_S = 1.0

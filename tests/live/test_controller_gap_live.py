@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from anarchy.config import Controller, Tier
+from anarchy.config import Controller
 from anarchy.config.loads import Stage
 from anarchy.control.sources import TIMEOUT_S, PrometheusSource
 from anarchy.gates.controller_blind import MAX_BLIND_SHARE
@@ -179,7 +179,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     choices = {"tier": "smoke", "experiments": ["adaptive"], "models": [MODEL], "knees": "recorded"}
     bench = open_run(choices)
     (planned,) = (plan for plan in bench.plans if plan.routing == "builtin")
-    tier = Tier.model_validate({**planned.settings.model_dump(), "poll_s": POLL_S})
+    tier = type(planned.settings).model_validate({**planned.settings.model_dump(), "poll_s": POLL_S})
     tiers = {**planned.experiment.tiers, planned.tier: tier}
     plan = replace(planned, experiment=planned.experiment.model_copy(update={"tiers": tiers}))
     with (

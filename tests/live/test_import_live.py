@@ -11,21 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live_spec import MODEL, one_prefill_two_decode
 
 from anarchy.engines.spec import RoutingPolicy
 from anarchy.ground.errors import UserError
-from anarchy.load.cell import ClientConfig, Labels
+from anarchy.load.cell import ClientConfig
 from anarchy.load.client import run_client
 from anarchy.load.payload import Endpoint
 from anarchy.load.phases import PhasePlan
-from anarchy.load.router import FixedRouter, Route
+from anarchy.load.router import FixedRouter, Labels, Route
 from anarchy.load.workload import Workload, WorkloadSpec
 from anarchy.serving.placement import ProcessPlan
 from anarchy.serving.stack import Deployment
 from anarchy.trace.importers import Facts, detect, import_trace
 from anarchy.trace.reader import CellTrace
 from anarchy.trace.schema import RequestRecord
+from tests.live.live_spec import MODEL, one_prefill_two_decode
 
 DILATION = 2.0
 CONCURRENCY = 8

@@ -7,18 +7,18 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from live_spec import one_prefill_two_decode
 
 from anarchy.config.loads import Stage
-from anarchy.load.cell import ClientConfig, Labels
+from anarchy.load.cell import ClientConfig
 from anarchy.load.client import run_client
 from anarchy.load.payload import Endpoint
 from anarchy.load.phases import PhasePlan
 from anarchy.load.report import ClientReport
-from anarchy.load.router import FixedRouter, Route
+from anarchy.load.router import FixedRouter, Labels, Route
 from anarchy.load.workload import Workload, WorkloadSpec
 from anarchy.serving.stack import Deployment
 from anarchy.trace.schema import RequestRecord
+from tests.live.live_spec import one_prefill_two_decode
 
 DILATION = 2.0
 LABELS = Labels("static", 0.0, 1.0)

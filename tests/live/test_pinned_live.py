@@ -16,10 +16,10 @@ from typing import TypeVar
 
 import psutil
 import pytest
-from live_spec import one_prefill_two_decode
 from scipy.stats import fisher_exact
 
-from anarchy.config import Policy
+from anarchy.config import AdaptivePolicy, AnyPolicy, KvPolicy, Policy
+from anarchy.config.files import validate
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import DYNAMO_PYTHON, ENVS, PROJECT
 from anarchy.load.cell import ClientConfig
@@ -35,6 +35,7 @@ from anarchy.serving.selector_process import service_command
 from anarchy.serving.stack import Deployment
 from anarchy.trace.decisions import DecisionLog, read_decisions
 from anarchy.trace.schema import RequestRecord
+from tests.live.live_spec import one_prefill_two_decode
 
 DILATION = 2.0
 DEADLINE_S = 10.0
@@ -47,7 +48,7 @@ pytestmark = pytest.mark.live
 
 
 def kv(tau: float, omega: float) -> Policy:
-    return Policy(name="kv", title="KV router", kind="kv", way="pinned", tau=tau, omega=omega)
+    return KvPolicy(name="kv", title="KV router", way="pinned", tau=tau, omega=omega)
 
 
 @contextmanager
@@ -84,7 +85,7 @@ def ask(path: Path, body: Callable[[Selector], Awaitable[Found]], workers: int =
 @pytest.mark.parametrize("workers", [2, pytest.param(5, marks=pytest.mark.nightly)])
 def test_dynamo_takes_tau_and_omega_of_every_request(workers: int) -> None:
     policies = [kv(tau, omega) for tau, omega in ((0.0, 1.0), (0.7, 0.3), (1.0, 0.0))]
-    adaptive = Policy(name="adaptive", title="Adaptive", kind="adaptive", way="pinned")
+    adaptive = AdaptivePolicy(name="adaptive", title="Adaptive", way="pinned")
     with serving() as (_, path):
         proof = prove_pinned(path, [*policies, adaptive], workers=workers, block_size=16, seed=11)
         assert proof.ok, proof.checks
@@ -266,12 +267,13 @@ def load(
 def test_every_request_is_served_where_its_decision_says(
     deployment: Deployment, tmp_path: Path, kind: str
 ) -> None:
-    batch_s = 0.005 if kind == "batched_optimal" else None
     policy = (
         kv(0.7, 1.0)
         if kind == "kv"
-        else Policy.model_validate(
-            {"name": kind.replace("_", "-"), "title": kind, "kind": kind, "way": "pinned", "batch_s": batch_s}
+        else validate(
+            {"name": kind.replace("_", "-"), "title": kind, "kind": kind, "way": "pinned"},
+            AnyPolicy,
+            where="test",
         )
     )
     records = load(deployment, policy, tmp_path)

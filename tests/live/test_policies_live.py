@@ -15,18 +15,9 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from anarchy.estimate.columns import (
-    CURVE_COLUMNS,
-    DETECTION_COLUMNS,
-    FILES,
-    LAUNCH_COLUMNS,
-    PAIR_COLUMNS,
-    POLL_COLUMNS,
-    RATIO_COLUMNS,
-    SERIES_COLUMNS,
-    SPREAD_COLUMNS,
-    STAGE_COLUMNS,
-)
+from anarchy.designs.pareto.columns import PAIRS, SPREAD
+from anarchy.designs.registry import design_of
+from anarchy.estimate.columns import CURVES, DETECTION, LAUNCHES, POLLS, RATIOS, SERIES, STAGES
 from anarchy.ground.layout import PROJECT
 from anarchy.plan.launches import DeploymentPlan
 from anarchy.plan.workbench import open_run
@@ -34,17 +25,17 @@ from anarchy.trace.decisions import DECISIONS_FILE, read_decisions
 from anarchy.trace.reader import read_manifest
 
 MODEL, TOPOLOGY = "nemotron-4-340b", "1p2d"
-DESIGNS = {"saturation": "stages", "adaptive": "stages", "pareto": "pareto"}
+DESIGNS = {"saturation": "detection", "adaptive": "stages", "pareto": "pareto"}
 COLUMNS = {
-    "stages.parquet": STAGE_COLUMNS,
-    "launches.parquet": LAUNCH_COLUMNS,
-    "ratios.parquet": RATIO_COLUMNS,
-    "series.parquet": SERIES_COLUMNS,
-    "detection.parquet": DETECTION_COLUMNS,
-    "polls.parquet": POLL_COLUMNS,
-    "pairs.parquet": PAIR_COLUMNS,
-    "spread.parquet": SPREAD_COLUMNS,
-    "curves.parquet": CURVE_COLUMNS,
+    "stages.parquet": STAGES.names,
+    "launches.parquet": LAUNCHES.names,
+    "ratios.parquet": RATIOS.names,
+    "series.parquet": SERIES.names,
+    "detection.parquet": DETECTION.names,
+    "polls.parquet": POLLS.names,
+    "pairs.parquet": PAIRS.names,
+    "spread.parquet": SPREAD.names,
+    "curves.parquet": CURVES.names,
 }
 """Columns of every file but `attempts.parquet`, which has those of the manifests."""
 
@@ -95,7 +86,7 @@ def holds_what_it_should(folder: Path, deployment: DeploymentPlan) -> None:
         assert set(manifest.companions) == logs | pinned, cell.name
         for log in logs:
             kinds = [json.loads(line)["kind"] for line in (directory / log).read_text().splitlines()]
-            assert kinds.count("poll") >= deployment.settings.baseline_polls, (cell.name, log)
+            assert kinds.count("poll") >= deployment.settings.watching.baseline_polls, (cell.name, log)
         if pinned:
             decisions = {
                 row["request_id"]: row for row in read_decisions(directory / DECISIONS_FILE).to_pylist()
@@ -125,12 +116,14 @@ def valid_cells(results: Path, deployment: DeploymentPlan) -> list[tuple[str, st
 def is_estimated(results: Path, experiment: str) -> None:
     """Every file of the design is there, with every column and a row for all that was planned."""
     folder = results / "smoke" / "estimates" / experiment / f"{MODEL}_{TOPOLOGY}"
-    assert {path.name for path in folder.iterdir()} == set(FILES[DESIGNS[experiment]])
-    tables = {name: pq.read_table(folder / name) for name in FILES[DESIGNS[experiment]] if name in COLUMNS}
+    assert {path.name for path in folder.iterdir()} == set(design_of(DESIGNS[experiment]).files)
+    tables = {
+        name: pq.read_table(folder / name) for name in design_of(DESIGNS[experiment]).files if name in COLUMNS
+    }
     for name, table in tables.items():
         assert tuple(table.column_names) == COLUMNS[name], name
     planned = deployments(experiment)
-    if DESIGNS[experiment] == "stages":
+    if DESIGNS[experiment] != "pareto":
         stages = sum(len(cell.stages) for deployment in planned for cell in deployment.cells)
         assert tables["stages.parquet"].num_rows == stages
         assert tables["detection.parquet"].num_rows > 0

@@ -19,8 +19,8 @@ import pytest
 
 from anarchy.telemetry.alias import Anonymiser
 from anarchy.telemetry.leaks import find_leaks
+from tests.helpers.places import PROJECT
 
-PROJECT = Path(__file__).resolve().parents[2]
 MODEL = "nemotron-4-340b"
 CELLS = 6  # tier smoke
 TOKEN = "hunter2-of-this-test"

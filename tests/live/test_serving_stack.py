@@ -13,47 +13,28 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
-from live_spec import START_TIMEOUT_S
 
-from anarchy.engines.mocker import MockerSettings
-from anarchy.engines.profiles import load_profile, write_npz
-from anarchy.engines.spec import DeploymentSpec, RoutingPolicy
+from anarchy.engines.profiles import load_profile
+from anarchy.engines.spec import RoutingPolicy
 from anarchy.ground.errors import UserError
 from anarchy.serving.faults import DeploymentFaultError
 from anarchy.serving.foreground import serve
 from anarchy.serving.frontend_api import Address, Connection
 from anarchy.serving.selftest import routing_self_test
 from anarchy.serving.stack import Deployment
+from tests.helpers.places import PROFILE, with_tests
+from tests.live.live_spec import DILATION, two_policies
 
 pytestmark = pytest.mark.live
-
-PROFILE = Path(__file__).parents[2] / "data" / "profiles" / "llama-3.1-70b-tp4"
-DILATION = 4.0
-
-
-def make_spec(folder: Path, **changes: object) -> DeploymentSpec:
-    npz = folder / "profile.npz"
-    write_npz(load_profile(PROFILE), npz)
-    spec = DeploymentSpec(
-        model="llama-3.1-70b",
-        prefill=1,
-        decode=2,
-        settings=MockerSettings(npz, dilation=DILATION),
-        policies=(RoutingPolicy("argmin", 0.0, 1.0), RoutingPolicy("soft", 0.7, 1.0)),
-        log_dir=folder / "logs",
-        start_timeout_s=START_TIMEOUT_S,
-    )
-    return replace(spec, **changes)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with Deployment(make_spec(tmp_path_factory.mktemp("stack"))) as running:
+    with Deployment(two_policies(tmp_path_factory.mktemp("stack"))) as running:
         yield running
 
 
@@ -163,21 +144,21 @@ def test_itl_follows_the_table_when_dilation_is_divided_out(deployment: Deployme
 
 
 def test_too_few_sequences_for_the_load_are_told_before_anything_starts(tmp_path: Path) -> None:
-    spec = make_spec(tmp_path, max_num_seqs=64)
+    spec = two_policies(tmp_path, max_num_seqs=64)
     with pytest.raises(UserError, match="max_num_seqs"), Deployment(spec, max_concurrency=128):
         pass
 
 
 def test_a_port_in_use_is_told_before_anything_starts(deployment: Deployment, tmp_path: Path) -> None:
     taken = deployment.endpoints["argmin"][1]
-    spec = make_spec(tmp_path, http_ports=(taken, taken + 1))
+    spec = two_policies(tmp_path, http_ports=(taken, taken + 1))
     with pytest.raises(UserError, match="in use"), Deployment(spec):
         pass
     assert not spec.log_dir.exists()
 
 
 def test_a_dead_worker_is_noticed_at_once(tmp_path: Path) -> None:
-    spec = make_spec(tmp_path, policies=(RoutingPolicy("argmin", 0.0, 1.0),), decode=1)
+    spec = two_policies(tmp_path, policies=(RoutingPolicy("argmin", 0.0, 1.0),), decode=1)
     with Deployment(spec) as running:
         assert running.self_test is not None
         assert not running.self_test.tested
@@ -195,7 +176,7 @@ def test_a_dead_worker_is_noticed_at_once(tmp_path: Path) -> None:
 
 def test_serve_tells_where_and_ends(tmp_path: Path) -> None:
     said: list[str] = []
-    spec = make_spec(tmp_path, policies=(RoutingPolicy("argmin", 0.0, 1.0),), decode=1)
+    spec = two_policies(tmp_path, policies=(RoutingPolicy("argmin", 0.0, 1.0),), decode=1)
     serve(spec, tell=said.append, stop_after_s=0.3)
     assert any(line.startswith("argmin (tau 0, omega 1): http://127.0.0.1:") for line in said)
 
@@ -203,11 +184,10 @@ def test_serve_tells_where_and_ends(tmp_path: Path) -> None:
 PARENT = """
 import json, sys, time
 from pathlib import Path
-sys.path.insert(0, sys.argv[3])
-from test_serving_stack import make_spec
+from tests.live.live_spec import two_policies
 from anarchy.engines.spec import RoutingPolicy
 from anarchy.serving.stack import Deployment
-spec = make_spec(Path(sys.argv[1]), policies=(RoutingPolicy("argmin", 0.0, 1.0),))
+spec = two_policies(Path(sys.argv[1]), policies=(RoutingPolicy("argmin", 0.0, 1.0),))
 with Deployment(spec) as running:
     told = {"guardian": running.guardian_pid, "pids": list(running.pids.values())}
     print(json.dumps(told), flush=True)
@@ -221,15 +201,14 @@ with Deployment(spec) as running:
 
 @pytest.mark.parametrize("way", ["normal", "exception", "SIGINT", "SIGTERM", "SIGKILL", "guardian"])
 def test_no_process_survives(way: str, tmp_path: Path) -> None:
-    here = str(Path(__file__).parent)
     errors = tmp_path / "errors"
     with errors.open("w") as log:
         parent = subprocess.Popen(
-            [sys.executable, "-c", PARENT, str(tmp_path), way, here],
+            [sys.executable, "-c", PARENT, str(tmp_path), way],
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env={**os.environ, "TMPDIR": str(tmp_path)},
+            env={**with_tests(), "TMPDIR": str(tmp_path)},
         )
     with parent:
         assert parent.stdout is not None

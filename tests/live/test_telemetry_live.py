@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live_spec import one_prefill_two_decode
 
 from anarchy.ground.errors import UserError
 from anarchy.serving.frontend_api import Connection
@@ -21,6 +20,7 @@ from anarchy.telemetry.metrics import TIMEOUT_S, Source
 from anarchy.telemetry.node import node_facts
 from anarchy.telemetry.recorder import Recorder, deployment_sources
 from anarchy.telemetry.recording import read, seal, values
+from tests.live.live_spec import one_prefill_two_decode
 
 pytestmark = pytest.mark.live
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from synthetic_estimates import write_results
-from synthetic_pareto import write_pareto
-from synthetic_staged import write_staged
 
 from anarchy.ground.layout import Layout
+from tests.helpers.synthetic_estimates import write_results
+from tests.helpers.synthetic_pareto import write_pareto
+from tests.helpers.synthetic_staged import write_staged
 
 
 @pytest.fixture(scope="session")

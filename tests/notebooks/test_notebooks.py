@@ -8,11 +8,12 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from anarchy.designs import DESIGNS, Design
+from anarchy.designs.design import Design
+from anarchy.designs.registry import designs
 from anarchy.ground.layout import PROJECT, Layout
 from anarchy.workflow.notebooks import execute
 
-NOTEBOOKS = {design.notebook: design for design in DESIGNS}
+NOTEBOOKS = {design.notebook: design for design in designs()}
 
 
 def path_of(design: Design) -> Path:
@@ -72,7 +73,7 @@ def test_notebook_writes_every_figure_and_table(
     assert len(shown) == len(design.figures) * (1 + len(further))
 
 
-@pytest.mark.parametrize("design", DESIGNS, ids=lambda design: design.notebook)
+@pytest.mark.parametrize("design", designs(), ids=lambda design: design.notebook)
 def test_notebook_is_stored_without_outputs_and_without_logic(design: Design) -> None:
     notebook = nbformat.read(path_of(design), 4)
     nbformat.validate(notebook)

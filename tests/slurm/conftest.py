@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(PROJECT / "slurm" / "lab"))
-
-from anarchy.ground.errors import UserError  # noqa: E402
-from lab import Lab, check_machine, running_lab  # noqa: E402
+from anarchy.ground.errors import UserError
+from lab import Lab, check_machine, running_lab
 
 
 @pytest.fixture(scope="session")

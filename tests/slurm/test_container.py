@@ -20,14 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import apptainer_stand_in
 import psutil
 import pytest
-import pyxis_stand_in
 import yaml
 
 from anarchy.ground.layout import DYNAMO_PYTHON
 from lab import HERE, PROJECT, Lab
+from tests.slurm import apptainer_stand_in, pyxis_stand_in
 
 pytestmark = [pytest.mark.slurm, pytest.mark.nightly]
 

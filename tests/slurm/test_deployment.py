@@ -15,9 +15,9 @@ import pytest
 from anarchy.telemetry.alias import Anonymiser
 from anarchy.telemetry.leaks import find_leaks
 from lab import Lab
+from tests.helpers.places import PROJECT
 
 TOKEN = "hunter2-of-this-test"
-PROJECT = Path(__file__).resolve().parents[2]
 SITE = PROJECT / "slurm" / "lab" / "site.yaml"
 SYSTEMS = {
     "nemotron-4-340b/1p2d": [("node01", 8), ("node02", 8), ("node03", 8)],

@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from fault_tools import END_S, WHOLE_S, Call, Run, forget_jobs, kill, small_disk, until
 
 from lab import PROJECT, Lab
+from tests.slurm.fault_tools import END_S, WHOLE_S, Call, Run, forget_jobs, kill, small_disk, until
 
 pytestmark = pytest.mark.slurm
 

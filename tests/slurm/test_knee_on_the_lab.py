@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_tools import POLL, PROJECT, SITE
 
 from lab import Lab
+from tests.slurm.fault_tools import POLL, PROJECT, SITE
 
 pytestmark = [pytest.mark.slurm, pytest.mark.nightly]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from fault_tools import POLL, PROJECT, SITE
 
 from anarchy.plan.workbench import open_run
 from anarchy.trace.reader import read_manifest
 from lab import Lab
+from tests.slurm.fault_tools import POLL, PROJECT, SITE
 
 EXPERIMENTS = "saturation,adaptive,pareto"
 WHOLE_S = 540.0

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parents[2]
+from tests.helpers.places import PROJECT
+
 PAGES = sorted([*PROJECT.glob("docs/*.md"), PROJECT / "README.md", PROJECT / "data" / "README.md"])
 LINK = re.compile(r"\[(`?)([^\]`]+)`?\]\(([^)#\s]+)(#[\w-]+)?\)")
 

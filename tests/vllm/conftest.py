@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 from pathlib import Path
 
 import pytest
-from tiny_model import write_tiny_llama
 
 from anarchy.ground.layout import VLLM_CPU_PYTHON
+from tests.helpers.places import PROJECT
+from tests.slurm.conftest import env, lab, lab_of_session
+from tests.vllm.tiny_model import write_tiny_llama
 
-PROJECT = Path(__file__).resolve().parents[2]
-
-_spec = importlib.util.spec_from_file_location("slurm_fixtures", PROJECT / "tests" / "slurm" / "conftest.py")
-assert _spec is not None
-assert _spec.loader is not None
-_slurm = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_slurm)
-lab_of_session, lab, env = _slurm.lab_of_session, _slurm.lab, _slurm.env
+__all__ = ["env", "lab", "lab_of_session"]  # fixtures
 
 
 @pytest.fixture(scope="session")

@@ -17,11 +17,11 @@ import pytest
 from anarchy.engines.spec import DeploymentSpec, RoutingPolicy
 from anarchy.engines.vllm import VllmSettings
 from anarchy.engines.weights import find_weights
-from anarchy.load.cell import ClientConfig, Labels
+from anarchy.load.cell import ClientConfig
 from anarchy.load.client import run_client
 from anarchy.load.payload import Endpoint
 from anarchy.load.phases import PhasePlan
-from anarchy.load.router import FixedRouter, Route
+from anarchy.load.router import FixedRouter, Labels, Route
 from anarchy.load.workload import Workload, WorkloadSpec
 from anarchy.serving.frontend_api import Connection
 from anarchy.serving.model_folder import FIRST_ORDINARY_TOKEN, VOCABULARY

@@ -19,8 +19,8 @@ from anarchy.gates.registry import machine_gates
 from anarchy.telemetry import recording
 from anarchy.trace.reader import read_cell
 from lab import Lab
+from tests.helpers.places import PROJECT
 
-PROJECT = Path(__file__).resolve().parents[2]
 MODEL = "llama-3.1-70b"
 LONGEST_S = 840.0
 

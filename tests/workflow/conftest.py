@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import PROJECT, Run, snakemake_command
+
+from tests.helpers.places import PROJECT
+from tests.workflow.commands import Run, snakemake_command
 
 
 @pytest.fixture

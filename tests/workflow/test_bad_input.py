@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from commands import PROJECT
+
+from tests.helpers.places import PROJECT
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 PARTS = ("Snakefile", "data", "envs", "notebooks", "profiles", "scripts", "workflow")

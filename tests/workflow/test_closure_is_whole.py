@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import PROJECT
 
-from anarchy.designs import DESIGNS
+from anarchy.designs.registry import designs
 from anarchy.workflow.staleness.closure import Package
-from anarchy.workflow.staleness.sources import python_of
+from anarchy.workflow.staleness.sources import EXECUTES, parts_of, python_of, roots_of
+from tests.helpers.places import PROJECT
 
-DESIGN_OF = {design.notebook: design for design in DESIGNS}
+DESIGN_OF = {design.notebook: design for design in designs()}
 """Each experiment of the paper is named as the notebook of its design."""
 STEPS = [
     *(f"{kind} {experiment}" for kind in ("system", "notebook") for experiment in DESIGN_OF),
@@ -51,11 +51,12 @@ def package() -> Package:
 def followed(package: Package, step: str) -> set[str]:
     """The definitions that the digest of a step stands for."""
     kind, _, experiment = step.partition(" ")
-    keys = DESIGN_OF[experiment].keys if experiment else ()
+    design = DESIGN_OF[experiment].name if experiment else ""
     if kind == "notebook":
         file = PROJECT / "notebooks" / f"{DESIGN_OF[experiment].notebook}.ipynb"
-        return set(package.closure_of("\n".join(python_of(file)), keys).parts)
-    return set(package.closure([f"anarchy.cli.main:_{kind}"], keys).parts)
+        cells = package.closure_of("\n".join(python_of(file)))
+        return {*cells.parts, *package.closure([EXECUTES, *parts_of(kind, design)]).parts}
+    return set(package.closure(roots_of(kind, design)).parts)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -77,7 +78,7 @@ def test_every_file_that_is_read_counts(used: dict[str, Any], step: str) -> None
 def test_no_design_runs_what_only_another_is_made_by(package: Package, kind: str) -> None:
     parts = {name: followed(package, f"{kind} {name}") for name in DESIGN_OF}
     named = {
-        "system": {"estimate_ladder": "equilibrium", "estimate_pareto": "pareto"},
+        "system": {"estimate_ladder": "equilibrium", "pareto_front": "pareto"},
         "notebook": {"poa_against_concurrency": "equilibrium", "poa_of_pairs": "pareto"},
     }[kind]
     for function, owner in named.items():

@@ -6,7 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from commands import Run
+
+from tests.workflow.commands import Run
 
 
 def jobs(told: str) -> Counter[str]:

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import PROJECT, snakemake_command
+
+from tests.helpers.places import PROJECT
+from tests.workflow.commands import snakemake_command
 
 MADE_UP = Path(__file__).parent / "made_up"
 SYSTEM = "nemotron-4-340b_1p2d"

@@ -5,22 +5,19 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "notebooks"))
-from synthetic_estimates import write_results
-from synthetic_pareto import write_pareto
-from synthetic_staged import write_staged
-
 from anarchy import report
-from anarchy.designs import DESIGNS, LADDER
+from anarchy.designs.ladder.design import DESIGN as LADDER
+from anarchy.designs.loading import load_systems
+from anarchy.designs.registry import designs
 from anarchy.ground.layout import Layout
-from anarchy.tables import load_systems
+from tests.helpers.synthetic_estimates import write_results
+from tests.helpers.synthetic_pareto import write_pareto
+from tests.helpers.synthetic_staged import write_staged
 
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -119,7 +116,7 @@ def test_page_is_whole_silent_and_fits(opened: tuple[Any, list[str]]) -> None:
     page, faults = opened
     assert faults == []
     images = page.evaluate("[...document.images].map(i => [i.complete, i.naturalWidth, i.alt.length])")
-    assert len(images) == 1 + 2 * len(LADDER.figures) + sum(len(design.figures) for design in DESIGNS)
+    assert len(images) == 1 + 2 * len(LADDER.figures) + sum(len(design.figures) for design in designs())
     assert all(complete and width > 0 and words > 60 for complete, width, words in images)
     sizes = page.evaluate(
         "(e => [e.scrollWidth, document.body.scrollWidth, e.clientWidth])(document.documentElement)"

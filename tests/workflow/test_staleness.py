@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from commands import PROJECT
+
+from tests.helpers.places import PROJECT
 
 PARTS = ("Snakefile", "envs", "notebooks", "profiles", "scripts", "workflow")
 SYSTEMS = {

@@ -6,7 +6,8 @@ import re
 import subprocess
 
 import pytest
-from commands import PROJECT
+
+from tests.helpers.places import PROJECT
 
 FORBIDDEN = {
     "a path of somebody's machine": re.compile(r"(?<![\w./-])/(?:root|home|work|Users)/\w"),
@@ -19,7 +20,7 @@ FORBIDDEN = {
     "a folder outside the project": re.compile(r"\.\./shared"),
 }
 HERE = "tests/workflow/test_tree.py"
-MADE_UP = ("tests/unit/test_telemetry_", "tests/unit/telemetry_samples.py")
+MADE_UP = ("tests/unit/telemetry/", "tests/helpers/telemetry_samples.py")
 """Tests that give made-up places to the code which takes them out."""
 
 

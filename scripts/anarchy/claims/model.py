@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from anarchy.config import Name, Strict
+from anarchy.config.values import refusal
 from anarchy.tables import interval
 
 Outcome = Literal["reproduced", "not reproduced", "inconclusive", "not testable here"]
@@ -26,21 +27,16 @@ System = Mapping[str, Any]
 """One system.json and, under `frames`, the tables beside it: what was estimated of a model on a topology."""
 
 
-Rule = Literal[
-    "three_regimes",
-    "knee_position",
-    "plateau_level",
-    "deep_saturation",
-    "prefill_first",
-    "pair_spread",
-    "variance_growth",
-    "pair_effect",
-    "adaptive_gain",
-    "switch_gain",
-    "launch_spread",
-    "experiment_drift",
-]
-"""Names of the rules: functions of `ladder`, `policies` and `drift`."""
+def _known(name: str) -> str:
+    from anarchy.claims.rules import rules  # they are about what stands here
+
+    if name not in rules():
+        raise refusal(f"there is no rule {name!r}", f"known: {', '.join(rules())}")
+    return name
+
+
+RuleName = Annotated[str, AfterValidator(_known)]
+"""Name of a rule of `claims.rules`."""
 
 
 class About(Strict):
@@ -100,7 +96,7 @@ class Claim(Strict):
     """The systems that it is about; empty = all."""
     negligible: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Largest CV at which an effect counts as none, where the claim gives no number; ours."""
-    rule: Rule | None = None
+    rule: RuleName | None = None
     not_testable: str = ""
     """Why the claim cannot be judged here, when it cannot."""
 

@@ -6,13 +6,10 @@ all of them: one system against the claim settles it, and for it all must speak.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Final
 
-from anarchy.claims import drift, ladder, policies
 from anarchy.claims.model import (
     INCONCLUSIVE,
     NOT_REPRODUCED,
@@ -27,29 +24,13 @@ from anarchy.claims.model import (
     show,
     system_title,
 )
+from anarchy.claims.rules import notes, rules
+from anarchy.claims.rules.drift import beside
 from anarchy.config.files import load_block
 from anarchy.engines.devices import PAPERS_DEVICE
 from anarchy.ground.layout import PROJECT
 from anarchy.tables import engine_words
 from anarchy.tables.knees import knee_words
-
-Asked = Callable[[Claim, System, str], Sequence[Part]]
-
-
-def _alone(
-    rule: Callable[[Claim, System, str], Part], claim: Claim, system: System, workload: str
-) -> list[Part]:
-    """The answer of a rule that has one answer a system."""
-    return [rule(claim, system, workload)]
-
-
-RULES: Final[dict[str, Asked]] = {
-    **{name: partial(_alone, rule) for name, rule in ladder.RULES.items()},
-    **policies.RULES,
-    **drift.RULES,
-}
-NOTES: Final = {**ladder.NOTES, **policies.NOTES}
-"""What has to be known with every verdict of a rule, or of a rule and a way to route, whichever it is."""
 
 CLAIMS_FILE = PROJECT / "data" / "paper" / "claims.yaml"
 SIMULATED = "simulated"
@@ -98,7 +79,7 @@ def judge(claims: Claims, systems: Sequence[System]) -> list[Verdict]:
     verdicts: list[Verdict] = []
     for claim in claims.claims:
         there = [system for system in systems if system["experiment"] == claim.experiment]
-        measured = [drift.beside(system, systems) for system in there if _is_about(claim, system)]
+        measured = [beside(system, systems) for system in there if _is_about(claim, system)]
         groups = dict.fromkeys(
             (workload, system["engine"]) for system in measured for workload in system["workloads"]
         )
@@ -130,7 +111,7 @@ def _judge_group(claim: Claim, systems: Sequence[System], workload: str, engine:
     """The verdicts by the systems that one engine measured under one workload: one a way to route."""
     assert claim.rule is not None
     members = [system for system in systems if system["engine"] == engine and workload in system["workloads"]]
-    parts = [part for system in members for part in RULES[claim.rule](claim, system, workload)]
+    parts = [part for system in members for part in rules()[claim.rule](claim, system, workload)]
     return [
         _verdict(claim, members, workload, engine, tuple(part for part in parts if part.way == way))
         for way in dict.fromkeys(part.way for part in parts)
@@ -143,9 +124,10 @@ def _verdict(
     outcome, reason = _combine(parts)
     if claim.rule == "knee_position":
         outcome, reason = _both_models(members, workload, outcome, reason)
-    notes = [NOTES[key] for key in (claim.rule, f"{claim.rule}, {parts[0].way}") if key in NOTES]
+    known = notes()
+    said = [known[key] for key in (claim.rule, f"{claim.rule}, {parts[0].way}") if key in known]
     if outcome != NOT_TESTABLE:
-        reason = "; ".join([reason, *notes])
+        reason = "; ".join([reason, *said])
     if engine == SIMULATED and outcome != NOT_TESTABLE:
         reason += "; by simulated engines, which follow predicted times: no measurement of the hardware"
     elif engine != PAPERS_DEVICE and outcome != NOT_TESTABLE:

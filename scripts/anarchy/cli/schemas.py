@@ -15,6 +15,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from anarchy.config import BLOCKS
 from anarchy.config.knees import RecordedKnees
+from anarchy.designs.registry import designs
 from anarchy.estimate.output import CellEstimate
 from anarchy.ground.files import disk_errors, make_folder
 from anarchy.ground.layout import SCHEMAS
@@ -30,6 +31,7 @@ MODELS: dict[str, Any] = {
     "manifest": Manifest,
     "trace": TraceRow,
     "estimate": CellEstimate,
+    **{f"system-{design.name}": design.part("document").DOCUMENT for design in designs()},
 }
 """One schema file each."""
 LISTS = frozenset({"estimate"})

@@ -102,7 +102,9 @@ def _describe(problem: Any, block: Any) -> tuple[str, str]:
     location = [_short(part, str) for part in without_kinds(problem["loc"])]
     key = ".".join(location) or "(file)"
     if problem["type"] == "extra_forbidden":
-        known = _known_keys(block, problem["loc"][:-1])
+        known, elsewhere = _known_keys(block, problem["loc"][:-1])
+        if owners := elsewhere.get(location[-1]):
+            return f"key {key!r} belongs to {' and '.join(owners)}", f"take {location[-1]} out"
         near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
         return f"unknown key {key!r}", hint
@@ -130,18 +132,21 @@ def _short(value: object, written: Callable[[object], str] = repr) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _known_keys(block: Any, path: Iterable[Any]) -> list[str]:
-    """Keys of the model that a path of keys, indices and kinds leads to."""
-    current = block
+def _known_keys(block: Any, path: Iterable[Any]) -> tuple[list[str], dict[str, list[str]]]:
+    """Keys of the model that a path of keys, indices and kinds leads to; and whose other kinds' keys are."""
+    current, elsewhere = block, dict[str, list[str]]()
     for part in path:
         models = _models(current)
         if part in models:  # the kind of a block
-            current = models[part]
+            current = models.pop(part)
+            for kind, model in models.items():
+                for key in model.model_fields.keys() - current.model_fields.keys():
+                    elsewhere.setdefault(key, []).append(kind.strip("<>"))
             continue
         fields = next(iter(models.values())).model_fields
         if part in fields and _models(fields[part].annotation):
-            current = fields[part].annotation
-    return list(next(iter(_models(current).values())).model_fields)
+            current, elsewhere = fields[part].annotation, {}
+    return list(next(iter(_models(current).values())).model_fields), elsewhere
 
 
 def _models(annotation: Any, kind: str = "") -> dict[str, type[BaseModel]]:

@@ -63,6 +63,8 @@ class EngineSettings:
 
     engine: ClassVar[str]
     """Name of the engine whose settings these are."""
+    not_told: ClassVar[frozenset[str]] = frozenset()
+    """Fields of the deployment's spec that this engine is not told."""
 
     @property
     def device(self) -> str:

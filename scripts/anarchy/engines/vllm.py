@@ -45,6 +45,7 @@ class VllmSettings(EngineSettings):
     """
 
     engine: ClassVar[str] = NAME
+    not_told: ClassVar[frozenset[str]] = frozenset({"num_gpu_blocks"})
     weights: Path
     context_length: int
     quantization: str = ""

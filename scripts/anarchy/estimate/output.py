@@ -20,7 +20,7 @@ from anarchy.estimate.ladder import LadderEstimate, Row, describe_knee
 from anarchy.estimate.traces import Cell, LadderCells, Settings
 from anarchy.gates.errors import MAX_ERROR_SHARE
 from anarchy.ground.terminal import visible
-from anarchy.tables import MISSING, interval, number
+from anarchy.ground.words import MISSING, interval, number
 
 Format = Literal["table", "json", "csv"]
 

@@ -18,17 +18,6 @@ BACKOFF_FIRST_S: Final = 0.25
 BACKOFF_MAX_S: Final = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """What routed the requests, as the trace records it."""
-
-    policy: str
-    tau: float | None
-    omega: float | None
-    """Temperature and overlap weight of Dynamo's cost function; None for a policy that has none."""
-    regime: str = ""
-
-
 @dataclass(frozen=True)
 class ClientConfig:
     """One cell for the client: constant with `phases`, staged with `stages`; it has one of the two.

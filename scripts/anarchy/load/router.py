@@ -5,9 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from anarchy.load.cell import Labels
 from anarchy.load.workload import Request
 from anarchy.trace.schema import RequestRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What routed the requests, as the trace records it."""
+
+    policy: str
+    tau: float | None
+    omega: float | None
+    """Temperature and overlap weight of Dynamo's cost function; None for a policy that has none."""
+    regime: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,8 @@ from anarchy.control.observation import Source
 from anarchy.control.running import RunningControllers, Watch
 from anarchy.control.sources import ClientSource, PrometheusSource
 from anarchy.control.thresholds import Multiples
-from anarchy.load.cell import Labels
 from anarchy.load.payload import Endpoint
-from anarchy.load.router import FixedRouter, Route, Router
+from anarchy.load.router import FixedRouter, Labels, Route, Router
 from anarchy.plan.launches import Cell, DeploymentPlan, derive_seed
 from anarchy.routing.frontends import frontend_of
 from anarchy.routing.routers import ROLES, AdaptiveRouter, PinnedRouter, Selection

@@ -12,7 +12,7 @@ from anarchy import tables
 from anarchy.designs import tables as design_tables
 from anarchy.designs.ladder.tables import summary_table, summary_words
 from anarchy.designs.loading import load_systems
-from anarchy.designs.registry import design_of
+from anarchy.designs.showing import tables_of
 from anarchy.ground.errors import UserError
 from anarchy.ground.files import write_whole
 from anarchy.ground.layout import Layout
@@ -94,7 +94,7 @@ def _section(layout: Layout, system: System, run_info: Mapping[str, Any]) -> dic
     listed = run_info.get("systems")
     folder = layout.tables(system.experiment)
     shown = []
-    for name, made in design_tables.make(system, design_of(system.design).part("tables").TABLES).items():
+    for name, made in design_tables.make(system, tables_of(system)).items():
         stem = "_".join((*system.key, name) if name else system.key)
         found, missing = links(layout, [folder / f"{stem}.{suffix}" for suffix in ("csv", "tex")])
         shown.append(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from anarchy.designs.registry import design_of
+from anarchy.designs.showing import figures_of
 from anarchy.ground.layout import Layout
 from anarchy.report.findings import find
 from anarchy.tables import System
@@ -41,7 +42,7 @@ def pictures(layout: Layout, system: System) -> list[Picture]:
     """Every figure of one system, drawn from its estimates, so that page and files agree."""
     from anarchy.figures import drawing, style
 
-    drawings = design_of(system.design).part("figures").FIGURES
+    drawings = figures_of(system)
     drawn, small = drawing.draw(system, drawings), drawing.draw(system, drawings, style.SINGLE)
     return [_picture(layout, system, name, figure, small[name]) for name, figure in drawn.items()]
 

@@ -17,8 +17,7 @@ from typing import Final
 
 from anarchy.config import AdaptivePolicy, Baseline, BatchedBaseline, Policy
 from anarchy.control.detector import PARAMETERS, Regime
-from anarchy.load.cell import Labels
-from anarchy.load.router import Route
+from anarchy.load.router import Labels, Route
 from anarchy.load.workload import Request
 from anarchy.routing.pool import WorkerPool
 from anarchy.routing.selector import Choice, Selector

@@ -20,7 +20,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from anarchy.engines.registry import engine_of
 from anarchy.ground.files import sha256_of, write_json
 from anarchy.ground.layout import DYNAMO_LOCK, DYNAMO_PYTHON, PROJECT, VLLM_CPU_LOCK, VLLM_CPU_PYTHON
 from anarchy.telemetry.alias import anonymiser_of, node_alias
@@ -31,8 +30,6 @@ from anarchy.telemetry.probes import Fact, ProbeError, ask, read_text, run_tool,
 FINGERPRINT_SCHEMA = 1
 UNSPOKEN = frozenset({"log_dir", "dynamo_python", "nodes", "scratch", "etcd"})
 """Fields of a deployment's spec that say where it lies, not what it is; `nodes` has a part of its own."""
-OF_SIMULATION = frozenset({"num_gpu_blocks"})
-"""Fields that only a simulated engine is told."""
 GIT_TIMEOUT_S = 20.0
 DRIVER_LOCK = PROJECT / "envs" / "driver.lock"
 
@@ -113,7 +110,6 @@ def _lock(lock: Path, environment: Path) -> dict[str, Any]:
 
 def spec_words(spec: Any) -> dict[str, Any]:
     """A deployment's spec (a dataclass) as plain words: files by their SHA-256, no paths, no host."""
-    simulated = engine_of(spec.engine).simulated
     told = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
     settings = told.pop("settings")
     told |= {
@@ -122,7 +118,7 @@ def spec_words(spec: Any) -> dict[str, Any]:
     }
     words: dict[str, Any] = {}
     for name, value in told.items():
-        if name not in UNSPOKEN and (simulated or name not in OF_SIMULATION):
+        if name not in UNSPOKEN | settings.not_told:
             words[name] = json.loads(json.dumps(value, default=_plain))
     return words
 

@@ -8,15 +8,9 @@ file is there.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "unit"))
-
-from condition_samples import staged, trace_of
-from ladder_samples import closed_loop
 
 from anarchy.ground.layout import cell_directory
 from anarchy.measure import sweep
@@ -24,6 +18,8 @@ from anarchy.plan.launches import Cell, DeploymentPlan
 from anarchy.trace.schema import GateResult
 from anarchy.trace.state import set_aside
 from anarchy.trace.writer import seal
+from tests.helpers.condition_samples import staged, trace_of
+from tests.helpers.ladder_samples import closed_loop
 
 FAILS = os.environ.get("MADE_UP_FAILS", "")
 FLAT = 10**6

@@ -13,6 +13,8 @@ from pathlib import Path
 folder = Path(sys.argv[1])
 venv.create(folder, with_pip=False, symlinks=True)
 (packages,) = folder.glob("lib/python*/site-packages")
-found = (sysconfig.get_path("purelib"), Path(__file__).parent)
+here = Path(__file__).resolve().parent
+project = here.parents[2]  # its tests make the cells up
+found = (sysconfig.get_path("purelib"), project, here)
 (packages / "made_up.pth").write_text("".join(f"{path}\n" for path in found))
 print(folder / "bin" / "python")

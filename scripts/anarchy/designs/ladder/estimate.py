@@ -24,14 +24,25 @@ from anarchy.estimate.ladder import (
     summarise,
 )
 from anarchy.estimate.performance import growth, performance
+from anarchy.ground.errors import UserError
 from anarchy.trace.reader import CellTrace
 
 Row = dict[str, Any]
 
 
 def estimate(cells: Sequence[MeasuredCell], tier: LadderTier, method: Method, head: Row) -> Found:  # noqa: ARG001
-    """Every table and fact of a system that one policy was measured on over a grid of C."""
-    policy = cells[0].policy.name
+    """Every table and fact of a system that one policy was measured on over a grid of C.
+
+    Raises UserError for several policies.
+    """
+    policies = list(dict.fromkeys(cell.policy.name for cell in cells))
+    if len(policies) > 1:
+        raise UserError(
+            f"a grid of C under several policies ({', '.join(policies)}) is no ladder",
+            where=f"experiment {head['experiment']}",
+            remedy="choose a design with loads or stages, or a tier with one policy",
+        )
+    (policy,) = policies
     rows: list[Row] = []
     points: list[Row] = []
     workloads: Row = {}

@@ -34,12 +34,20 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {
 code leads to."""
 
 
+RULES: Final = "anarchy.claims.rules"
+"""Room of the rules that judge, which are found by looking as well."""
+
+
 def parts_of(step: str, design: str = "") -> list[str]:
     """Those parts, of one design or of every design, as roots of a closure."""
     names = [design] if design else [one.name for one in designs()]
-    own = found("anarchy.gates", "GATE") if step == "report" else []
-    engines = found("anarchy.engines", "ENGINE")  # how one is started decides no estimate
-    return [*own, *engines, *(f"anarchy.designs.{name}.{part}" for name in names for part in PARTS[step])]
+    roots = [f"anarchy.designs.{name}.{part}" for name in names for part in PARTS[step]]
+    roots += found("anarchy.engines", "ENGINE")  # how one is started decides no estimate
+    if step == "report":
+        roots += found("anarchy.gates", "GATE")
+    if step == "claims":
+        roots += [*found(RULES, "RULES"), *found(RULES, "NOTES")]
+    return roots
 
 
 def found(package: str, name: str) -> list[str]:

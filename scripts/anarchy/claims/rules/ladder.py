@@ -1,0 +1,188 @@
+"""Rules for claims on the equilibrium (E1): one claim, one system, one workload -> one verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from anarchy.claims.model import (
+    INCONCLUSIVE,
+    NOT_REPRODUCED,
+    NOT_TESTABLE,
+    REPRODUCED,
+    Claim,
+    Outcome,
+    Part,
+    System,
+    against_range,
+    end_of,
+    has_interval,
+    system_title,
+)
+from anarchy.claims.rules import Rule, alone
+from anarchy.tables import interval, number
+
+STABLE_SLOPE: Final = 0.15
+"""Largest exponent of C, up or down, at which a plateau counts as stable: under 11 % a doubling. Ours."""
+
+
+NOTES: Final = {
+    "three_regimes": '"artifact" means fewer than 30 windows or C < m, our definition; a plateau is stable '
+    f"where the exponent of C is at most {STABLE_SLOPE} up or down (under 11 % a doubling), ours",
+    "plateau_level": "our frozen curve is fitted to the measured latencies of the plateau's own cells, so "
+    "the plateau is near 1 by construction, while the paper's cost model is uncalibrated",
+    "deep_saturation": "how deep the paper went is not known to us, and our frozen curve is fitted to the "
+    "plateau's own cells, which puts the plateau near 1, while the paper's cost model is uncalibrated",
+    "prefill_first": "in a closed loop decode cannot saturate once prefill has",
+}
+"""What has to be known with every verdict of a rule, whichever it is."""
+
+
+def three_regimes(claim: Claim, system: System, workload: str) -> Part:
+    """C1: artifact, a stable plateau and growth were all seen, and growth leaves the plateau's interval."""
+    del claim
+    found = system["workloads"][workload]
+    plateau, deepest, knee = found["plateau"], found["deepest"], found["knee"]
+
+    def part(verdict: Outcome, reason: str, *values: float | None) -> Part:
+        return Part(
+            system_title(system), verdict, reason, "PoA-hat at the deepest C over its plateau", *values
+        )
+
+    if plateau is None or deepest is None:
+        return part(INCONCLUSIVE, "no plateau could be told: too few valid cells below the knee")
+    values = _rise(found)
+    rise = f"PoA-hat {number(plateau['poa_hat'])} on the plateau{_cells(plateau)}, {_at(deepest)}"
+    if not has_interval(plateau) or not has_interval(deepest):
+        return part(INCONCLUSIVE, f"{rise}; without intervals", *values)
+    grows = deepest["lo"] > plateau["hi"]
+    if not grows and not knee["exists"]:
+        return part(NOT_REPRODUCED, f"{rise}: no knee and no growth up to the deepest C", *values)
+    if not grows or not knee["exists"]:
+        return part(INCONCLUSIVE, f"{rise}: the knee and the growth do not agree", *values)
+    regimes = {regime for _, regime in found.get("regimes") or system.get("regimes", {}).get(workload, [])}
+    missing = [name for name in ("artifact", "plateau", "growth") if name not in regimes]
+    if missing:
+        return part(INCONCLUSIVE, f"{rise}; no grid point in the regime {', '.join(missing)}", *values)
+    slope = knee.get("slope_before")
+    if slope is None:
+        return part(INCONCLUSIVE, f"{rise}; how steep the plateau is was not told", *values)
+    steepness = f"exponent of C {slope:.2f} before the knee"
+    if abs(slope) > STABLE_SLOPE:
+        return part(INCONCLUSIVE, f"{rise}; the plateau is not stable: {steepness}", *values)
+    return part(REPRODUCED, f"{rise}; {steepness}; knee at C = {number(knee['knee'])}", *values)
+
+
+def _rise(found: Mapping[str, Any]) -> tuple[float | None, ...]:
+    """PoA-hat at the deepest C over the plateau's: with its interval where that was estimated."""
+    rise = found.get("rise")
+    if rise:
+        return rise["value"], rise.get("lo"), rise.get("hi")
+    level = found["plateau"]["poa_hat"]
+    return (float(found["deepest"]["poa_hat"] / level) if level else None,)
+
+
+def _cells(plateau: Mapping[str, Any]) -> str:
+    lowest, highest = plateau.get("cells_lo"), plateau.get("cells_hi")
+    if lowest is None or highest is None:
+        return ""
+    return f" (its cells {number(lowest)} to {number(highest)})"
+
+
+def knee_position(claim: Claim, system: System, workload: str) -> Part:
+    """C2: the knee's interval lies in the published one."""
+    found = system["workloads"][workload]
+    knee, deepest = found["knee"], found["deepest"]
+    assert claim.published.hi is not None
+
+    def part(verdict: Outcome, reason: str, *values: float | None) -> Part:
+        return Part(system_title(system), verdict, reason, "knee, C", *values)
+
+    if knee["exists"]:
+        outcome, why = against_range(claim, knee["lo"], knee["hi"])
+        reason = f"knee {why}; first grid point past it: C = {knee['first_post_knee']}"
+        return part(outcome, reason, knee["knee"], knee["lo"], knee["hi"])
+    if deepest is None or deepest["concurrency"] <= claim.published.hi:
+        return part(
+            INCONCLUSIVE, f"no knee, and the grid goes no deeper than C = {end_of(claim.published.hi)}"
+        )
+    return part(NOT_REPRODUCED, f"no knee up to C = {deepest['concurrency']}")
+
+
+def plateau_level(claim: Claim, system: System, workload: str) -> Part:
+    """C3: the plateau's interval lies in the published range, or at the system's own published value."""
+    plateau = system["workloads"][workload]["plateau"]
+
+    def part(verdict: Outcome, reason: str, *values: float | None) -> Part:
+        return Part(system_title(system), verdict, reason, "PoA-hat on the plateau", *values)
+
+    if plateau is None:
+        return part(INCONCLUSIVE, "no plateau could be told")
+    here = (system["model"], system["topology"])
+    own = [entry.value for entry in claim.published.systems if (entry.model, entry.topology) == here]
+    outcome, why = against_range(claim, plateau["lo"], plateau["hi"], own[0] if own else None)
+    where = f"C = {plateau['c_from']} to {plateau['c_to']}, {plateau['n_cells']} cells"
+    reason = f"plateau{_cells(plateau)} {why} ({where})"
+    return part(outcome, reason, plateau["poa_hat"], plateau["lo"], plateau["hi"])
+
+
+def deep_saturation(claim: Claim, system: System, workload: str) -> Part:
+    """C7: PoA-hat at the deepest C, if that lies past the knee.
+
+    Below the published range leaves it open: deeper it might have been reached. Above speaks against it.
+    """
+    found = system["workloads"][workload]
+    deepest, knee = found["deepest"], found["knee"]
+
+    def part(verdict: Outcome, reason: str, *values: float | None) -> Part:
+        return Part(system_title(system), verdict, reason, "PoA-hat at the deepest C", *values)
+
+    if deepest is None:
+        return part(INCONCLUSIVE, "no valid cell")
+    values = (deepest["poa_hat"], deepest["lo"], deepest["hi"])
+    first = knee["first_post_knee"] if knee["exists"] else None
+    if first is None or deepest["concurrency"] <= first:
+        reason = f"C = {deepest['concurrency']}, the deepest measured, is not deep past a knee"
+        return part(INCONCLUSIVE, reason, *values)
+    outcome, why = against_range(claim, deepest["lo"], deepest["hi"])
+    if outcome == NOT_REPRODUCED:
+        assert claim.published.lo is not None
+        below = deepest["hi"] < claim.published.lo
+        outcome, why = (INCONCLUSIVE, f"{why}, below it") if below else (outcome, f"{why}, above it")
+    return part(outcome, f"at C = {deepest['concurrency']} {why}", *values)
+
+
+def prefill_first(claim: Claim, system: System, workload: str) -> Part:
+    """C12: past the plateau TTFT grows by more than ITL."""
+    growth = system["workloads"][workload].get("growth")
+
+    def part(verdict: Outcome, reason: str, *values: float | None) -> Part:
+        return Part(
+            system_title(system), verdict, reason, "TTFT at the deepest C over the plateau's", *values
+        )
+
+    if growth is None:
+        return part(NOT_TESTABLE, claim.not_testable)
+    ttft, itl = growth["ttft"], growth["itl"]
+    values = (ttft["value"], ttft["lo"], ttft["hi"])
+    reason = f"TTFT grows {interval(*values)} times, ITL {interval(itl['value'], itl['lo'], itl['hi'])} times"
+    if not has_interval(ttft) or not has_interval(itl):
+        return part(INCONCLUSIVE, f"{reason}; without intervals", *values)
+    if ttft["lo"] > itl["hi"]:
+        return part(REPRODUCED, reason, *values)
+    if itl["lo"] > ttft["hi"]:
+        return part(NOT_REPRODUCED, f"{reason}: decode goes first", *values)
+    return part(INCONCLUSIVE, f"{reason}; the intervals meet", *values)
+
+
+def _at(deepest: Mapping[str, Any]) -> str:
+    return f"{number(deepest['poa_hat'])} at C = {deepest['concurrency']}"
+
+
+RULES: Final[dict[str, Rule]] = {
+    "three_regimes": alone(three_regimes),
+    "knee_position": alone(knee_position),
+    "plateau_level": alone(plateau_level),
+    "deep_saturation": alone(deep_saturation),
+    "prefill_first": alone(prefill_first),
+}

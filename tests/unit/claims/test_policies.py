@@ -1,0 +1,313 @@
+"""Claims on policies (E3, E4): every rule is reached from both sides, each way to route apart."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from anarchy.claims import Verdict, judge, load, write
+from anarchy.designs.loading import load_systems
+from tests.helpers.synthetic_pareto import write_pareto
+from tests.helpers.synthetic_staged import write_staged
+
+CLAIMS = load()
+Documents = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
+    """70B on 1P/2D and 1P/5D, three launches."""
+    root = tmp_path_factory.mktemp("results")
+    write_staged(root, "adaptive", launches=3, systems=slice(1, 3))
+    layout = write_pareto(root, launches=3)
+    return {f"{s.experiment} {s.key[1]}": s.document for s in load_systems(layout)}
+
+
+def changed(document: dict[str, Any], frame: str, where: dict[str, Any], **values: Any) -> dict[str, Any]:
+    """A document with other values in those rows of a table that hold these words."""
+    rows = document["frames"][frame].copy()
+    chosen = pd.Series(True, index=rows.index)
+    for column, value in where.items():
+        chosen &= rows[column] == value
+    assert chosen.any()
+    for column, value in values.items():
+        rows.loc[chosen, column] = value
+    return {**document, "frames": {**document["frames"], frame: rows}}
+
+
+def verdicts(claim: str, *documents: dict[str, Any]) -> dict[str, Verdict]:
+    """The verdicts on one claim by the way to route."""
+    found = [verdict for verdict in judge(CLAIMS, documents) if verdict.id == claim]
+    assert len({verdict.way for verdict in found}) == len(found)
+    return {verdict.way: verdict for verdict in found}
+
+
+POA_BELOW = {"factor": "pair", "quantity": "poa_hat", "load": "below", "way": "builtin"}
+POA_PAST = {**POA_BELOW, "load": "saturated"}
+RATE_PAST = {**POA_PAST, "quantity": "throughput_rps"}
+
+
+@pytest.mark.parametrize(
+    ("values", "outcome", "word"),
+    [
+        ({"cv_bound": 0.0049}, "reproduced", "lies inside [0, 0.5]"),
+        ({"cv_bound": 0.011}, "inconclusive", "partly inside"),
+        (
+            {
+                "cv_bound": 0.09,
+                "effect": True,
+                "f": 200.0,
+                "df_noise": 40,
+                "cv_noise": 0.006,
+                "p_value": 1e-9,
+            },
+            "not reproduced",
+            "outside",
+        ),
+        ({"cv_bound": math.nan}, "inconclusive", "not estimated"),
+        ({"valid": False, "reasons": "fewer than two levels"}, "inconclusive", "fewer than two levels"),
+        ({"noise": "", "p_value": math.nan, "f": math.nan}, "inconclusive", "noise not known"),
+    ],
+)
+def test_no_effect_below_the_knee_is_a_bounded_one(
+    documents: Documents, values: dict[str, Any], outcome: str, word: str
+) -> None:
+    verdict = verdicts("C4", changed(documents["pareto 1p2d"], "spread", POA_BELOW, **values))["builtin"]
+    assert verdict.verdict == outcome
+    assert word in verdict.parts[0].reason
+
+
+def test_each_way_is_judged_apart_and_omega_is_explained_where_it_cannot_act(documents: Documents) -> None:
+    found = verdicts("C4", changed(documents["pareto 1p2d"], "spread", POA_BELOW, cv_bound=0.004))
+    assert (found["builtin"].verdict, found["pinned"].verdict) == ("reproduced", "inconclusive")
+    assert "sets the overlap weight to 0" in found["builtin"].reason
+    assert "overlap weight" not in found["pinned"].reason
+    assert "CV of PoA-hat between pairs, noise taken out, %" in found["pinned"].measured
+
+
+def test_the_lower_end_is_what_noise_does_not_explain(documents: Documents) -> None:
+    values = {"cv_bound": 0.09, "effect": True, "f": 9.0, "df": 15, "df_noise": 30, "cv_noise": 0.01}
+    part = verdicts("C4", changed(documents["pareto 1p2d"], "spread", POA_BELOW, **values))["builtin"].parts[
+        0
+    ]
+    critical = 2.0148  # F at 95 % with (15, 30) degrees of freedom
+    assert part.lo == pytest.approx(100 * 0.01 * math.sqrt(9.0 / critical - 1), rel=1e-3)
+    assert part.hi == pytest.approx(9.0)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "outcome", "word"),
+    [
+        ((44.0, 38.0, 57.0), "reproduced", "does grow"),
+        ((44.0, 18.0, 76.0), "inconclusive", "does grow"),
+        ((2.0, 0.7, 5.7), "not reproduced", "outside"),
+        ((math.nan, math.nan, math.nan), "inconclusive", "no interval"),
+    ],
+)
+def test_growth_of_the_variance(
+    documents: Documents, bounds: tuple[float, float, float], outcome: str, word: str
+) -> None:
+    names = ("variance_ratio", "variance_ratio_lo", "variance_ratio_hi")
+    values = dict(zip(names, bounds, strict=True))
+    verdict = verdicts("C5", changed(documents["pareto 1p2d"], "spread", POA_PAST, **values))["builtin"]
+    assert verdict.verdict == outcome
+    assert word in verdict.parts[0].reason
+    assert ("grow" in verdict.parts[0].reason) == (bounds[1] > 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "outcome"),
+    [
+        ({"cv_bound": 0.049, "effect": False}, "reproduced"),
+        ({"cv_bound": 0.051, "effect": False}, "inconclusive"),
+        ({"cv_bound": 0.3, "effect": True, "f": 400.0, "df_noise": 30, "cv_noise": 0.01}, "not reproduced"),
+    ],
+)
+def test_throughput_against_what_counts_as_none(
+    documents: Documents, values: dict[str, Any], outcome: str
+) -> None:
+    document = changed(documents["pareto 1p2d"], "spread", RATE_PAST, **values)
+    assert verdicts("C6", document)["builtin"].verdict == outcome
+
+
+def test_no_load_on_one_side_of_the_knee_leaves_it_open(documents: Documents) -> None:
+    document = documents["pareto 1p2d"]
+    spread = document["frames"]["spread"]
+    below = {**document, "frames": {**document["frames"], "spread": spread[spread["knee_times"] < 1]}}
+    assert verdicts("C5", below)[""].verdict == verdicts("C6", below)[""].verdict == "inconclusive"
+    assert verdicts("C4", below)["builtin"].parts[0].measured is not None
+
+
+ADAPTIVE = {"policy": "adaptive", "stage": "past", "against_reference": True}
+
+
+@pytest.mark.parametrize(
+    ("poa", "rate", "outcome"),
+    [
+        ((3.0, 2.5, 3.5), (1.15, 1.12, 1.18), "reproduced"),
+        ((3.0, 2.5, 3.5), (1.0, 0.98, 1.02), "not reproduced"),
+        ((1.0, 0.9, 1.1), (1.15, 1.12, 1.18), "not reproduced"),
+        ((3.0, 2.0, 4.5), (1.15, 1.12, 1.18), "inconclusive"),
+    ],
+)
+def test_adaptive_gain_needs_both_quantities(
+    documents: Documents, poa: tuple[float, ...], rate: tuple[float, ...], outcome: str
+) -> None:
+    document = documents["adaptive 1p5d"]
+    for quantity, values in (("poa_hat", poa), ("throughput_rps", rate)):
+        named = dict(zip(("ratio", "ratio_lo", "ratio_hi"), values, strict=True))
+        document = changed(document, "ratios", {**ADAPTIVE, "quantity": quantity}, **named)
+    verdict = verdicts("C8", document)["builtin"]
+    assert verdict.verdict == outcome
+    assert [part.quantity for part in verdict.parts] == [
+        "PoA-hat, static over adaptive", "throughput, static over adaptive",
+    ]  # fmt: skip
+    assert "2 comparisons" in verdict.reason
+
+
+def test_the_papers_source_decides_which_adaptive_policy_counts(documents: Documents) -> None:
+    found = verdicts("C9", documents["adaptive 1p2d"])
+    assert {part.quantity for part in found["builtin"].parts} == {
+        "PoA-hat, static over adaptive", "TTFT P99, static over adaptive",
+    }  # fmt: skip
+    assert {part.quantity for part in found["pinned"].parts} == {
+        "PoA-hat, pinned-static over pinned-adaptive", "TTFT P99, pinned-static over pinned-adaptive",
+    }  # fmt: skip
+
+
+def test_a_claim_on_one_system_is_not_judged_by_another(documents: Documents) -> None:
+    verdict = verdicts("C8", documents["adaptive 1p2d"])[""]
+    assert verdict.verdict == "not testable here"
+    assert "it is about llama-3.1-70b 1p5d, which adaptive did not measure" in verdict.reason
+
+
+@pytest.mark.parametrize(("factor", "outcome"), [(29.0, "reproduced"), (2.0, "not reproduced")])
+def test_gain_of_the_switch(documents: Documents, factor: float, outcome: str) -> None:
+    document = documents["adaptive 1p5d"]
+    series, logs = document["frames"]["series"].copy(), document["frames"]["detection"]
+    fired = float(logs["fired_s"].iloc[0])
+    past = series["concurrency"] == series["concurrency"].max()
+    series.loc[past, "ttft_p50"] = np.where(series["t"][past] < fired, factor, 1.0)
+    series.loc[past & (series["launch"] == 2), "ttft_p50"] *= 1.1
+    verdict = verdicts("C10", {**document, "frames": {**document["frames"], "series": series}})["builtin"]
+    assert verdict.verdict == outcome
+    assert verdict.parts[0].measured == pytest.approx(factor)
+    assert "adaptive, 3 of 3 launches" in verdict.parts[0].reason
+
+
+def test_a_switch_outside_the_saturated_stage_leaves_it_open(documents: Documents) -> None:
+    document = documents["adaptive 1p5d"]
+    logs = document["frames"]["detection"].assign(fired_s=1.0)
+    verdict = verdicts("C10", {**document, "frames": {**document["frames"], "detection": logs}})["builtin"]
+    assert verdict.verdict == "inconclusive"
+    assert "did not switch inside" in verdict.parts[0].reason
+
+
+@pytest.mark.parametrize(
+    ("bounds", "outcome", "word"),
+    [
+        ((0.18, 0.1, 1.1), "reproduced", "3 launches"),
+        ((0.02, 0.01, 0.08), "not reproduced", "outside"),
+        ((0.02, 0.01, 0.13), "inconclusive", "partly"),
+        ((math.nan, math.nan, math.nan), "inconclusive", "needs three"),
+    ],
+)
+def test_spread_over_launches(
+    documents: Documents, bounds: tuple[float, float, float], outcome: str, word: str
+) -> None:
+    values = dict(zip(("poa_hat_cv", "poa_hat_cv_lo", "poa_hat_cv_hi"), bounds, strict=True))
+    document = changed(documents["adaptive 1p5d"], "stages", {"policy": "static", "stage": "past"}, **values)
+    verdict = verdicts("C11", document)["builtin"]
+    assert verdict.verdict == outcome
+    assert word in verdict.parts[0].reason
+
+
+def test_documents_without_their_tables_are_not_judged(documents: Documents) -> None:
+    for claim in ("C4", "C5", "C6", "C8", "C9", "C10", "C11"):
+        bare = [{key: value for key, value in d.items() if key != "frames"} for d in documents.values()]
+        assert {v.verdict for v in verdicts(claim, *bare).values()} <= {"inconclusive", "not testable here"}
+
+
+def test_the_way_stands_in_every_file(documents: Documents, tmp_path: Path) -> None:
+    files = write(judge(CLAIMS, list(documents.values())), tmp_path)
+    rows = pd.read_csv(files[0], dtype=str, keep_default_na=False)
+    assert set(rows.loc[rows["id"] == "C4", "way"]) == {"builtin", "pinned"}
+    assert "| pinned |" in files[2].read_text()
+
+
+# --- C13: one point, two experiments ---
+
+
+def ladder_of(staged: dict[str, Any], poa_hat: float, C: int, half: float = 0.02) -> dict[str, Any]:
+    """E1 of the same system, a cell at this C."""
+    cells = pd.DataFrame(
+        {
+            "workload": ["unique"],
+            "concurrency": [C],
+            "valid": [True],
+            "n_launches": [3],
+            "poa_hat": [poa_hat],
+            "poa_hat_lo": [poa_hat * (1 - half)],
+            "poa_hat_hi": [poa_hat * (1 + half)],
+        }
+    )
+    head = {key: staged[key] for key in ("model", "topology", "engine", "model_title", "topology_title")}
+    return {
+        **head,
+        "experiment": "equilibrium",
+        "tier": "t",
+        "dilation": 1.0,
+        "workloads": {},
+        "frames": {"cells": cells},
+    }
+
+
+def past(staged: dict[str, Any]) -> pd.Series:
+    """The static default's stage of the most load, built in."""
+    rows = staged["frames"]["stages"]
+    rows = rows[rows["reference"].astype(bool) & (rows["way"] == "builtin") & (rows["workload"] == "unique")]
+    return rows[rows["concurrency"] == rows["concurrency"].max()].iloc[-1]
+
+
+@pytest.mark.parametrize(
+    ("times", "outcome", "word"),
+    [
+        (1.0, "not reproduced", "lies outside [0.29, 0.29]"),
+        (1.29, "inconclusive", "lies partly inside"),
+        (3.0, "not reproduced", "lies outside [0.29, 0.29]"),
+    ],
+)
+def test_a_point_that_drifts_between_experiments(documents: Documents, times: float, outcome: str, word: str):
+    staged = documents["adaptive 1p2d"]
+    stage = past(staged)
+    narrow = {f"poa_hat_{end}": stage["poa_hat"] * (1 + side * 0.02) for end, side in (("lo", -1), ("hi", 1))}
+    staged = changed(
+        staged, "stages", {"reference": True, "way": "builtin"}, poa_hat=stage["poa_hat"], **narrow
+    )
+    ladder = ladder_of(staged, stage["poa_hat"] / times, int(stage["concurrency"]))
+    (verdict,) = verdicts("C13", staged, ladder).values()
+    assert (verdict.way, verdict.verdict) == ("builtin", outcome), "E1 has no pinned routing"
+    assert word in verdict.parts[0].reason
+    assert verdict.parts[0].measured == pytest.approx(times - 1, abs=1e-9)
+
+
+def test_one_launch_says_nothing_of_drift(documents: Documents):
+    staged = documents["adaptive 1p2d"]
+    stage = past(staged)
+    staged = changed(staged, "stages", {"reference": True}, n_launches=1)
+    ladder = ladder_of(staged, stage["poa_hat"] / 3, int(stage["concurrency"]))
+    verdict = verdicts("C13", staged, ladder)["builtin"]
+    assert verdict.verdict == "inconclusive"
+    assert "within 1 launch(es)" in verdict.parts[0].reason
+
+
+def test_experiments_that_share_no_saturated_point_tell_no_drift(documents: Documents):
+    staged = documents["adaptive 1p2d"]
+    for beside in ((), (ladder_of(staged, 2.0, 7),)):
+        (verdict,) = verdicts("C13", staged, *beside).values()
+        assert verdict.verdict == "not testable here"

@@ -1,0 +1,148 @@
+"""What the report computes itself, and that it holds every experiment that is on disk."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from anarchy import report
+from anarchy.designs.loading import load_systems
+from anarchy.designs.registry import designs
+from anarchy.ground.layout import Layout
+from anarchy.report.facts import idle_gpu_hours
+from anarchy.report.findings import find
+from anarchy.report.summary import by_experiment
+from anarchy.tables import System
+from tests.helpers.synthetic_estimates import write_results
+from tests.helpers.synthetic_pareto import write_pareto
+from tests.helpers.synthetic_staged import write_staged
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    """One system of E2, E3 and E4 each, and one of E3 under another name."""
+    root = tmp_path_factory.mktemp("results")
+    write_staged(root, "saturation")
+    write_staged(root, "adaptive")
+    return write_pareto(root)
+
+
+@pytest.fixture(scope="module")
+def systems(layout: Layout) -> dict[str, System]:
+    return {system.experiment: system for system in load_systems(layout)}
+
+
+@pytest.fixture(scope="module")
+def html(layout: Layout) -> str:
+    report.write_summary(layout)
+    return report.render(layout, {"systems": [["pareto", "llama-3.1-70b", "1p2d"]]}, [])
+
+
+def said(html: str) -> str:
+    """The page without its pictures."""
+    return re.sub(r'(src|srcset)="[^"]*"', "", html)
+
+
+def test_gpu_hours_that_are_held_and_not_measuring():
+    held = {"gpus": 24, "wall_s": 3600.0, "measuring_s": 900.0}
+    assert idle_gpu_hours(held) == pytest.approx(18.0)
+    assert idle_gpu_hours({**held, "gpus": 0}) is None
+    assert idle_gpu_hours({"wall_s": 10.0}) is None
+
+
+def test_every_figure_of_every_design_has_a_reading():
+    for design in designs():
+        assert all(reading.endswith(".") for reading in design.figures.values()), design.name
+        assert set(design.figures) == set(design.part("figures").FIGURES)
+
+
+def test_every_experiment_has_a_section_in_order(html: str):
+    text = said(html)
+    heads = re.findall(r"<h2>(.*?)</h2>", text)
+    assert [head[:2] for head in heads if re.match(r"E\d", head)] == ["E2", "E3", "E4"]
+    for experiment in ("saturation", "adaptive", "pareto"):
+        assert f'<section id="{experiment}">' in text
+        assert f'<section id="{experiment}_llama-3.1-70b_1p2d">' in text
+        assert f'href="#{experiment}"' in text
+    assert text.count("not part of this run") == 2
+
+
+def test_a_run_without_a_ladder_has_no_overview(layout: Layout, html: str):
+    assert report.write_summary(layout) == []
+    assert "overview_poa" not in html
+    assert "Plateau, knee and deepest point" not in html
+
+
+def test_every_figure_and_table_is_on_the_page(html: str):
+    assert html.count("<figure ") == sum(len(design.figures) for design in designs()[1:])
+    text = said(html)
+    for what in ("Policies and stages of", "Ratios between policies of", "Detectors of", "Pairs of tau and",
+                 "Spread over the pairs of"):  # fmt: skip
+        assert what in text
+    assert "not counted: (1, 1) pinned" not in text  # in the pictures
+    assert text.count("no: errors") >= 1
+    assert text.count("no: not_steady") >= 1
+
+
+def test_long_tables_are_folded_and_unfold_in_print(html: str):
+    assert len(re.findall(r"<details><summary>[^<]*: \d+ rows</summary>", html)) == 4
+    assert "beforeprint" in html
+
+
+def test_the_address_of_a_network_is_nowhere(html: str):
+    assert "http://" not in said(html)
+    assert "https://" not in said(html)
+
+
+def test_what_detectors_did_is_said_with_numbers(systems: dict[str, System]):
+    words = str(find(systems["saturation"], "unique"))
+    assert "frontends' histograms fires 15.0 s after the load crosses the knee, with 1 false alarm" in words
+    assert "client's TTFT fires 10.0 s after the load crosses the knee, with no false alarms" in words
+
+
+def test_ratios_are_said_with_intervals_and_the_way(systems: dict[str, System]):
+    words = str(find(systems["adaptive"], "unique"))
+    assert re.search(
+        r"past, C = 192, builtin: static over adaptive: PoA-hat [\d.]+ \[[\d.]+, [\d.]+\]", words
+    )
+    assert re.search(r"pinned: pinned-static over pinned-adaptive: PoA-hat", words)
+    assert "1 of 40 cells not counted" in words
+
+
+def test_no_effect_is_said_as_a_bounded_one(systems: dict[str, System]):
+    words = str(find(systems["pareto"], "unique"))
+    assert "noise 0.600 %, at most 1.04 % (95 %): no difference seen" in words
+    assert "they differ, variance 44.0 [17.6, 75.7] times that of below" in words
+
+
+def test_how_much_of_the_rise_is_routing_is_said(systems: dict[str, System]):
+    words = " ".join(find(systems["adaptive"], "unique").notes)
+    assert (
+        "pinned-static: PoA-hat at past is 3.10 [3.00, 3.20] times that at below, routing alone 1.02" in words
+    )
+    assert ": 2.00 [1.00, 3.10] % of the rise, of logarithms" in words
+
+
+def test_where_latency_bends_is_said(systems: dict[str, System]):
+    words = " ".join(find(systems["saturation"], "unique").notes)
+    assert "mean TTFT bends most at C = 128, by 0.0800 [0.0400, 0.1200] ms a user²" in words
+
+
+def test_terminal_summary_names_every_experiment(layout: Layout, tmp_path: Path):
+    text = report.terminal_summary(load_systems(layout), tmp_path / "report.html")
+    for head in ("E2, when detectors", "E3, adaptive against", "E4, what tau and omega"):
+        assert head in text
+    assert "cells are not counted; the report says why." in text
+    assert text.endswith("report.html")
+
+
+def test_experiments_come_in_the_papers_order(tmp_path: Path):
+    write_results(tmp_path, grid=(8, 64))
+    write_pareto(tmp_path)
+    write_staged(tmp_path, "saturation")
+    layout = write_results(tmp_path, grid=(8, 64), experiment="another-sweep")
+    found = [(design.id, name, len(systems)) for design, name, systems in by_experiment(load_systems(layout))]
+    assert found == [("E1", "equilibrium", 3), ("E1", "another-sweep", 3), ("E2", "saturation", 1),
+                     ("E4", "pareto", 1)]  # fmt: skip

@@ -1,0 +1,177 @@
+"""The proof of pinned routing passes a selector that follows the law, and no other."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from anarchy.config import AnyPolicy
+from anarchy.config.files import validate
+from anarchy.ground.errors import UserError
+from anarchy.routing import proof
+from anarchy.routing.selector import Choice
+from anarchy.serving.health import UnhealthyError
+from anarchy.serving.selftest import choice_probabilities
+
+
+class LawfulSelector:
+    """Chooses by Dynamo's law; `hear` makes of (tau, omega) what it listens to."""
+
+    BLOCK = 16
+
+    def __init__(self, pools, *, hear=lambda tau, omega: (tau, omega), indexes=True, off=0.0):
+        (pool,) = pools
+        self.workers = len(pool.events)
+        self.hear, self.indexes, self.off = hear, indexes, off
+        self.rng = random.Random(1)
+        self.booked = {}
+        self.pending = {}
+        self.held = {}
+        self.forgotten = False
+
+    async def open(self, _):
+        pass
+
+    async def close(self):
+        assert not self.booked, "a reservation was left"
+        assert self.forgotten
+
+    async def forget(self, _):
+        self.forgotten = True
+
+    async def choose(self, pool, key, prompt, tau, omega, reserve=True):
+        blocks = len(prompt) // self.BLOCK
+        held = self.held.get(tuple(prompt)) if self.indexes else None
+        loads = [0.0] * self.workers
+        pending = [0.0] * self.workers
+        for name, (worker, size) in self.booked.items():
+            loads[worker] += size
+            pending[worker] += size if name in self.pending else 0.0
+
+        def costs(omega):
+            return [
+                omega * (pending[worker] + (0 if worker == held else blocks)) + loads[worker] + blocks
+                for worker in range(self.workers)
+            ]
+
+        real_tau, real_omega = self.hear(tau, omega)
+        chances = choice_probabilities(costs(real_omega), real_tau)
+        worker = self.rng.choices(range(self.workers), chances.tolist())[0]
+        if reserve:
+            self.booked[key] = (worker, blocks)
+            self.pending[key] = True
+        overlaps = tuple(1.0 if worker == held else 0.0 for worker in range(self.workers))
+        return Choice(worker, tuple(cost + self.off for cost in costs(omega)), overlaps, tuple(loads))
+
+    def prefilled(self, pool, key):
+        self.pending.pop(key)
+
+    def freed(self, pool, key):
+        self.booked.pop(key)
+        self.pending.pop(key, None)
+
+    def stored(self, pool, worker, prompt):
+        self.held[tuple(prompt)] = worker
+
+
+def pinned(kind="kv", tau=None, omega=None, way="pinned"):
+    document = {"name": kind.replace("_", "-"), "title": kind, "kind": kind, "way": way}
+    pair = {} if tau is None else {"tau": tau, "omega": omega}
+    return validate(document | pair, AnyPolicy, where="test")
+
+
+GRID = [pinned(tau=tau, omega=omega) for tau in (0.0, 0.3, 0.7, 1.0) for omega in (0.0, 0.3, 0.7, 1.0)]
+
+
+def prove(monkeypatch, policies, workers=2, **selector):
+    monkeypatch.setattr(proof, "Selector", lambda pools: LawfulSelector(pools, **selector))
+    return proof.prove_pinned(None, policies, workers=workers, block_size=16, seed=5)
+
+
+@pytest.mark.parametrize("workers", [2, 5])
+def test_a_router_that_follows_the_law_passes(monkeypatch, workers):
+    result = prove(monkeypatch, [*GRID, pinned("adaptive")], workers)
+    assert result.ok, result.checks
+    assert len(result.checks) == 16 + 1  # the grid has the pairs of the two lower regimes
+    told = result.routing_test()
+    assert told["ok"] is True
+    assert told["p_value"] >= proof.ALPHA
+    assert told["omega"] == "tested"
+    assert all(check["ok"] for check in told["checks"])
+
+
+@pytest.mark.parametrize("workers", [2, 5])
+def test_a_router_that_ignores_what_it_is_told_fails_even_with_its_own_defaults(monkeypatch, workers):
+    result = prove(monkeypatch, [pinned(tau=0.0, omega=1.0)], workers, hear=lambda *_: (0.0, 1.0))
+    assert [(check.tau, check.omega, check.ok) for check in result.checks] == [(0, 1, True), (1, 0, False)]
+    assert result.checks[1].policy == "contrast"
+    assert not result.ok
+    assert result.routing_test()["ok"] is False
+
+
+@pytest.mark.parametrize("pair", [(0.0, 0.3), (0.3, 0.0), (0.7, 1.0), (1.0, 0.7), (0.8, 0.1), (0.0, 0.0)])
+@pytest.mark.parametrize("workers", [2, 5])
+def test_tau_and_omega_are_each_missed(monkeypatch, pair, workers):
+    policies = [pinned(tau=pair[0], omega=pair[1])]
+    other_tau, other_omega = proof.contrast(*pair)
+    assert prove(monkeypatch, policies, workers).ok
+    assert not prove(monkeypatch, policies, workers, hear=lambda tau, omega: (other_tau, omega)).ok
+    assert not prove(monkeypatch, policies, workers, hear=lambda tau, omega: (tau, other_omega)).ok
+
+
+@pytest.mark.parametrize("defaults", [(0.0, 1.0), (1.0, 0.0), (0.3, 1.0), (0.7, 0.3), (1.0, 1.0), (0.0, 0.0)])
+@pytest.mark.parametrize("workers", [2, 5])
+def test_nothing_that_ignores_what_it_is_told_passes(monkeypatch, defaults, workers):
+    """Not even with policies that are its defaults and close to them."""
+    policies = [pinned(tau=defaults[0], omega=defaults[1]), pinned(tau=0.3, omega=1.0)]
+    assert not prove(monkeypatch, policies, workers, hear=lambda *_: defaults).ok
+
+
+@pytest.mark.parametrize("pair", [(2.0, 1.0), (5.0, 0.5), (0.05, 0.01), (0.5, 4.0)])
+@pytest.mark.parametrize("workers", [2, 5])
+def test_wide_values_can_be_proven_too(monkeypatch, pair, workers):
+    assert prove(monkeypatch, [pinned(tau=pair[0], omega=pair[1])], workers).ok
+
+
+@pytest.mark.parametrize(("pair", "what"), [((0.7, 0.001), "omega is 0.001"), ((9.0, 1.0), "tau is 9")])
+def test_values_that_no_proof_can_tell_apart_are_refused(monkeypatch, pair, what):
+    with pytest.raises(UserError, match=what):
+        prove(monkeypatch, [pinned(tau=pair[0], omega=pair[1])])
+
+
+def test_costs_that_are_not_the_laws_fail(monkeypatch):
+    assert not prove(monkeypatch, GRID[:1], off=0.5).ok
+
+
+def test_a_router_without_an_index_is_unhealthy(monkeypatch):
+    monkeypatch.setattr(proof, "SETTLE_S", 0.02)
+    monkeypatch.setattr(LawfulSelector, "close", lambda self: _nothing())
+    with pytest.raises(UnhealthyError, match="did not index"):
+        prove(monkeypatch, GRID[:1], indexes=False)
+
+
+async def _nothing():
+    return None
+
+
+def test_what_leaves_no_choice_is_not_tested(monkeypatch):
+    assert prove(monkeypatch, [pinned("least_loaded")]).routing_test() == {
+        "reason": "no policy leaves the choice to Dynamo"
+    }
+    assert prove(monkeypatch, [pinned(tau=0.0, omega=1.0, way="builtin")]).tested is False
+    assert prove(monkeypatch, GRID, workers=1).routing_test() == {
+        "reason": "one decode worker: nothing to choose"
+    }
+
+
+@pytest.mark.parametrize("workers", [2, 3, 5, 8])
+@pytest.mark.parametrize("omega", [0.05, 0.1, 0.3, 1.0, 5.0])
+def test_the_stored_prompt_turns_the_order_round(workers, omega):
+    loads = [proof.STEP_BLOCKS * rank for rank in range(workers)]
+    blocks = proof.stored_blocks(omega, workers)
+    costs = proof.predicted_costs(loads, blocks, workers - 1, omega)
+    without = proof.predicted_costs(loads, blocks, workers - 1, 0.0)
+    assert int(np.argmin(costs)) == workers - 1
+    assert int(np.argmax(without)) == workers - 1
