@@ -28,6 +28,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from anarchy.engines.mocker import MockerSettings
 from anarchy.engines.profiles import load_profile, write_npz
 from anarchy.engines.spec import DeploymentSpec, RoutingPolicy
 from anarchy.ground.preflight import check_environment
@@ -114,10 +115,9 @@ def deployment_spec(scratch: Path, dilation: float) -> DeploymentSpec:
         model=MODEL,
         prefill=1,
         decode=2,
-        profile=scratch / "profile.npz",
+        settings=MockerSettings(scratch / "profile.npz", dilation=dilation),
         policies=(RoutingPolicy("static", 0.0, 1.0),),
         log_dir=scratch / "logs",
-        dilation=dilation,
     )
 
 

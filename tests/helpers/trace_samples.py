@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from anarchy.gates import evaluate
+from anarchy.gates.verdict import evaluate
 from anarchy.trace.reader import CellTrace
 from anarchy.trace.schema import GateResult, Manifest, RequestRecord, StageSpan, WorkerCount
 from anarchy.trace.writer import TraceWriter, read_rows, seal

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from anarchy.engines.mocker import MockerSettings
 from anarchy.engines.profiles import load_profile, write_npz
 from anarchy.engines.spec import DeploymentSpec, RoutingPolicy
 from tests.helpers.places import PROFILE
@@ -18,7 +19,7 @@ STATIC = (RoutingPolicy("static", 0.0, 1.0),)
 
 
 def one_prefill_two_decode(
-    folder: Path, policies: tuple[RoutingPolicy, ...] = STATIC, **more: Any
+    folder: Path, policies: tuple[RoutingPolicy, ...] = STATIC, *, dilation: float = 1.0, **more: Any
 ) -> DeploymentSpec:
     """Its spec, with timing table and logs in a folder of the test's own."""
     write_npz(load_profile(PROFILE), folder / "profile.npz")
@@ -26,7 +27,7 @@ def one_prefill_two_decode(
         model=MODEL,
         prefill=1,
         decode=2,
-        profile=folder / "profile.npz",
+        settings=MockerSettings(folder / "profile.npz", dilation=dilation),
         policies=policies,
         log_dir=folder / "logs",
         **{"start_timeout_s": START_TIMEOUT_S, **more},
@@ -41,10 +42,9 @@ def two_policies(folder: Path, **changes: Any) -> DeploymentSpec:
         model="llama-3.1-70b",
         prefill=1,
         decode=2,
-        profile=npz,
+        settings=MockerSettings(npz, dilation=DILATION),
         policies=(RoutingPolicy("argmin", 0.0, 1.0), RoutingPolicy("soft", 0.7, 1.0)),
         log_dir=folder / "logs",
-        dilation=DILATION,
         start_timeout_s=START_TIMEOUT_S,
     )
     return replace(spec, **changes)

@@ -24,7 +24,7 @@ import pytest
 from anarchy.config import Controller
 from anarchy.config.loads import Stage
 from anarchy.control.sources import TIMEOUT_S, PrometheusSource
-from anarchy.gates import MAX_BLIND_SHARE
+from anarchy.gates.controller_blind import MAX_BLIND_SHARE
 from anarchy.ground.layout import cell_directory
 from anarchy.measure import routing as cell_routing
 from anarchy.measure.progress import SweepProgress

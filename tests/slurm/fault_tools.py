@@ -26,7 +26,7 @@ TITLE = f"{MODEL}/1p2d/static/1"
 """The one deployment of the run, as every message calls it: 1 prefill and 2 decode workers on three nodes."""
 CELLS = 6  # tier smoke
 SITE = HERE / "site.yaml"
-POLL = ("--slurm-init-seconds-before-status-checks", "5", "--seconds-between-status-checks", "1")
+POLL = ("--anarchy-init-seconds-before-status-checks", "5", "--seconds-between-status-checks", "1")
 """Looks at the job after 5 s, then 11, 21, 31 s later, and so on."""
 UNDER_WAY_S = 180.0
 END_S = 240.0

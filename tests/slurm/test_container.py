@@ -81,7 +81,7 @@ class Bench:
         choices.append(f"results={self.folder / 'results'}")
         argv = [
             *(sys.executable, "-m", "snakemake", str(self.deployment / "deployment.json")),
-            *("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "5", "--config", *choices),
+            *("--profile", "slurm", "--anarchy-init-seconds-before-status-checks", "5", "--config", *choices),
         ]
         with (self.folder / "snakemake.log").open("w") as log:
             return subprocess.Popen(argv, cwd=PROJECT, env=dict(self.env), stdout=log, stderr=log)

@@ -50,7 +50,7 @@ pytestmark = pytest.mark.slurm
 def snakemake(results: Path, *words: str) -> list[str]:
     return [
         *(sys.executable, "-m", "snakemake", "measure", "--profile", "slurm"),
-        *("--slurm-init-seconds-before-status-checks", "5", "--config"),
+        *("--anarchy-init-seconds-before-status-checks", "5", "--config"),
         *("tier=smoke", "experiments=equilibrium", f"site={SITE}", f"results={results}", *words),
     ]
 

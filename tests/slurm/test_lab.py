@@ -117,14 +117,14 @@ def test_a_job_outlives_the_controller(lab: Lab) -> None:
 def test_snakemake_runs_a_rule_on_three_nodes(lab: Lab, env: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "Snakefile").write_text(SNAKEFILE)
     options = (
-        "--slurm-status-command",
+        "--anarchy-status-command",
         "squeue",
-        "--slurm-no-requeue",
-        "--slurm-init-seconds-before-status-checks",
+        "--anarchy-no-requeue",
+        "--anarchy-init-seconds-before-status-checks",
         "3",
     )
     done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--executor", "slurm", "--jobs", "2", *options],
+        [sys.executable, "-m", "snakemake", "--executor", "anarchy", "--jobs", "2", *options],
         cwd=tmp_path,
         env=env,
         capture_output=True,

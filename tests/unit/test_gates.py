@@ -11,7 +11,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from anarchy import gates
+from anarchy.gates.client_bound import MAX_CLIENT_CPU, MAX_DELAY_FLOOR_S, MAX_HOST_CPU
+from anarchy.gates.controller_blind import MAX_BLIND_SHARE
+from anarchy.gates.errors import MAX_ERROR_SHARE
+from anarchy.gates.gate import measured_parts
+from anarchy.gates.not_steady import DRIFT_MIN_REQUESTS, MAX_DRIFT
+from anarchy.gates.registry import gates, machine_gates
+from anarchy.gates.verdict import evaluate
+from anarchy.gates.warm_cache import MAX_WARM_SHARE
+from anarchy.gates.worker_silent import SILENT_AFTER_PER_WORKER
 from anarchy.ground.errors import UserError
 from anarchy.ground.files import write_json
 from anarchy.trace.control_log import LOG_FILE, ControllerLog
@@ -66,7 +74,7 @@ def test_errors_at_the_threshold(tmp_path: Path, failed: int, fails: bool):
 def test_errors_just_at_half_a_percent_pass(tmp_path: Path):
     rows = [record(n, status="timeout" if n in (5, 6) else "ok") for n in range(400)]
     result = judged(tmp_path, rows)
-    assert result.measures["error_share"] == gates.MAX_ERROR_SHARE
+    assert result.measures["error_share"] == MAX_ERROR_SHARE
     assert "errors" not in result.reasons
 
 
@@ -105,7 +113,7 @@ def test_worker_silent_in_either_pool(tmp_path: Path, role: str):
 
 @pytest.mark.parametrize(("count", "fails"), [(59, False), (60, True)])
 def test_worker_silent_at_the_threshold(tmp_path: Path, count: int, fails: bool):
-    assert count // 2 in (gates.SILENT_AFTER_PER_WORKER - 1, gates.SILENT_AFTER_PER_WORKER)
+    assert count // 2 in (SILENT_AFTER_PER_WORKER - 1, SILENT_AFTER_PER_WORKER)
     rows = [record(n, decode_worker=0) for n in range(count)]
     assert ("worker_silent" in judged(tmp_path, rows).reasons) is fails
 
@@ -131,8 +139,8 @@ def test_a_worker_whose_requests_all_failed_is_silent(tmp_path: Path):
 @pytest.mark.parametrize(
     ("key", "limit"),
     [
-        ("cpu_share", gates.MAX_CLIENT_CPU),
-        ("host_cpu_share", gates.MAX_HOST_CPU),
+        ("cpu_share", MAX_CLIENT_CPU),
+        ("host_cpu_share", MAX_HOST_CPU),
         # TTFT is 0.101 model seconds, the dilation 2: a tenth of it is 0.0202 wall seconds.
         ("loop_lag_p99_s", 0.0202),
         ("schedule_delay_p99_s", 0.0202),
@@ -146,10 +154,10 @@ def test_client_bound_at_the_threshold(tmp_path: Path, key: str, limit: float):
 
 def test_delays_below_the_floor_are_never_blamed(tmp_path: Path):
     quick = [record(n, t_first_token=0.1 * n + 0.002) for n in range(200)]
-    at = judged(tmp_path / "at", quick, client=client(loop_lag_p99_s=gates.MAX_DELAY_FLOOR_S))
+    at = judged(tmp_path / "at", quick, client=client(loop_lag_p99_s=MAX_DELAY_FLOOR_S))
     assert at.valid
-    assert at.measures["delay_allowed_s"] == gates.MAX_DELAY_FLOOR_S
-    past = judged(tmp_path / "past", quick, client=client(loop_lag_p99_s=gates.MAX_DELAY_FLOOR_S + 1e-6))
+    assert at.measures["delay_allowed_s"] == MAX_DELAY_FLOOR_S
+    past = judged(tmp_path / "past", quick, client=client(loop_lag_p99_s=MAX_DELAY_FLOOR_S + 1e-6))
     assert past.reasons == ("client_bound",)
 
 
@@ -195,7 +203,7 @@ def test_not_steady_when_latency_falls_as_well(tmp_path: Path):
 
 @pytest.mark.parametrize(("count", "asked"), [(59, False), (60, True)])
 def test_not_steady_is_asked_of_cells_with_enough_requests(tmp_path: Path, count: int, asked: bool):
-    assert gates.DRIFT_MIN_REQUESTS == 60
+    assert DRIFT_MIN_REQUESTS == 60
     result = judged(tmp_path, slower([record(n) for n in range(count)], range(count // 2, count), 5.0))
     assert ("not_steady" in result.reasons) is asked
     assert (result.measures["drift"] is not None) is asked
@@ -223,8 +231,8 @@ def test_every_failed_gate_is_named(tmp_path: Path):
 
 
 def test_only_gates_that_speak_of_the_machine_allow_another_attempt():
-    assert {"not_steady", "override_inert"}.isdisjoint(gates.MACHINE_GATES)
-    assert {"warm_cache", "controller_blind"} <= gates.MACHINE_GATES
+    assert {"not_steady", "override_inert"}.isdisjoint(machine_gates())
+    assert {"warm_cache", "controller_blind"} <= machine_gates()
     assert isinstance(GateResult(valid=True).reasons, tuple)
 
 
@@ -261,9 +269,9 @@ def test_a_clean_staged_cell_passes_every_gate(tmp_path: Path):
 
 def test_stages_are_the_spans_of_their_measured_parts(tmp_path: Path):
     table = read_rows(write_rows(tmp_path, staged_records()))
-    parts = gates.measured_parts(CellTrace(tmp_path, manifest(stages=STAGES), table))
+    parts = measured_parts(CellTrace(tmp_path, manifest(stages=STAGES), table))
     assert {name: int(rows.sum()) for name, rows in parts.items()} == {"below": 90, "past": 90}
-    whole = gates.measured_parts(CellTrace(tmp_path, manifest(), table))
+    whole = measured_parts(CellTrace(tmp_path, manifest(), table))
     assert {name: int(rows.sum()) for name, rows in whole.items()} == {"": 180}
 
 
@@ -272,7 +280,7 @@ def test_a_switch_inside_a_stage_is_not_unsteady(tmp_path: Path):
     staged = judged_stages(tmp_path / "staged", rows, stages=CROWDED)
     assert staged.valid, staged
     assert staged.measures["drift"] is not None
-    assert staged.measures["drift"] > gates.MAX_DRIFT
+    assert staged.measures["drift"] > MAX_DRIFT
     constant = slower(records(), range(100, 200), 3.0)
     assert judged(tmp_path / "constant", constant, concurrency=40, loop="open").reasons == ("not_steady",)
 
@@ -337,7 +345,7 @@ def test_a_request_at_the_end_of_a_stage_is_not_of_it(tmp_path: Path):
     """Measured parts hold their first instant and not their last, where the next stage begins."""
     rows = [record(n, t_intended=t, t_sent=t) for n, t in enumerate((1.0, 9.99, 11.0, 19.99))]
     trace = CellTrace(tmp_path, manifest(stages=STAGES), read_rows(write_rows(tmp_path, rows)))
-    parts = gates.measured_parts(trace)
+    parts = measured_parts(trace)
     assert {name: part.tolist() for name, part in parts.items()} == {
         "below": [True, False, False, False],
         "past": [False, False, True, False],
@@ -347,7 +355,7 @@ def test_a_request_at_the_end_of_a_stage_is_not_of_it(tmp_path: Path):
 @pytest.mark.parametrize(("warm", "fails"), [(0, False), (2, False), (3, True)])
 def test_warm_cache_at_the_threshold(tmp_path: Path, warm: int, fails: bool):
     """Of 200 measured prompts of their own two may have been found in a cache."""
-    assert gates.MAX_WARM_SHARE == 0.01
+    assert MAX_WARM_SHARE == 0.01
     rows = change([record(n, cached_tokens=0) for n in range(200)], range(warm), cached_tokens=112)
     result = judged(tmp_path, rows)
     assert (result.reasons == ("warm_cache",)) is fails
@@ -433,7 +441,7 @@ def test_a_baseline_must_be_known_by_the_end_of_the_first_stage(
 @pytest.mark.parametrize(("missing", "fails"), [(4, False), (5, True)])
 def test_polls_without_an_answer_at_the_threshold(tmp_path: Path, missing: int, fails: bool):
     """18 polls lie inside the stages, at 2 to 19 s of the cell; those after its end are not asked."""
-    assert gates.MAX_BLIND_SHARE == 0.25
+    assert MAX_BLIND_SHARE == 0.25
     verdicts = "m" * missing + "s" * (18 - missing) + "m" * 9
     result = judged_with_log(tmp_path, verdicts=verdicts)
     assert (result.reasons == ("controller_blind",)) is fails
@@ -506,10 +514,19 @@ def test_a_request_without_an_end_is_load_to_the_end_of_the_cell(tmp_path: Path)
     at = table.column_names.index("t_end")
     ends = [None if index == 50 else end for index, end in enumerate(table.column("t_end").to_pylist())]
     untold = table.set_column(at, "t_end", pa.array(ends, pa.float64()))
-    unknown = gates.evaluate(CellTrace(tmp_path, manifest(), untold), 20.0)
+    unknown = evaluate(CellTrace(tmp_path, manifest(), untold), 20.0)
     assert (unknown.reasons, unknown.measures["unended_requests"]) == (("in_flight",), 1.0)
 
 
 def test_one_stage_that_contradicts_its_concurrency(tmp_path: Path):
     stages = (STAGES[0], dataclasses.replace(STAGES[1], concurrency=6))
     assert judged_stages(tmp_path, staged_records(), stages=stages).reasons == ("in_flight",)
+
+
+def test_every_gate_says_what_it_asks() -> None:
+    assert [gate.name for gate in gates().values()] == list(gates())
+    assert len({gate.rank for gate in gates().values()}) == len(gates())
+    for gate in gates().values():
+        assert gate.sentence.endswith(".")
+        assert gate.threshold
+        assert gate.own or gate.public

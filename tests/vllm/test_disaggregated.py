@@ -14,7 +14,9 @@ from typing import Any
 import psutil
 import pytest
 
-from anarchy.engines.spec import DeploymentSpec, RoutingPolicy, VllmSettings
+from anarchy.engines.spec import DeploymentSpec, RoutingPolicy
+from anarchy.engines.vllm import VllmSettings
+from anarchy.engines.weights import find_weights
 from anarchy.load.cell import ClientConfig
 from anarchy.load.client import run_client
 from anarchy.load.payload import Endpoint
@@ -24,7 +26,6 @@ from anarchy.load.workload import Workload, WorkloadSpec
 from anarchy.serving.frontend_api import Connection
 from anarchy.serving.model_folder import FIRST_ORDINARY_TOKEN, VOCABULARY
 from anarchy.serving.stack import Deployment
-from anarchy.serving.weights import find_weights
 from anarchy.trace.schema import RequestRecord
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
@@ -83,8 +84,7 @@ def deployment(
         decode=2,
         policies=(RoutingPolicy("static", 0.0, 1.0),),
         log_dir=tmp_path_factory.mktemp("vllm") / "logs",
-        engine="vllm",
-        vllm=VllmSettings(found.folder, found.context_length, device="cpu"),
+        settings=VllmSettings(found.folder, found.context_length, on="cpu"),
         start_timeout_s=400.0,
         dynamo_python=vllm_python,
     )

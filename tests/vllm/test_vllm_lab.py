@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from anarchy.gates import MACHINE_GATES
+from anarchy.gates.registry import machine_gates
 from anarchy.telemetry import recording
 from anarchy.trace.reader import read_cell
 from lab import Lab
@@ -55,7 +55,7 @@ def test_a_ladder_over_two_nodes(lab: Lab, env: dict[str, str], site: Path, tmp_
     folder = results / "smoke" / "raw" / "equilibrium" / MODEL / "1p2d" / "static" / "1"
     words = [
         *(sys.executable, "-m", "snakemake", str(folder / "deployment.json"), "--profile", "slurm"),
-        *("--slurm-init-seconds-before-status-checks", "5", "--config", "tier=smoke", "engine=vllm"),
+        *("--anarchy-init-seconds-before-status-checks", "5", "--config", "tier=smoke", "engine=vllm"),
         *("experiments=equilibrium", f"models={MODEL}", f"site={site}", f"results={results}"),
     ]
     log = tmp_path / "snakemake.log"
@@ -83,7 +83,7 @@ def test_a_ladder_over_two_nodes(lab: Lab, env: dict[str, str], site: Path, tmp_
         ]
         assert manifest.gates is not None
         # Engines that compute on the host's own cores keep it busy: the gates say so, and that is right.
-        assert set(manifest.gates.reasons) <= MACHINE_GATES, manifest.gates
+        assert set(manifest.gates.reasons) <= machine_gates(), manifest.gates
         ok = cell.equals("status", "ok")
         assert ok.mean() > 0.9
         assert set(cell.column("prefill_worker")[ok]) == {0}

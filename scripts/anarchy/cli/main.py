@@ -24,6 +24,7 @@ from anarchy.cli.choices import open_chosen, run_options
 from anarchy.cli.control import add_command
 from anarchy.cli.traces import MOST_REPLICATES, add_commands, usable_cores, whole
 from anarchy.cluster.executor import FAILED
+from anarchy.config.choices import DEFAULT_ENGINE
 from anarchy.ground.errors import EXIT_USER_ERROR, LONGEST, UserError
 from anarchy.ground.surroundings import keep_out
 from anarchy.ground.terminal import UnwritableError, VisibleOutput, visible
@@ -106,7 +107,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="check the cluster's site file against the live cluster instead (default slurm/site.yaml)",
     )  # fmt: skip
     checking.add_argument(
-        "--engine", choices=("mocker", "vllm"), help="with --site: for which engine (default mocker)"
+        "--engine", metavar="NAME", help=f"with --site: for which engine (default {DEFAULT_ENGINE})"
     )
     checking.add_argument("--models", help="with --site: only the weights of these, comma-separated")
     planning = _add(commands, "plan", _plan, "print deployments, cells and what they will cost", run)
@@ -202,17 +203,16 @@ def _doctor(options: argparse.Namespace) -> int:
 def _site_findings(options: argparse.Namespace) -> Any:
     from anarchy.cluster import site_check
     from anarchy.config.files import load_study
+    from anarchy.engines.registry import engine_of
     from anarchy.ground.layout import CONFIG
-    from anarchy.plan.launches import SIMULATED
 
     wanted = [name.strip() for name in (options.models or "").split(",") if name.strip()]
     if options.models is not None and not wanted:
         raise UserError(
             "names no model", where=f"--models {options.models}", remedy="name one, or leave it out"
         )
-    return site_check.diagnose(
-        options.site, load_study(CONFIG), engine=options.engine or SIMULATED, models=wanted
-    )
+    engine = engine_of(options.engine or DEFAULT_ENGINE).name
+    return site_check.diagnose(options.site, load_study(CONFIG), engine=engine, models=wanted)
 
 
 def _plan(options: argparse.Namespace) -> int:

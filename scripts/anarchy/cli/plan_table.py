@@ -11,8 +11,9 @@ from rich.table import Table
 
 from anarchy.cluster.job import gpu_hours, minutes, nodes_of
 from anarchy.config.site import Site
+from anarchy.engines.registry import engine_of
 from anarchy.measure.progress import clock
-from anarchy.plan.launches import SIMULATED, Cell, DeploymentPlan
+from anarchy.plan.launches import Cell, DeploymentPlan
 from anarchy.plan.run import Prediction
 from anarchy.plan.workbench import Workbench
 
@@ -93,9 +94,9 @@ def prerequisites(planned: Sequence[Expected]) -> list[str]:
 
 
 def _gpu_hours(deployments: Sequence[DeploymentPlan]) -> str:
-    if all(deployment.engine == SIMULATED for deployment in deployments):
+    if all(engine_of(deployment.engine).simulated for deployment in deployments):
         return "no GPU (simulated engines)"
-    hours = sum(d.gpus * d.wall_s / 3600 for d in deployments if d.engine != SIMULATED)
+    hours = sum(d.gpus * d.wall_s / 3600 for d in deployments if not engine_of(d.engine).simulated)
     return f"{hours:.1f} GPU-hours"
 
 

@@ -114,13 +114,23 @@ def _teach(parser: argparse.ArgumentParser, description: str, examples: str) -> 
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
 
 
+def _engine(word: str) -> str:
+    """An engine of a trace: one that is known, or that nobody knows it."""
+    from anarchy.engines.registry import UNKNOWN, engines
+
+    known = (*engines(), UNKNOWN)
+    if word not in known:
+        raise argparse.ArgumentTypeError(f"there is no engine {word!r}; known: {', '.join(known)}")
+    return word
+
+
 def _fact_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--cell", help="name of the cell (default: from the file's name)")
     group.add_argument("--model", help="e.g. llama-3.1-70b")
     group.add_argument("--topology", help="e.g. 1p2d (default: from the numbers of workers)")
     group.add_argument("--policy", help="what routed the requests, e.g. static")
     group.add_argument(
-        "--engine", choices=("mocker", "vllm", "virtual", "unknown"), help="mocker and virtual are simulated"
+        "--engine", type=_engine, metavar="NAME", help="what served, such as mocker, vllm or virtual"
     )
     group.add_argument("--launch", type=whole(0), help="number of the deployment's start")
     group.add_argument("--concurrency", type=whole(1), help="users of the closed loop")

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from anarchy.cluster.container import folders_of, image_of, inside, without_host_python
+from anarchy.cluster.engine_needs import serving_python
 from anarchy.cluster.job import nodes_of
-from anarchy.cluster.real_engine import serving_python
 from anarchy.cluster.slurm import check_nodes, current_job, prove_nodes, step_command
 from anarchy.config.site import Site
 from anarchy.engines.hosts import HERE, Node
 from anarchy.engines.image import ServingImage, serving_image
+from anarchy.engines.registry import engine_of
 from anarchy.engines.spec import default_dynamo_python
 from anarchy.ground.layout import ENVS
-from anarchy.plan.launches import SIMULATED, Launch
+from anarchy.plan.launches import Launch
 from anarchy.serving.placement import ProcessPlan
 from anarchy.serving.stack import Launcher, here
 
@@ -59,7 +60,7 @@ def allocate(
     check_nodes(job, wanted)
     image = _image(site, tell)
     tell(f"job {job.number}: asking {wanted} node(s) who they are")
-    on_gpus = plan.engine != SIMULATED and site.device == "cuda"
+    on_gpus = not engine_of(plan.engine).simulated and site.device == "cuda"
     proven = prove_nodes(job, site, site.gpus_per_node, driver_needed=on_gpus)
     for one in proven:
         tell(f"{one.node.alias}: {one.facts['gpus']} GPUs, driver {one.facts['driver'] or 'none'}")

@@ -20,9 +20,9 @@ from pathlib import Path
 
 from anarchy.config.site import Site
 from anarchy.engines.image import image_path
+from anarchy.engines.weights import cache_folder
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import PROJECT
-from anarchy.serving.weights import cache_folder
 
 HOST_PYTHON = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 """The host's Python is not the image's: these would bring its modules in (Apptainer's guide warns of

@@ -1,17 +1,13 @@
-"""Where snakemake runs: what its Slurm executor lacks.
+"""Where snakemake runs: how long a Slurm job is waited for, and what is said of one that ended.
 
-The executor (2.8.0) waits for ever in three cases: a job that Slurm has forgotten, a look that Slurm did not
-answer (it then drops its jobs from the list and never looks again), and a job that sacct calls
-`CANCELLED by 0`. And it says of a failed job no more than its state. Here every wait is bounded, and a failed
-job is one line: the deployment, Slurm's state, the sweep's last word, and the path of its log. A job that
-asks for 0 MB gets `--mem=0`, which is all memory of its nodes; the executor leaves a 0 out.
+A failed job is one line: the deployment, Slurm's state, the sweep's last word, and the path of its log. The
+executor plugin `snakemake_executor_plugin_anarchy` uses both.
 """
 
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +22,24 @@ FAILED = "FAILED: "
 
 ended: list[str] = []
 """One line for each job that failed in this call."""
+
+
+FAIL_STATES = frozenset(
+    {
+        *("BOOT_FAIL", "CANCELLED", "DEADLINE", "ERROR", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
+        *("REVOKED", "TIMEOUT"),
+    }
+)
+"""Slurm's states of a job that ended and did not do its work."""
+
+
+def states_of(answer: Mapping[str, str] | None) -> dict[str, str] | None:
+    """State of each job as one word: sacct says `CANCELLED by 0`. None where Slurm did not answer."""
+    if answer is None:
+        return None
+    # UNKNOWN is what Slurm says where it does not say.
+    words = {job: state.split()[0].rstrip("+") for job, state in answer.items() if state.strip()}
+    return {job: word for job, word in words.items() if word != "UNKNOWN"}
 
 
 class Waits:
@@ -49,86 +63,6 @@ class Waits:
         if denied:
             return "Slurm does not know this job any more" if waited > FORGOTTEN_AFTER_S else None
         return "Slurm does not tell of this job" if waited > SILENT_AFTER_S else None
-
-
-def mend_executor() -> None:
-    """Bound the executor's waits and have it tell what happened; once a process."""
-    import snakemake_executor_plugin_slurm as plugin
-
-    executor: Any = plugin.Executor
-    if hasattr(executor, "mended"):
-        return
-    executor.mended = True
-    waits = Waits()
-    submit = plugin.get_submit_command
-    ask, look = plugin.query_job_status, executor.check_active_jobs
-    report_submission, cancel_jobs = executor.report_job_submission, executor.cancel_jobs
-    report_success, report_error = executor.report_job_success, executor.report_job_error
-    running: dict[str, Any] = {}
-    settled: set[str] = set()
-
-    def submit_command(job: Any, *rest: Any, **named: Any) -> str:
-        words: str = submit(job, *rest, **named)
-        return f"{words} --mem=0" if job.resources.get("mem_mb") == 0 else words
-
-    async def query(command: str, logger: Any) -> tuple[dict[str, str] | None, float | None]:
-        states, seconds = await ask(command, logger)
-        waits.of_controller = command.startswith("squeue")
-        # sacct says `CANCELLED by 0`, which the executor compares with `CANCELLED`.
-        waits.states = None if states is None else {job: state.split()[0] for job, state in states.items()}
-        return (None if waits.states is None else dict(waits.states)), seconds
-
-    async def check(self: Any, active_jobs: Sequence[Any]) -> AsyncIterator[Any]:
-        waits.states = None
-        async for _ in look(self, active_jobs):
-            pass  # what it keeps is every job that was not reported, or none at all
-        # Its own pause grows to 180 s, and its exit takes as long.
-        settings = self.workflow.executor_settings
-        self.next_seconds_between_status_checks = settings.init_seconds_before_status_checks
-        now = time.monotonic()
-        for job in active_jobs:
-            if job.external_jobid in settled:
-                continue
-            why = waits.verdict(job.external_jobid, now)
-            if why is None:
-                yield job
-            elif all(Path(str(file)).exists() for file in job.job.output):
-                self.report_job_success(job)
-            else:
-                self.report_job_error(job, msg=f"SLURM-job '{job.external_jobid}': {why}. ")
-
-    def submission(self: Any, job: Any, **rest: Any) -> None:
-        running[job.external_jobid] = job
-        report_submission(self, job, **rest)
-
-    def cancel(self: Any, active_jobs: Sequence[Any]) -> None:
-        # During a look the executor's own list is empty: a Ctrl-C would leave every job behind.
-        everyone = {**{job.external_jobid: job for job in active_jobs}, **running}
-        for number, job in everyone.items():
-            ended.append(f"{title_of(job)}: job {number} CANCELLED by this call's end; log {log_of(job)}")
-        cancel_jobs(self, list(everyone.values()))
-
-    def settle(job: Any) -> None:
-        running.pop(job.external_jobid, None)
-        settled.add(job.external_jobid)
-
-    def success(self: Any, job: Any) -> None:
-        settle(job)
-        report_success(self, job)
-
-    def error(self: Any, job: Any, msg: str | None = None, **rest: Any) -> None:
-        settle(job)
-        state = (waits.states or {}).get(job.external_jobid, "gone")
-        ended.append(line_of(title_of(job), job.external_jobid, state, log_of(job)))
-        report_error(self, job, msg=msg, **rest)
-
-    plugin.get_submit_command = submit_command
-    plugin.query_job_status = query
-    executor.check_active_jobs = check
-    executor.report_job_submission = submission
-    executor.cancel_jobs = cancel
-    executor.report_job_success = success
-    executor.report_job_error = error
 
 
 def title_of(job: Any) -> str:

@@ -11,29 +11,26 @@ from typing import Any
 
 from anarchy.cluster.asking import reason_of
 from anarchy.cluster.container import image_of, inside, pyxis_flags, without_host_python
+from anarchy.cluster.engine_needs import missing_packages
 from anarchy.cluster.job import BUSY_AFTER_S, is_busy, memory_words, srun_words
-from anarchy.cluster.real_engine import missing_packages
 from anarchy.config.site import Site
 from anarchy.ground.findings import Finding
 from anarchy.ground.layout import PROJECT
 from anarchy.ground.surroundings import outside_any_job
-from anarchy.plan.launches import SIMULATED
-from anarchy.serving.versions import VERSIONS_QUERY, told_versions
+from anarchy.serving.versions import told_versions, versions_query
 
 IMAGE_TIMEOUT_S = 900.0
 """How long the image may take to answer: where it is not on the node yet, 15 GB are fetched and unpacked."""
 PROGRAMS = {"apptainer": "apptainer", "pyxis": "enroot"}
 """Program that a runtime needs on every node; Pyxis itself is a part of srun, and starts enroot."""
-INSIDE_QUERY = f"""{VERSIONS_QUERY}
+INSIDE_QUERY = """
 import shutil, sys
-print(json.dumps({{"program": shutil.which(sys.argv[1])}}))
+print(json.dumps({"program": shutil.which(sys.argv[1])}))
 """
 """The question for versions, and then where a program is."""
 
 
-def container(
-    site: Site, answers: Sequence[Mapping[str, Any]], srun_help: str, engine: str = SIMULATED
-) -> list[Finding]:
+def container(site: Site, answers: Sequence[Mapping[str, Any]], srun_help: str, engine: str) -> list[Finding]:
     """The runtime is on the nodes, the image can be read there, and the Python inside it has the engine.
 
     `answers` are those of `anarchy.cluster.node_probe`, `srun_help` is what `srun --help` prints.
@@ -74,9 +71,9 @@ def container(
     return [*found, *image_contents(site, engine)] if all(finding.ok for finding in found) else found
 
 
-def image_contents(site: Site, engine: str = SIMULATED) -> list[Finding]:
+def image_contents(site: Site, engine: str) -> list[Finding]:
     """The serving stack inside the image, asked on one node; etcd where the site takes it from there."""
-    inner = (site.container.python, "-c", INSIDE_QUERY, site.container.etcd)
+    inner = (site.container.python, "-c", versions_query() + INSIDE_QUERY, site.container.etcd)
     folder = str(PROJECT)
     command = without_host_python(
         (

@@ -28,7 +28,7 @@ def job_resources(site: Site, plan: Launch, predicted: Prediction) -> dict[str, 
 
     `mpi: srun` makes the executor run the rule's shell on the first node, outside any step: inside a step a
     nested `srun` would quietly stay on one node. `tasks_per_gpu: 0` keeps it from asking for a task a GPU.
-    Of a `mem_mb` of 0 the executor says nothing to sbatch; `anarchy.cluster.executor` then says `--mem=0`.
+    Of a `mem_mb` of 0 the Slurm executor says nothing to sbatch; our executor plugin then says `--mem=0`.
     """
     nodes = nodes_of(site, plan)
     per_node = 1 if nodes > 1 else 2  # the executor refuses an mpi job of one task; two share the node's CPUs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from anarchy.cluster.allocation import Allocation
-from anarchy.cluster.real_engine import serving_python
+from anarchy.cluster.engine_needs import serving_python
 from anarchy.config.site import Site
 from anarchy.ground.errors import UserError
 from anarchy.plan.launches import Launch

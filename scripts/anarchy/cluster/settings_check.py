@@ -32,8 +32,8 @@ def slurm_settings(config: str) -> list[Finding]:
             known_s == 0 or known_s >= MIN_JOB_AGE_S,
             f"Slurm forgets an ended job after {age or '?'}; {MIN_JOB_AGE_S} s are needed",
             remedy="ask for MinJobAge=300 in slurm.conf: snakemake asks squeue how a job ended, and takes "
-            "one that is forgotten by then for failed; or, with accounting, delete slurm-status-command from "
-            "slurm/config.yaml",
+            "one that is forgotten by then for failed; or, with accounting, delete anarchy-status-command "
+            "from slurm/config.yaml",
         ),
         Finding(
             "ProctrackType",

@@ -13,19 +13,19 @@ from typing import Any
 from anarchy.cluster import image_check, node_probe
 from anarchy.cluster.asking import ask, reason_of
 from anarchy.cluster.container import image_of
+from anarchy.cluster.engine_needs import check_serving, missing_packages, serving_python
 from anarchy.cluster.job import BUSY_AFTER_S, is_busy, memory_words, placing, srun_words
 from anarchy.cluster.partition_check import partition
-from anarchy.cluster.real_engine import check_serving, missing_packages, serving_python
 from anarchy.cluster.settings_check import slurm_settings
 from anarchy.config import Study
 from anarchy.config.site import Site, load_site
 from anarchy.engines.image import image_path
+from anarchy.engines.registry import engine_of
+from anarchy.engines.weights import find_weights
 from anarchy.ground.errors import UserError
 from anarchy.ground.findings import Finding
 from anarchy.ground.surroundings import foreign_to_slurm, outside_any_job
-from anarchy.plan.launches import SIMULATED
 from anarchy.serving.versions import serving_versions
-from anarchy.serving.weights import find_weights
 
 REACH_TIMEOUT_S = BUSY_AFTER_S + 90.0
 """How long the nodes may keep `srun` waiting, which itself gives up where they are busy."""
@@ -44,9 +44,7 @@ REFUSED_REMEDY = (
 )
 
 
-def diagnose(
-    path: Path, study: Study, *, engine: str = SIMULATED, models: Sequence[str] = ()
-) -> list[Finding]:
+def diagnose(path: Path, study: Study, *, engine: str, models: Sequence[str] = ()) -> list[Finding]:
     """Look at everything that a run of an engine on this cluster needs; never raises for what it finds.
 
     `models` limits whose weights are looked for. Raises UserError where the study has no such model.
@@ -215,10 +213,10 @@ def scratch(site: Site) -> Finding:
 
 def weights(site: Site, model: str, engine: str) -> Finding:
     """The weights of a model are here and whole; simulated engines need none."""
-    name, simulated = f"weights {model}", engine == SIMULATED
+    name, needed = f"weights {model}", engine_of(engine).loads_weights
     try:
         found = find_weights(site.models.get(model, ""), where=site.where, key=f"models.{model}")
     except UserError as error:
-        remedy = f"{error.remedy}; simulated engines need none" if simulated else error.remedy
-        return Finding(name, False, error.what, remedy, required=not simulated)
+        remedy = error.remedy if needed else f"{error.remedy}; simulated engines need none"
+        return Finding(name, False, error.what, remedy, required=needed)
     return Finding(name, True, str(found.folder))

@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from anarchy.config.values import Name, NameList, Seed, Strict, Where
+from pydantic import AfterValidator, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
-EngineName = Literal["mocker", "vllm"]
-"""What serves: Dynamo's mock engine, or vLLM."""
+from anarchy.config.values import Name, NameList, Seed, Strict, Where, refusal
+from anarchy.engines.mocker import ENGINE
+from anarchy.engines.registry import engine_names
+
+DEFAULT_ENGINE: Final[str] = ENGINE.name
+
+
+def _known(name: str) -> str:
+    if name not in engine_names():
+        raise refusal(f"there is no engine {name!r}", f"known: {', '.join(engine_names())}")
+    return name
+
+
+class _Enumerated:
+    """In schemas the names that there are; they are looked up late, since that loads every engine."""
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {**handler(core_schema), "enum": list(engine_names())}
+
+
+EngineName = Annotated[str, AfterValidator(_known), _Enumerated()]
+"""What serves: an engine that a module of `anarchy.engines` defines."""
 
 KneeSource = Literal["measured", "recorded"]
 """Where a knee comes from: E1 of the same run, or an entry of ``workflow/config/knees.yaml``."""
@@ -25,7 +49,7 @@ class Choices(Strict):
 
     tier: Name = "quick"
     """Size of the experiments: `quick`, `repeats`, `full`."""
-    engine: EngineName = "mocker"
+    engine: EngineName = DEFAULT_ENGINE
     """`mocker` is simulated; `vllm` is real and needs the site file, for the weights and what they run on."""
     experiments: NameList = ("equilibrium",)
     """Names of experiments, or `all`: each that has this tier."""

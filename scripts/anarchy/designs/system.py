@@ -21,6 +21,7 @@ from anarchy.estimate.deployments import (
     describe,
     deviations,
     head_of,
+    held_back,
     read_measured,
     read_summary,
 )
@@ -104,7 +105,7 @@ def estimate_system(
             describe(plan, summary, of_plan)
             for plan, summary, of_plan in zip(plans, summaries, manifests, strict=True)
         ],
-        "deviations": deviations(plans, manifests),
+        "deviations": [*deviations(plans, manifests), *held_back(plans, summaries)],
     }
     tables = {**found.tables, "attempts": frame(attempts(bench, plans), ATTEMPTS)}
     return SystemEstimate(design, tables, system)

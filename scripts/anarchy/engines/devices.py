@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from anarchy.engines.registry import UNKNOWN, engine_of, engines
+
 CPU: Final = "CPU"
 MIXED: Final = "mixed: "
 """What a device begins with where the nodes have different GPUs."""
-SIMULATED_ENGINES: Final = frozenset({"mocker", "virtual"})
-"""Engines that compute nothing."""
 PAPERS_DEVICE: Final = "B200"
 """Label of the hardware that the published claims are about."""
-SHORT_NAMES: Final[Mapping[str, str]] = {"NVIDIA B200": PAPERS_DEVICE, CPU: "vLLM on CPU"}
-"""Label of an engine by its device; another device is called by its own name."""
-ON_CPU: Final = SHORT_NAMES[CPU]
 
 
 def device_seen(engine: str, on: str, nodes: Sequence[Mapping[str, Any]]) -> str | None:
@@ -23,7 +20,7 @@ def device_seen(engine: str, on: str, nodes: Sequence[Mapping[str, Any]]) -> str
     `on` is the site's device (`cuda` or `cpu`), `nodes` are the facts of each node (`telemetry.node`), whose
     GPUs are named by nvidia-smi. Different names together are `mixed: A, B`.
     """
-    if engine in SIMULATED_ENGINES:
+    if engine_of(engine).simulated:
         return None
     if on == "cpu":
         return CPU
@@ -39,16 +36,13 @@ def device_seen(engine: str, on: str, nodes: Sequence[Mapping[str, Any]]) -> str
 
 
 def engine_label(engine: str, device: str | None) -> str:
-    """What figures, tables and verdicts call an engine: `simulated`, `B200`, `vLLM on CPU`, a GPU's name."""
-    if engine in SIMULATED_ENGINES:
-        return "simulated"
-    if engine != "vllm":
-        return "unknown"
-    if device is None:
-        return "vLLM on an unknown device"
-    if device.startswith(MIXED):
-        return "vLLM on mixed devices"
-    return SHORT_NAMES.get(device, device)
+    """What figures, tables and verdicts call an engine: `simulated`, `B200`, `vLLM on CPU`, a GPU's name.
+
+    A trace may tell of an engine that is none of this project's: that is `unknown`, with the word it has.
+    """
+    if engine in engines():
+        return engines()[engine].label(device)
+    return UNKNOWN if engine == UNKNOWN else f"{UNKNOWN} ({engine})"
 
 
 def common_label(labels: Sequence[str]) -> str:

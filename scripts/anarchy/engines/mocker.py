@@ -2,11 +2,103 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Final
 
+from anarchy.engines.engine import SIMULATED, Engine, PinnedStack, Ran, Served, ServedModel
 from anarchy.engines.hosts import Node
-from anarchy.engines.spec import DeploymentSpec, Role
+from anarchy.engines.spec import DeploymentSpec, EngineSettings, Role, default_dynamo_python, refuse_below_one
+from anarchy.ground.errors import UserError
+from anarchy.ground.files import disk_errors, make_folder
+from anarchy.ground.layout import DYNAMO_LOCK, ENVS
+
+NAME: Final = "mocker"
+
+
+@dataclass(frozen=True)
+class MockerSettings(EngineSettings):
+    """What a mock engine is told beside what all engines are.
+
+    `profile` is its timing table (NPZ). `dilation` slows all model time by that factor (>= 1).
+    `kv_transfer_bandwidth` is in GB/s and `kv_bytes_per_token` in bytes, both in model time; 0 GB/s means no
+    delay.
+    """
+
+    engine: ClassVar[str] = NAME
+    profile: Path
+    dilation: float = 1.0
+    kv_transfer_bandwidth: float = 64.0
+    kv_bytes_per_token: int = 163_840
+
+    def __post_init__(self) -> None:
+        where = f"engine {NAME}"
+        if not (math.isfinite(self.dilation) and self.dilation >= 1):
+            raise UserError(f"dilation is {self.dilation}", where=where, remedy="give a number of at least 1")
+        refuse_below_one(where, kv_bytes_per_token=self.kv_bytes_per_token)
+        if not (math.isfinite(self.kv_transfer_bandwidth) and self.kv_transfer_bandwidth >= 0):
+            raise UserError(
+                f"kv_transfer_bandwidth is {self.kv_transfer_bandwidth}",
+                where=where,
+                remedy="give GB/s, or 0 for no delay",
+            )
+
+    def check_files(self) -> None:
+        """The timing table is there."""
+        if not self.profile.is_file():
+            raise UserError(
+                "no such timing table", where=self.profile, remedy="convert a profile with `write_npz` first"
+            )
+
+
+def deviations(ran: Sequence[Ran]) -> list[str]:
+    """How cells of this engine depart from the paper's."""
+    stack = sorted({str(one.versions.get("ai-dynamo")) for one in ran})
+    return [
+        "simulated engines follow a predicted timing table; no GPU was used",
+        f"Dynamo {', '.join(stack)}, mock engine, files, ZMQ (the paper: 0.9.0, vLLM, etcd, NATS)",
+        f"KV transfer modelled at {MockerSettings.kv_transfer_bandwidth:g} GB/s, ours",
+    ]
+
+
+def label(_: str | None) -> str:
+    """It computes on nothing, so no device names it."""
+    return SIMULATED
+
+
+ENGINE: Final = Engine(
+    name=NAME,
+    about="Dynamo's mock engine, simulated",
+    simulated=True,
+    served=True,
+    label=label,
+    deviations=deviations,
+    dilates=True,
+    follows_table=True,
+    stacks=(PinnedStack(DYNAMO_LOCK, ("ai-dynamo",), default_dynamo_python, ENVS / "dynamo"),),
+    start_s=6.0,  # on one host (tier quick: 4.1 to 5.8)
+)
+
+
+def settings(model: ServedModel, folder: Path | None) -> MockerSettings:
+    """The timing table as a file in ``folder``, and how time passes."""
+    timing = (folder or Path()) / "timing.npz"
+    if folder is not None:
+        from anarchy.engines.profiles import write_npz
+
+        make_folder(folder)
+        with disk_errors(folder):
+            write_npz(model.table, timing)
+    return MockerSettings(timing, dilation=model.dilation, kv_bytes_per_token=model.kv_bytes_per_token)
+
+
+def settings_of(spec: DeploymentSpec) -> MockerSettings:
+    """The settings of a deployment of this engine."""
+    if not isinstance(spec.settings, MockerSettings):
+        raise TypeError(f"a deployment of engine {spec.engine} is none of {NAME}")
+    return spec.settings
 
 
 def command(spec: DeploymentSpec, role: Role, model_folder: Path, _: Sequence[int] = ()) -> tuple[str, ...]:
@@ -15,34 +107,22 @@ def command(spec: DeploymentSpec, role: Role, model_folder: Path, _: Sequence[in
     `--speedup-ratio` slows prefill and decode steps but not the KV transfer (measured), so the bandwidth is
     divided by the dilation here.
     """
-    assert spec.profile is not None
-    return (
-        str(spec.dynamo_python),
-        "-m",
-        "dynamo.mocker",
-        "--model-path",
-        str(model_folder),
-        "--model-name",
-        spec.model,
-        "--disaggregation-mode",
-        role,
-        "--planner-profile-data",
-        str(spec.profile.resolve()),
-        "--speedup-ratio",
-        repr(1.0 / spec.dilation),
-        "--max-num-seqs",
-        str(spec.max_num_seqs),
-        "--max-num-batched-tokens",
-        str(spec.max_num_batched_tokens),
-        "--block-size",
-        str(spec.block_size),
-        "--num-gpu-blocks-override",
-        str(spec.num_gpu_blocks),
-        "--kv-transfer-bandwidth",
-        repr(spec.kv_transfer_bandwidth / spec.dilation),
-        "--kv-bytes-per-token",
-        str(spec.kv_bytes_per_token),
-    )
+    told = settings_of(spec)
+    options = {
+        "--model-path": str(model_folder),
+        "--model-name": spec.model,
+        "--disaggregation-mode": role,
+        "--planner-profile-data": str(told.profile.resolve()),
+        "--speedup-ratio": repr(1.0 / told.dilation),
+        "--max-num-seqs": str(spec.max_num_seqs),
+        "--max-num-batched-tokens": str(spec.max_num_batched_tokens),
+        "--block-size": str(spec.block_size),
+        "--num-gpu-blocks-override": str(spec.num_gpu_blocks),
+        "--kv-transfer-bandwidth": repr(told.kv_transfer_bandwidth / told.dilation),
+        "--kv-bytes-per-token": str(told.kv_bytes_per_token),
+    }
+    words = (word for pair in options.items() for word in pair)
+    return (str(spec.dynamo_python), "-m", "dynamo.mocker", *words)
 
 
 def everywhere(_: DeploymentSpec) -> dict[str, str]:
@@ -53,3 +133,6 @@ def everywhere(_: DeploymentSpec) -> dict[str, str]:
 def environment(_: DeploymentSpec, __: Node, ___: Sequence[int] = ()) -> dict[str, str]:
     """Variables of a worker beside Dynamo's own: none."""
     return {}
+
+
+SERVED: Final = Served(settings=settings, command=command, environment=environment, everywhere=everywhere)

@@ -1,47 +1,58 @@
-"""Engines by name: what a deployment's words mean to Dynamo 1.5.1, as commands and variables."""
+"""Engines by name: the modules of this room that define one. A new engine is a file here, and no list."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from types import MappingProxyType
+from functools import cache
+from typing import Final
 
-from anarchy.engines import mocker, vllm
-from anarchy.engines.frontend import frontend_command
-from anarchy.engines.hosts import Node
-from anarchy.engines.spec import DeploymentSpec, Role
+from anarchy.engines.engine import Engine, Served
+from anarchy.ground.errors import UserError
+from anarchy.ground.plugins import parts
 
-__all__ = ["ENGINES", "GRACE_S", "Engine", "frontend_command"]
-
-GRACE_S = 3.0
-"""How long a process may take to end by itself after SIGTERM (mock engines take 0.2 s)."""
+UNKNOWN: Final = "unknown"
+"""What a trace calls its engine where nobody said."""
 
 
-@dataclass(frozen=True)
-class Engine:
-    """How one worker of an engine is started."""
-
-    command: Callable[[DeploymentSpec, Role, Path, Sequence[int]], tuple[str, ...]]
-    """Its command, given its role, the folder of the model, and its further ports."""
-    environment: Callable[[DeploymentSpec, Node, Sequence[int]], dict[str, str]]
-    """Its variables beside Dynamo's own, given its node and its further ports."""
-    everywhere: Callable[[DeploymentSpec], dict[str, str]]
-    """Variables of every process of the deployment beside Dynamo's own."""
-    ports: int = 0
-    """How many ports it takes beside its system port."""
-    answer_s: float = 10.0
-    """How long a request of the start-up and its self-test may take."""
-    grace_s: float = GRACE_S
-    """How long its processes may take to end by themselves; on other nodes Slurm gives them no time."""
+@cache
+def engines() -> dict[str, Engine]:
+    """Every engine by its name, sorted."""
+    found = (module.ENGINE for module in parts("anarchy.engines").values() if hasattr(module, "ENGINE"))
+    return {engine.name: engine for engine in sorted(found, key=lambda engine: engine.name)}
 
 
-ENGINES: Mapping[str, Engine] = MappingProxyType(
-    {
-        "mocker": Engine(mocker.command, mocker.environment, mocker.everywhere),
-        "vllm": Engine(
-            vllm.command, vllm.environment, vllm.everywhere, vllm.PORTS, vllm.ANSWER_S, vllm.GRACE_S
-        ),
-    }
-)
-"""Engine's name in the config -> how its workers are started."""
+def engine_names() -> tuple[str, ...]:
+    """Names of the engines that a run may choose."""
+    return tuple(name for name, engine in engines().items() if engine.served)
+
+
+def engine_of(name: str) -> Engine:
+    """The engine of a name; raises UserError, with the known ones, where there is none."""
+    known = engines()
+    if name not in known:
+        raise UserError(
+            f"there is no engine {name!r}", where="engine", remedy=f"known: {', '.join(engine_names())}"
+        )
+    return known[name]
+
+
+@cache
+def served_by(name: str) -> Served:
+    """How an engine is started; raises UserError for one that nothing here can start."""
+    if not engine_of(name).served:
+        raise UserError(
+            f"engine {name!r} is not served by a deployment",
+            where="engine",
+            remedy=f"take one of {', '.join(engine_names())}",
+        )
+    (module,) = (
+        module
+        for module in parts("anarchy.engines").values()
+        if getattr(module, "ENGINE", None) is engine_of(name)
+    )
+    served: Served = module.SERVED
+    return served
+
+
+def engine_packages() -> tuple[str, ...]:
+    """Packages of all engines, each once."""
+    return tuple(dict.fromkeys(package for one in engines().values() for package in one.packages.values()))

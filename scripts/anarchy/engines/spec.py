@@ -6,7 +6,7 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from anarchy.engines.hosts import HERE, Node, Seat, seats
 from anarchy.engines.image import ServingImage
@@ -17,9 +17,6 @@ Role = Literal["prefill", "decode"]
 
 DYNAMO_PYTHON_VARIABLE = "ANARCHY_DYNAMO_PYTHON"
 """Environment variable that names the serving environment's Python where it is not `.envs/dynamo`."""
-MAX_MODEL_LEN = 32_768
-"""Tokens of context, ours, where a model has more (Llama-3.1: 131,072): the study needs a few hundred, the
-self-test 21,280, and a longer context only asks for more KV memory before vLLM starts at all."""
 HOLD_TOKENS = 20_000
 """Output tokens of a request that outlasts every self-test."""
 
@@ -30,6 +27,13 @@ def default_dynamo_python() -> Path:
     if named:
         return Path(named)
     return DYNAMO_PYTHON
+
+
+def refuse_below_one(where: str, **numbers: int) -> None:
+    """Raise UserError for the first of these that is below 1."""
+    for what, number in numbers.items():
+        if number < 1:
+            raise UserError(f"{what} is {number}", where=where, remedy="give a positive whole number")
 
 
 @dataclass(frozen=True)
@@ -54,35 +58,40 @@ class RoutingPolicy:
 
 
 @dataclass(frozen=True)
-class VllmSettings:
-    """What the engine vllm is told beside what all engines are.
+class EngineSettings:
+    """What an engine is told beside what all engines are: each engine has a kind of its own."""
 
-    `weights` is the folder that it loads, `context_length` the tokens of its context. `quantization` is
-    applied at load; empty leaves the weights as they are.
-    """
-
-    weights: Path
-    context_length: int
-    quantization: str = ""
-    tensor_parallel: int = 1
-    device: Literal["cuda", "cpu"] = "cuda"
+    engine: ClassVar[str]
+    """Name of the engine whose settings these are."""
+    not_told: ClassVar[frozenset[str]] = frozenset()
+    """Fields of the deployment's spec that this engine is not told."""
 
     @property
-    def max_model_len(self) -> int:
-        """Tokens of context that a worker serves."""
-        return min(self.context_length, MAX_MODEL_LEN)
+    def device(self) -> str:
+        """What it computes on, `cuda` or `cpu`; empty where it computes on nothing."""
+        return ""
+
+    @property
+    def hold_tokens(self) -> int:
+        """Output tokens of a request that is to last until it is cancelled."""
+        return HOLD_TOKENS
+
+    @property
+    def model_folder(self) -> Path | None:
+        """Where the engine finds the model; None where a folder without any weights is to be written."""
+        return None
+
+    def check_files(self) -> None:
+        """Raise UserError where a file that these settings name is not there."""
 
 
 @dataclass(frozen=True)
 class DeploymentSpec:
-    """One disaggregated deployment: its worker pools, engine, timing, and one frontend a routing policy.
+    """One disaggregated deployment: its worker pools, engine, and one frontend a routing policy.
 
-    `profile` is the timing table (NPZ) of the engine mocker, `vllm` what the engine vllm needs; each has the
-    one and not the other. `dilation` slows all model time of simulated engines by that factor (>= 1).
-    `kv_transfer_bandwidth` is in GB/s and `kv_bytes_per_token` in bytes, both in model time; 0 GB/s means
-    no delay. `block_size` is the KV block in tokens (16 is vLLM's default, and so the paper's);
-    `num_gpu_blocks` is the KV capacity of a worker in blocks. `http_ports` are taken in the order of the
-    policies; empty means any free ones.
+    `settings` are the engine's own, and say which engine it is. `block_size` is the KV block in tokens (16 is
+    vLLM's default, and so the paper's), `num_gpu_blocks` the KV capacity of a worker in blocks. `http_ports`
+    are taken in the order of the policies; empty means any free ones.
 
     `nodes` are the machines: frontends run on the first, which is this one; workers take their seats in
     order, `gpus_per_worker` of the `gpus_per_node` each (0: all on the first, no GPUs). `discovery` is a
@@ -97,16 +106,11 @@ class DeploymentSpec:
     decode: int
     policies: tuple[RoutingPolicy, ...]
     log_dir: Path
-    engine: Literal["mocker", "vllm"] = "mocker"
-    profile: Path | None = None
-    vllm: VllmSettings | None = None
-    dilation: float = 1.0
+    settings: EngineSettings
     max_num_seqs: int = 1024
     max_num_batched_tokens: int = 8192
     block_size: int = 16
     num_gpu_blocks: int = 65_536
-    kv_transfer_bandwidth: float = 64.0
-    kv_bytes_per_token: int = 163_840
     seed: int = 0
     nodes: tuple[Node, ...] = (HERE.node,)
     gpus_per_worker: int = 0
@@ -125,30 +129,19 @@ class DeploymentSpec:
         for what, value in (("prefill", self.prefill), ("decode", self.decode)):
             if value < 1:
                 raise UserError(f"{value} {what} workers", where=where, remedy="ask for at least one of each")
-        if not (math.isfinite(self.dilation) and self.dilation >= 1):
-            raise UserError(f"dilation is {self.dilation}", where=where, remedy="give a number of at least 1")
-        self._check_engine(where)
         if self.selector and self.container is not None:
             raise UserError(
                 "pinned routing with a container: the selector was never run inside one",
                 where=where,
                 remedy="serve with container.runtime none, or leave out the experiments' pinned policies",
             )
-        for what, number in (
-            ("max_num_seqs", self.max_num_seqs),
-            ("max_num_batched_tokens", self.max_num_batched_tokens),
-            ("block_size", self.block_size),
-            ("num_gpu_blocks", self.num_gpu_blocks),
-            ("kv_bytes_per_token", self.kv_bytes_per_token),
-        ):
-            if number < 1:
-                raise UserError(f"{what} is {number}", where=where, remedy="give a positive whole number")
-        if not (math.isfinite(self.kv_transfer_bandwidth) and self.kv_transfer_bandwidth >= 0):
-            raise UserError(
-                f"kv_transfer_bandwidth is {self.kv_transfer_bandwidth}",
-                where=where,
-                remedy="give GB/s, or 0 for no delay",
-            )
+        refuse_below_one(
+            where,
+            max_num_seqs=self.max_num_seqs,
+            max_num_batched_tokens=self.max_num_batched_tokens,
+            block_size=self.block_size,
+            num_gpu_blocks=self.num_gpu_blocks,
+        )
         names = [policy.name for policy in self.policies]
         if not names or len(set(names)) != len(names):
             raise UserError(
@@ -163,29 +156,15 @@ class DeploymentSpec:
                 remedy="give one port a policy, or none",
             )
 
-    def _check_engine(self, where: str) -> None:
-        simulated = self.engine == "mocker"
-        if (self.profile is None) is simulated or (self.vllm is None) is not simulated:
-            raise UserError(
-                f"engine {self.engine} with {'no' if self.profile is None else 'a'} timing table and "
-                f"{'no' if self.vllm is None else ''} vLLM settings",
-                where=where,
-                remedy="give `profile` to the engine mocker and `vllm` to the engine vllm",
-            )
-        if not simulated and self.dilation != 1:
-            raise UserError(
-                f"dilation is {self.dilation:g}, but engine {self.engine} keeps its own time",
-                where=where,
-                remedy="leave it at 1",
-            )
+    @property
+    def engine(self) -> str:
+        """Name of the engine that serves."""
+        return self.settings.engine
 
     @property
     def hold_tokens(self) -> int:
-        """Output tokens of a request that is to last until it is cancelled.
-
-        A real engine refuses more than its context has room for; 1,280 tokens of it are left to the prompt.
-        """
-        return HOLD_TOKENS if self.vllm is None else min(HOLD_TOKENS, self.vllm.max_model_len - 1280)
+        """Output tokens of a request that is to last until it is cancelled."""
+        return self.settings.hold_tokens
 
     @property
     def host(self) -> str:

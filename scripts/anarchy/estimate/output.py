@@ -18,7 +18,7 @@ from rich.text import Text
 from anarchy.engines.devices import common_label, engine_label
 from anarchy.estimate.ladder import LadderEstimate, Row, describe_knee
 from anarchy.estimate.traces import Cell, LadderCells, Settings
-from anarchy.gates import MAX_ERROR_SHARE
+from anarchy.gates.errors import MAX_ERROR_SHARE
 from anarchy.ground.terminal import visible
 from anarchy.ground.words import MISSING, interval, number
 

@@ -23,7 +23,7 @@ from anarchy.estimate.ladder import (
 )
 from anarchy.games.latency import in_reference
 from anarchy.games.requests import Metric
-from anarchy.gates import evaluate_public
+from anarchy.gates.verdict import evaluate_public
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import MANIFEST_FILE, TRACE_FILE
 from anarchy.trace.importers import Facts, detect, import_trace

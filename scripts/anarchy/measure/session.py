@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from anarchy.config import Policy
-from anarchy.gates import MACHINE_GATES, evaluate
+from anarchy.gates.registry import machine_gates
+from anarchy.gates.verdict import evaluate
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import cell_directory
 from anarchy.load.cell import ClientConfig
@@ -255,4 +256,4 @@ def attempts_at(folder: Path, cell: Cell) -> int:
 
 def _deserves_another(manifest: Manifest, attempt: int, attempts: int) -> bool:
     reasons = set(manifest.gates.reasons) if manifest.gates else set()
-    return attempt < attempts and bool(reasons) and reasons <= MACHINE_GATES
+    return attempt < attempts and bool(reasons) and reasons <= machine_gates()

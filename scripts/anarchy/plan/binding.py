@@ -10,10 +10,10 @@ from anarchy.config import Condition
 from anarchy.config.hashed import hashed
 from anarchy.config.loads import NO_KNEE, Knee, Stage
 from anarchy.engines.profiles import Profile
+from anarchy.engines.registry import engine_of
 from anarchy.plan import predict
 from anarchy.plan.conditions import cell_name, condition_facts, stages_at, timing_of
 from anarchy.plan.launches import (
-    SIMULATED,
     Cell,
     DeploymentPlan,
     Launch,
@@ -23,9 +23,6 @@ from anarchy.plan.launches import (
     digest,
 )
 from anarchy.plan.predict import CellCost
-
-_OF_SIMULATION = frozenset({"profile", "kv_bytes_per_token", "dilation"})
-"""Keys of a model that decide nothing for a real engine."""
 
 
 def bind(deployment: UnboundDeployment, knee: Knee, profile: Profile) -> DeploymentPlan:
@@ -77,12 +74,11 @@ def _bind_cell(base: DeploymentPlan, cell: UnboundCell, profile: Profile) -> Cel
         repeat=condition.repeat,
         load=load,
     )
-    ignored = frozenset() if base.engine == SIMULATED else _OF_SIMULATION
     decides = {
         "engine": base.engine,
         "stack": base.stack.version,
         **_engine_facts(base, profile),
-        "model": hashed(base.model, ignored),
+        "model": hashed(base.model, engine_of(base.engine).ignores),
         "topology": hashed(base.topology),
         "policy": hashed(condition.policy),
         "workload": hashed(workload),
@@ -108,7 +104,7 @@ def _bind_cell(base: DeploymentPlan, cell: UnboundCell, profile: Profile) -> Cel
 
 def _engine_facts(base: Launch, profile: Profile) -> dict[str, str]:
     """What decides a measurement by this engine: its timing table, or its device and weights."""
-    if base.engine == SIMULATED:
+    if engine_of(base.engine).follows_table:
         return {"profile": profile.digest}
     return {"device": base.stack.device, "weights": base.stack.weights.get(base.model.name, "")}
 

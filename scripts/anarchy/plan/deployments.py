@@ -15,9 +15,10 @@ from anarchy.config import ALL, KNEE_WORKLOAD, Choices, Experiment, Model, Study
 from anarchy.config.checks import KNEE_POINTS
 from anarchy.config.loads import LOWEST_KNEE
 from anarchy.engines.profiles import Profile
+from anarchy.engines.registry import engine_of
 from anarchy.ground.errors import UserError
 from anarchy.plan import predict
-from anarchy.plan.launches import SIMULATED, Launch, Stack, UnboundCell, UnboundDeployment, derive_seed
+from anarchy.plan.launches import Launch, Stack, UnboundCell, UnboundDeployment, derive_seed
 from anarchy.routing.frontends import frontends
 
 
@@ -212,5 +213,5 @@ def _with_cells(base: UnboundDeployment, study: Study) -> UnboundDeployment:
 
 
 def _as_served(model: Model, engine: str) -> Model:
-    """The model as an engine serves it: only simulated engines can slow time down."""
-    return model if engine == SIMULATED else model.model_copy(update={"dilation": 1.0})
+    """The model as an engine serves it: not every engine can slow time down."""
+    return model if engine_of(engine).dilates else model.model_copy(update={"dilation": 1.0})

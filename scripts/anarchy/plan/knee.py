@@ -17,7 +17,7 @@ from typing import Any
 
 from anarchy.config import KNEE_WORKLOAD
 from anarchy.config.loads import Knee
-from anarchy.gates import MACHINE_GATES
+from anarchy.gates.registry import machine_gates
 from anarchy.ground.bounded import load_json
 from anarchy.ground.errors import UserError
 from anarchy.ground.files import write_json
@@ -77,7 +77,7 @@ def estimated(
     told = [(one.concurrency, ", ".join(one.reasons) or "not estimated") for one in failed]
     words = ", ".join(f"C = {C} ({why})" for C, why in told)
     reason = str(knee.get("reason") or knee.get("note") or "no bend on this grid")
-    if any(one.reasons and set(one.reasons) <= MACHINE_GATES for one in failed):
+    if any(one.reasons and set(one.reasons) <= machine_gates() for one in failed):
         raise UserError(
             f"E1 tells no knee ({reason}), and cells failed because of the machine: {words}",
             where=path,

@@ -21,11 +21,7 @@ from anarchy.config import (
     reference_of,
 )
 from anarchy.config.loads import NO_KNEE, Knee, Stage, reference_limit
-from anarchy.plan import predict
 from anarchy.plan.predict import CellCost
-
-SIMULATED = "mocker"
-"""The engine that follows a timing table."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +71,7 @@ class Launch:
     seed: int
     """What every seed of it derives from."""
     stack: Stack
-    start_s: float = predict.START_S
+    start_s: float
     """Predicted wall seconds to start, prove and stop."""
 
     @property

@@ -9,12 +9,8 @@ import numpy as np
 
 from anarchy.config import Model, Timing, Topology, Workload
 from anarchy.engines.profiles import Profile
+from anarchy.engines.registry import engine_of
 
-START_S = 6.0
-"""Wall seconds to start, prove and stop a simulated deployment on one host (tier quick: 4.1 to 5.8)."""
-REAL_START_S = 300.0
-"""The same for real engines, on which loading the weights decides: a guess of ours, used until a start of the
-model has been recorded."""
 FRONTEND_S = 1.5
 """Wall seconds that each further frontend adds to a start, its self-test included."""
 PINNED_S = 1.5
@@ -45,8 +41,8 @@ class CellCost:
 
 
 def start_s(engine: str) -> float:
-    """Wall seconds to start, prove and stop a deployment of this engine."""
-    return START_S if engine == "mocker" else REAL_START_S
+    """Wall seconds to start, prove and stop a deployment of this engine, until one has been recorded."""
+    return engine_of(engine).start_s
 
 
 def routing_start_s(frontends: int, *, pinned: bool) -> float:

@@ -14,13 +14,14 @@ from anarchy.config.files import load_block, load_study, validate
 from anarchy.config.knees import KNEES_FILE, RecordedKnee, load_knees
 from anarchy.config.loads import NO_KNEE, Knee
 from anarchy.config.site import Site, load_site
+from anarchy.engines.engine import Engine
 from anarchy.engines.profiles import Profile, load_profile
+from anarchy.engines.registry import engine_of
 from anarchy.ground.errors import UserError
-from anarchy.ground.layout import CONFIG, DYNAMO_LOCK, PROFILES, PROJECT, VLLM_CPU_LOCK, Layout
-from anarchy.ground.preflight import pinned_version
+from anarchy.ground.layout import CONFIG, PROFILES, PROJECT, Layout
 from anarchy.plan.binding import bind, served
 from anarchy.plan.knee import read_loads, read_origin
-from anarchy.plan.launches import SIMULATED, DeploymentPlan, Stack, UnboundDeployment
+from anarchy.plan.launches import DeploymentPlan, Stack, UnboundDeployment
 from anarchy.plan.resolve import resolve
 from anarchy.plan.run import Prediction, Run, local, portable, read_run, site_digest, write_run
 from anarchy.trace.starts import recorded_start_s
@@ -285,7 +286,7 @@ def _starts(study: Study, choices: Choices) -> dict[str, float]:
 
 def _site(choices: Choices) -> Site | None:
     """The site file where the run needs one."""
-    if choices.launcher == "local" and choices.engine == SIMULATED:
+    if choices.launcher == "local" and not engine_of(choices.engine).loads_weights:
         return None
     try:
         return load_site(PROJECT / choices.site, launcher=choices.launcher)
@@ -302,16 +303,21 @@ def _site(choices: Choices) -> Site | None:
 
 def _stack(choices: Choices, site: Site | None) -> Stack:
     """The serving stack as the plan knows it; what was really there stands in the manifests."""
-    if choices.engine == SIMULATED:
-        return Stack(f"ai-dynamo {pinned_version(DYNAMO_LOCK, 'ai-dynamo')}")
-    assert site is not None
-    return Stack(_served_by(site), site.device, site.models)
+    engine = engine_of(choices.engine)
+    if site is None or not engine.loads_weights:
+        return Stack(_pinned(engine))
+    return Stack(_served_by(site, engine), site.device, site.models)
 
 
-def _served_by(site: Site) -> str:
+def _served_by(site: Site, engine: Engine) -> str:
     """A real engine's stack: the image, the Python named, or the versions that this project pins."""
     if site.container.runtime != "none":
         return site.container.image
     if site.serving_python:
         return site.serving_python
-    return ", ".join(f"{name} {pinned_version(VLLM_CPU_LOCK, name)}" for name in ("ai-dynamo", "vllm-cpu"))
+    return _pinned(engine)
+
+
+def _pinned(engine: Engine) -> str:
+    """The usual one of the stacks that this project pins for an engine; empty where it pins none."""
+    return engine.stacks[0].words if engine.stacks else ""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from anarchy import gates, tables
+from anarchy import tables
 from anarchy.designs.registry import design_of
+from anarchy.gates.registry import gates
 from anarchy.tables import MISSING, System, is_missing, number, spaced
 
 
@@ -46,7 +47,7 @@ def attempts(systems: Sequence[System]) -> list[dict[str, Any]]:
 
 
 def reasons(systems: Sequence[System]) -> list[tuple[str, str]]:
-    """Every reason that occurs and what it means, in the words of the gate itself."""
+    """Every reason that occurs and what it means, in the words of the gate itself, with its threshold."""
     named = {
         reason.strip()
         for system in systems
@@ -54,10 +55,10 @@ def reasons(systems: Sequence[System]) -> list[tuple[str, str]]:
         for reasons in column.dropna()
         for reason in str(reasons).split(",")
     }
-    meanings = {name: (getattr(gates, name, None).__doc__ or "").strip() for name in named if name}
+    known = gates()
     return [
-        (name, meaning.splitlines()[0] if hasattr(gates, name) and meaning else "")
-        for name, meaning in sorted(meanings.items())
+        (name, f"{known[name].sentence} ({known[name].threshold})" if name in known else "")
+        for name in sorted(filter(None, named))
     ]
 
 

@@ -16,7 +16,7 @@ from anarchy.designs.registry import design_of
 from anarchy.ground.errors import UserError
 from anarchy.ground.files import write_whole
 from anarchy.ground.layout import Layout
-from anarchy.report import facts
+from anarchy.report import facts, running_on
 from anarchy.report.findings import findings
 from anarchy.report.pictures import links, pictures, plain
 from anarchy.report.summary import by_experiment, engine_label, ladders, overview
@@ -73,6 +73,9 @@ def render(layout: Layout, run_info: Mapping[str, Any], claims: Sequence[Mapping
         attempts=facts.attempts(systems),
         gates=facts.reasons(systems),
         deployments=facts.deployments(systems),
+        hosts=running_on.hosts(systems),
+        gpus=running_on.gpus(systems),
+        processes=running_on.processes(systems),
         simulated=sorted({str(s.info["engine"]) for s in systems} & {"simulated"}),
         dilations=list(dict.fromkeys((s.title, s.info["dilation"]) for s in systems)),
         versions=facts.versions(systems, run_info),

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from anarchy.engines.frontend import frontend_command
 from anarchy.engines.hosts import HERE, Node, Seat
-from anarchy.engines.registry import ENGINES, frontend_command
+from anarchy.engines.registry import served_by
 from anarchy.engines.spec import DeploymentSpec, Role, RoutingPolicy
 from anarchy.serving.selector_process import service_command
 
@@ -85,7 +86,7 @@ class Ports:
         """How many free ports a deployment takes beside those that its spec names."""
         http = 0 if spec.http_ports else len(spec.policies)
         etcd = 2 if spec.discovery == "etcd" else 0
-        workers = (spec.prefill + spec.decode) * (1 + ENGINES[spec.engine].ports)
+        workers = (spec.prefill + spec.decode) * (1 + served_by(spec.engine).ports)
         return 2 + etcd + workers + http + extra_frontends
 
     @classmethod
@@ -93,7 +94,7 @@ class Ports:
         """Share out as many free ports as are needed; the named ones of the policies come first."""
         publish, subscribe, *rest = free
         etcd, rest = (tuple(rest[:2]), rest[2:]) if spec.discovery == "etcd" else ((), rest)
-        workers, each = spec.prefill + spec.decode, ENGINES[spec.engine].ports
+        workers, each = spec.prefill + spec.decode, served_by(spec.engine).ports
         system, rest = tuple(rest[:workers]), rest[workers:]
         engine = tuple(tuple(rest[each * index : each * (index + 1)]) for index in range(workers))
         http = (*spec.http_ports, *rest[each * workers :])
@@ -173,7 +174,7 @@ def place(
     `ports.http` one a policy and then one a contrast. `selector` is the path of the selector's socket, if
     there is to be one. Frontends, discovery, broker and selector are on the first node.
     """
-    engine = ENGINES[spec.engine]
+    engine = served_by(spec.engine)
 
     def environment(node: Node) -> dict[str, str]:
         common = common_environment(spec, ports, node, discovery_dir=discovery_dir, home=home)

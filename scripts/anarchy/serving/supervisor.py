@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from anarchy.engines.registry import GRACE_S
+from anarchy.engines.engine import GRACE_S
 from anarchy.ground.errors import UserError
 
 ANSWER_TIMEOUT_S = 10.0

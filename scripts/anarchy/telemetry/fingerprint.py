@@ -30,10 +30,6 @@ from anarchy.telemetry.probes import Fact, ProbeError, ask, read_text, run_tool,
 FINGERPRINT_SCHEMA = 1
 UNSPOKEN = frozenset({"log_dir", "dynamo_python", "nodes", "scratch", "etcd"})
 """Fields of a deployment's spec that say where it lies, not what it is; `nodes` has a part of its own."""
-OF_SIMULATION = frozenset(
-    {"profile", "dilation", "num_gpu_blocks", "kv_transfer_bandwidth", "kv_bytes_per_token"}
-)
-"""Fields that only a simulated engine is told."""
 GIT_TIMEOUT_S = 20.0
 DRIVER_LOCK = PROJECT / "envs" / "driver.lock"
 
@@ -114,12 +110,16 @@ def _lock(lock: Path, environment: Path) -> dict[str, Any]:
 
 def spec_words(spec: Any) -> dict[str, Any]:
     """A deployment's spec (a dataclass) as plain words: files by their SHA-256, no paths, no host."""
+    told = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
+    settings = told.pop("settings")
+    told |= {
+        "engine": spec.engine,
+        **{one.name: getattr(settings, one.name) for one in dataclasses.fields(settings)},
+    }
     words: dict[str, Any] = {}
-    for field in dataclasses.fields(spec):
-        value = getattr(spec, field.name)
-        if field.name in UNSPOKEN or (spec.engine != "mocker" and field.name in OF_SIMULATION):
-            continue
-        words[field.name] = json.loads(json.dumps(value, default=_plain))
+    for name, value in told.items():
+        if name not in UNSPOKEN | settings.not_told:
+            words[name] = json.loads(json.dumps(value, default=_plain))
     return words
 
 

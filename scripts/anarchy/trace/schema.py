@@ -243,7 +243,8 @@ class Manifest(BaseModel):
     """Who chose the workers: the serving stack's own router, or the client; empty where nobody knows."""
     stages: tuple[StageSpan, ...] = ()
     """The stages of a staged cell in order; `concurrency` is then the largest C. Empty for a constant one."""
-    engine: Literal["mocker", "vllm", "virtual", "unknown"] = "unknown"
+    engine: str = Field(default="unknown", pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    """What served, such as `mocker`, `vllm` or `virtual`; `unknown` where nobody knows."""
     device: str | None = None
     """What a real engine computed on: `CPU`, or the GPU's name by nvidia-smi, such as `NVIDIA B200`;
     `mixed: A, B` where they differ; null for a simulated engine, and where nobody knows."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from anarchy import report
-from anarchy.cluster.executor import ended, mend_executor
+from anarchy.cluster.executor import ended
 from anarchy.cluster.job import job_resources
 from anarchy.config import Choices, Strict
 from anarchy.config.files import validate
@@ -21,11 +21,12 @@ from anarchy.config.site import Site
 from anarchy.designs.design import Design
 from anarchy.designs.ladder.design import DESIGN as LADDER
 from anarchy.designs.registry import design_of
+from anarchy.engines.registry import engine_of
 from anarchy.ground.errors import EXIT_USER_ERROR, UserError
 from anarchy.ground.layout import PROFILES, PROJECT, Layout
 from anarchy.ground.terminal import visible
 from anarchy.plan.knee_step import check_sealed_loads
-from anarchy.plan.launches import SIMULATED, UnboundDeployment
+from anarchy.plan.launches import UnboundDeployment
 from anarchy.plan.workbench import Workbench, load_run, open_frozen, open_run, relative
 from anarchy.workflow.staleness.closure import digest_of
 from anarchy.workflow.staleness.sources import Sources
@@ -212,8 +213,8 @@ class Workflow:
         }
 
     def timing_tables(self, model: str) -> list[Path]:
-        """Files that a simulated engine of this model follows; none for a real one."""
-        if self.bench.run.engine != SIMULATED:
+        """Files that an engine of this model follows; none for a real one."""
+        if not engine_of(self.bench.run.engine).follows_table:
             return []
         folder = relative(PROFILES / self.bench.study.models[model].profile)
         return [folder / "prefill.csv", folder / "decode.csv"]
@@ -376,8 +377,6 @@ def open_workflow(config: Mapping[str, Any], workflow: Any) -> Workflow:
     with _told():
         bench = _open(config, given.overwrite_config)
     given.config_args = [f"run={bench.path}"]
-    if bench.cluster is not None:
-        mend_executor()
     return Workflow(bench)
 
 

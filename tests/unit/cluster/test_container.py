@@ -315,17 +315,23 @@ def test_runtime_and_image_are_looked_for_on_every_node(monkeypatch: pytest.Monk
         ({"program": None}, {"container runtime"}),
         ({"image_readable": False}, {"image"}),
     ):
-        found = image_check.container(site("apptainer"), [answer("n1"), answer("n2", **changes)], "")
+        found = image_check.container(
+            site("apptainer"), [answer("n1"), answer("n2", **changes)], "", "mocker"
+        )
         assert {finding.name for finding in found if not finding.ok} == failing
         assert all("n2" in finding.detail for finding in found if not finding.ok)
-    assert image_check.container(site("none"), [answer("n1")], "") == []
-    assert image_check.container(site("apptainer"), [], "") == []  # the nodes did not answer, which is told
+    assert image_check.container(site("none"), [answer("n1")], "", "mocker") == []
+    assert (
+        image_check.container(site("apptainer"), [], "", "mocker") == []
+    )  # the nodes did not answer, which is told
 
 
 def test_pyxis_is_looked_for_in_srun():
     told = [answer("n1", image_readable=None)]
     (pyxis,) = [
-        f for f in image_check.container(site("pyxis"), told, "  --container=BUNDLE") if f.name == "Pyxis"
+        f
+        for f in image_check.container(site("pyxis"), told, "  --container=BUNDLE", "mocker")
+        if f.name == "Pyxis"
     ]
     assert not pyxis.ok
     assert pyxis.detail == "srun lacks --container-image"
@@ -344,7 +350,7 @@ def test_what_is_in_the_image_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
         ("", [False]),
     ):
         (tmp_path / "answer").write_text(text)
-        found = image_check.image_contents(site("apptainer", etcd="etcd"))
+        found = image_check.image_contents(site("apptainer", etcd="etcd"), "mocker")
         assert [finding.ok for finding in found] == oks
     (tmp_path / "answer").write_text(good)
     for engine, ok in (("mocker", True), ("vllm", False)):

@@ -179,7 +179,7 @@ def test_busy_nodes_are_a_warning(programs: Path):
     assert (answers, finding.ok, finding.required) == ([], False, False)
     assert "were not free within 60 s" in finding.detail
     (finding,) = image_check.image_contents(
-        SITE.model_copy(update={"container": Container(runtime="apptainer", image="/i.sif")})
+        SITE.model_copy(update={"container": Container(runtime="apptainer", image="/i.sif")}), "mocker"
     )
     assert not is_blocking(finding)
 
@@ -289,7 +289,7 @@ def test_weights_are_required_for_a_real_engine(tmp_path: Path, monkeypatch: pyt
 
 def test_what_a_site_is_checked_for_must_be_known(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(UserError, match="no model 'x'"):
-        site_check.diagnose(Path("nowhere.yaml"), load_study(CONFIG), models=["x"])
+        site_check.diagnose(Path("nowhere.yaml"), load_study(CONFIG), engine="mocker", models=["x"])
     (finding,) = site_check.diagnose(Path("nowhere.yaml"), load_study(CONFIG), engine="vllm")
     assert is_blocking(finding)
     assert cli.main(["doctor", "--engine", "vllm"]) == 2

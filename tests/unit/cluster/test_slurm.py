@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from anarchy.cli import plan_table
-from anarchy.cluster import executor, node_probe
+from anarchy.cluster import node_probe
 from anarchy.cluster.job import job_resources, memory_words, minutes, srun_words
 from anarchy.cluster.slurm import AllocationError, Job, check_nodes, current_job, prove_nodes, step_command
 from anarchy.config.site import EXAMPLE, Container, Site, load_site
@@ -226,44 +226,39 @@ class Named(dict[str, Any]):
     __getattr__ = dict.__getitem__
 
 
-def sbatch(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> list[str]:
+def sbatch(**changes: Any) -> list[str]:
     """Words that the executor submits the job of 70B 1P/2D with."""
-    import snakemake_executor_plugin_slurm as plugin
     from snakemake_executor_plugin_slurm.submit_string import get_submit_command
     from snakemake_executor_plugin_slurm.validation import validate_slurm_extra
 
-    class Plain:
-        check_active_jobs = report_job_submission = cancel_jobs = report_job_success = report_job_error = None
+    from snakemake_executor_plugin_anarchy import Executor
 
-    monkeypatch.setattr(plugin, "Executor", Plain)
-    monkeypatch.setattr(plugin, "query_job_status", None)
-    monkeypatch.setattr(plugin, "get_submit_command", get_submit_command)
-    executor.mend_executor()
     job = SimpleNamespace(resources=Named(resources("llama-3.1-70b", "1p2d", **changes)), threads=2)
     validate_slurm_extra(job)
-    told = {"run_uuid": "u", "slurm_logfile": "l", "comment_str": "c", "account": "", "partition": "-p x"}
-    return plugin.get_submit_command(
-        job, {**told, "workdir": "/w"}, settings=None, failed_nodes=set()
-    ).split()
+    plugin = object.__new__(Executor)
+    plugin._partitions = None
+    words = {"account": next(plugin.get_account_arg(job)), "partition": plugin.get_partition_arg(job)}
+    told = {"run_uuid": "u", "slurm_logfile": "l", "comment_str": "c", "workdir": "/w", **words}
+    return get_submit_command(job, told, settings=None, failed_nodes=set()).split()
 
 
-def test_all_memory_of_a_node_is_really_asked_for(monkeypatch: pytest.MonkeyPatch):
-    words = sbatch(monkeypatch)
+def test_all_memory_of_a_node_is_really_asked_for():
+    words = sbatch()
     assert [word for word in words if word.startswith("--mem")] == ["--mem=0"]
-    words = sbatch(monkeypatch, memory_mb_per_node=500_000)
+    words = sbatch(memory_mb_per_node=500_000)
     assert words[words.index("--mem") + 1] == "500000"
     assert "--mem=0" not in words
 
 
-def test_the_nodes_features_and_further_flags_are_asked_for(monkeypatch: pytest.MonkeyPatch):
-    words = sbatch(monkeypatch, constraint="b200", extra_sbatch=("--reservation=paper",))
+def test_the_nodes_features_and_further_flags_are_asked_for():
+    words = sbatch(constraint="b200", extra_sbatch=("--reservation=paper",))
     assert words[words.index("-C") + 1] == "b200"
     assert {"--reservation=paper", "--exclusive", "--ntasks-per-node=1"} <= set(words)
-    assert "-C" not in sbatch(monkeypatch)
+    assert "-C" not in sbatch()
 
 
-def test_a_site_may_want_memory_by_cpu(monkeypatch: pytest.MonkeyPatch):
-    words = sbatch(monkeypatch, memory_mb_per_cpu=3968)
+def test_a_site_may_want_memory_by_cpu():
+    words = sbatch(memory_mb_per_cpu=3968)
     assert words[words.index("--mem-per-cpu") + 1] == "3968"
     assert not any(word.startswith("--mem") and word != "--mem-per-cpu" for word in words)
     assert memory_words(SITE, 500) == ["--mem=500"]
@@ -272,11 +267,11 @@ def test_a_site_may_want_memory_by_cpu(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize(("gres", "flag"), [("gpu:b200", "b200:8"), ("gpu", "8"), ("gpu:a-b", "a-b:8")])
-def test_a_site_may_refuse_gres(monkeypatch: pytest.MonkeyPatch, gres: str, flag: str):
+def test_a_site_may_refuse_gres(gres: str, flag: str):
     changes = {"gres": gres, "gpu_flag": "gpus-per-node"}
     site = SITE.model_copy(update=changes)
     everything = [
-        *(sbatch(monkeypatch, **changes), srun_words(site, 3)),
+        *(sbatch(**changes), srun_words(site, 3)),
         list(step_command(NODE, ("x",), site, job_gpus=8, gpus=(0, 1), chdir="/s")),
     ]
     for words in everything:

@@ -9,20 +9,21 @@ from typing import Any, Literal
 
 import pytest
 
+from anarchy.cluster.engine_needs import serving_python
 from anarchy.cluster.local import this_machine
-from anarchy.cluster.real_engine import serving_python
 from anarchy.config.site import Container, Site
 from anarchy.engines.devices import common_label, device_seen, engine_label
 from anarchy.engines.hosts import Node
-from anarchy.engines.registry import ENGINES
-from anarchy.engines.spec import DeploymentSpec, RoutingPolicy, VllmSettings
-from anarchy.engines.vllm import CPU
+from anarchy.engines.mocker import MockerSettings
+from anarchy.engines.registry import engine_names, engine_of, engines, served_by
+from anarchy.engines.spec import DeploymentSpec, RoutingPolicy
+from anarchy.engines.vllm import CPU, VllmSettings
+from anarchy.engines.weights import cache_folder, find_weights
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import VLLM_CPU_PYTHON
 from anarchy.plan.workbench import open_run
 from anarchy.serving.placement import Placement, Ports, place
 from anarchy.serving.requirements import check_engine
-from anarchy.serving.weights import cache_folder, find_weights
 from anarchy.telemetry.fingerprint import spec_words
 
 LLAMA = "llama-3.1-70b"
@@ -48,8 +49,7 @@ def spec(tmp_path: Path, weights: Path) -> DeploymentSpec:
         decode=2,
         policies=(RoutingPolicy("static", 0.0, 1.0),),
         log_dir=tmp_path / "logs",
-        engine="vllm",
-        vllm=VllmSettings(weights, 4096, "fp8", 4),
+        settings=VllmSettings(weights, 4096, "fp8", 4),
         nodes=NODES,
         gpus_per_worker=4,
         gpus_per_node=8,
@@ -57,16 +57,24 @@ def spec(tmp_path: Path, weights: Path) -> DeploymentSpec:
     )
 
 
+def told(spec: DeploymentSpec, **changes: Any) -> DeploymentSpec:
+    assert isinstance(spec.settings, VllmSettings)
+    return replace(spec, settings=replace(spec.settings, **changes))
+
+
 def on_cpu(spec: DeploymentSpec) -> DeploymentSpec:
-    assert spec.vllm is not None
-    return replace(spec, vllm=replace(spec.vllm, device="cpu"))
+    return told(spec, on="cpu")
 
 
 def placed(spec: DeploymentSpec, tmp_path: Path) -> Placement:
     ports = Ports.of(spec, range(20_000, 20_000 + Ports.needed(spec)))
-    assert spec.vllm is not None
+    assert spec.settings.model_folder is not None
     return place(
-        spec, ports, model_folder=spec.vllm.weights, discovery_dir=tmp_path / "kv", home=tmp_path / "home"
+        spec,
+        ports,
+        model_folder=spec.settings.model_folder,
+        discovery_dir=tmp_path / "kv",
+        home=tmp_path / "home",
     )
 
 
@@ -136,16 +144,27 @@ def test_gpus_on_this_machine_are_shown_by_the_environment(spec: DeploymentSpec,
 
 
 def test_mock_workers_take_no_further_ports() -> None:
-    assert ENGINES["mocker"].ports == 0
+    assert served_by("mocker").ports == 0
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"dilation": 2.0}, {"vllm": None}, {"profile": Path("p.npz")}, {"engine": "mocker"}],
-)
-def test_a_spec_of_two_engines_is_refused(spec: DeploymentSpec, change: dict[str, Any]) -> None:
-    with pytest.raises(UserError):
-        replace(spec, **change)
+def test_settings_of_one_engine_are_not_served_by_another(spec: DeploymentSpec, tmp_path: Path) -> None:
+    other = replace(spec, settings=MockerSettings(tmp_path / "p.npz"))
+    assert (spec.engine, other.engine) == ("vllm", "mocker")
+    with pytest.raises(TypeError, match="engine mocker is none of vllm"):
+        served_by("vllm").command(other, "decode", tmp_path, (1,))
+    with pytest.raises(TypeError, match="engine vllm is none of mocker"):
+        served_by("mocker").command(spec, "decode", tmp_path, ())
+
+
+def test_engines_are_the_modules_that_define_one() -> None:
+    assert list(engines()) == ["mocker", "virtual", "vllm"]
+    assert engine_names() == ("mocker", "vllm")
+    assert [engine.name for engine in engines().values()] == list(engines())
+    with pytest.raises(UserError, match="there is no engine 'sglang'") as raised:
+        engine_of("sglang")
+    assert "mocker, vllm" in str(raised.value)
+    with pytest.raises(UserError, match="'virtual' is not served"):
+        served_by("virtual")
 
 
 def test_a_held_request_fits_the_context(spec: DeploymentSpec) -> None:
@@ -155,7 +174,7 @@ def test_a_held_request_fits_the_context(spec: DeploymentSpec) -> None:
 def test_no_path_is_told_in_the_fingerprint(spec: DeploymentSpec, weights: Path) -> None:
     words = spec_words(spec)
     assert str(weights.parent) not in json.dumps(words)
-    assert words["vllm"]["weights"]["bytes"]["model.safetensors"] == 1
+    assert words["weights"]["bytes"]["model.safetensors"] == 1
 
 
 # --- weights ---
@@ -306,20 +325,18 @@ def test_only_b200_is_called_b200(nodes: list[Any], device: str | None, label: s
 def test_a_vllm_built_for_another_device_is_refused(
     spec: DeploymentSpec, device: Literal["cuda", "cpu"], has: str | None
 ) -> None:
-    assert spec.vllm is not None
-    told = replace(spec, vllm=replace(spec.vllm, device=device))
-    with pytest.raises(UserError, match=f"has {has or 'no vLLM'}, and device {device} needs"):
-        check_engine(told, {"ai-dynamo": "1.5.1", **({has: "0.28.0"} if has else {})})
-    check_engine(told, {"vllm" if device == "cuda" else "vllm-cpu": "0.28.0"})
+    changed = told(spec, on=device)
+    with pytest.raises(UserError, match=f"has {has or 'no engine vllm'}, and device {device} needs"):
+        check_engine(changed, {"ai-dynamo": "1.5.1", **({has: "0.28.0"} if has else {})})
+    check_engine(changed, {"vllm" if device == "cuda" else "vllm-cpu": "0.28.0"})
 
 
 def test_a_long_context_is_cut(spec: DeploymentSpec, tmp_path: Path) -> None:
-    assert spec.vllm is not None
     for context, served, held in ((131_072, 32_768, 20_000), (4096, 4096, 2816)):
-        told = replace(spec, vllm=replace(spec.vllm, context_length=context))
-        command = placed(told, tmp_path).workers[0].process.command
+        changed = told(spec, context_length=context)
+        command = placed(changed, tmp_path).workers[0].process.command
         assert option(command, "--max-model-len") == str(served)
-        assert told.hold_tokens == held
+        assert changed.hold_tokens == held
 
 
 def test_a_cpu_and_a_simulation_are_called_so() -> None:
@@ -328,6 +345,7 @@ def test_a_cpu_and_a_simulation_are_called_so() -> None:
     assert device_seen("mocker", "", [node("NVIDIA B200")]) is None
     assert engine_label("mocker", None) == engine_label("virtual", None) == "simulated"
     assert engine_label("unknown", None) == "unknown"
+    assert engine_label("elsewhere", None) == "unknown (elsewhere)"
 
 
 def test_launches_on_different_devices_have_no_label_of_one() -> None:

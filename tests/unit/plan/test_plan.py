@@ -435,7 +435,7 @@ def test_sizes_and_costs():
     deployment = next(d for d in planned() if d.key[1:3] == (LLAMA, "1p5d"))
     assert (deployment.pool, deployment.gpus) == (5, 24)
     assert deployment.wall_s == pytest.approx(
-        predict.START_S + sum(cell.cost.wall_s for cell in deployment.cells)
+        predict.start_s("mocker") + sum(cell.cost.wall_s for cell in deployment.cells)
     )
     assert deployment.title == "llama-3.1-70b/1p5d/static/1"
     for cell in deployment.cells:
@@ -493,9 +493,9 @@ def test_a_staged_cell_costs_what_its_stages_do():
 def test_more_frontends_and_pinned_routing_take_longer_to_start():
     (static,) = planned(models=NEMOTRON)
     builtin, pinned = planned(experiments="pareto")
-    assert static.start_s == predict.START_S
-    assert builtin.start_s == predict.START_S + 3 * predict.FRONTEND_S
-    assert pinned.start_s == predict.START_S + predict.PINNED_S
+    assert static.start_s == predict.start_s("mocker")
+    assert builtin.start_s == predict.start_s("mocker") + 3 * predict.FRONTEND_S
+    assert pinned.start_s == predict.start_s("mocker") + predict.PINNED_S
 
 
 def test_e2_to_e4_take_some_seventeen_minutes_at_tier_quick():

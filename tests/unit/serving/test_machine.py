@@ -47,12 +47,14 @@ def test_a_deployment_raises_a_low_soft_limit_on_open_files(tmp_path: Path) -> N
     code = f"""
         import resource
         from pathlib import Path
+        from anarchy.engines.mocker import MockerSettings
         from anarchy.engines.spec import DeploymentSpec, RoutingPolicy
         from anarchy.serving.stack import Deployment
         folder = Path({str(tmp_path)!r})
         resource.setrlimit(resource.RLIMIT_NOFILE, (1024, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
         policies = (RoutingPolicy("p", 0.0, 1.0),)
-        Deployment(DeploymentSpec("m", 1, 2, policies, folder, profile=folder / "none.npz")).start()
+        settings = MockerSettings(folder / "none.npz")
+        Deployment(DeploymentSpec("m", 1, 2, policies, folder, settings)).start()
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

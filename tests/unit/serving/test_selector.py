@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from anarchy.engines.image import ServingImage
+from anarchy.engines.mocker import MockerSettings
 from anarchy.engines.spec import DeploymentSpec, RoutingPolicy
 from anarchy.ground.errors import UserError
 from anarchy.serving.placement import Placement, Ports, place
@@ -20,7 +21,7 @@ def spec(tmp_path: Path) -> DeploymentSpec:
         model="m",
         prefill=1,
         decode=2,
-        profile=tmp_path / "p.npz",
+        settings=MockerSettings(tmp_path / "p.npz"),
         policies=(RoutingPolicy("pinned", 0.0, 1.0),),
         log_dir=tmp_path / "logs",
         dynamo_python=Path("python"),

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from anarchy.engines.mocker import MockerSettings
 from anarchy.engines.spec import DYNAMO_PYTHON_VARIABLE, DeploymentSpec, RoutingPolicy, default_dynamo_python
 from anarchy.ground.errors import UserError
 from anarchy.serving.placement import Ports, place
@@ -16,11 +18,9 @@ def spec(tmp_path: Path) -> DeploymentSpec:
         model="m",
         prefill=2,
         decode=3,
-        profile=tmp_path / "p.npz",
         policies=(RoutingPolicy("static", 0.0, 1.0), RoutingPolicy("soft", 0.7, 0.3)),
         log_dir=tmp_path / "logs",
-        dilation=4.0,
-        kv_transfer_bandwidth=64.0,
+        settings=MockerSettings(tmp_path / "p.npz", dilation=4.0, kv_transfer_bandwidth=64.0),
         dynamo_python=Path("python"),
     )
 
@@ -30,11 +30,8 @@ def spec(tmp_path: Path) -> DeploymentSpec:
     [
         {"prefill": 0},
         {"decode": -1},
-        {"dilation": 0.5},
-        {"dilation": float("nan")},
         {"block_size": 0},
         {"max_num_seqs": 0},
-        {"kv_transfer_bandwidth": -1.0},
         {"policies": ()},
         {"policies": (RoutingPolicy("a", 0, 1), RoutingPolicy("a", 1, 1))},
         {"http_ports": (20_000,)},
@@ -43,6 +40,20 @@ def spec(tmp_path: Path) -> DeploymentSpec:
 def test_a_spec_that_makes_no_sense_is_refused(spec: DeploymentSpec, change: dict[str, object]) -> None:
     with pytest.raises(UserError):
         replace(spec, **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dilation": 0.5},
+        {"dilation": float("nan")},
+        {"kv_transfer_bandwidth": -1.0},
+        {"kv_bytes_per_token": 0},
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=next(iter(change))):
+        MockerSettings(Path("p.npz"), **change)
 
 
 @pytest.mark.parametrize(("tau", "omega"), [(-0.1, 1), (float("nan"), 1), (0, -1), (0, float("inf"))])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from anarchy.engines.mocker import MockerSettings
 from anarchy.engines.spec import DeploymentSpec, RoutingPolicy
 from anarchy.serving import stack
 from anarchy.serving.faults import DeploymentFaultError, Fault
@@ -20,7 +21,9 @@ REFUSED = RefusedError(("127.0.0.1", 1), 503, "not now")
 @pytest.fixture
 def deployment(tmp_path: Path) -> Deployment:
     policy = RoutingPolicy("static", 0.0, 1.0)
-    return Deployment(DeploymentSpec("m", 1, 2, (policy,), tmp_path / "logs", profile=tmp_path / "t.npz"))
+    return Deployment(
+        DeploymentSpec("m", 1, 2, (policy,), tmp_path / "logs", settings=MockerSettings(tmp_path / "t.npz"))
+    )
 
 
 def outcome(ok: bool, tested: bool = True) -> SelfTest:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from anarchy.engines.mocker import MockerSettings
 from anarchy.engines.spec import DeploymentSpec, RoutingPolicy
 from anarchy.ground.errors import UserError
 from anarchy.telemetry import diff as differences
@@ -78,7 +79,7 @@ def make_spec(folder: Path, **changes: object) -> DeploymentSpec:
         model="/home/anna/models/llama",
         prefill=1,
         decode=5,
-        profile=folder / "profile.npz",
+        settings=MockerSettings(folder / "profile.npz"),
         policies=(RoutingPolicy("static", 0.0, 1.0),),
         log_dir=folder,
     )

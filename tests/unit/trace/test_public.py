@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from anarchy.gates import evaluate_public
+from anarchy.gates.verdict import evaluate_public
 from anarchy.ground.errors import UserError
 from anarchy.ground.files import sha256_of
 from anarchy.ground.layout import MANIFEST_FILE, TRACE_FILE

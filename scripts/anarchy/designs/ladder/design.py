@@ -27,7 +27,7 @@ DESIGN: Final = Design(
         "costmodel": (
             "The cost model: time to first token against the load on the chosen decode worker, both "
             "logarithmic. l_A prices the frozen optimum of PoA-hat, solid over the loads that it was fitted "
-            "to and dashed beyond; l_F prices PoA-cal and the factors. Where the points rise above l_A,  "
+            "to and dashed beyond; l_F prices PoA-cal and the factors. Where the points rise above l_A, "
             "PoA-hat grows by about that gap. Where the points of one C lie flat, latency followed the "
             "concurrency, not the load of the worker chosen."
         ),

@@ -41,11 +41,18 @@ RULES: Final = "anarchy.claims.rules"
 def parts_of(step: str, design: str = "") -> list[str]:
     """Those parts, of one design or of every design, as roots of a closure."""
     names = [design] if design else [one.name for one in designs()]
-    found = [f"anarchy.designs.{name}.{part}" for name in names for part in PARTS[step]]
+    roots = [f"anarchy.designs.{name}.{part}" for name in names for part in PARTS[step]]
+    roots += found("anarchy.engines", "ENGINE")  # how one is started decides no estimate
+    if step == "report":
+        roots += found("anarchy.gates", "GATE")
     if step == "claims":
-        for name, module in parts(RULES).items():
-            found += [f"{RULES}.{name}:{part}" for part in ("RULES", "NOTES") if hasattr(module, part)]
-    return found
+        roots += [*found(RULES, "RULES"), *found(RULES, "NOTES")]
+    return roots
+
+
+def found(package: str, name: str) -> list[str]:
+    """Objects of a name in the modules of a package: found by looking, so that no name leads to them."""
+    return [f"{package}.{stem}:{name}" for stem, module in parts(package).items() if hasattr(module, name)]
 
 
 def roots_of(command: str, design: str = "") -> list[str]:

@@ -468,7 +468,7 @@ def test_cuts_turn_the_ends_into_warmup_and_cooldown() -> None:
         (AIPERF, Facts(), "--prefill-workers 2"),
         (AIPERF, Facts(prefill_workers=1), "--decode-workers 2"),
         (DYNAMO, Facts(concurrency=8, decode_workers=1), "--decode-workers 2 or more"),
-        (DYNAMO, Facts(concurrency=8, engine="tensorrt"), "--engine"),
+        (DYNAMO, Facts(concurrency=8, engine="Tensor RT"), "--engine"),
     ],
 )
 def test_facts_that_nobody_tells_name_their_option(source: Path, facts: Facts, option: str) -> None:

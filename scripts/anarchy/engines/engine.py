@@ -1,0 +1,126 @@
+"""What an engine is: facts that plans, estimates and figures need, and how it is started where it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anarchy.engines.hosts import Node
+from anarchy.engines.spec import DeploymentSpec, EngineSettings, Role
+from anarchy.ground.preflight import pinned_version
+
+if TYPE_CHECKING:
+    from anarchy.engines.profiles import Profile
+
+GRACE_S = 3.0
+"""How long a process may take to end by itself after SIGTERM (mock engines take 0.2 s)."""
+SIMULATED = "simulated"
+"""Label of every engine that computes nothing."""
+
+
+@dataclass(frozen=True)
+class PinnedStack:
+    """A serving stack that this project pins and installs."""
+
+    lock: Path
+    packages: tuple[str, ...]
+    """Those whose versions name it in a plan."""
+    python: Callable[[], Path]
+    """Its Python, as the environment of this process says."""
+    environment: Path
+    """The folder that `make setup` builds from the lock."""
+    device: str = ""
+    """The one kind of device that it computes on; empty where that does not matter."""
+
+    @property
+    def words(self) -> str:
+        """Packages and versions, as plans and hashes of cells know them."""
+        return ", ".join(f"{name} {pinned_version(self.lock, name)}" for name in self.packages)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What one cell was really measured with."""
+
+    versions: Mapping[str, str | None]
+    device: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """Who an engine is; a module of this room with an `ENGINE` of this type makes one known.
+
+    One that is served has a `SERVED` beside it, of the type below.
+    """
+
+    name: str
+    """Its word in choices, plans and traces."""
+    about: str
+    """What it is, for the help of the command line."""
+    simulated: bool
+    """Whether it computes nothing, so that it needs no device and its figures are labelled so."""
+    served: bool
+    """Whether a deployment is started for it; else nothing here measures with it, and its traces are read."""
+    label: Callable[[str | None], str]
+    """What figures, tables and verdicts call it, given the device of a manifest."""
+    deviations: Callable[[Sequence[Ran]], list[str]]
+    """How its measurements depart from the paper's, as sentences, given what it ran on; never none."""
+    dilates: bool = False
+    """Whether it can slow time down: wall seconds for one model second."""
+    follows_table: bool = False
+    """Whether a timing table decides how fast it is; else its device and the weights do."""
+    loads_weights: bool = False
+    """Whether it loads a model's weights, which a site file names, with the device."""
+    ignores: frozenset[str] = frozenset()
+    """Keys of a model that decide nothing for it."""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    """Device -> package that it is, on that device, beside the serving stack's own."""
+    stacks: tuple[PinnedStack, ...] = ()
+    """Serving stacks of this project that hold it, the usual one first."""
+    start_s: float = 0.0
+    """Predicted wall seconds to start, prove and stop a deployment, until one has been recorded."""
+
+    def stack_for(self, device: str) -> PinnedStack | None:
+        """The project's own stack that serves it on a device, if there is one."""
+        return next((stack for stack in self.stacks if stack.device in ("", device)), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedModel:
+    """What a deployment is to serve, as an engine turns it into its settings."""
+
+    name: str
+    tensor_parallel: int
+    quantization: str
+    kv_bytes_per_token: int
+    dilation: float
+    table: Profile
+    weights: str
+    """As the site names them; empty where it names none."""
+    device: str
+    """The site's; empty without one."""
+    named_by: str
+    """The site file, for messages."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """How an engine is started: its workers' commands, variables and times."""
+
+    settings: Callable[[ServedModel, Path | None], EngineSettings]
+    """From a planned model to what the deployment is told. It may write files into the folder given; without
+    one it only checks. Raises UserError for what is not there."""
+    command: Callable[[DeploymentSpec, Role, Path, Sequence[int]], tuple[str, ...]]
+    """Command of one worker, given its role, the folder of the model, and its further ports."""
+    environment: Callable[[DeploymentSpec, Node, Sequence[int]], dict[str, str]]
+    """Variables of a worker beside Dynamo's own, given its node and its further ports."""
+    everywhere: Callable[[DeploymentSpec], dict[str, str]]
+    """Variables of every process of the deployment beside Dynamo's own."""
+    ports: int = 0
+    """How many ports a worker takes beside its system port."""
+    answer_s: float = 10.0
+    """How long a request of the start-up and its self-test may take."""
+    grace_s: float = GRACE_S
+    """How long its processes may take to end by themselves; on other nodes Slurm gives them no time."""
