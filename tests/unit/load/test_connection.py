@@ -96,7 +96,7 @@ def test_cached_tokens_are_the_prefill_workers_where_the_router_tells_them() -> 
     assert result.status(3) == "ok"
 
 
-def test_a_stream_that_closes_with_its_last_token_tells_its_times_too():
+def test_a_stream_that_closes_with_its_last_token_tells_its_times_too() -> None:
     """So vLLM ends: text, reason and timing in one event, where mock engines send an event of its own."""
     closing = {"timing": {"ttft_ms": 4.5, "kv_hit_rate": 0.75}, **WORKERS}
     last = event(" b", nvext=closing).replace(b'"index":0', b'"index":0,"finish_reason":"length"')
