@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from anarchy.cli import main as cli
-from anarchy.cluster import image_check, site_check
+from anarchy.cluster import image_check, partition_check, site_check
 from anarchy.config.files import load_study
 from anarchy.config.site import Container, Site
 from anarchy.ground.errors import UserError
@@ -43,7 +43,7 @@ def cluster(programs: Path, *changes: dict[str, str]) -> None:
 
 
 def found(site: Site) -> dict[str, Finding]:
-    return {finding.name: finding for finding in site_check.partition(site, 3)}
+    return {finding.name: finding for finding in partition_check.partition(site, 3)}
 
 
 @pytest.mark.parametrize("state", ["idle", "mixed", "allocated", "idle~", "planned", "completing"])
@@ -121,7 +121,7 @@ def test_fields_and_lines_that_nobody_asked_for_do_no_harm(programs: Path) -> No
         "|||||",
     ):
         program(programs / "sinfo", f"cat <<'END'\n{text}\nEND")
-        (finding,) = site_check.partition(SITE, 3)
+        (finding,) = partition_check.partition(SITE, 3)
         assert is_blocking(finding)
         assert "6 fields" in finding.detail
         assert len(finding.detail) < 250
@@ -144,7 +144,7 @@ def test_a_controller_that_does_not_answer_is_named_and_nothing_else(programs: P
         programs / "sinfo", "echo 'slurm_load_partitions: Unable to contact slurm controller' >&2; exit 1"
     )
     program(programs / "scontrol", "echo 'scontrol: error: connect failure' >&2; exit 1")
-    for finding in (*site_check.partition(SITE, 3), *site_check.settings()):
+    for finding in (*partition_check.partition(SITE, 3), *site_check.settings()):
         assert is_blocking(finding)
         assert "contact slurm controller" in finding.detail or "connect failure" in finding.detail
         assert "scontrol ping" in finding.remedy
@@ -212,7 +212,7 @@ def test_inside_an_allocation_it_asks_as_from_outside(
     for name in ("sinfo", "scontrol", "srun"):
         program(programs / name, f"{REFUSING}\ncat <<'END'\n{answer()}\n{answer()}\n{answer()}\nEND")
     assert site_check.reach(SITE, 3)[1].ok
-    assert "Unable to create step" not in site_check.partition(SITE, 3)[0].detail
+    assert "Unable to create step" not in partition_check.partition(SITE, 3)[0].detail
     assert all("Unable" not in finding.detail for finding in site_check.settings())
     (finding,) = site_check.callers_words(os.environ)
     assert finding.ok

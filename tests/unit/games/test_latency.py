@@ -18,7 +18,7 @@ from anarchy.games.latency import (
 )
 
 
-def noisy_cells(seed=0):
+def noisy_cells(seed: int = 0):
     """Three cells of very different sizes and loads: rows (x, latency)."""
     rng = np.random.default_rng(seed)
     cells = []

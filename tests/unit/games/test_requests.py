@@ -10,7 +10,7 @@ import pytest
 from anarchy.games.requests import Requests, chunks, latencies, load_on, loads, time_order
 
 
-def cell(n=60, m=3, seed=0, **changes):
+def cell(n=60, m=3, seed: int = 0, **changes):
     rng = np.random.default_rng(seed)
     sent = np.round(rng.uniform(0.0, 10.0, n), 1)  # rounded: ties
     first = sent + rng.uniform(0.1, 1.0, n)
@@ -40,7 +40,7 @@ def loads_by_definition(requests, times):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_loads_are_those_of_the_definition(seed) -> None:
+def test_loads_are_those_of_the_definition(seed: int) -> None:
     requests = cell(seed=seed)
     worker, last, sent = requests.worker.copy(), requests.t_last_token.copy(), requests.t_sent.copy()
     counted = np.zeros(len(requests), dtype=bool)
@@ -53,7 +53,7 @@ def test_loads_are_those_of_the_definition(seed) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_request_leaves_its_worker_at_the_leaving_time_given(seed) -> None:
+def test_a_request_leaves_its_worker_at_the_leaving_time_given(seed: int) -> None:
     requests = cell(seed=seed)
     left = requests.t_first_token.copy()
     left[::7] = np.nan  # no leaving time: up to the cell's end

@@ -31,7 +31,7 @@ AFFINE = AffineLatency(0.3, 0.07, kappa=0.25)
 FULL = FullLatency(0.2, (1.0, 3.0, 6.0), (0.05, 0.2, 1.5))
 
 
-def cell(n=50, m=3, seed=0, overlap=False):
+def cell(n=50, m=3, seed: int = 0, overlap=False):
     rng = np.random.default_rng(seed)
     sent = np.round(rng.uniform(0.0, 10.0, n), 1)
     return Requests(
@@ -101,7 +101,7 @@ def test_costs_are_those_of_brute_force_over_four_workers(overlap) -> None:
     assert_costs(windows(cell(n=14, m=4, seed=8, overlap=overlap)))
 
 
-def test_costs_do_not_depend_on_the_chunks(monkeypatch) -> None:
+def test_costs_do_not_depend_on_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = windows(cell(n=400, overlap=True))
     whole = window_costs(seen, AFFINE, FULL)
     monkeypatch.setattr("anarchy.games.requests.CHUNK", 70)
@@ -328,7 +328,7 @@ def test_costs_of_larger_pools_are_those_of_the_assignment(m) -> None:
             assert getattr(costs, name)[w] == pytest.approx(getattr(example, name), rel=1e-12)
 
 
-def test_only_windows_with_a_credit_are_assigned(monkeypatch) -> None:
+def test_only_windows_with_a_credit_are_assigned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows of one cell with and without a credit, side by side: each as if it were alone."""
     seen = windows(cell(n=60, overlap=True))
     overlap = seen.omega_overlap.copy()

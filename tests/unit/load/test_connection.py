@@ -190,7 +190,7 @@ def test_payload_asks_for_exactly_the_tokens(template: int) -> None:
 )
 def test_payload_pins_the_workers_that_the_route_names(pins: dict[str, int]) -> None:
     writer = PayloadWriter([Endpoint("127.0.0.1", 8080, "llama")])
-    payload = writer.write(Request((5, 6, 7), 9, -1), Route(LABELS, **pins))  # type: ignore[arg-type]
+    payload = writer.write(Request((5, 6, 7), 9, -1), Route(LABELS, **pins))
     body = json.loads(payload.partition(b"\r\n\r\n")[2])
     wanted = {name.replace("_id", "_worker_id"): worker for name, worker in pins.items()}
     assert body["nvext"] == {"extra_fields": ["worker_id", "timing"], **wanted}

@@ -127,7 +127,7 @@ def test_a_refused_connection_is_told_as_the_death_behind_it() -> None:
                 )
 
     session = Session.__new__(Session)
-    session.deployment = Dying()  # type: ignore[assignment]
+    session.deployment = Dying()
     with pytest.raises(DeploymentFaultError, match="process_died frontend-static"):
         session._tell_the_cause()
 
@@ -156,7 +156,7 @@ def session_of(plan: DeploymentPlan, folder: Path, self_test: SelfTest | None = 
         raise_if_faulty=lambda: None,
     )
     progress = SimpleNamespace(start_cell=lambda *_: None, update=lambda *_: None)
-    return Session(plan, folder, deployment, progress, Sitting("t", "plan"))  # type: ignore[arg-type]
+    return Session(plan, folder, deployment, progress, Sitting("t", "plan"))
 
 
 @pytest.mark.parametrize("routing", ["builtin", "pinned"])

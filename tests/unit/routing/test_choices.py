@@ -47,7 +47,7 @@ def test_power_of_two_shares_ties_and_takes_the_only_worker() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_one_seed_gives_one_series_of_choices(seed) -> None:
+def test_one_seed_gives_one_series_of_choices(seed: int) -> None:
     def series():
         rng = random.Random(seed)
         return [

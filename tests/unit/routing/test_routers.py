@@ -66,7 +66,7 @@ KV = policy("kv", tau=0.7, omega=0.3)
 
 
 @pytest.fixture
-def build(tmp_path):
+def build(tmp_path: Path):
     """A router of a policy, with a log in a folder of the test's own."""
 
     def make(kind, selector=None, prefill=PREFILL, **more):
@@ -96,13 +96,13 @@ def run(router, body):
     return asyncio.run(whole())
 
 
-def decisions(tmp_path):
+def decisions(tmp_path: Path):
     log = DecisionLog(tmp_path)
     log.close()
     return read_decisions(log.seal()).to_pylist()
 
 
-def test_a_request_goes_where_dynamo_says_and_is_let_go(build, tmp_path) -> None:
+def test_a_request_goes_where_dynamo_says_and_is_let_go(build, tmp_path: Path) -> None:
     selector = ObedientSelector([2])
     router = build(KV, selector, frontend=1)
 
@@ -148,7 +148,7 @@ def test_a_request_that_failed_is_freed_and_leaves_no_prompt(build) -> None:
     assert set(selector.reserved.values()) == {0}
 
 
-def test_both_pools_are_asked_where_there_is_a_choice(build, tmp_path) -> None:
+def test_both_pools_are_asked_where_there_is_a_choice(build, tmp_path: Path) -> None:
     selector = ObedientSelector([1, 2])
     router = build(KV, selector, prefill=(11, 12))
 
@@ -201,7 +201,7 @@ def test_dynamos_policies_need_a_selector(build) -> None:
         build(KV)
 
 
-def test_an_adaptive_policy_follows_the_regime(build, tmp_path) -> None:
+def test_an_adaptive_policy_follows_the_regime(build, tmp_path: Path) -> None:
     selector = ObedientSelector()
     router = build(policy("adaptive"), selector)
 
@@ -240,7 +240,7 @@ def test_the_built_in_adaptive_router_chooses_the_regimes_frontend() -> None:
 
 
 @pytest.mark.parametrize("kind", ["round_robin", "random", "least_loaded", "power_of_two", "batched_optimal"])
-def test_baselines_need_no_selector_and_give_all_back(build, tmp_path, kind) -> None:
+def test_baselines_need_no_selector_and_give_all_back(build, tmp_path: Path, kind) -> None:
     router = build(policy(kind, batch_s=0.001 if kind == "batched_optimal" else None))
 
     async def body():
@@ -319,7 +319,7 @@ def test_closing_gives_up_a_batch_that_is_being_collected(build) -> None:
     run(router, body)
 
 
-def test_one_seed_gives_one_series(tmp_path) -> None:
+def test_one_seed_gives_one_series(tmp_path: Path) -> None:
     def series(folder):
         router = PinnedRouter(
             policy("random"), PREFILL, DECODE, selection=None, decisions=DecisionLog(folder), seed=3

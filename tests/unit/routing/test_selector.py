@@ -45,7 +45,7 @@ def chosen(operation, worker=0):
     return {"i": operation["i"], "worker": worker, "costs": [1, 2], "overlaps": [0, 1], "loads": [3, 4]}
 
 
-def talk(tmp_path, answer, body, **more):
+def talk(tmp_path: Path, answer, body, **more):
     """Run `body` with a selector that is open to a scripted service."""
 
     async def whole():
@@ -63,7 +63,7 @@ def talk(tmp_path, answer, body, **more):
     return asyncio.run(whole())
 
 
-def test_a_choice_holds_what_the_service_told(tmp_path) -> None:
+def test_a_choice_holds_what_the_service_told(tmp_path: Path) -> None:
     async def body(selector, service):
         choice = await selector.choose("decode", "a", (5, 6), 0.7, 0.3)
         return choice, service.told
@@ -83,7 +83,7 @@ def test_a_choice_holds_what_the_service_told(tmp_path) -> None:
     }
 
 
-def test_answers_find_those_who_wait_whatever_their_order(tmp_path) -> None:
+def test_answers_find_those_who_wait_whatever_their_order(tmp_path: Path) -> None:
     held = []
 
     def answer(operation) -> None:
@@ -103,7 +103,7 @@ def test_answers_find_those_who_wait_whatever_their_order(tmp_path) -> None:
     assert talk(tmp_path, answer, body) == [0, 1, 2, 3, 4]
 
 
-def test_operations_keep_their_order(tmp_path) -> None:
+def test_operations_keep_their_order(tmp_path: Path) -> None:
     async def body(selector, service):
         await selector.choose("decode", "a", (1,), 0.0, 1.0)
         selector.prefilled("decode", "a")
@@ -120,7 +120,7 @@ def chosen_or_none(operation):
     return chosen(operation) if operation["op"] == "choose" else None
 
 
-def test_a_service_that_goes_away_fails_what_waits_and_what_comes(tmp_path) -> None:
+def test_a_service_that_goes_away_fails_what_waits_and_what_comes(tmp_path: Path) -> None:
     async def body(selector, service) -> None:
         waiting = asyncio.create_task(selector.choose("decode", "a", (1,), 0.0, 1.0))
         while len(service.told) < 2:
@@ -135,7 +135,7 @@ def test_a_service_that_goes_away_fails_what_waits_and_what_comes(tmp_path) -> N
     talk(tmp_path, lambda _: None, body)
 
 
-def test_a_service_that_hangs_is_not_waited_for(tmp_path) -> None:
+def test_a_service_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
     async def body(selector, service) -> None:
         with pytest.raises(UserError, match="did not answer within"):
             await selector.choose("decode", "a", (1,), 0.0, 1.0)
@@ -143,7 +143,7 @@ def test_a_service_that_hangs_is_not_waited_for(tmp_path) -> None:
     talk(tmp_path, lambda _: None, body, answer_s=1.0)
 
 
-def test_an_operation_that_failed_is_told_with_its_words(tmp_path) -> None:
+def test_an_operation_that_failed_is_told_with_its_words(tmp_path: Path) -> None:
     async def body(selector, service) -> None:
         with pytest.raises(UserError, match="could not do 'choose': no schedulable workers"):
             await selector.choose("decode", "a", (1,), 0.0, 1.0)
@@ -151,7 +151,7 @@ def test_an_operation_that_failed_is_told_with_its_words(tmp_path) -> None:
     talk(tmp_path, lambda one: {"i": one["i"], "op": one["op"], "error": "no schedulable workers"}, body)
 
 
-def test_one_that_nobody_waits_for_fails_the_next_choice(tmp_path) -> None:
+def test_one_that_nobody_waits_for_fails_the_next_choice(tmp_path: Path) -> None:
     def answer(operation):
         failed = operation["op"] == "freed"
         return {"i": None, "op": "freed", "error": "KeyError: 'a'"} if failed else chosen(operation)
@@ -167,7 +167,7 @@ def test_one_that_nobody_waits_for_fails_the_next_choice(tmp_path) -> None:
     talk(tmp_path, answer, body)
 
 
-def test_a_choice_that_is_cancelled_is_freed(tmp_path) -> None:
+def test_a_choice_that_is_cancelled_is_freed(tmp_path: Path) -> None:
     async def body(selector, service):
         task = asyncio.create_task(selector.choose("decode", "a", (1,), 0.0, 1.0))
         while len(service.told) < 2:
@@ -182,7 +182,7 @@ def test_a_choice_that_is_cancelled_is_freed(tmp_path) -> None:
     assert talk(tmp_path, lambda _: None, body) == {"op": "freed", "pool": "decode", "key": "a"}
 
 
-def test_nobody_listening_is_told(tmp_path) -> None:
+def test_nobody_listening_is_told(tmp_path: Path) -> None:
     async def body() -> None:
         await Selector([POOL]).open(tmp_path / "none")
 
@@ -207,7 +207,7 @@ def test_the_command_runs_the_script_alone() -> None:
 
 
 @pytest.fixture
-def service(monkeypatch):
+def service(monkeypatch: pytest.MonkeyPatch):
     """The service's module, of whose packages this environment need not have all."""
     if importlib.util.find_spec("msgspec") is None:
         monkeypatch.setitem(sys.modules, "msgspec", types.ModuleType("msgspec"))

@@ -29,7 +29,7 @@ def ar1(rng, n, rho=0.6):
     return series
 
 
-def costs(n=400, seed=0, shift=0.0):
+def costs(n=400, seed: int = 0, shift=0.0):
     rng = np.random.default_rng(seed)
     z = ar1(rng, n)
     return 20.0 + shift + 3.0 * z + rng.normal(size=n), 5.0 + 0.5 * z
@@ -62,7 +62,7 @@ def test_block_lengths_are_geometric() -> None:
     np.testing.assert_allclose(seen, stats.geom.pmf(np.arange(1, 30), 1.0 / mean), atol=0.004)
 
 
-def test_blocks_are_topped_up_when_the_first_draw_was_too_short(monkeypatch) -> None:
+def test_blocks_are_topped_up_when_the_first_draw_was_too_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "_enough_blocks", lambda n, mean: 2)
     starts, ends = bootstrap._blocks(np.random.default_rng(0), 300, 10.0, 20)
     assert ((ends - starts).sum(axis=1) == 300).all()
@@ -114,7 +114,7 @@ def test_the_seed_makes_the_draws_and_the_chunks_do_not_reorder_them() -> None:
     assert not np.array_equal(first, bootstrap_ratio([over], [under], replicates=300, seed=5, stream=1).draws)
 
 
-def test_small_chunks_give_the_same_distribution(monkeypatch) -> None:
+def test_small_chunks_give_the_same_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
     over, under = costs()
     whole = bootstrap_ratio([over], [under], replicates=2000)
     monkeypatch.setattr(bootstrap, "_CHUNK", 500)
@@ -179,7 +179,9 @@ def test_what_cells_share_of_their_launches_cancels_in_their_quotient() -> None:
 
 @pytest.mark.parametrize("n_launches", [1, 3])
 @pytest.mark.parametrize("workers", [2, 3])
-def test_any_number_of_workers_gives_the_same_bits(monkeypatch, n_launches, workers) -> None:
+def test_any_number_of_workers_gives_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch, n_launches, workers
+) -> None:
     monkeypatch.setattr(bootstrap, "_CHUNK", 2000)  # dozens of chunks
     monkeypatch.setattr(bootstrap, "_COUNT_CHUNK", 20_000)
     pairs = [costs(250, seed=s) for s in range(n_launches)]
@@ -317,7 +319,7 @@ def test_quantile_draws_are_quantiles_of_the_resamples(q) -> None:
         assert result.draws[r] == pytest.approx(np.quantile(values[at], q), rel=1e-12)
 
 
-def test_quantile_over_launches_pools_what_was_drawn(monkeypatch) -> None:
+def test_quantile_over_launches_pools_what_was_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "spread_as_student", lambda value, draws, times, sizes: draws)
     launches = [np.full(n, level) for n, level in ((100, 1.0), (200, 2.0), (50, 9.0))]
     result = bootstrap_quantile(launches, 0.5, replicates=500)

@@ -15,7 +15,7 @@ def ladder(C=GRID, knee=110.0, level=15.0, before=0.0, after=2.0):
     return level * (C / 64.0) ** before * np.exp((after - before) * bend)
 
 
-def noisy(poa, sd, seed=0, replicates=800):
+def noisy(poa, sd, seed: int = 0, replicates=800):
     """An observed ladder and bootstrap draws round it, with the noise that the observation has."""
     rng = np.random.default_rng(seed)
     seen = poa * np.exp(rng.normal(0.0, sd, poa.size))
