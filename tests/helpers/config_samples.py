@@ -13,7 +13,7 @@ from anarchy.config.files import load_study
 from anarchy.ground.errors import UserError
 
 
-def edit(config: Path, file: str, change: Callable[[dict[str, Any]], None]) -> Path:
+def edit(config: Path, file: str, change: Callable[[dict[str, Any]], object]) -> Path:
     path = config / file
     document = yaml.safe_load(path.read_text())
     change(document)

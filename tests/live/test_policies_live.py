@@ -79,14 +79,16 @@ def holds_what_it_should(folder: Path, deployment: DeploymentPlan) -> None:
         assert len(requests) > 50, cell.name
         assert {row["policy"] for row in requests} == {cell.policy.name}
 
-        logs = {f"controller-{source}.jsonl" for source in deployment.settings.watch}
+        watching = deployment.settings.watching
+        logs = {f"controller-{source}.jsonl" for source in watching.sources} if watching else set()
         if cell.policy.kind == "adaptive":
             logs.add("controller.jsonl")
         pinned = {DECISIONS_FILE} if cell.policy.way == "pinned" else set()
         assert set(manifest.companions) == logs | pinned, cell.name
         for log in logs:
             kinds = [json.loads(line)["kind"] for line in (directory / log).read_text().splitlines()]
-            assert kinds.count("poll") >= deployment.settings.watching.baseline_polls, (cell.name, log)
+            assert watching is not None
+            assert kinds.count("poll") >= watching.baseline_polls, (cell.name, log)
         if pinned:
             decisions = {
                 row["request_id"]: row for row in read_decisions(directory / DECISIONS_FILE).to_pylist()

@@ -74,13 +74,13 @@ def mean_time_in_system(c, load):
         (5, 150, 0.5, 3.0),
     ],
 )
-def test_coverage_on_ar1_costs(launches, n, rho, sd):
+def test_coverage_on_ar1_costs(launches, n, rho, sd) -> None:
     share = coverage(lambda rng: ar1_launches(rng, launches, n, rho, sd), 4.0, 200)
     assert 0.90 <= share <= 0.98
 
 
 @pytest.mark.parametrize(("launches", "n", "experiments"), [(1, 15_000, 60), (3, 4_500, 100)])
-def test_coverage_on_a_queue(launches, n, experiments):
+def test_coverage_on_a_queue(launches, n, experiments) -> None:
     truth = mean_time_in_system(3, 0.5)
     share = coverage(lambda rng: queue_launches(rng, launches, n, 3, 0.5), truth, experiments)
     assert 0.90 <= share <= 0.98

@@ -65,7 +65,7 @@ def curves(draw):
 
 @RELAXED
 @given(requests(), curves())
-def test_poa_cal_is_at_least_one_in_every_window(cell, fitted):
+def test_poa_cal_is_at_least_one_in_every_window(cell, fitted) -> None:
     costs = window_costs(windows(cell), *fitted)
     assert (costs.SCm >= costs.OPTc).all()
     assert (costs.OPTc > 0).all()
@@ -75,7 +75,7 @@ def test_poa_cal_is_at_least_one_in_every_window(cell, fitted):
 
 @RELAXED
 @given(requests(), curves())
-def test_the_three_factors_make_poa_hat(cell, fitted):
+def test_the_three_factors_make_poa_hat(cell, fitted) -> None:
     costs = window_costs(windows(cell), *fitted)
     factors = decomposition(costs)
     assert factors.product == pytest.approx(poa_hat(costs), rel=1e-9, nan_ok=True)
@@ -84,7 +84,7 @@ def test_the_three_factors_make_poa_hat(cell, fitted):
 
 @RELAXED
 @given(requests(), curves(), st.sampled_from([1e-3, 0.37, 60.0]))
-def test_a_common_scale_of_all_latencies_leaves_every_ratio(cell, fitted, scale):
+def test_a_common_scale_of_all_latencies_leaves_every_ratio(cell, fitted, scale) -> None:
     affine, full = fitted
     seen = windows(cell)
     before = window_costs(seen, affine, full)
@@ -103,7 +103,7 @@ def test_a_common_scale_of_all_latencies_leaves_every_ratio(cell, fitted, scale)
 
 @RELAXED
 @given(requests(min_m=2), st.randoms(use_true_random=False))
-def test_other_labels_of_the_workers_leave_every_ratio(cell, random):
+def test_other_labels_of_the_workers_leave_every_ratio(cell, random) -> None:
     label = list(range(cell.n_workers))
     random.shuffle(label)
     renamed = replace(cell, worker=np.array([*label, -1])[cell.worker])
@@ -117,7 +117,7 @@ def test_other_labels_of_the_workers_leave_every_ratio(cell, random):
 
 @RELAXED
 @given(requests(min_m=2, overlap=False), st.sampled_from([1e-3, 7.0]))
-def test_whole_estimate_from_trace_to_ratio_has_no_unit(cell, scale):
+def test_whole_estimate_from_trace_to_ratio_has_no_unit(cell, scale) -> None:
     """Fits and costs from traces whose latencies are scaled, the load on the workers being left as it is."""
 
     def estimate(factor):
@@ -137,7 +137,7 @@ def test_whole_estimate_from_trace_to_ratio_has_no_unit(cell, scale):
 
 @RELAXED
 @given(requests(overlap=False), st.floats(0.01, 5.0), coefficient)
-def test_argmin_routing_on_affine_curves_is_within_five_halves(cell, alpha, beta):
+def test_argmin_routing_on_affine_curves_is_within_five_halves(cell, alpha, beta) -> None:
     seen = windows(cell)
     load, worker = seen.load.copy(), np.empty_like(seen.worker)
     for i in range(seen.n_workers):  # each request takes the least loaded worker, the load updated
@@ -153,14 +153,14 @@ def test_argmin_routing_on_affine_curves_is_within_five_halves(cell, alpha, beta
 
 @RELAXED
 @given(requests(overlap=False), curves())
-def test_the_congested_optimum_is_never_below_the_cheapest_price_a_request_can_have(cell, fitted):
+def test_the_congested_optimum_is_never_below_the_cheapest_price_a_request_can_have(cell, fitted) -> None:
     costs = window_costs(windows(cell), *fitted)
     assert (costs.OPTc >= cell.n_workers * fitted[1](np.array(1)) * (1 - 1e-12)).all()
 
 
 @RELAXED
 @given(requests())
-def test_loads_never_fall_under_zero_and_empty_at_the_end(cell):
+def test_loads_never_fall_under_zero_and_empty_at_the_end(cell) -> None:
     times = np.linspace(-1.0, 60.0, 50)
     n = loads(cell, times)
     assert (n >= 0).all()
@@ -189,19 +189,19 @@ def one_by_one(cost):
 
 @RELAXED
 @given(cost_matrices(st.integers(1, 8)))
-def test_batched_assignment_costs_what_scipys_does(cost):
+def test_batched_assignment_costs_what_scipys_does(cost) -> None:
     np.testing.assert_allclose(cheapest_assignments(cost), one_by_one(cost), rtol=1e-12, atol=1e-14)
 
 
 @settings(max_examples=15, deadline=None)
 @given(cost_matrices(st.sampled_from([9, 11])))
-def test_more_rows_than_eight_are_scipys(cost):
+def test_more_rows_than_eight_are_scipys(cost) -> None:
     np.testing.assert_array_equal(cheapest_assignments(cost), one_by_one(cost))
 
 
 @RELAXED
 @given(requests(), curves())
-def test_an_explained_window_has_the_costs_of_the_window(cell, fitted):
+def test_an_explained_window_has_the_costs_of_the_window(cell, fitted) -> None:
     seen = windows(cell)
     costs = window_costs(seen, *fitted)
     for w in range(len(seen)):
@@ -216,7 +216,7 @@ def test_an_explained_window_has_the_costs_of_the_window(cell, fitted):
 
 @RELAXED
 @given(requests(), st.randoms(use_true_random=False))
-def test_order_of_the_input_is_of_no_matter(cell, random):
+def test_order_of_the_input_is_of_no_matter(cell, random) -> None:
     shuffle = list(range(len(cell)))
     random.shuffle(shuffle)
     names = ("request_id", "t_intended", "t_sent", "t_first_token", "t_last_token", "worker", "counted")

@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 
 from lab import Lab
-from tests.slurm.fault_tools import POLL, PROJECT, SITE
+from tests.helpers.places import PROJECT
+from tests.slurm.fault_tools import POLL, SITE
 
 pytestmark = [pytest.mark.slurm, pytest.mark.nightly]
 

@@ -12,7 +12,8 @@ import pytest
 from anarchy.plan.workbench import open_run
 from anarchy.trace.reader import read_manifest
 from lab import Lab
-from tests.slurm.fault_tools import POLL, PROJECT, SITE
+from tests.helpers.places import PROJECT
+from tests.slurm.fault_tools import POLL, SITE
 
 EXPERIMENTS = "saturation,adaptive,pareto"
 WHOLE_S = 540.0

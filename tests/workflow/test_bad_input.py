@@ -290,11 +290,12 @@ def test_a_build_that_was_cut_off_starts_again(project: Path) -> None:
     half = project / ".envs/driver"
     half.mkdir(parents=True)
     (half / "leftover").touch()
+    (project / ".envs/uv").symlink_to(PROJECT / ".envs/uv")
     (project / "envs/driver.lock").write_text("no-such-package-for-this-test==1.0 --hash=sha256:" + "0" * 64)
     done = subprocess.run(
         ["envs/build", "driver"],
         cwd=project,
-        env={**os.environ, "PYTHON": sys.executable, "PIP_NO_INDEX": "1"},
+        env={**os.environ, "PYTHON": sys.executable, "UV_OFFLINE": "1"},
         capture_output=True,
         text=True,
         timeout=120,

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from anarchy.cli.extras import check_checkout
 from anarchy.cli.traces import whole
 from anarchy.config.choices import Choices
 from anarchy.ground.bounded import LARGEST_SEED
@@ -33,6 +34,7 @@ def run_options() -> argparse.ArgumentParser:
 
 def open_chosen(options: argparse.Namespace, *, frozen: bool = False) -> Any:
     """The run that was named or chosen; ``frozen``: written down first, where it is a new one."""
+    check_checkout()
     from anarchy.plan.workbench import open_frozen, open_run
 
     chosen = {key: getattr(options, key) for key in Choices.model_fields}

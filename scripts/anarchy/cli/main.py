@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 from anarchy.cli.choices import open_chosen, run_options
 from anarchy.cli.control import add_command
+from anarchy.cli.extras import extras_named
 from anarchy.cli.traces import MOST_REPLICATES, add_commands, usable_cores, whole
 from anarchy.cluster.executor import FAILED
 from anarchy.config.choices import DEFAULT_ENGINE
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     command: Command = options.command
     try:
-        with contextlib.redirect_stdout(VisibleOutput(sys.stdout)) as output:
+        with contextlib.redirect_stdout(VisibleOutput(sys.stdout)) as output, extras_named():
             status = command(options)
             output.flush()
     except UserError as error:
@@ -375,8 +376,7 @@ def _leaks(options: argparse.Namespace) -> int:
 def _unlock(_: argparse.Namespace) -> int:
     from anarchy.ground.preflight import remove_stale_lock
 
-    removed = remove_stale_lock()
-    if removed:
+    if remove_stale_lock():
         print("removed the lock of a Snakemake that was killed")
     return 0
 

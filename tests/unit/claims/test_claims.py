@@ -100,12 +100,12 @@ def spoiled(
 # --- the file ---
 
 
-def test_every_claim_is_there_in_order():
+def test_every_claim_is_there_in_order() -> None:
     assert [claim.id for claim in CLAIMS.claims] == [f"C{n}" for n in range(1, 14)]
 
 
 @pytest.mark.parametrize("claim", CLAIMS.claims, ids=lambda claim: claim.id)
-def test_every_claim_says_how_it_is_judged(claim: Claim):
+def test_every_claim_says_how_it_is_judged(claim: Claim) -> None:
     assert claim.claim
     assert claim.published.text
     assert claim.judged
@@ -124,7 +124,7 @@ def test_every_claim_says_how_it_is_judged(claim: Claim):
         (lambda d: d.update(claims=[]), "'claims'"),
     ],
 )
-def test_a_spoiled_file_is_refused(tmp_path: Path, change: Callable[[Any], None], word: str):
+def test_a_spoiled_file_is_refused(tmp_path: Path, change: Callable[[Any], None], word: str) -> None:
     document = yaml.safe_load(CLAIMS_FILE.read_text())
     change(document)
     file = tmp_path / "claims.yaml"
@@ -165,7 +165,7 @@ def published(lo: float, hi: float, *, lo_open: bool = False, tolerance: float =
         (8, None, "inconclusive"),
     ],
 )
-def test_interval_against_range(lo: float | None, hi: float | None, outcome: str):
+def test_interval_against_range(lo: float | None, hi: float | None, outcome: str) -> None:
     assert against_range(published(7, 19), lo, hi)[0] == outcome
 
 
@@ -178,11 +178,11 @@ def test_interval_against_range(lo: float | None, hi: float | None, outcome: str
         (90, 96.01, "inconclusive"),
     ],
 )
-def test_an_open_end_lies_outside(lo: float, hi: float, outcome: str):
+def test_an_open_end_lies_outside(lo: float, hi: float, outcome: str) -> None:
     assert against_range(published(96, 128, lo_open=True), lo, hi)[0] == outcome
 
 
-def test_tolerance_widens_both_ends_and_is_said():
+def test_tolerance_widens_both_ends_and_is_said() -> None:
     claim = published(200, 300, tolerance=0.1)
     assert against_range(claim, 180, 330)[0] == "reproduced"
     assert against_range(claim, 179, 330)[0] == "inconclusive"
@@ -190,7 +190,7 @@ def test_tolerance_widens_both_ends_and_is_said():
     assert "widened by 10%" in against_range(claim, 180, 330)[1]
 
 
-def test_a_point_of_its_own_replaces_the_range():
+def test_a_point_of_its_own_replaces_the_range() -> None:
     claim = published(7, 19, tolerance=0.1)
     assert against_range(claim, 8, 9, 18.7)[0] == "not reproduced"
     assert against_range(claim, 17, 20, 18.7)[0] == "reproduced"
@@ -199,7 +199,7 @@ def test_a_point_of_its_own_replaces_the_range():
 # --- claim by claim ---
 
 
-def test_nothing_measured_is_not_testable():
+def test_nothing_measured_is_not_testable() -> None:
     verdicts = judge(CLAIMS, [])
     assert [verdict.id for verdict in verdicts] == [claim.id for claim in CLAIMS.claims]
     assert {verdict.verdict for verdict in verdicts} == {"not testable here"}
@@ -207,14 +207,14 @@ def test_nothing_measured_is_not_testable():
     assert "equilibrium has not run" in verdicts[0].reason
 
 
-def test_the_papers_own_values_reproduce_what_the_first_experiment_can_show():
+def test_the_papers_own_values_reproduce_what_the_first_experiment_can_show() -> None:
     outcomes = {verdict.id: verdict.verdict for verdict in judge(CLAIMS, all_systems())}
     shown = {"C1", "C2", "C3", "C7", "C12"}
     assert {claim for claim, outcome in outcomes.items() if outcome == "reproduced"} == shown
     assert {outcomes[claim] for claim in outcomes.keys() - shown} == {"not testable here"}
 
 
-def test_another_experiments_systems_do_not_count():
+def test_another_experiments_systems_do_not_count() -> None:
     other = [{**each, "experiment": "adaptive"} for each in all_systems()]
     assert verdict_on("C1", other).verdict == "not testable here"
 
@@ -250,13 +250,13 @@ C1_CASES: list[tuple[list[System], str, str]] = [
 
 
 @pytest.mark.parametrize(("systems", "outcome", "word"), C1_CASES)
-def test_three_regimes(systems: list[System], outcome: str, word: str):
+def test_three_regimes(systems: list[System], outcome: str, word: str) -> None:
     verdict = verdict_on("C1", systems)
     assert verdict.verdict == outcome
     assert any(word in part.reason for part in verdict.parts), verdict
 
 
-def test_the_rise_has_its_interval_where_it_was_estimated():
+def test_the_rise_has_its_interval_where_it_was_estimated() -> None:
     systems = spoiled("rise", value={"value": 20.0, "lo": 18.0, "hi": 22.0})
     verdict = verdict_on("C1", systems)
     assert "20.0 [18.0, 22.0]" in verdict.measured
@@ -275,11 +275,11 @@ def test_the_rise_has_its_interval_where_it_was_estimated():
         ("C12", "in a closed loop decode cannot saturate once prefill has"),
     ],
 )
-def test_what_has_to_be_known_is_said_with_the_verdict(claim: str, word: str):
+def test_what_has_to_be_known_is_said_with_the_verdict(claim: str, word: str) -> None:
     assert word in verdict_on(claim, all_systems()).reason
 
 
-def test_regimes_may_stand_at_the_system():
+def test_regimes_may_stand_at_the_system() -> None:
     systems = spoiled("regimes", value=None)
     labels = all_systems()[0]["workloads"]["unique"]["regimes"]
     assert (
@@ -288,7 +288,7 @@ def test_regimes_may_stand_at_the_system():
     )
 
 
-def test_one_system_against_the_claim_settles_it():
+def test_one_system_against_the_claim_settles_it() -> None:
     flat = {"concurrency": 512, "poa_hat": 12.0, "lo": 11.0, "hi": 12.4}
     systems = spoiled("deepest", value=flat, only=2)
     systems[2]["workloads"]["unique"]["knee"]["exists"] = False
@@ -298,7 +298,7 @@ def test_one_system_against_the_claim_settles_it():
     assert "of 3 systems: 2 reproduced, 1 not reproduced" in verdict.reason
 
 
-def test_knee_in_the_same_place():
+def test_knee_in_the_same_place() -> None:
     verdict = verdict_on("C2", all_systems())
     assert verdict.verdict == "reproduced"
     assert "same for both models, C = 128" in verdict.reason
@@ -308,12 +308,12 @@ def test_knee_in_the_same_place():
     ("lo", "hi", "outcome"),
     [(140.0, 180.0, "not reproduced"), (90.0, 120.0, "inconclusive"), (None, None, "inconclusive")],
 )
-def test_knee_elsewhere(lo: float | None, hi: float | None, outcome: str):
+def test_knee_elsewhere(lo: float | None, hi: float | None, outcome: str) -> None:
     systems = spoiled("knee", "hi", value=hi, systems=spoiled("knee", "lo", value=lo))
     assert verdict_on("C2", systems).verdict == outcome
 
 
-def test_a_knee_elsewhere_but_shared_is_said():
+def test_a_knee_elsewhere_but_shared_is_said() -> None:
     systems = all_systems()
     for each in systems:
         each["workloads"]["unique"]["knee"] |= {
@@ -327,20 +327,20 @@ def test_a_knee_elsewhere_but_shared_is_said():
     assert "same for both models, C = 256" in verdict.reason
 
 
-def test_a_finer_grid_does_not_part_two_knees_of_the_same_interval():
+def test_a_finer_grid_does_not_part_two_knees_of_the_same_interval() -> None:
     verdict = verdict_on("C2", spoiled("knee", "first_post_knee", value=112, only=0))
     assert verdict.verdict == "reproduced"
     assert "C = 112, C = 128" in verdict.reason
 
 
-def test_one_model_alone_cannot_agree_with_another():
+def test_one_model_alone_cannot_agree_with_another() -> None:
     verdict = verdict_on("C2", all_systems()[1:])
     assert verdict.verdict == "inconclusive"
     assert "only Llama-3.1-70B was measured" in verdict.reason
 
 
 @pytest.mark.parametrize(("deepest", "outcome"), [(512, "not reproduced"), (128, "inconclusive")])
-def test_no_knee_speaks_against_it_only_if_the_grid_went_past_it(deepest: int, outcome: str):
+def test_no_knee_speaks_against_it_only_if_the_grid_went_past_it(deepest: int, outcome: str) -> None:
     systems = spoiled("deepest", "concurrency", value=deepest, systems=spoiled("knee", "exists", value=False))
     assert verdict_on("C2", systems).verdict == outcome
 
@@ -349,19 +349,19 @@ def test_no_knee_speaks_against_it_only_if_the_grid_went_past_it(deepest: int, o
     ("value", "outcome"),
     [((10.0, 11.0), "reproduced"), ((20.0, 22.0), "inconclusive"), ((1.5, 1.7), "not reproduced")],
 )
-def test_plateau_level(value: tuple[float, float], outcome: str):
+def test_plateau_level(value: tuple[float, float], outcome: str) -> None:
     systems = [system("llama-3.1-70b", "1p5d")]
     systems[0]["workloads"]["unique"]["plateau"] |= {"lo": value[0], "hi": value[1]}
     assert verdict_on("C3", systems).verdict == outcome
 
 
-def test_the_plateau_of_the_340b_has_a_value_of_its_own():
+def test_the_plateau_of_the_340b_has_a_value_of_its_own() -> None:
     systems = spoiled("plateau", "hi", value=12.5, systems=spoiled("plateau", "lo", value=11.5))
     parts = verdict_on("C3", systems).parts
     assert [part.verdict for part in parts] == ["not reproduced", "reproduced", "reproduced"]
 
 
-def test_no_plateau_leaves_the_level_open():
+def test_no_plateau_leaves_the_level_open() -> None:
     assert verdict_on("C3", spoiled("plateau", value=None)).verdict == "inconclusive"
 
 
@@ -376,21 +376,21 @@ def test_no_plateau_leaves_the_level_open():
         (None, "inconclusive"),
     ],
 )
-def test_deep_saturation(deepest: dict[str, Any] | None, outcome: str):
+def test_deep_saturation(deepest: dict[str, Any] | None, outcome: str) -> None:
     assert verdict_on("C7", spoiled("deepest", value=deepest)).verdict == outcome
 
 
 @pytest.mark.parametrize(("value", "word"), [(40.0, "below it"), (900.0, "above it")])
-def test_deep_saturation_says_on_which_side_it_lies(value: float, word: str):
+def test_deep_saturation_says_on_which_side_it_lies(value: float, word: str) -> None:
     deepest = {"concurrency": 512, "poa_hat": value, "lo": value - 2, "hi": value + 2}
     assert all(word in part.reason for part in verdict_on("C7", spoiled("deepest", value=deepest)).parts)
 
 
-def test_without_a_knee_nothing_is_deep():
+def test_without_a_knee_nothing_is_deep() -> None:
     assert verdict_on("C7", spoiled("knee", "exists", value=False)).verdict == "inconclusive"
 
 
-def test_a_knee_past_the_grid_leaves_it_open():
+def test_a_knee_past_the_grid_leaves_it_open() -> None:
     assert verdict_on("C7", spoiled("knee", "first_post_knee", value=None)).verdict == "inconclusive"
 
 
@@ -408,18 +408,18 @@ def growth(ttft: tuple[float | None, float | None], itl: tuple[float | None, flo
         (None, "not testable here"),
     ],
 )
-def test_prefill_first(found: dict[str, Any] | None, outcome: str):
+def test_prefill_first(found: dict[str, Any] | None, outcome: str) -> None:
     verdict = verdict_on("C12", spoiled("growth", value=found))
     assert verdict.verdict == outcome
     assert verdict.reason
 
 
-def test_both_growths_are_given_with_their_intervals():
+def test_both_growths_are_given_with_their_intervals() -> None:
     reason = verdict_on("C12", all_systems()).parts[0].reason
     assert reason == "TTFT grows 60.0 [50.0, 70.0] times, ITL 1.20 [1.10, 1.30] times"
 
 
-def test_a_system_file_without_growth_is_not_testable():
+def test_a_system_file_without_growth_is_not_testable() -> None:
     systems = all_systems()
     for each in systems:
         del each["workloads"]["unique"]["growth"]
@@ -429,7 +429,7 @@ def test_a_system_file_without_growth_is_not_testable():
 # --- engines and workloads ---
 
 
-def test_a_simulated_engine_is_said_and_a_real_one_is_not():
+def test_a_simulated_engine_is_said_and_a_real_one_is_not() -> None:
     assert "simulated engines" in verdict_on("C1", all_systems()).reason
     real = [{**each, "engine": "B200"} for each in all_systems()]
     verdict = verdict_on("C1", real)
@@ -437,7 +437,7 @@ def test_a_simulated_engine_is_said_and_a_real_one_is_not():
     assert verdict.engine == "B200"
 
 
-def test_engines_and_workloads_are_judged_apart():
+def test_engines_and_workloads_are_judged_apart() -> None:
     systems = all_systems()
     other = spoiled("plateau", "hi", value=2.0, systems=spoiled("plateau", "lo", value=1.0))
     for each, different in zip(systems, other, strict=True):
@@ -455,7 +455,7 @@ def test_engines_and_workloads_are_judged_apart():
     ]
 
 
-def test_judging_changes_nothing():
+def test_judging_changes_nothing() -> None:
     systems = all_systems()
     before = copy.deepcopy(systems)
     assert judge(CLAIMS, systems) == judge(CLAIMS, systems)
@@ -465,7 +465,7 @@ def test_judging_changes_nothing():
 # --- files ---
 
 
-def test_files(tmp_path: Path):
+def test_files(tmp_path: Path) -> None:
     verdicts = judge(CLAIMS, all_systems())
     files = write(verdicts, tmp_path / "results")
     assert [file.name for file in files] == ["claims.csv", "claims.json", "claims.md"]
@@ -497,16 +497,16 @@ def test_files(tmp_path: Path):
 @pytest.mark.parametrize(
     ("launches", "kind"), [(1, "95 % within-run"), (2, "95 % within-run"), (3, "95 % across 3 launches")]
 )
-def test_the_kind_of_interval_is_said(launches: int, kind: str):
+def test_the_kind_of_interval_is_said(launches: int, kind: str) -> None:
     systems = [{**each, "deployments": [{"trial": k} for k in range(launches)]} for each in all_systems()]
     assert verdict_on("C1", systems).label.endswith(f"intervals: {kind}")
 
 
-def test_a_bar_in_a_text_does_not_break_the_table():
+def test_a_bar_in_a_text_does_not_break_the_table() -> None:
     verdict = Verdict("C1", "a|b", "p", "inconclusive", "r")
     assert "a\\|b" in module.render_markdown([verdict])
 
 
-def test_empty_verdicts_are_written_as_such(tmp_path: Path):
+def test_empty_verdicts_are_written_as_such(tmp_path: Path) -> None:
     write([], tmp_path)
     assert json.loads((tmp_path / "claims.json").read_text()) == []

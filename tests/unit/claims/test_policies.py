@@ -282,7 +282,9 @@ def past(staged: dict[str, Any]) -> pd.Series:
         (3.0, "not reproduced", "lies outside [0.29, 0.29]"),
     ],
 )
-def test_a_point_that_drifts_between_experiments(documents: Documents, times: float, outcome: str, word: str):
+def test_a_point_that_drifts_between_experiments(
+    documents: Documents, times: float, outcome: str, word: str
+) -> None:
     staged = documents["adaptive 1p2d"]
     stage = past(staged)
     narrow = {f"poa_hat_{end}": stage["poa_hat"] * (1 + side * 0.02) for end, side in (("lo", -1), ("hi", 1))}
@@ -296,7 +298,7 @@ def test_a_point_that_drifts_between_experiments(documents: Documents, times: fl
     assert verdict.parts[0].measured == pytest.approx(times - 1, abs=1e-9)
 
 
-def test_one_launch_says_nothing_of_drift(documents: Documents):
+def test_one_launch_says_nothing_of_drift(documents: Documents) -> None:
     staged = documents["adaptive 1p2d"]
     stage = past(staged)
     staged = changed(staged, "stages", {"reference": True}, n_launches=1)
@@ -306,7 +308,7 @@ def test_one_launch_says_nothing_of_drift(documents: Documents):
     assert "within 1 launch(es)" in verdict.parts[0].reason
 
 
-def test_experiments_that_share_no_saturated_point_tell_no_drift(documents: Documents):
+def test_experiments_that_share_no_saturated_point_tell_no_drift(documents: Documents) -> None:
     staged = documents["adaptive 1p2d"]
     for beside in ((), (ladder_of(staged, 2.0, 7),)):
         (verdict,) = verdicts("C13", staged, *beside).values()

@@ -26,12 +26,12 @@ from anarchy.ground.layout import PROFILES
 
 
 @pytest.mark.parametrize("version", [(3, 11), (3, 11, 0), (3, 12, 4), (3, 14, 0), (4, 0, 0)])
-def test_python_new_enough(version: tuple[int, ...]):
+def test_python_new_enough(version: tuple[int, ...]) -> None:
     preflight.check_python(version)
 
 
 @pytest.mark.parametrize("version", [(2, 7, 18), (3, 10, 13), (3, 9)])
-def test_python_too_old(version: tuple[int, ...]):
+def test_python_too_old(version: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match=r"too old: 3\.11 or newer") as caught:
         preflight.check_python(version)
     assert "make setup PYTHON=" in caught.value.remedy
@@ -60,19 +60,19 @@ def with_limits(soft: int, hard: int, concurrency: int) -> subprocess.CompletedP
     )
 
 
-def test_enough_open_files_change_nothing():
+def test_enough_open_files_change_nothing() -> None:
     done = with_limits(1024, 2048, 64)
     assert done.stdout.split() == ["1024", "(1024,", "2048)", "1024"], done.stderr
 
 
-def test_a_low_soft_limit_is_raised_and_children_inherit_it():
+def test_a_low_soft_limit_is_raised_and_children_inherit_it() -> None:
     done = with_limits(256, 4096, 512)
     needed = preflight.open_files_needed(512)
     assert done.stdout.split() == [f"{needed}", f"({needed},", "4096)", f"{needed}"], done.stderr
 
 
 @pytest.mark.parametrize(("spare", "status"), [(0, 0), (-1, 2)])
-def test_a_low_hard_limit_is_refused_at_the_edge(spare: int, status: int):
+def test_a_low_hard_limit_is_refused_at_the_edge(spare: int, status: int) -> None:
     needed = preflight.open_files_needed(512)
     done = with_limits(256, needed + spare, 512)
     assert done.returncode == status, done.stderr
@@ -81,7 +81,7 @@ def test_a_low_hard_limit_is_refused_at_the_edge(spare: int, status: int):
         assert f"ulimit -Hn {needed}" in done.stdout
 
 
-def test_no_limit_is_enough(monkeypatch: pytest.MonkeyPatch):
+def test_no_limit_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     monkeypatch.setattr(resource, "getrlimit", lambda which: unlimited)
     assert preflight.check_open_files(10**6) == resource.RLIM_INFINITY
@@ -90,14 +90,14 @@ def test_no_limit_is_enough(monkeypatch: pytest.MonkeyPatch):
 # --- disk ---
 
 
-def test_disk_of_a_folder_that_does_not_exist_yet(tmp_path: Path):
+def test_disk_of_a_folder_that_does_not_exist_yet(tmp_path: Path) -> None:
     free = preflight.check_disk(tmp_path / "not" / "yet", 1)
     assert free == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.1)
     assert not (tmp_path / "not").exists()
 
 
 @pytest.mark.parametrize(("needed", "fails"), [(1000, False), (1001, True)])
-def test_disk_at_the_edge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, needed: int, fails: bool):
+def test_disk_at_the_edge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, needed: int, fails: bool) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     if not fails:
         assert preflight.check_disk(tmp_path, needed) == 1000
@@ -120,11 +120,11 @@ def environment(tmp_path: Path) -> tuple[Path, Path]:
     return env, lock
 
 
-def test_a_whole_environment_passes(environment: tuple[Path, Path]):
+def test_a_whole_environment_passes(environment: tuple[Path, Path]) -> None:
     preflight.check_environment(*environment)
 
 
-def test_the_stamp_is_what_sha256sum_prints(environment: tuple[Path, Path]):
+def test_the_stamp_is_what_sha256sum_prints(environment: tuple[Path, Path]) -> None:
     env, lock = environment
     printed = subprocess.check_output(["sha256sum", str(lock)], text=True).split()[0]
     assert (env / ".stamp").read_text().strip() == printed
@@ -142,7 +142,7 @@ def test_the_stamp_is_what_sha256sum_prints(environment: tuple[Path, Path]):
 )
 def test_a_spoiled_environment_is_refused(
     environment: tuple[Path, Path], spoil: Callable[[Path, Path], object], what: str
-):
+) -> None:
     spoil(*environment)
     with pytest.raises(UserError, match=what) as caught:
         preflight.check_environment(*environment)
@@ -150,7 +150,7 @@ def test_a_spoiled_environment_is_refused(
     assert caught.value.where == environment[0]
 
 
-def test_a_lost_lock_file_is_told(environment: tuple[Path, Path]):
+def test_a_lost_lock_file_is_told(environment: tuple[Path, Path]) -> None:
     environment[1].unlink()
     with pytest.raises(UserError, match="lock file is missing") as caught:
         preflight.check_environment(*environment)
@@ -168,14 +168,14 @@ def locked(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_no_lock(tmp_path: Path):
+def test_no_lock(tmp_path: Path) -> None:
     assert preflight.remove_stale_lock(tmp_path) is False
     (tmp_path / ".snakemake" / "locks").mkdir(parents=True)
     assert preflight.remove_stale_lock(tmp_path) is False
     assert doctor.snakemake_lock(tmp_path).ok
 
 
-def test_a_lock_left_over_is_told_and_removed(locked: Path):
+def test_a_lock_left_over_is_told_and_removed(locked: Path) -> None:
     finding = doctor.snakemake_lock(locked)
     assert is_blocking(finding)
     assert "unlock" in finding.remedy
@@ -184,7 +184,7 @@ def test_a_lock_left_over_is_told_and_removed(locked: Path):
     assert preflight.remove_stale_lock(locked) is False
 
 
-def test_the_lock_of_a_run_in_progress_stays(locked: Path, tmp_path_factory: pytest.TempPathFactory):
+def test_the_lock_of_a_run_in_progress_stays(locked: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     script = tmp_path_factory.mktemp("bin") / "snakemake"
     script.write_text("import time; print('up', flush=True); time.sleep(60)")
     with subprocess.Popen([sys.executable, str(script)], cwd=locked, stdout=subprocess.PIPE) as running:
@@ -198,7 +198,7 @@ def test_the_lock_of_a_run_in_progress_stays(locked: Path, tmp_path_factory: pyt
     assert preflight.remove_stale_lock(locked) is True
 
 
-def test_a_snakemake_elsewhere_does_not_count(locked: Path, tmp_path_factory: pytest.TempPathFactory):
+def test_a_snakemake_elsewhere_does_not_count(locked: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "snakemake").write_text("import time; print('up', flush=True); time.sleep(60)")
     command = [sys.executable, str(elsewhere / "snakemake")]
@@ -212,7 +212,7 @@ def test_a_snakemake_elsewhere_does_not_count(locked: Path, tmp_path_factory: py
 # --- the doctor ---
 
 
-def test_this_machine_is_diagnosed_and_nothing_hangs():
+def test_this_machine_is_diagnosed_and_nothing_hangs() -> None:
     start = time.monotonic()
     findings = doctor.diagnose()
     assert time.monotonic() - start < 120
@@ -222,14 +222,14 @@ def test_this_machine_is_diagnosed_and_nothing_hangs():
     assert all(finding.ok or finding.remedy for finding in findings)
 
 
-def test_exit_status_looks_at_what_is_required():
+def test_exit_status_looks_at_what_is_required() -> None:
     good, bad = Finding("a", True, "x"), Finding("b", False, "x", "do", required=True)
     wanted = Finding("c", False, "x", "do", required=False)
     assert exit_status([good, wanted]) == 0
     assert exit_status([good, wanted, bad]) == 2
 
 
-def test_rendering_teaches():
+def test_rendering_teaches() -> None:
     text = render(
         [
             Finding("cores", True, "2 usable", "never shown"),
@@ -246,13 +246,13 @@ def test_rendering_teaches():
 
 
 @pytest.mark.parametrize(("count", "ok"), [(1, False), (2, True), (64, True)])
-def test_cores(monkeypatch: pytest.MonkeyPatch, count: int, ok: bool):
+def test_cores(monkeypatch: pytest.MonkeyPatch, count: int, ok: bool) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(count)))
     assert doctor.cores().ok is ok
 
 
 @pytest.mark.parametrize(("available", "ok"), [(doctor.MIN_MEMORY, True), (doctor.MIN_MEMORY - 1, False)])
-def test_memory(monkeypatch: pytest.MonkeyPatch, available: int, ok: bool):
+def test_memory(monkeypatch: pytest.MonkeyPatch, available: int, ok: bool) -> None:
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=available))
     assert doctor.memory().ok is ok
 
@@ -278,7 +278,9 @@ LOCK = "ai-dynamo==1.5.1 \\\n    --hash=sha256:0\nai-dynamo-runtime==1.5.1 \\\n 
         ("true", False, "the lock says"),
     ],
 )
-def test_serving_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, ok: bool, word: str):
+def test_serving_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, ok: bool, word: str
+) -> None:
     lock = tmp_path / "dynamo.lock"
     lock.write_text(LOCK)
     monkeypatch.setattr(doctor, "IMPORT_TIMEOUT_S", 1.0)
@@ -288,17 +290,17 @@ def test_serving_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: st
     assert "make setup" in finding.remedy
 
 
-def test_serving_stack_without_an_environment(tmp_path: Path):
+def test_serving_stack_without_an_environment(tmp_path: Path) -> None:
     finding = doctor.dynamo_stack(tmp_path / "python", tmp_path / "dynamo.lock")
     assert not finding.ok
     assert finding.remedy == "make setup"
 
 
-def test_loopback_ports():
+def test_loopback_ports() -> None:
     assert doctor.loopback_ports().ok
 
 
-def test_loopback_ports_that_cannot_be_taken(monkeypatch: pytest.MonkeyPatch):
+def test_loopback_ports_that_cannot_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     class Refusing(socket.socket):
         def bind(self, address: object) -> None:
             raise OSError(99, "Cannot assign requested address")
@@ -310,7 +312,7 @@ def test_loopback_ports_that_cannot_be_taken(monkeypatch: pytest.MonkeyPatch):
     assert "ip link set lo up" in finding.remedy
 
 
-def test_no_more_files_may_be_opened_for_ports(monkeypatch: pytest.MonkeyPatch):
+def test_no_more_files_may_be_opened_for_ports(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> socket.socket:
         raise OSError(24, "Too many open files")
 
@@ -318,7 +320,7 @@ def test_no_more_files_may_be_opened_for_ports(monkeypatch: pytest.MonkeyPatch):
     assert "only 0 of 4 ports" in doctor.loopback_ports(4).detail
 
 
-def test_timing_tables(tmp_path: Path):
+def test_timing_tables(tmp_path: Path) -> None:
     assert doctor.timing_tables(PROFILES).ok
     assert not doctor.timing_tables(tmp_path).ok
     copy = Path(shutil.copytree(PROFILES, tmp_path / "profiles"))
@@ -330,7 +332,7 @@ def test_timing_tables(tmp_path: Path):
     assert finding.remedy
 
 
-def test_chromium_is_wanted_but_not_required(monkeypatch: pytest.MonkeyPatch):
+def test_chromium_is_wanted_but_not_required(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     finding = doctor.chromium()
     assert not finding.ok
@@ -341,7 +343,9 @@ def test_chromium_is_wanted_but_not_required(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("browser", [True, False])
 @pytest.mark.parametrize("driver", [True, False])
-def test_the_part_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, browser: bool, driver: bool):
+def test_the_part_that_is_missing_is_named(
+    monkeypatch: pytest.MonkeyPatch, browser: bool, driver: bool
+) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: "/opt/chromium" if browser else None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if driver else None)
     finding = doctor.chromium()
@@ -354,7 +358,7 @@ def test_the_part_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, brow
         assert ("chromium" in finding.remedy) is not browser
 
 
-def test_an_environment_that_is_missing_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_environment_that_is_missing_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "ENVS", tmp_path)
     finding = doctor.environment("dynamo")
     assert is_blocking(finding)

@@ -64,7 +64,7 @@ def by_hand(table: pd.DataFrame, alpha: float, beta: float, m: int = 2) -> float
     return paid / best
 
 
-def test_a_ladder_gives_one_record_a_cell(ladder: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_ladder_gives_one_record_a_cell(ladder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = estimated(capsys, ladder)
     assert [record["concurrency"] for record in found] == list(GRID)
     Draft202012Validator(schemas.schema("estimate")).validate(found)
@@ -82,7 +82,9 @@ def test_a_ladder_gives_one_record_a_cell(ladder: Path, capsys: pytest.CaptureFi
     assert (deep["valid"], deep["reasons"], deep["sealed"], deep["engine"]) == (True, [], False, "unknown")
 
 
-def test_the_number_is_the_one_that_a_hand_would_compute(ladder: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_number_is_the_one_that_a_hand_would_compute(
+    ladder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     main(["estimate", str(ladder), "--explain", "c0096"])
     line = next(line for line in capsys.readouterr().out.splitlines() if "l_A(x) =" in line)
     alpha, beta = (float(part.rstrip(" x")) / 1e3 for part in line.split("=")[1].split("+"))
@@ -92,7 +94,7 @@ def test_the_number_is_the_one_that_a_hand_would_compute(ladder: Path, capsys: p
         assert found[f"c{C:04d}"]["poa_hat"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_same_on_one_core_and_on_two_and_again(ladder: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_same_on_one_core_and_on_two_and_again(ladder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, two, other = (
         estimated(capsys, ladder, *more)
         for more in (("--jobs", 1), ("--jobs", 2), ("--jobs", 1, "--seed", 5))
@@ -102,20 +104,24 @@ def test_the_same_on_one_core_and_on_two_and_again(ladder: Path, capsys: pytest.
     assert [r["poa_hat_lo"] for r in one] != [r["poa_hat_lo"] for r in other]
 
 
-def test_one_cell_alone_is_estimated_on_its_own_curve(ladder: Path, capsys: pytest.CaptureFixture[str]):
+def test_one_cell_alone_is_estimated_on_its_own_curve(
+    ladder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (only,) = estimated(capsys, ladder / "c0032")
     assert only["poa_hat"] == pytest.approx(1.0, abs=0.1)
     assert only["knee"] is None
     assert "want 4" in only["knee_note"]
 
 
-def test_one_cell_above_c_ref_has_no_cost_model(ladder: Path, capsys: pytest.CaptureFixture[str]):
+def test_one_cell_above_c_ref_has_no_cost_model(ladder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no valid cell with 8 <= C <= 64" in refused(capsys, ladder / "c0128")
     (only,) = estimated(capsys, ladder / "c0128", "--c-ref", 128)
     assert only["poa_hat"] == pytest.approx(1.0, abs=0.1)
 
 
-def test_three_launches_are_resampled(ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_three_launches_are_resampled(
+    ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for launch in (2, 3):
         write_ladder(tmp_path / str(launch), grid=(8, 32, 128), launch=launch)
     found = estimated(capsys, ladder / "c0008", ladder / "c0032", ladder / "c0128", tmp_path)
@@ -124,7 +130,7 @@ def test_three_launches_are_resampled(ladder: Path, tmp_path: Path, capsys: pyte
     assert found[0]["n_windows"] == 3 * 270
 
 
-def test_systems_and_policies_are_kept_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_systems_and_policies_are_kept_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_ladder(tmp_path / "a", grid=(16, 32))
     write_ladder(tmp_path / "b", grid=(32,), model="other")
     for C in (32, 128):
@@ -140,7 +146,7 @@ def test_systems_and_policies_are_kept_apart(tmp_path: Path, capsys: pytest.Capt
     assert alone[0]["poa_hat"] != found[2]["poa_hat"]
 
 
-def test_prefill_is_a_game_of_two_workers_or_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_prefill_is_a_game_of_two_workers_or_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     swapped = {"decode_worker": "prefill_worker", "prefill_worker": "decode_worker"}
     for C in (16, 32):
         table = closed_loop(C).rename(columns=swapped)
@@ -152,7 +158,9 @@ def test_prefill_is_a_game_of_two_workers_or_more(tmp_path: Path, capsys: pytest
     assert "n_workers.prefill is 1" in refused(capsys, one, "--pool", "prefill")
 
 
-def test_a_request_leaves_prefill_with_its_first_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_request_leaves_prefill_with_its_first_token(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     swapped = {"decode_worker": "prefill_worker", "prefill_worker": "decode_worker"}
     pools = {"prefill": 2, "decode": 1}
     table = closed_loop(16).rename(columns=swapped)
@@ -163,7 +171,7 @@ def test_a_request_leaves_prefill_with_its_first_token(tmp_path: Path, capsys: p
     assert fast["poa_hat"] == slow_one["poa_hat"]
 
 
-def test_end_to_end_latency_needs_no_first_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_end_to_end_latency_needs_no_first_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_trace(tmp_path / "a", closed_loop(16).drop(columns="t_first_token"))
     (found,) = estimated(capsys, folder, "--metric", "e2e")
     assert (found["metric"], found["slo_crossing"]) == ("e2e", None)
@@ -181,14 +189,14 @@ def test_end_to_end_latency_needs_no_first_token(tmp_path: Path, capsys: pytest.
 )
 def test_what_a_source_does_not_tell_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], what: str
-):
+) -> None:
     told = refused(capsys, write_trace(tmp_path / "a", closed_loop(16).assign(**change)))
     assert what in told
     assert TRACE_FILE in told
     assert "540 of 600 requests" in told
 
 
-def test_one_untold_row_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_one_untold_row_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = closed_loop(16)
     table.loc[100:103, "decode_worker"] = -1
     assert "request r000100 measured and ok" in refused(capsys, write_trace(tmp_path / "a", table))
@@ -196,7 +204,7 @@ def test_one_untold_row_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_failed_requests_are_load_until_their_end_and_nothing_else(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     table = closed_loop(32)
     failed = table.index.isin([100, 101])
     whole = table.assign(status=np.where(failed, "timeout", "ok"))
@@ -217,7 +225,7 @@ def test_failed_requests_are_load_until_their_end_and_nothing_else(
 
 def test_a_cell_of_failures_is_shown_without_numbers(
     ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     table = closed_loop(48).assign(status="http_503")
     write_trace(tmp_path / "failed", table, concurrency=48)
     found = estimated(capsys, ladder, tmp_path)
@@ -228,7 +236,7 @@ def test_a_cell_of_failures_is_shown_without_numbers(
 
 def test_a_cell_that_its_maker_calls_invalid_does_not_count(
     ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     write_trace(
         tmp_path / "bad", closed_loop(48), concurrency=48, gates={"valid": False, "reasons": ["client_bound"]}
     )
@@ -241,7 +249,9 @@ def test_a_cell_that_its_maker_calls_invalid_does_not_count(
     assert (bad["valid"], bad["reasons"]) == (False, ["client_bound"])
 
 
-def test_cells_set_aside_do_not_count(ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_cells_set_aside_do_not_count(
+    ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(ladder, tmp_path / "cells")
     write_trace(tmp_path / "attempts" / "c0032.1", closed_loop(32), concurrency=32)
     assert len(estimated(capsys, tmp_path)) == len(GRID)
@@ -249,7 +259,7 @@ def test_cells_set_aside_do_not_count(ladder: Path, tmp_path: Path, capsys: pyte
 
 def test_order_of_rows_names_of_workers_and_unit_of_time_are_of_no_matter(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     table = closed_loop(32)
     times = ["t_intended", "t_sent", "t_first_token", "t_last_token"]
     others = {
@@ -266,7 +276,9 @@ def test_order_of_rows_names_of_workers_and_unit_of_time_are_of_no_matter(
             assert found[name][number] == pytest.approx(found["plain"][number], rel=1e-6), name
 
 
-def test_overlap_that_the_trace_tells_earns_a_credit(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_overlap_that_the_trace_tells_earns_a_credit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rng = np.random.default_rng(0)
     for C in (16, 32):
         table = closed_loop(C)
@@ -289,14 +301,14 @@ def test_overlap_that_the_trace_tells_earns_a_credit(tmp_path: Path, capsys: pyt
 )
 def test_an_impossible_overlap_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], shares: list[list[float]], what: str
-):
+) -> None:
     told = closed_loop(16).assign(decode_overlap=shares)
     assert what in refused(capsys, write_trace(tmp_path / "a", told))
 
 
 def test_csv_and_table_hold_the_same_numbers(
     ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     found = estimated(capsys, ladder)
     assert main(["estimate", str(ladder), *FEW, "--format", "csv"]) == 0
     lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
@@ -312,7 +324,7 @@ def test_csv_and_table_hold_the_same_numbers(
 
 def test_output_goes_to_a_file_in_the_format_of_its_suffix(
     ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     for name in ("out.json", "out.csv", "out.txt"):
         assert main(["estimate", str(ladder / "c0032"), *FEW, "-o", str(tmp_path / name)]) == 0
     assert json.loads((tmp_path / "out.json").read_text())[0]["cell"] == "c0032"
@@ -335,7 +347,9 @@ def printed(text: str, start: str) -> list[float]:
     ]
 
 
-def test_an_explanation_can_be_followed_with_a_calculator(ladder: Path, capsys: pytest.CaptureFixture[str]):
+def test_an_explanation_can_be_followed_with_a_calculator(
+    ladder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     told = explained(capsys, ladder, "--explain", "c0096", "--window", "3")
     assert "window 3 of 270" in told
     alpha, beta = printed(told, "l_A(x) =")
@@ -379,12 +393,14 @@ def test_an_explanation_can_be_followed_with_a_calculator(ladder: Path, capsys: 
     assert printed(told, "PoA-cal = sum SCm / sum OPTc")[-1] == pytest.approx(found["poa_cal"], abs=1e-4)
 
 
-def test_what_cannot_be_explained_is_refused(ladder: Path, capsys: pytest.CaptureFixture[str]):
+def test_what_cannot_be_explained_is_refused(ladder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "there is no cell 'none'" in refused(capsys, ladder, "--explain", "none")
     assert "has no window 270" in refused(capsys, ladder, "--explain", "c0096", "--window", "270")
 
 
-def test_a_name_that_two_cells_share_is_asked_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_name_that_two_cells_share_is_asked_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for model in ("a", "b"):
         write_trace(tmp_path / model / "c0032", closed_loop(32), model=model)
     assert "2 cells have the name" in refused(capsys, tmp_path, "--explain", "c0032")
@@ -401,7 +417,7 @@ def test_a_name_that_two_cells_share_is_asked_back(tmp_path: Path, capsys: pytes
 )
 def test_mixed_deployments_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], what: str
-):
+) -> None:
     write_trace(tmp_path / "a", closed_loop(32))
     write_trace(tmp_path / "b", closed_loop(32), **changes)
     told = refused(capsys, tmp_path)
@@ -410,7 +426,7 @@ def test_mixed_deployments_are_refused(
     assert str(tmp_path / "a") in told
 
 
-def test_bad_input_gives_no_number(ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_bad_input_gives_no_number(ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "No such file" in refused(capsys, tmp_path / "none")
     assert "holds no trace" in refused(capsys, tmp_path)
     (tmp_path / "notes.txt").write_text("hello")
@@ -420,7 +436,7 @@ def test_bad_input_gives_no_number(ladder: Path, tmp_path: Path, capsys: pytest.
     assert "no manifest" in refused(capsys, tmp_path / "copy")
 
 
-def test_links_are_followed_once(ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_links_are_followed_once(ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for folder in ladder.iterdir():
         (tmp_path / folder.name).symlink_to(folder)
     (tmp_path / "loop").symlink_to(tmp_path)
@@ -438,7 +454,7 @@ def test_links_are_followed_once(ladder: Path, tmp_path: Path, capsys: pytest.Ca
 )
 def test_values_that_no_program_writes_end_in_one_message(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], column: str, values: Any, what: str
-):
+) -> None:
     table = closed_loop(32).assign(decode_overlap=[[0.5, 0.5]] * 600)
     table[column] = values
     told = refused(capsys, write_trace(tmp_path / "a", table))
@@ -456,11 +472,11 @@ def test_values_that_no_program_writes_end_in_one_message(
 )
 def test_manifests_that_no_program_writes_end_in_one_message(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], what: str
-):
+) -> None:
     assert what in refused(capsys, write_trace(tmp_path / "a", closed_loop(32), **changes))
 
 
-def test_a_key_that_stands_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_trace(tmp_path / "a", closed_loop(32))
     text = (folder / MANIFEST_FILE).read_text()
     (folder / MANIFEST_FILE).write_text(text.replace("{", '{"launch": 7, ', 1))
@@ -469,7 +485,7 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path, capsys: pytest.Captu
 
 def test_markup_in_a_trace_is_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     monkeypatch.setenv("COLUMNS", "160")
     odd = {
         "model": "x[/bold]",
@@ -486,7 +502,7 @@ def test_markup_in_a_trace_is_text(
 
 def test_what_is_no_regular_file_is_not_replaced(
     ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert "no regular file" in refused(capsys, ladder, "-o", tmp_path / "pipe")
     assert (tmp_path / "pipe").is_fifo()
@@ -501,7 +517,7 @@ def test_what_is_no_regular_file_is_not_replaced(
     assert "file" in refused(capsys, ladder, "-o", tmp_path / "file" / "x.json")
 
 
-def test_loads_that_never_vary_tell_no_slope(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_loads_that_never_vary_tell_no_slope(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = closed_loop(8)
     gap = np.arange(len(table)) * 10.0
     alone = table.assign(t_intended=gap, t_sent=gap, t_first_token=gap + 0.1, t_last_token=gap + 0.2)
@@ -510,7 +526,7 @@ def test_loads_that_never_vary_tell_no_slope(tmp_path: Path, capsys: pytest.Capt
 
 def test_one_window_has_a_value_and_no_interval(
     ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     table = closed_loop(48)
     table["phase"] = ["warmup"] * 300 + ["measure"] * 3 + ["cooldown"] * 297
     write_trace(tmp_path / "short", table, concurrency=48)
@@ -522,7 +538,7 @@ def test_one_window_has_a_value_and_no_interval(
     assert "short" in short["reasons"]
 
 
-def test_moving_requests_inside_windows_leaves_poa_hat_and_changes_poa_cal(tmp_path: Path):
+def test_moving_requests_inside_windows_leaves_poa_hat_and_changes_poa_cal(tmp_path: Path) -> None:
     """Without credits every matching costs the same: PoA-hat does not ask where a request went."""
     seen = cell_game(read_any(write_trace(tmp_path / "a", closed_loop(64)), Facts())).windows
     fitted = AffineLatency(0.02, 0.002), FullLatency(0.02, (1.0, 20.0), (0.002, 0.02))
@@ -536,7 +552,7 @@ def test_moving_requests_inside_windows_leaves_poa_hat_and_changes_poa_cal(tmp_p
 
 def test_spread_sealed_and_the_other_knees_are_those_of_the_data(
     ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     found = estimated(capsys, ladder)
     for record in found:
         assert record["median_window"] < record["p90_window"]
@@ -554,7 +570,7 @@ def test_spread_sealed_and_the_other_knees_are_those_of_the_data(
 
 def test_an_unfinished_request_is_load_to_the_end_of_the_cell(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     table = closed_loop(32)
     table.loc[100, ["t_first_token", "t_last_token"]] = np.nan
     table.loc[100, "status"] = "timeout"
@@ -573,7 +589,7 @@ def test_an_unfinished_request_is_load_to_the_end_of_the_cell(
 
 def test_a_drifting_cell_is_shown_and_counts_only_when_told_to(
     ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     table = closed_loop(48)
     late = table["t_sent"] > table["t_sent"].median()
     table.loc[late, "t_first_token"] += 0.2
@@ -600,7 +616,7 @@ def test_a_drifting_cell_is_shown_and_counts_only_when_told_to(
 
 def test_a_few_unknown_workers_of_a_valid_cell_are_left_out_and_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     table = closed_loop(32)
     table.loc[[100, 200], "decode_worker"] = -1
     gates = {"valid": True}
@@ -612,7 +628,7 @@ def test_a_few_unknown_workers_of_a_valid_cell_are_left_out_and_told(
     )
 
 
-def test_a_flat_curve_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_flat_curve_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = closed_loop(32)
     flat = table.assign(t_first_token=table["t_intended"] + 0.05)
     (found,) = estimated(capsys, write_trace(tmp_path / "a", flat))
@@ -632,7 +648,7 @@ def test_a_flat_curve_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 )
 def test_options_that_would_do_nothing_are_refused(
     ladder: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[object, ...], what: str
-):
+) -> None:
     assert what in refused(capsys, ladder, *arguments)
 
 
@@ -641,20 +657,20 @@ def test_options_that_would_do_nothing_are_refused(
 )
 def test_options_that_are_no_numbers_are_named(
     ladder: Path, capsys: pytest.CaptureFixture[str], option: tuple[str, str]
-):
+) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["estimate", str(ladder), *option])
     assert ended.value.code == 2
     assert f"{option[1]!r} is not a" in capsys.readouterr().err
 
 
-def test_a_folder_of_failures_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_folder_of_failures_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = refused(capsys, write_trace(tmp_path / "a", closed_loop(32).assign(status="OK")))
     assert "status ok" in told
     assert "phase (measure)" in told
 
 
-def test_help_teaches(capsys: pytest.CaptureFixture[str]):
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["estimate", "--help"])
     assert ended.value.code == 0

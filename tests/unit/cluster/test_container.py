@@ -54,7 +54,7 @@ def site(runtime: str, **container: Any) -> Site:
 # --- the command of one process ---
 
 
-def test_apptainer_wraps_the_command_with_its_variables_inside():
+def test_apptainer_wraps_the_command_with_its_variables_inside() -> None:
     mounted = site("apptainer", mounts=("/m:/m",))
     assert inside(mounted, ("python3", "-m", "f"), {"A": "1"}, "/s", ["/p", "/s"]) == (
         *("apptainer", "exec", "--nv", "--no-home", "--writable-tmpfs", "--pwd", "/s"),
@@ -63,7 +63,7 @@ def test_apptainer_wraps_the_command_with_its_variables_inside():
     )  # fmt: skip
 
 
-def test_pyxis_is_told_by_flags_of_srun():
+def test_pyxis_is_told_by_flags_of_srun() -> None:
     assert inside(site("pyxis"), ("python3",), {"A": "1"}, "/s", ["/s"]) == ("env", "A=1", "python3")
     assert pyxis_flags(site("pyxis", mounts=("/m:/n",)), "/s", ["/p", "/s"]) == (
         f"--container-image=nvcr.io#nvidia/x@{DIGEST}",
@@ -75,7 +75,7 @@ def test_pyxis_is_told_by_flags_of_srun():
 
 
 @pytest.mark.parametrize("runtime", ["apptainer", "pyxis"])
-def test_a_step_of_a_worker_in_a_container(runtime: str):
+def test_a_step_of_a_worker_in_a_container(runtime: str) -> None:
     command = step_command(
         NODE, ("python3",), site(runtime),
         job_gpus=8, gpus=(4, 5), chdir="/s", environment={"DYN_A": "x , y"}, folders=("/s",),
@@ -87,7 +87,7 @@ def test_a_step_of_a_worker_in_a_container(runtime: str):
     assert ("apptainer" in command) == (runtime == "apptainer")
 
 
-def test_env_becomes_the_command_and_keeps_the_hosts_python_out():
+def test_env_becomes_the_command_and_keeps_the_hosts_python_out() -> None:
     asked = [sys.executable, "-c", "import os; print(os.getpid(), os.environ.get('PYTHONPATH'))"]
     with subprocess.Popen(
         without_host_python(asked),
@@ -105,7 +105,7 @@ def launched(runtime: str, process: ProcessPlan, **container: Any) -> tuple[str,
     return site_launcher(site(runtime, **container), FIRST, ("/p", "/s"))(process, Path("/s/scratch"))
 
 
-def test_without_a_container_nothing_changes():
+def test_without_a_container_nothing_changes() -> None:
     assert launched("none", FRONTEND) == FRONTEND.command
     assert launched("none", ETCD) == ETCD.command
     worker = launched("none", WORKER)
@@ -113,7 +113,7 @@ def test_without_a_container_nothing_changes():
     assert worker[-5:] == ("env", "CUDA_VISIBLE_DEVICES=4,5", *WORKER.command)
 
 
-def test_with_apptainer_the_first_node_wraps_its_own_processes():
+def test_with_apptainer_the_first_node_wraps_its_own_processes() -> None:
     frontend = launched("apptainer", FRONTEND)
     assert frontend[: len(CLEAN) + 2] == (*CLEAN, "apptainer", "exec")
     assert "srun" not in frontend
@@ -124,7 +124,7 @@ def test_with_apptainer_the_first_node_wraps_its_own_processes():
     assert "--nodelist=gpu-17" in worker
 
 
-def test_with_pyxis_the_first_node_takes_a_step_without_gpus():
+def test_with_pyxis_the_first_node_takes_a_step_without_gpus() -> None:
     frontend = launched("pyxis", FRONTEND)
     assert {"srun", "--nodelist=gpu-16", "--overlap", "--gres=none"} <= set(frontend)
     assert "--container-workdir=/s/scratch" in frontend
@@ -133,7 +133,7 @@ def test_with_pyxis_the_first_node_takes_a_step_without_gpus():
 
 
 @pytest.mark.parametrize("runtime", ["apptainer", "pyxis"])
-def test_etcd_comes_from_the_image_where_the_site_says_so(runtime: str):
+def test_etcd_comes_from_the_image_where_the_site_says_so(runtime: str) -> None:
     assert launched(runtime, ETCD) == ETCD.command
     inner = launched(runtime, ETCD, etcd="/usr/local/bin/etcd/etcd")
     assert inner[0] == "env"
@@ -143,7 +143,7 @@ def test_etcd_comes_from_the_image_where_the_site_says_so(runtime: str):
 # --- folders ---
 
 
-def test_folders_are_those_that_are_there(tmp_path: Path):
+def test_folders_are_those_that_are_there(tmp_path: Path) -> None:
     weights, hub = tmp_path / "weights", tmp_path / "hf" / "hub"
     weights.mkdir()
     hub.mkdir(parents=True)
@@ -157,7 +157,7 @@ def test_folders_are_those_that_are_there(tmp_path: Path):
     assert set(folders_of(known, "hub", {"HF_HOME": str(hub.parent)})) >= {str(hub), str(hub.parent)}
 
 
-def test_weights_that_are_links_bring_the_folder_of_their_files(tmp_path: Path):
+def test_weights_that_are_links_bring_the_folder_of_their_files(tmp_path: Path) -> None:
     blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "abc"
     blobs.mkdir()
     snapshot.mkdir(parents=True)
@@ -167,7 +167,7 @@ def test_weights_that_are_links_bring_the_folder_of_their_files(tmp_path: Path):
     assert set(folders_of(known, "m", {})) == {str(PROJECT), str(snapshot), str(blobs)}
 
 
-def test_outer_folders_are_mounted_first(tmp_path: Path):
+def test_outer_folders_are_mounted_first(tmp_path: Path) -> None:
     inner = tmp_path / "a"
     inner.mkdir()
     found = folders_of(site("apptainer"), "m", {}, inner, tmp_path)
@@ -175,7 +175,7 @@ def test_outer_folders_are_mounted_first(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["/a,b", "/a:b"])
-def test_a_folder_that_cannot_be_mounted_is_refused(name: str):
+def test_a_folder_that_cannot_be_mounted_is_refused(name: str) -> None:
     with pytest.raises(UserError, match="comma or a colon"):
         mounts(site("apptainer"), [name])
 
@@ -191,17 +191,17 @@ def test_a_folder_that_cannot_be_mounted_is_refused(name: str):
         ("oras://registry/x.sif", False),
     ],
 )  # fmt: skip
-def test_files_and_addresses_are_told_apart(image: str, is_file: bool):
+def test_files_and_addresses_are_told_apart(image: str, is_file: bool) -> None:
     assert (image_path(image) is not None) is is_file
 
 
-def test_a_file_is_named_from_the_project():
+def test_a_file_is_named_from_the_project() -> None:
     assert image_of(site("apptainer", image="envs/container/d.sif")) == str(PROJECT / "envs/container/d.sif")
     assert image_of(site("apptainer", image="/images/d.sif")) == "/images/d.sif"
     assert image_of(site("pyxis", image="nvcr.io#nvidia/x:1")) == "nvcr.io#nvidia/x:1"
 
 
-def test_an_address_has_the_digest_that_it_names(tmp_path: Path):
+def test_an_address_has_the_digest_that_it_names(tmp_path: Path) -> None:
     known = tmp_path / "images.json"
     named = serving_image("pyxis", f"nvcr.io#nvidia/x@{DIGEST}", known)
     assert (named.digest, named.reason) == (DIGEST, "")
@@ -212,7 +212,7 @@ def test_an_address_has_the_digest_that_it_names(tmp_path: Path):
     assert not known.exists()
 
 
-def test_a_file_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_file_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image, known = tmp_path / "d.sif", tmp_path / "cache" / "images.json"
     image.write_bytes(b"one")
     digest = f"sha256:{hashlib.sha256(b'one').hexdigest()}"
@@ -225,7 +225,7 @@ def test_a_file_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert [path.name for path in known.parent.iterdir()] == ["images.json"]
 
 
-def test_a_missing_image_is_told(tmp_path: Path):
+def test_a_missing_image_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such image here"):
         serving_image("apptainer", str(tmp_path / "gone.sif"), tmp_path / "images.json")
 
@@ -233,7 +233,7 @@ def test_a_missing_image_is_told(tmp_path: Path):
 # --- versions inside ---
 
 
-def test_versions_are_asked_through_the_launcher(dynamo_answers: Path):
+def test_versions_are_asked_through_the_launcher(dynamo_answers: Path) -> None:
     asked: list[tuple[str, ...]] = []
 
     def start(command: tuple[str, ...]) -> tuple[str, ...]:
@@ -257,7 +257,7 @@ def dynamo_answers(tmp_path: Path) -> Path:
     return program
 
 
-def test_an_image_that_does_not_serve_is_told():
+def test_an_image_that_does_not_serve_is_told() -> None:
     for start, what in (
         (lambda _: ("false",), "does not work"),
         (lambda _: ("/nowhere/apptainer",), "does not answer"),
@@ -293,14 +293,14 @@ SLURM_VERSION           = {version}
         ({"version": "25.05.1"}, set()),
     ],
 )
-def test_slurms_settings(changed: dict[str, str], failing: set[str]):
+def test_slurms_settings(changed: dict[str, str], failing: set[str]) -> None:
     said = {"age": "300 sec", "tracking": "proctrack/cgroup", "version": "22.05.8", **changed}
     found = slurm_settings(CONFIG.format(**said))
     assert {finding.name for finding in found if not finding.ok} == failing
     assert all(finding.remedy for finding in found)
 
 
-def test_settings_that_are_not_told_fail():
+def test_settings_that_are_not_told_fail() -> None:
     assert [finding.ok for finding in slurm_settings("")] == [False, False, True]
 
 
@@ -308,7 +308,7 @@ def answer(name: str, **changes: Any) -> dict[str, Any]:
     return {"slurm_name": name, "program": "/usr/bin/apptainer", "image_readable": True, **changes}
 
 
-def test_runtime_and_image_are_looked_for_on_every_node(monkeypatch: pytest.MonkeyPatch):
+def test_runtime_and_image_are_looked_for_on_every_node(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_check, "image_contents", lambda *_: [])
     for changes, failing in (
         ({}, set()),
@@ -326,7 +326,7 @@ def test_runtime_and_image_are_looked_for_on_every_node(monkeypatch: pytest.Monk
     )  # the nodes did not answer, which is told
 
 
-def test_pyxis_is_looked_for_in_srun():
+def test_pyxis_is_looked_for_in_srun() -> None:
     told = [answer("n1", image_readable=None)]
     (pyxis,) = [
         f
@@ -337,7 +337,7 @@ def test_pyxis_is_looked_for_in_srun():
     assert pyxis.detail == "srun lacks --container-image"
 
 
-def test_what_is_in_the_image_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_is_in_the_image_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     (tmp_path / "srun").write_text('#!/bin/sh\ncat "$(dirname "$0")/answer"\n')
     (tmp_path / "srun").chmod(0o755)

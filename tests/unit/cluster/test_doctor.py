@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from anarchy.cli import main as cli
-from anarchy.cluster import image_check, site_check
+from anarchy.cluster import image_check, partition_check, site_check
 from anarchy.config.files import load_study
 from anarchy.config.site import Container, Site
 from anarchy.ground.errors import UserError
@@ -43,11 +43,11 @@ def cluster(programs: Path, *changes: dict[str, str]) -> None:
 
 
 def found(site: Site) -> dict[str, Finding]:
-    return {finding.name: finding for finding in site_check.partition(site, 3)}
+    return {finding.name: finding for finding in partition_check.partition(site, 3)}
 
 
 @pytest.mark.parametrize("state", ["idle", "mixed", "allocated", "idle~", "planned", "completing"])
-def test_nodes_that_run_jobs_fit(programs: Path, state: str):
+def test_nodes_that_run_jobs_fit(programs: Path, state: str) -> None:
     cluster(programs, {"state": state}, {}, {})
     assert all(finding.ok for finding in found(SITE).values())
 
@@ -56,7 +56,7 @@ def test_nodes_that_run_jobs_fit(programs: Path, state: str):
     "state",
     ["down*", "drained", "draining", "idle*", "fail", "maint", "mixed$", "reboot^", "reserved", "new"],
 )
-def test_nodes_that_run_none_do_not_fit(programs: Path, state: str):
+def test_nodes_that_run_none_do_not_fit(programs: Path, state: str) -> None:
     cluster(programs, {}, {}, {"state": state})
     told = found(SITE)
     assert f"n3 ({state})" in told["partition"].detail
@@ -64,7 +64,7 @@ def test_nodes_that_run_none_do_not_fit(programs: Path, state: str):
     assert is_blocking(told["GPUs"])
 
 
-def test_it_is_told_how_many_nodes_are_in_which_state_and_that_they_may_come_back(programs: Path):
+def test_it_is_told_how_many_nodes_are_in_which_state_and_that_they_may_come_back(programs: Path) -> None:
     cluster(programs, {"state": "maint"}, {"state": "maint"}, {"state": "drained*"}, {"state": "zombie"})
     told = found(SITE)
     assert "4 nodes (2 maint, 1 drained*, 1 zombie)" in told["partition"].detail
@@ -74,14 +74,14 @@ def test_it_is_told_how_many_nodes_are_in_which_state_and_that_they_may_come_bac
     assert "CPUs and memory" not in told  # nothing was compared, so nothing is blamed
 
 
-def test_reserved_nodes_are_for_who_names_the_reservation(programs: Path):
+def test_reserved_nodes_are_for_who_names_the_reservation(programs: Path) -> None:
     cluster(programs, *[{"state": "reserved"}] * 3)
     assert "names the reservation" in found(SITE)["partition"].detail
     assert not found(SITE)["GPUs"].ok
     assert found(SITE.model_copy(update={"extra_sbatch": ("--reservation=paper",)}))["GPUs"].ok
 
 
-def test_a_node_in_several_partitions_is_one_with_the_shortest_limit(programs: Path):
+def test_a_node_in_several_partitions_is_one_with_the_shortest_limit(programs: Path) -> None:
     line = "n1|gpu:b200:8|{}|idle|64|2000000"
     lines = [line.format(limit) for limit in ("infinite", "12:00:00", "1-00:00:00")]
     program(programs / "sinfo", f"cat <<'END'\n{chr(10).join(lines)}\nEND")
@@ -101,14 +101,14 @@ def test_a_node_in_several_partitions_is_one_with_the_shortest_limit(programs: P
         ("(null)", "gpu", False),
     ],
 )
-def test_gpus_of_several_types(programs: Path, gres: str, name: str, fits: bool):
+def test_gpus_of_several_types(programs: Path, gres: str, name: str, fits: bool) -> None:
     cluster(programs, *[{"gres": gres}] * 3)
     told = found(SITE.model_copy(update={"gres": name}))
     assert told["GPUs"].ok is fits
     assert f"{gres} on 3" in told["GPUs"].detail
 
 
-def test_fields_and_lines_that_nobody_asked_for_do_no_harm(programs: Path):
+def test_fields_and_lines_that_nobody_asked_for_do_no_harm(programs: Path) -> None:
     good = [f"n{i}|gpu:b200:8|1-00:00:00|idle|64+|2000000|{'x|y' * i}" for i in (1, 2, 3)]
     program(programs / "sinfo", f"cat <<'END'\nCLUSTER: lab\n{chr(10).join(good)}\n\nEND")
     told = found(SITE)
@@ -121,14 +121,14 @@ def test_fields_and_lines_that_nobody_asked_for_do_no_harm(programs: Path):
         "|||||",
     ):
         program(programs / "sinfo", f"cat <<'END'\n{text}\nEND")
-        (finding,) = site_check.partition(SITE, 3)
+        (finding,) = partition_check.partition(SITE, 3)
         assert is_blocking(finding)
         assert "6 fields" in finding.detail
         assert len(finding.detail) < 250
         assert "sinfo -h -N -p b200" in finding.remedy
 
 
-def test_a_time_limit_that_is_none_is_told_and_does_not_block(programs: Path):
+def test_a_time_limit_that_is_none_is_told_and_does_not_block(programs: Path) -> None:
     for limit, ok, required in (("infinite", True, True), ("n/a", False, False), ("0:30", False, True)):
         cluster(programs, *[{"limit": limit}] * 3)
         finding = found(SITE)["time limit"]
@@ -139,18 +139,18 @@ def test_a_time_limit_that_is_none_is_told_and_does_not_block(programs: Path):
     assert not finding.ok
 
 
-def test_a_controller_that_does_not_answer_is_named_and_nothing_else(programs: Path):
+def test_a_controller_that_does_not_answer_is_named_and_nothing_else(programs: Path) -> None:
     program(
         programs / "sinfo", "echo 'slurm_load_partitions: Unable to contact slurm controller' >&2; exit 1"
     )
     program(programs / "scontrol", "echo 'scontrol: error: connect failure' >&2; exit 1")
-    for finding in (*site_check.partition(SITE, 3), *site_check.settings()):
+    for finding in (*partition_check.partition(SITE, 3), *site_check.settings()):
         assert is_blocking(finding)
         assert "contact slurm controller" in finding.detail or "connect failure" in finding.detail
         assert "scontrol ping" in finding.remedy
 
 
-def test_cpus_and_memory_are_compared_with_the_nodes(programs: Path):
+def test_cpus_and_memory_are_compared_with_the_nodes(programs: Path) -> None:
     cluster(programs, {}, {}, {"cpus": "16", "memory": "1000"})
     told = found(SITE.model_copy(update={"cpus_per_node": 16}))
     assert told["CPUs and memory"].ok  # 0 is all that there is
@@ -170,7 +170,7 @@ def answer(**changes: Any) -> str:
     return json.dumps({**good, **changes})
 
 
-def test_busy_nodes_are_a_warning(programs: Path):
+def test_busy_nodes_are_a_warning(programs: Path) -> None:
     program(
         programs / "srun",
         "echo 'srun: error: Unable to allocate resources: Requested nodes are busy' >&2; exit 1",
@@ -184,7 +184,7 @@ def test_busy_nodes_are_a_warning(programs: Path):
     assert not is_blocking(finding)
 
 
-def test_every_node_must_be_given_its_gpus(programs: Path):
+def test_every_node_must_be_given_its_gpus(programs: Path) -> None:
     program(programs / "srun", f"cat <<'END'\n{answer()}\n{answer()}\n{answer(gpus=4)}\nEND")
     assert "was given 4 GPUs, not 8" in site_check.reach(SITE, 3)[1].detail
     program(programs / "srun", f"cat <<'END'\n{answer()}\n{answer()}\n{answer()}\nEND")
@@ -203,14 +203,16 @@ fi
 """What srun says inside an allocation that does not have what it asks for, as long as it is told of one."""
 
 
-def test_inside_an_allocation_it_asks_as_from_outside(programs: Path, monkeypatch: pytest.MonkeyPatch):
+def test_inside_an_allocation_it_asks_as_from_outside(
+    programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     around = {"SLURM_JOB_ID": "77", "SLURM_NTASKS": "1", "SBATCH_ACCOUNT": "mine", "SRUN_CPUS_PER_TASK": "1"}
     for name, value in {**around, "PMI_RANK": "0", "SLURM_CONF": "/site/slurm.conf"}.items():
         monkeypatch.setenv(name, value)
     for name in ("sinfo", "scontrol", "srun"):
         program(programs / name, f"{REFUSING}\ncat <<'END'\n{answer()}\n{answer()}\n{answer()}\nEND")
     assert site_check.reach(SITE, 3)[1].ok
-    assert "Unable to create step" not in site_check.partition(SITE, 3)[0].detail
+    assert "Unable to create step" not in partition_check.partition(SITE, 3)[0].detail
     assert all("Unable" not in finding.detail for finding in site_check.settings())
     (finding,) = site_check.callers_words(os.environ)
     assert finding.ok
@@ -223,7 +225,9 @@ def test_inside_an_allocation_it_asks_as_from_outside(programs: Path, monkeypatc
     assert site_check.callers_words({"SLURM_CONF": "/c", "PATH": "/bin"}) == []
 
 
-def test_a_refusal_of_srun_does_not_blame_the_shared_folder(programs: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_refusal_of_srun_does_not_blame_the_shared_folder(
+    programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "77")
     said = "srun: error: cli_filter: use --gpus-per-node\nsrun: error: Unable to allocate resources"
     program(programs / "srun", f"echo '{said}' >&2; exit 1")
@@ -240,14 +244,14 @@ def test_a_refusal_of_srun_does_not_blame_the_shared_folder(programs: Path, monk
     assert "on a folder that all nodes see" in site_check.reach(SITE, 3)[1].remedy
 
 
-def test_it_is_told_which_flags_were_tried():
+def test_it_is_told_which_flags_were_tried() -> None:
     assert site_check.further_flags(SITE) == []
     flags = ("--reservation=paper", "--no-requeue")
     (finding,) = site_check.further_flags(SITE.model_copy(update={"extra_sbatch": flags}))
     assert finding.detail == "tried: --reservation=paper; not tried, for sbatch only: --no-requeue"
 
 
-def test_the_python_is_asked_what_it_serves(tmp_path: Path):
+def test_the_python_is_asked_what_it_serves(tmp_path: Path) -> None:
     def told(engine: str, versions: dict[str, str | None], **keys: Any) -> Finding:
         python = program(tmp_path / "python", f"echo '{json.dumps(versions)}'")
         return site_check.serving(Site(**{"serving_python": str(python), **keys}), engine)
@@ -264,7 +268,7 @@ def test_the_python_is_asked_what_it_serves(tmp_path: Path):
     assert str(DYNAMO_PYTHON) in site_check.serving(SITE, "mocker").detail
 
 
-def test_weights_are_required_for_a_real_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_weights_are_required_for_a_real_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     for named, what in (
         ("", "no weights are named"),
@@ -287,7 +291,7 @@ def test_weights_are_required_for_a_real_engine(tmp_path: Path, monkeypatch: pyt
     assert site_check.weights(Site(models={"m": "org/m"}), "m", "vllm").ok
 
 
-def test_what_a_site_is_checked_for_must_be_known(capsys: pytest.CaptureFixture[str]):
+def test_what_a_site_is_checked_for_must_be_known(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match="no model 'x'"):
         site_check.diagnose(Path("nowhere.yaml"), load_study(CONFIG), engine="mocker", models=["x"])
     (finding,) = site_check.diagnose(Path("nowhere.yaml"), load_study(CONFIG), engine="vllm")

@@ -51,16 +51,16 @@ def plan(path: Path) -> int:
         ("account: x\r\nqos: y\r", "qos", "y"),
     ],
 )
-def test_what_is_taken_as_it_is_meant(tmp_path: Path, text: str, key: str, value: Any):
+def test_what_is_taken_as_it_is_meant(tmp_path: Path, text: str, key: str, value: Any) -> None:
     assert getattr(load_site(written(tmp_path, f"{NEEDED}{text}\n")), key) == value
 
 
 @pytest.mark.parametrize("partition", ["3090", "007", "on", "1:30", "null-and-void"])
-def test_a_partition_is_a_name_whatever_it_looks_like(tmp_path: Path, partition: str):
+def test_a_partition_is_a_name_whatever_it_looks_like(tmp_path: Path, partition: str) -> None:
     assert load_site(written(tmp_path, f"interface: lo\npartition: {partition}\n")).partition == partition
 
 
-def test_a_mark_in_front_of_the_file_is_no_part_of_it(tmp_path: Path):
+def test_a_mark_in_front_of_the_file_is_no_part_of_it(tmp_path: Path) -> None:
     assert load_site(written(tmp_path, f"\ufeff{NEEDED}")).partition == "gpu"
 
 
@@ -94,7 +94,7 @@ def test_a_mark_in_front_of_the_file_is_no_part_of_it(tmp_path: Path):
 )
 def test_what_is_refused_names_file_key_and_what_is_right(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, key: str, remedy: str
-):
+) -> None:
     path = written(tmp_path, f"{NEEDED}{text}\n")
     assert plan(path) == 2
     said = capsys.readouterr().err
@@ -104,7 +104,9 @@ def test_what_is_refused_names_file_key_and_what_is_right(
     assert len(said) < 1500
 
 
-def test_sinfos_mark_of_the_default_partition_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_sinfos_mark_of_the_default_partition_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert plan(written(tmp_path, "interface: lo\npartition: gpu*\n")) == 2
     assert "write gpu\n" in capsys.readouterr().err
 
@@ -122,7 +124,7 @@ def test_sinfos_mark_of_the_default_partition_is_refused(tmp_path: Path, capsys:
 )
 def test_a_remedy_that_is_followed_literally_leads_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
-):
+) -> None:
     path = written(tmp_path, f"{NEEDED}{text}\n")
     assert plan(path) == 2
     remedy = capsys.readouterr().err.split("remedy:")[1]
@@ -131,7 +133,7 @@ def test_a_remedy_that_is_followed_literally_leads_on(
     assert plan(written(tmp_path, f"{NEEDED}{chr(10).join(lines)}\n")) == 0
 
 
-def test_memory_of_a_node_is_known_whichever_way_it_is_asked_for():
+def test_memory_of_a_node_is_known_whichever_way_it_is_asked_for() -> None:
     assert Site(memory_mb_per_cpu=4000, cpus_per_node=10).memory_of_node_mb == 40_000
     assert Site(memory_mb_per_node=5000).memory_of_node_mb == 5000
     assert Site().memory_of_node_mb == 0

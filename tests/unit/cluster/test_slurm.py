@@ -56,7 +56,7 @@ def answers(folder: Path, *nodes: dict[str, Any]) -> None:
     program(folder, "srun", f"cat <<'END'\n{lines}\nsrun: a remark\nEND")
 
 
-def test_the_job_is_asked_of_scontrol(commands: Path):
+def test_the_job_is_asked_of_scontrol(commands: Path) -> None:
     job = current_job({"SLURM_JOB_ID": "7"})
     assert job == Job("7", ("n1", "n2", "n3"))
     check_nodes(job, 3)
@@ -64,18 +64,18 @@ def test_the_job_is_asked_of_scontrol(commands: Path):
         check_nodes(job, 2)
 
 
-def test_outside_a_job(commands: Path):
+def test_outside_a_job(commands: Path) -> None:
     with pytest.raises(UserError, match="not a Slurm job"):
         current_job({})
 
 
-def test_without_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_without_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="there is no scontrol"):
         current_job({"SLURM_JOB_ID": "7"})
 
 
-def test_every_node_must_answer_with_its_gpus_and_its_interface(commands: Path):
+def test_every_node_must_answer_with_its_gpus_and_its_interface(commands: Path) -> None:
     job = Job("7", ("n1", "n2", "n3"))
     answers(commands, {"slurm_name": "n3"}, {"slurm_name": "n1"}, {"slurm_name": "n2"})
     proven = prove_nodes(job, SITE, 8)
@@ -98,13 +98,13 @@ def test_every_node_must_answer_with_its_gpus_and_its_interface(commands: Path):
             prove_nodes(job, SITE, 8)
 
 
-def test_a_failing_srun_is_told(commands: Path):
+def test_a_failing_srun_is_told(commands: Path) -> None:
     program(commands, "srun", "echo 'srun: error: no such partition' >&2; exit 1")
     with pytest.raises(AllocationError, match="no such partition"):
         prove_nodes(Job("7", ("n1",)), SITE, 8)
 
 
-def test_a_step_runs_on_its_node_with_its_gpus():
+def test_a_step_runs_on_its_node_with_its_gpus() -> None:
     command = step_command(NODE, ("python", "-m", "x"), SITE, job_gpus=8, gpus=(4, 5, 6, 7), chdir="/s")
     assert command[0] == "srun"
     assert {
@@ -118,17 +118,17 @@ def test_a_step_runs_on_its_node_with_its_gpus():
     assert command[-5:] == ("env", "CUDA_VISIBLE_DEVICES=4,5,6,7", "python", "-m", "x")
 
 
-def test_a_step_without_gpus_asks_for_none():
+def test_a_step_without_gpus_asks_for_none() -> None:
     command = step_command(NODE, ("etcd",), SITE, job_gpus=8, gpus=(), chdir="/s")
     assert command[-2:] == ("--gres=none", "etcd")  # left out, a step is given all of the job's
 
 
-def test_a_container_needs_an_image():
+def test_a_container_needs_an_image() -> None:
     with pytest.raises(ValueError, match="needs an image"):
         Container(runtime="apptainer")
 
 
-def test_the_example_is_a_whole_site_file(tmp_path: Path):
+def test_the_example_is_a_whole_site_file(tmp_path: Path) -> None:
     site = load_site(EXAMPLE)
     assert set(site.model_fields_set) == set(Site.model_fields)
     assert len(EXAMPLE.read_text().splitlines()) < 60  # a page
@@ -139,7 +139,7 @@ def test_the_example_is_a_whole_site_file(tmp_path: Path):
         load_site(tmp_path / "site.yaml")
 
 
-def test_the_example_shows_what_keys_that_are_left_out_take():
+def test_the_example_shows_what_keys_that_are_left_out_take() -> None:
     shown = yaml.safe_load(EXAMPLE.read_text())
     left_out = Site().model_dump(mode="json")
     differing = {key for key, value in shown.items() if value != left_out[key]}
@@ -154,7 +154,7 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def test_partition_and_interface_are_needed_for_slurm_alone(tmp_path: Path):
+def test_partition_and_interface_are_needed_for_slurm_alone(tmp_path: Path) -> None:
     assert load_site(written(tmp_path, "device: cpu\n"), launcher="local").device == "cpu"
     for text, key in (("interface: ib0\n", "partition"), ("partition: p\n", "interface")):
         with pytest.raises(UserError, match=f"key '{key}' is missing"):
@@ -175,7 +175,7 @@ def test_partition_and_interface_are_needed_for_slurm_alone(tmp_path: Path):
         ("--reservation paper", "long form"),
     ],
 )
-def test_flags_that_others_set_are_refused(tmp_path: Path, flag: str, what: str):
+def test_flags_that_others_set_are_refused(tmp_path: Path, flag: str, what: str) -> None:
     path = written(tmp_path, json.dumps({"partition": "p", "interface": "lo", "extra_sbatch": [flag]}))
     with pytest.raises(UserError, match=what) as caught:
         load_site(path)
@@ -183,7 +183,7 @@ def test_flags_that_others_set_are_refused(tmp_path: Path, flag: str, what: str)
     assert caught.value.where == path
 
 
-def test_what_the_executor_refuses_is_refused_in_the_site_file():
+def test_what_the_executor_refuses_is_refused_in_the_site_file() -> None:
     from snakemake_executor_plugin_slurm.validation import get_forbidden_slurm_options
 
     for pattern in get_forbidden_slurm_options():
@@ -204,7 +204,7 @@ def resources(model: str, topology: str, **changes: Any) -> dict[str, Any]:
     ("model", "topology", "nodes"),
     [("nemotron-4-340b", "1p2d", 3), ("llama-3.1-70b", "1p5d", 3), ("llama-3.1-70b", "1p2d", 2)],
 )
-def test_a_job_has_the_nodes_that_its_workers_take(model: str, topology: str, nodes: int):
+def test_a_job_has_the_nodes_that_its_workers_take(model: str, topology: str, nodes: int) -> None:
     asked = resources(model, topology)
     assert (asked["nodes"], asked["tasks"]) == (nodes, nodes)
     assert asked["gres"] == "gpu:b200:8"
@@ -213,7 +213,7 @@ def test_a_job_has_the_nodes_that_its_workers_take(model: str, topology: str, no
     assert "slurm_account" not in asked
 
 
-def test_one_node_is_asked_for_with_two_tasks_that_share_its_cpus():
+def test_one_node_is_asked_for_with_two_tasks_that_share_its_cpus() -> None:
     # The executor refuses an mpi job of one task.
     asked = resources("llama-3.1-70b", "1p2d", gpus_per_node=16)
     assert (asked["nodes"], asked["tasks"], asked["cpus_per_task"]) == (1, 2, SITE.cpus_per_node // 2)
@@ -242,7 +242,7 @@ def sbatch(**changes: Any) -> list[str]:
     return get_submit_command(job, told, settings=None, failed_nodes=set()).split()
 
 
-def test_all_memory_of_a_node_is_really_asked_for():
+def test_all_memory_of_a_node_is_really_asked_for() -> None:
     words = sbatch()
     assert [word for word in words if word.startswith("--mem")] == ["--mem=0"]
     words = sbatch(memory_mb_per_node=500_000)
@@ -250,14 +250,14 @@ def test_all_memory_of_a_node_is_really_asked_for():
     assert "--mem=0" not in words
 
 
-def test_the_nodes_features_and_further_flags_are_asked_for():
+def test_the_nodes_features_and_further_flags_are_asked_for() -> None:
     words = sbatch(constraint="b200", extra_sbatch=("--reservation=paper",))
     assert words[words.index("-C") + 1] == "b200"
     assert {"--reservation=paper", "--exclusive", "--ntasks-per-node=1"} <= set(words)
     assert "-C" not in sbatch()
 
 
-def test_a_site_may_want_memory_by_cpu():
+def test_a_site_may_want_memory_by_cpu() -> None:
     words = sbatch(memory_mb_per_cpu=3968)
     assert words[words.index("--mem-per-cpu") + 1] == "3968"
     assert not any(word.startswith("--mem") and word != "--mem-per-cpu" for word in words)
@@ -267,7 +267,7 @@ def test_a_site_may_want_memory_by_cpu():
 
 
 @pytest.mark.parametrize(("gres", "flag"), [("gpu:b200", "b200:8"), ("gpu", "8"), ("gpu:a-b", "a-b:8")])
-def test_a_site_may_refuse_gres(gres: str, flag: str):
+def test_a_site_may_refuse_gres(gres: str, flag: str) -> None:
     changes = {"gres": gres, "gpu_flag": "gpus-per-node"}
     site = SITE.model_copy(update=changes)
     everything = [
@@ -282,7 +282,7 @@ def test_a_site_may_refuse_gres(gres: str, flag: str):
     assert not any("gres" in word or "gpus" in word for word in step)
 
 
-def test_a_check_asks_for_nodes_as_jobs_do():
+def test_a_check_asks_for_nodes_as_jobs_do() -> None:
     flags = ("--reservation=paper", "--no-requeue")
     words = srun_words(SITE.model_copy(update={"constraint": "ib", "extra_sbatch": flags}), 3)
     assert {"--gres=gpu:b200:8", "--constraint=ib", "--reservation=paper", "--nodes=3"} <= set(words)
@@ -290,7 +290,7 @@ def test_a_check_asks_for_nodes_as_jobs_do():
     assert not any(word.startswith(("--account", "--qos")) for word in words)
 
 
-def test_a_time_limit_that_the_partition_forbids_is_refused(tmp_path: Path):
+def test_a_time_limit_that_the_partition_forbids_is_refused(tmp_path: Path) -> None:
     bench = open_run({})
     first = bench.deployments[0]
     assert minutes(SITE, first, bench.predicted(first)) > SITE.start_minutes
@@ -302,7 +302,7 @@ def test_a_time_limit_that_the_partition_forbids_is_refused(tmp_path: Path):
     assert minutes(unlimited, first, bench.predicted(first)) == minutes(SITE, first, bench.predicted(first))
 
 
-def test_the_probe_tells_address_and_gpus(monkeypatch: pytest.MonkeyPatch):
+def test_the_probe_tells_address_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURMD_NODENAME", "n1")
     monkeypatch.setenv("SLURM_STEP_GPUS", "0,1,2,3,4,5,6,7")
     facts = node_probe.facts("lo")
@@ -314,7 +314,7 @@ def test_the_probe_tells_address_and_gpus(monkeypatch: pytest.MonkeyPatch):
     assert node_probe.allocated_gpus({"CUDA_VISIBLE_DEVICES": "NoDevFiles"}) == 0
 
 
-def test_a_plan_tells_what_its_jobs_hold():
+def test_a_plan_tells_what_its_jobs_hold() -> None:
     bench = open_run({"experiments": "equilibrium"})
     plans = bench.plans
     choices = bench.choices.model_copy(update={"launcher": "slurm"})
@@ -331,7 +331,7 @@ def order_of(plan: DeploymentPlan) -> bool:
     return plan.key[1:3] == ("llama-3.1-70b", "1p2d")
 
 
-def test_mixed_and_foreign_lines_are_no_answers():
+def test_mixed_and_foreign_lines_are_no_answers() -> None:
     """Two nodes' lines on one were seen with srun --unbuffered; the node that is missing is then named."""
     whole = '{"slurm_name": "node01", "gpus": 8}'
     mixed = '{"slurm_name": "node02"}{"slurm_name": "node03"}'

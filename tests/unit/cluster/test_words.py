@@ -15,7 +15,7 @@ from anarchy.config.site_words import NodeUse, gpus_of, is_unlimited, megabytes_
         *("MIXED+PLANNED", "IDLE+CLOUD+POWERED_DOWN", " idle "),
     ],
 )
-def test_states_in_which_a_node_takes_jobs(state: str):
+def test_states_in_which_a_node_takes_jobs(state: str) -> None:
     assert node_use(state) is NodeUse.RUNS
 
 
@@ -39,16 +39,16 @@ def test_states_in_which_a_node_takes_jobs(state: str):
         *("IDLE+DRAIN", "IDLE+MAINTENANCE+RESERVED", "MIXED+REBOOT_REQUESTED", "DOWN+NOT_RESPONDING"),
     ],
 )
-def test_states_in_which_it_takes_none(state: str):
+def test_states_in_which_it_takes_none(state: str) -> None:
     assert node_use(state) is NodeUse.OUT
 
 
 @pytest.mark.parametrize("state", ["", "?", "zombie", "idle+zombie", "*", "+", "idle|drained"])
-def test_a_state_that_is_not_known_is_not_taken_for_a_good_one(state: str):
+def test_a_state_that_is_not_known_is_not_taken_for_a_good_one(state: str) -> None:
     assert node_use(state) in (NodeUse.UNHEARD, NodeUse.OUT)
 
 
-def test_reserved_nodes_are_neither():
+def test_reserved_nodes_are_neither() -> None:
     assert node_use("reserved") is node_use("RESV") is node_use("IDLE+RESERVED") is NodeUse.RESERVED
 
 
@@ -69,7 +69,7 @@ def test_reserved_nodes_are_neither():
         ("gpu:" + "9" * 5000, "gpu", 0),
     ],
 )
-def test_gpus_are_counted_by_name_and_type(gres: str, name: str, count: int):
+def test_gpus_are_counted_by_name_and_type(gres: str, name: str, count: int) -> None:
     assert gpus_of(gres, name) == count
 
 
@@ -82,11 +82,11 @@ def test_gpus_are_counted_by_name_and_type(gres: str, name: str, count: int):
         *(("infinite", None), ("1.5", None), ("٣", None)),
     ],
 )
-def test_times(text: str, minutes: int | None):
+def test_times(text: str, minutes: int | None) -> None:
     assert minutes_of(text) == minutes
 
 
-def test_no_limit():
+def test_no_limit() -> None:
     assert is_unlimited("infinite")
     assert is_unlimited("UNLIMITED")
     assert not is_unlimited("90")
@@ -99,5 +99,5 @@ def test_no_limit():
         *(("0", 0), ("1025K", 2), ("2000GB", None), ("1.5G", None), ("", None), ("G", None), ("-1", None)),
     ],
 )
-def test_sizes_of_memory(text: str, megabytes: int | None):
+def test_sizes_of_memory(text: str, megabytes: int | None) -> None:
     assert megabytes_of(text) == megabytes

@@ -34,7 +34,9 @@ def metric(source: Source, name: str = "poa_hat") -> Metric:
     return next(one for one in source.metrics if one.name == name)
 
 
-def row(source: Source = CELLS, name: str = "poa_hat", value: Value = (1.0, 0.9, 1.1), **more: Any) -> dict:
+def row(
+    source: Source = CELLS, name: str = "poa_hat", value: Value = (1.0, 0.9, 1.1), **more: Any
+) -> dict[str, Any]:
     """A row of an estimates file in which one metric alone has a number."""
     one = metric(source, name)
     labels = {"engine": "simulated", "dilation": 2.0, "tier": "quick", "n_launches": 1, "valid": True}
@@ -44,7 +46,7 @@ def row(source: Source = CELLS, name: str = "poa_hat", value: Value = (1.0, 0.9,
     return dict.fromkeys(source.columns, math.nan) | key | labels | kind | numbers | more
 
 
-def table(*rows: dict, source: Source = CELLS) -> pd.DataFrame:
+def table(*rows: dict[str, Any], source: Source = CELLS) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=source.columns)
 
 

@@ -37,7 +37,7 @@ def quick(document: dict[str, Any]) -> dict[str, Any]:
     return tier
 
 
-def test_the_shipped_study_loads_and_is_that_of_the_paper():
+def test_the_shipped_study_loads_and_is_that_of_the_paper() -> None:
     study = load_study(CONFIG)
     equilibrium = study.experiments["equilibrium"]
     assert study.cluster == Cluster(nodes=3, gpus_per_node=8)
@@ -48,13 +48,13 @@ def test_the_shipped_study_loads_and_is_that_of_the_paper():
         ("llama-3.1-70b", "1p5d"),
     }
     full = equilibrium.tiers["full"]
-    assert full.concurrency == (1, 2, 4, 8, 16, 32, 64, 96, 112, 128, 160, 192, 256, 384, 512)
+    assert full.grid == (1, 2, 4, 8, 16, 32, 64, 96, 112, 128, 160, 192, 256, 384, 512)
     assert full.launches == 3
     assert equilibrium.tiers["quick"].launches == 1
-    assert {96, 128} <= set(equilibrium.tiers["quick"].concurrency)
+    assert {96, 128} <= set(equilibrium.tiers["quick"].grid)
 
 
-def test_the_shipped_run_loads():
+def test_the_shipped_run_loads() -> None:
     assert load_block(CONFIG / "run.yaml", Choices) == Choices(experiments=(ALL,))
 
 
@@ -77,7 +77,7 @@ def test_the_shipped_run_loads():
 )
 def test_unknown_key_names_file_key_and_nearest_known(
     config: Path, file: str, path: tuple[Any, ...], key: str, near: str
-):
+) -> None:
     def add(document: dict[str, Any]) -> None:
         for part in path:
             document = document[part]
@@ -89,17 +89,17 @@ def test_unknown_key_names_file_key_and_nearest_known(
     assert f"did you mean '{near}'?" in error.remedy
 
 
-def test_unknown_key_that_resembles_none_lists_the_known(config: Path):
+def test_unknown_key_that_resembles_none_lists_the_known(config: Path) -> None:
     edit(config, "cluster.yaml", lambda document: document.update(zzz=1))
     assert "known keys: gpus_per_node, nodes" in refused(config, "cluster.yaml", "'zzz'").remedy
 
 
-def test_every_problem_of_a_file_is_told_at_once(config: Path):
+def test_every_problem_of_a_file_is_told_at_once(config: Path) -> None:
     edit(config, "cluster.yaml", lambda document: document.update(zzz=1, nodes=0))
     refused(config, "cluster.yaml", "'zzz'", "'nodes'")
 
 
-def test_missing_key(config: Path):
+def test_missing_key(config: Path) -> None:
     edit(config, MODEL, lambda document: document.pop("profile"))
     assert "add profile" in refused(config, MODEL, "key 'profile' is missing").remedy
 
@@ -108,7 +108,7 @@ def test_missing_key(config: Path):
 
 
 @pytest.mark.parametrize("value", [0, -1, True, 8.0, 8.5, "8", None, [8]])
-def test_concurrency_that_is_no_positive_integer(config: Path, value: object):
+def test_concurrency_that_is_no_positive_integer(config: Path, value: object) -> None:
     edit(config, EXPERIMENT, lambda document: quick(document).update(concurrency=[value]))
     refused(config, EXPERIMENT, "'tiers.quick.concurrency.0'", f"got {value!r}")
 
@@ -117,12 +117,12 @@ def test_concurrency_that_is_no_positive_integer(config: Path, value: object):
     ("grid", "word"),
     [([8, 4], "rising"), ([8, 8], "each C once"), ("8", "tuple"), (None, "tuple")],
 )
-def test_grids_that_are_none(config: Path, grid: object, word: str):
+def test_grids_that_are_none(config: Path, grid: object, word: str) -> None:
     edit(config, EXPERIMENT, lambda document: quick(document).update(concurrency=grid))
     refused(config, EXPERIMENT, "'tiers.quick.concurrency'", word)
 
 
-def test_an_empty_grid_leaves_nothing_to_measure(config: Path):
+def test_an_empty_grid_leaves_nothing_to_measure(config: Path) -> None:
     edit(config, EXPERIMENT, lambda document: quick(document).update(concurrency=[]))
     refused(config, EXPERIMENT, "'tiers.quick.concurrency'", "at least 1 item")
 
@@ -153,17 +153,17 @@ def test_an_empty_grid_leaves_nothing_to_measure(config: Path):
         (EXPERIMENT, "tiers", {}),
     ],
 )
-def test_values_out_of_range_or_of_another_type(config: Path, file: str, key: str, value: object):
+def test_values_out_of_range_or_of_another_type(config: Path, file: str, key: str, value: object) -> None:
     edit(config, file, lambda document: document.update({key: value}))
     refused(config, file, f"'{key}'")
 
 
-def test_durations_in_the_wrong_order(config: Path):
+def test_durations_in_the_wrong_order(config: Path) -> None:
     edit(config, EXPERIMENT, lambda document: quick(document)["timing"].update(measure_max_s=0.1))
     refused(config, EXPERIMENT, "'tiers.quick.timing'", "measure_max_s must not be below measure_s")
 
 
-def test_a_measure_phase_of_no_length(config: Path):
+def test_a_measure_phase_of_no_length(config: Path) -> None:
     edit(config, EXPERIMENT, lambda document: quick(document)["timing"].update(measure_s=0))
     refused(config, EXPERIMENT, "measure_s must be above 0")
 
@@ -175,22 +175,22 @@ def test_a_measure_phase_of_no_length(config: Path):
         ("systems", [{"model": "llama-3.1-70b", "topology": "1p2d"}] * 2, "llama-3.1-70b"),
     ],
 )
-def test_the_same_deployment_twice(config: Path, key: str, value: object, twice: str):
+def test_the_same_deployment_twice(config: Path, key: str, value: object, twice: str) -> None:
     edit(config, EXPERIMENT, lambda document: document.update({key: value}))
     refused(config, EXPERIMENT, f"'{key}'", "twice", twice)
 
 
-def test_the_same_workload_twice(config: Path):
+def test_the_same_workload_twice(config: Path) -> None:
     edit(config, EXPERIMENT, lambda document: quick(document).update(workloads=["unique", "unique"]))
     refused(config, EXPERIMENT, "'tiers.quick.workloads'", "unique stands there twice")
 
 
-def test_no_workload(config: Path):
+def test_no_workload(config: Path) -> None:
     edit(config, EXPERIMENT, lambda document: quick(document).update(workloads=[]))
     refused(config, EXPERIMENT, "'tiers.quick.workloads'", "at least one")
 
 
-def test_a_skew_with_nothing_to_skew(config: Path):
+def test_a_skew_with_nothing_to_skew(config: Path) -> None:
     edit(config, "workloads/unique.yaml", lambda document: document.update(skew=2.0))
     refused(config, "workloads/unique.yaml", "skew 2 needs templates", "give at least 2")
 
@@ -215,12 +215,14 @@ def test_a_skew_with_nothing_to_skew(config: Path):
         (lambda d: quick(d).update(workloads=["uniqe"]), "tiers.quick.workloads", "unique"),
     ],
 )
-def test_unknown_references(config: Path, change: Callable[[dict[str, Any]], None], key: str, near: str):
+def test_unknown_references(
+    config: Path, change: Callable[[dict[str, Any]], None], key: str, near: str
+) -> None:
     edit(config, EXPERIMENT, change)
     assert f"did you mean '{near}" in refused(config, EXPERIMENT, f"key '{key}': there is no").remedy
 
 
-def test_a_topology_that_does_not_fit_shows_the_arithmetic(config: Path):
+def test_a_topology_that_does_not_fit_shows_the_arithmetic(config: Path) -> None:
     def grow(document: dict[str, Any]) -> None:
         document["systems"].append({"model": "nemotron-4-340b", "topology": "1p5d"})
 
@@ -234,7 +236,7 @@ def test_a_topology_that_does_not_fit_shows_the_arithmetic(config: Path):
     )
 
 
-def test_a_worker_does_not_span_nodes(config: Path):
+def test_a_worker_does_not_span_nodes(config: Path) -> None:
     """24 GPUs in all would do for 1P/2D of 5 GPUs each on paper; a node holds one such worker."""
     edit(config, MODEL, lambda document: document.update(tensor_parallel=5))
     # The first file that puts it there.
@@ -242,7 +244,7 @@ def test_a_worker_does_not_span_nodes(config: Path):
 
 
 @pytest.mark.parametrize(("decode", "fits"), [(5, True), (6, False)])
-def test_fit_at_the_edge(decode: int, fits: bool):
+def test_fit_at_the_edge(decode: int, fits: bool) -> None:
     study = load_study(CONFIG)
     topology = Topology(name="t", title="t", prefill=1, decode=decode)
     if fits:
@@ -252,7 +254,7 @@ def test_fit_at_the_edge(decode: int, fits: bool):
             check_fit(study.models["llama-3.1-70b"], topology, study.cluster, where="x")
 
 
-def test_a_worker_larger_than_a_node():
+def test_a_worker_larger_than_a_node() -> None:
     model = load_study(CONFIG).models["nemotron-4-340b"].model_copy(update={"tensor_parallel": 16})
     with pytest.raises(UserError, match="room for 0 workers"):
         check_fit(model, Topology(name="t", title="t", prefill=1, decode=1), Cluster(), where="x")
@@ -274,17 +276,17 @@ def test_a_worker_larger_than_a_node():
         ("? [a]\n: 3", "not YAML"),
     ],
 )
-def test_files_that_are_no_mapping(config: Path, text: str, what: str):
+def test_files_that_are_no_mapping(config: Path, text: str, what: str) -> None:
     (config / "cluster.yaml").write_text(text)
     refused(config, "cluster.yaml", what)
 
 
-def test_a_syntax_error_names_the_line(config: Path):
+def test_a_syntax_error_names_the_line(config: Path) -> None:
     (config / "cluster.yaml").write_text("nodes: 3\ngpus_per_node: [\n")
     refused(config, "cluster.yaml", "line 3")
 
 
-def test_a_key_twice_deep_inside_names_the_line(config: Path):
+def test_a_key_twice_deep_inside_names_the_line(config: Path) -> None:
     path = config / EXPERIMENT
     text = path.read_text().replace("    launches: 3\n", "    launches: 3\n    launches: 11\n")
     path.write_text(text)
@@ -292,49 +294,49 @@ def test_a_key_twice_deep_inside_names_the_line(config: Path):
     refused(config, EXPERIMENT, f"line {number}: key 'launches' stands there twice")
 
 
-def test_the_same_key_in_two_mappings_is_no_fault(config: Path):
+def test_the_same_key_in_two_mappings_is_no_fault(config: Path) -> None:
     assert load_study(config)
 
 
-def test_yaml_merge_keys_still_work(tmp_path: Path):
+def test_yaml_merge_keys_still_work(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text("<<: {tier: full}\nseed: 3\n")
     assert load_block(file, Choices) == Choices(tier="full", seed=3)
 
 
-def test_bytes_that_are_no_text(config: Path):
+def test_bytes_that_are_no_text(config: Path) -> None:
     (config / "cluster.yaml").write_bytes(b"nodes: \xff\xfe")
     refused(config, "cluster.yaml", "not UTF-8: byte 7, in line 1, is 0xff")
 
 
-def test_missing_file(config: Path):
+def test_missing_file(config: Path) -> None:
     (config / "cluster.yaml").unlink()
     assert "git checkout" in refused(config, "cluster.yaml", "does not exist").remedy
 
 
-def test_a_folder_in_place_of_a_file(config: Path):
+def test_a_folder_in_place_of_a_file(config: Path) -> None:
     (config / "cluster.yaml").unlink()
     (config / "cluster.yaml").mkdir()
     refused(config, "cluster.yaml", "cannot be read: it is a folder")
 
 
-def test_missing_folder(config: Path):
+def test_missing_folder(config: Path) -> None:
     shutil.rmtree(config / "models")
     refused(config, "models", "holds no *.yaml file")
 
 
-def test_a_file_with_the_other_ending_is_not_passed_over(config: Path):
+def test_a_file_with_the_other_ending_is_not_passed_over(config: Path) -> None:
     (config / "models" / "new.yml").write_text("name: new\n")
     assert "new.yaml" in refused(config, "models/new.yml", "would not be read").remedy
 
 
-def test_name_and_file_differ(config: Path):
+def test_name_and_file_differ(config: Path) -> None:
     edit(config, MODEL, lambda document: document.update(name="llama"))
     refused(config, MODEL, "'llama'", "llama-3.1-70b")
 
 
 @pytest.mark.parametrize("name", ["../up", "A", "a b", "", "-a", "a/b", "a\n"])
-def test_names_that_are_no_wildcard(name: str):
+def test_names_that_are_no_wildcard(name: str) -> None:
     with pytest.raises(UserError, match="'name'"):
         validate({"name": name, "title": "t", "tau": 0.0, "omega": 1.0}, AnyPolicy, where="f")
 
@@ -343,7 +345,7 @@ def test_names_that_are_no_wildcard(name: str):
 
 
 @pytest.mark.parametrize("value", ["a,b", "a, b,", ["a", "b"], ("a", "b")])
-def test_lists_of_names_from_the_command_line(value: object):
+def test_lists_of_names_from_the_command_line(value: object) -> None:
     assert validate({"models": value}, Choices, where="--config").models == ("a", "b")
 
 
@@ -360,7 +362,7 @@ def test_lists_of_names_from_the_command_line(value: object):
         ({"tier": 1}, "'tier'"),
     ],
 )
-def test_bad_choices(choice: dict[str, Any], word: str):
+def test_bad_choices(choice: dict[str, Any], word: str) -> None:
     with pytest.raises(UserError) as caught:
         validate(choice, Choices, where="--config")
     assert word in str(caught.value)
@@ -370,7 +372,7 @@ def test_bad_choices(choice: dict[str, Any], word: str):
 # --- errors ---
 
 
-def test_a_user_error_tells_what_where_and_remedy_and_survives_a_process_boundary():
+def test_a_user_error_tells_what_where_and_remedy_and_survives_a_process_boundary() -> None:
     import pickle
 
     error = UserError("is wrong", where=Path("f.yaml"), remedy="mend it")
@@ -383,11 +385,11 @@ def test_a_user_error_tells_what_where_and_remedy_and_survives_a_process_boundar
 @pytest.mark.parametrize(
     "block", [*(block for name, block in BLOCKS.items() if name != "policy"), *policy_kinds().values()]
 )
-def test_every_block_refuses_unknown_keys_and_cannot_be_changed(block: type[Any]):
+def test_every_block_refuses_unknown_keys_and_cannot_be_changed(block: type[Any]) -> None:
     assert block.model_config["extra"] == "forbid"
     assert block.model_config["frozen"]
 
 
-def test_study_holds_every_named_block():
+def test_study_holds_every_named_block() -> None:
     named = {"models": Model, "topologies": Topology, "policies": AnyPolicy, "experiments": Experiment}
     assert named.keys() <= Study.model_fields.keys()

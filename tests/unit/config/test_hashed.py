@@ -20,19 +20,19 @@ BLOCKS: tuple[type[BaseModel], ...] = (Model, Topology, Policy, Workload, Timing
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.__name__)
-def test_every_key_of_a_block_says_what_it_does_to_sealed_cells(block: type[BaseModel]):
+def test_every_key_of_a_block_says_what_it_does_to_sealed_cells(block: type[BaseModel]) -> None:
     known = KEPT[block].keys() | LATER.get(block, {}).keys() | FOR_PEOPLE
     assert block.model_fields.keys() <= known
     assert not KEPT[block].keys() & LATER.get(block, {}).keys()
 
 
 @pytest.mark.parametrize("block", [Policy, Workload], ids=lambda block: block.__name__)
-def test_no_two_keys_share_a_name(block: type[BaseModel]):
+def test_no_two_keys_share_a_name(block: type[BaseModel]) -> None:
     names = [*KEPT[block].values(), *(name for name, _ in LATER[block].values())]
     assert len(names) == len(set(names))
 
 
-def test_what_is_hashed_of_the_oldest_cells():
+def test_what_is_hashed_of_the_oldest_cells() -> None:
     """Of E1, sealed before there was pinned routing or a skew."""
     assert hashed(STUDY.policies["static"]) == {"name": "static", "kind": "kv", "tau": 0.0, "omega": 1.0}
     assert hashed(STUDY.workloads["unique"]).keys() == {
@@ -44,7 +44,9 @@ def document(block: BaseModel, **changes: Any) -> dict[str, Any]:
     return {**block.model_dump(), **changes}
 
 
-def test_a_key_that_is_added_changes_nothing_at_the_value_it_came_with(monkeypatch: pytest.MonkeyPatch):
+def test_a_key_that_is_added_changes_nothing_at_the_value_it_came_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     class Wider(Workload):
         think_s: float = 0.0
 
@@ -58,7 +60,7 @@ def test_a_key_that_is_added_changes_nothing_at_the_value_it_came_with(monkeypat
     assert hashed(Wider.model_validate(document(unique, think_s=1.0))) == {**hashed(unique), "think_s": 1.0}
 
 
-def test_a_default_that_is_edited_makes_its_cells_stale(monkeypatch: pytest.MonkeyPatch):
+def test_a_default_that_is_edited_makes_its_cells_stale(monkeypatch: pytest.MonkeyPatch) -> None:
     """The key came with 0: cells of before were measured so, whatever the default is now."""
 
     class Thinking(Workload):
@@ -70,7 +72,7 @@ def test_a_default_that_is_edited_makes_its_cells_stale(monkeypatch: pytest.Monk
     assert hashed(Thinking.model_validate(document(unique))) != hashed(unique)
 
 
-def test_a_default_of_today_that_is_edited_makes_its_cells_stale(monkeypatch: pytest.MonkeyPatch):
+def test_a_default_of_today_that_is_edited_makes_its_cells_stale(monkeypatch: pytest.MonkeyPatch) -> None:
     class Longer(Timing):
         min_windows: int = 60
 
@@ -80,7 +82,7 @@ def test_a_default_of_today_that_is_edited_makes_its_cells_stale(monkeypatch: py
     assert {key for key in before if before[key] != after[key]} == {"min_windows"}
 
 
-def test_a_key_that_is_renamed_keeps_the_name_it_is_hashed_under(monkeypatch: pytest.MonkeyPatch):
+def test_a_key_that_is_renamed_keeps_the_name_it_is_hashed_under(monkeypatch: pytest.MonkeyPatch) -> None:
     class Renamed(BaseModel):
         name: str
         title: str
@@ -98,12 +100,12 @@ def test_a_key_that_is_renamed_keeps_the_name_it_is_hashed_under(monkeypatch: py
         assert hashed(renamed) == hashed(policy)
 
 
-def test_a_better_title_costs_nothing():
+def test_a_better_title_costs_nothing() -> None:
     static = STUDY.policies["static"]
     assert hashed(static.model_copy(update={"title": "another"})) == hashed(static)
 
 
-def test_a_controller_counts_where_a_policy_has_one():
+def test_a_controller_counts_where_a_policy_has_one() -> None:
     adaptive = STUDY.policies["adaptive"]
     assert isinstance(adaptive, AdaptivePolicy)
     assert hashed(adaptive)["controller"] == hashed(adaptive.controller)
@@ -113,7 +115,7 @@ def test_a_controller_counts_where_a_policy_has_one():
 @pytest.mark.parametrize(
     ("run", "tier", "seed"), [("quick", "quick", None), ("repeats", "repeats", None), ("seed-1", "quick", 1)]
 )
-def test_no_recorded_cell_is_orphaned(run: str, tier: str, seed: int | None):
+def test_no_recorded_cell_is_orphaned(run: str, tier: str, seed: int | None) -> None:
     """By their manifests alone; `test_sample` reads the traces as well."""
     bench = open_run({"tier": tier, "experiments": ["all"], "seed": seed, "knees": "recorded"})
     planned = {cell.plan_hash for plan in bench.plans for cell in plan.cells}

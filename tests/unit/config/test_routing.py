@@ -39,7 +39,7 @@ Change = Callable[[dict[str, Any]], object]
 # --- what is shipped ---
 
 
-def test_the_shipped_policies_are_those_of_the_paper_and_its_baselines():
+def test_the_shipped_policies_are_those_of_the_paper_and_its_baselines() -> None:
     kinds = {name: (policy.kind, policy.way) for name, policy in STUDY.policies.items()}
     assert kinds == {
         "static": ("kv", "builtin"),
@@ -59,7 +59,7 @@ def test_the_shipped_policies_are_those_of_the_paper_and_its_baselines():
     assert adaptive.controller == Controller(source="prometheus")
 
 
-def test_the_paper_sixteen_pairs_are_swept_in_both_ways_at_tier_full():
+def test_the_paper_sixteen_pairs_are_swept_in_both_ways_at_tier_full() -> None:
     sets = STUDY.experiments["pareto"].sets("full")
     for way, stem in (("builtin", "kv"), ("pinned", "pinned")):
         pairs = sets[way].resolve(STUDY.policies)
@@ -73,7 +73,7 @@ def test_the_paper_sixteen_pairs_are_swept_in_both_ways_at_tier_full():
 
 @pytest.mark.parametrize("experiment", ["saturation", "adaptive", "pareto"])
 @pytest.mark.parametrize("tier", ["smoke", "quick", "full"])
-def test_every_experiment_has_every_tier(experiment: str, tier: str):
+def test_every_experiment_has_every_tier(experiment: str, tier: str) -> None:
     one = STUDY.experiments[experiment]
     assert tier in one.tiers
     systems = {(system.model, system.topology) for system in one.systems_of(tier)}
@@ -88,7 +88,7 @@ def test_every_experiment_has_every_tier(experiment: str, tier: str):
 
 @pytest.mark.parametrize("experiment", ["saturation", "adaptive"])
 @pytest.mark.parametrize("tier", ["smoke", "quick", "full"])
-def test_past_the_knee_a_controller_has_k_and_three_polls(experiment: str, tier: str):
+def test_past_the_knee_a_controller_has_k_and_three_polls(experiment: str, tier: str) -> None:
     settings = STUDY.experiments[experiment].tiers[tier]
     assert settings.watching is not None
     deepest = max(settings.stage_plans, key=lambda stage: stage.knee_times or 0.0)
@@ -97,7 +97,7 @@ def test_past_the_knee_a_controller_has_k_and_three_polls(experiment: str, tier:
 
 @pytest.mark.parametrize("experiment", ["saturation", "adaptive", "pareto"])
 @pytest.mark.parametrize("tier", ["quick", "full"])
-def test_the_affine_curve_has_two_loads_of_the_reference(experiment: str, tier: str):
+def test_the_affine_curve_has_two_loads_of_the_reference(experiment: str, tier: str) -> None:
     one = STUDY.experiments[experiment]
     parts = one.tiers[tier].levels
     for knee in (40, 87, 162, 400):
@@ -107,7 +107,7 @@ def test_the_affine_curve_has_two_loads_of_the_reference(experiment: str, tier: 
         assert max(below) < knee
 
 
-def test_defaults_of_a_controller_are_those_of_the_detector():
+def test_defaults_of_a_controller_are_those_of_the_detector() -> None:
     given = Controller()
     assert not given.in_seconds
     assert Multiples(*given.thresholds) == Multiples()
@@ -131,7 +131,7 @@ def test_defaults_of_a_controller_are_those_of_the_detector():
 )
 def test_a_kv_policy_without_a_sensible_pair(
     config: Path, symbol: str, value: object, word: str, remedy: str
-):
+) -> None:
     edit(config, STATIC, lambda document: document.update({symbol: value}))
     error = refused(config, STATIC, symbol, word)
     assert remedy in error.remedy
@@ -154,7 +154,7 @@ def test_a_kv_policy_without_a_sensible_pair(
 )
 def test_a_policy_that_does_not_fit_its_kind(
     config: Path, file: str, change: dict[str, Any], words: tuple[str, ...]
-):
+) -> None:
     edit(config, file, lambda document: document.update(change))
     refused(config, file, *words)
 
@@ -177,12 +177,12 @@ def test_a_policy_that_does_not_fit_its_kind(
         ({"hysteresis": 1.0}, ("the hysteresis is 1",)),
     ],
 )
-def test_a_controller_without_sense(config: Path, controller: dict[str, Any], words: tuple[str, ...]):
+def test_a_controller_without_sense(config: Path, controller: dict[str, Any], words: tuple[str, ...]) -> None:
     edit(config, ADAPTIVE, lambda document: document.update(controller=controller))
     refused(config, ADAPTIVE, "'controller", *words)
 
 
-def test_thresholds_in_seconds_replace_the_default_multiples():
+def test_thresholds_in_seconds_replace_the_default_multiples() -> None:
     controller = Controller(theta1_s=1.0, theta2_s=10.0)
     assert (controller.theta1_times, controller.theta2_times) == (None, None)
     assert controller.in_seconds
@@ -190,7 +190,7 @@ def test_thresholds_in_seconds_replace_the_default_multiples():
     assert Controller.model_validate(controller.model_dump()) == controller
 
 
-def test_defaults_of_a_kind_survive_a_round_trip():
+def test_defaults_of_a_kind_survive_a_round_trip() -> None:
     for policy in STUDY.policies.values():
         assert type(policy).model_validate(policy.model_dump()) == policy
     assert AdaptivePolicy(name="a", title="a").controller == Controller()
@@ -212,12 +212,12 @@ def test_defaults_of_a_kind_survive_a_round_trip():
         ({"way": "both"}, ("'routing.builtin.grid.way'",)),
     ],
 )
-def test_a_grid_without_sense(config: Path, grid: dict[str, Any], words: tuple[str, ...]):
+def test_a_grid_without_sense(config: Path, grid: dict[str, Any], words: tuple[str, ...]) -> None:
     edit(config, E4, lambda document: document["routing"]["builtin"]["grid"].update(grid))
     refused(config, E4, "routing.builtin.grid", *words)
 
 
-def test_a_list_of_policies_is_short_for_a_set_of_each():
+def test_a_list_of_policies_is_short_for_a_set_of_each() -> None:
     document = STUDY.experiments["equilibrium"].model_dump()
     short = Experiment.model_validate(document | {"routing": ["static", "pinned-static"]})
     assert short.routing == {
@@ -257,19 +257,19 @@ def test_a_list_of_policies_is_short_for_a_set_of_each():
         ),
     ],
 )
-def test_sets_that_do_not_add_up(config: Path, change: Change, words: tuple[str, ...]):
+def test_sets_that_do_not_add_up(config: Path, change: Change, words: tuple[str, ...]) -> None:
     edit(config, E3, change)
     refused(config, E3, *words)
 
 
-def test_a_named_policy_that_is_also_a_pair_of_the_grid(config: Path):
+def test_a_named_policy_that_is_also_a_pair_of_the_grid(config: Path) -> None:
     static = (config / STATIC).read_text()
     (config / "policies" / "kv-t0-w1.yaml").write_text(static.replace("name: static", "name: kv-t0-w1"))
     edit(config, E4, lambda d: d["routing"]["builtin"].update(policies=["kv-t0-w1"]))
     refused(config, E4, "kv-t0-w1 is also a pair of the grid", "leave it out")
 
 
-def test_the_reference_is_the_one_named_the_only_one_or_the_static_default():
+def test_the_reference_is_the_one_named_the_only_one_or_the_static_default() -> None:
     known = STUDY.policies
     static, adaptive, random = known["static"], known["adaptive"], known["random"]
     assert reference_of([adaptive, static], None) is static
@@ -416,7 +416,7 @@ def tier(document: dict[str, Any], name: str = "quick") -> dict[str, Any]:
         ),
     ],
 )
-def test_tiers_that_do_not_add_up(config: Path, file: str, change: Change, words: tuple[str, ...]):
+def test_tiers_that_do_not_add_up(config: Path, file: str, change: Change, words: tuple[str, ...]) -> None:
     edit(config, file, change)
     refused(config, file, *words)
 
@@ -437,7 +437,7 @@ def _only(*policies: str) -> Change:
 
 
 @pytest.mark.parametrize(("file", "policy"), [(E3, "pinned-static"), (E4, "pinned-t0-w0")])
-def test_no_pinned_request_outlives_its_reservation(config: Path, file: str, policy: str):
+def test_no_pinned_request_outlives_its_reservation(config: Path, file: str, policy: str) -> None:
     """Dilation is 3 for the slowest of the models, so a reservation of 300 s lasts 100."""
     edit(config, file, _deadline(99.9))
     assert load_study(config)
@@ -455,14 +455,14 @@ def test_no_pinned_request_outlives_its_reservation(config: Path, file: str, pol
 
 
 @pytest.mark.parametrize("policies", [("static", "adaptive"), ("round-robin", "batched-optimal")])
-def test_what_reserves_nothing_may_wait_longer(config: Path, policies: tuple[str, ...]):
+def test_what_reserves_nothing_may_wait_longer(config: Path, policies: tuple[str, ...]) -> None:
     """Dynamo's own router, and baselines that count for themselves."""
     edit(config, E3, _only(*policies))
     edit(config, E3, _deadline(500.0))
     assert load_study(config)
 
 
-def test_thresholds_in_seconds_need_no_baseline(config: Path):
+def test_thresholds_in_seconds_need_no_baseline(config: Path) -> None:
     seconds = {"theta1_s": 1.0, "theta2_s": 10.0}
     for name in ("adaptive", "pinned-adaptive"):
         edit(config, f"policies/{name}.yaml", lambda document: document.update(controller=seconds))
@@ -471,7 +471,7 @@ def test_thresholds_in_seconds_need_no_baseline(config: Path):
     assert load_study(config)
 
 
-def test_policies_cannot_differ_on_one_worker(config: Path):
+def test_policies_cannot_differ_on_one_worker(config: Path) -> None:
     (config / "topologies" / "1p1d.yaml").write_text("name: 1p1d\ntitle: 1P/1D\nprefill: 1\ndecode: 1\n")
     for file in (E1, E3):
         edit(config, file, lambda d: d["systems"][0].update(topology="1p1d"))
@@ -479,17 +479,17 @@ def test_policies_cannot_differ_on_one_worker(config: Path):
     refused(config, E3, "'systems.0.topology'", "1p1d has one prefill and one decode worker", "2 decode")
 
 
-def test_a_reference_of_its_own_makes_up_for_the_static_default(config: Path):
+def test_a_reference_of_its_own_makes_up_for_the_static_default(config: Path) -> None:
     edit(config, E3, lambda d: d["routing"]["builtin"]["policies"].remove("static"))
     edit(config, E3, lambda d: d.update(reference="adaptive"))
     assert load_study(config).experiments["adaptive"].reference == "adaptive"
 
 
-def test_an_unknown_key_inside_a_stage_names_the_nearest(config: Path):
+def test_an_unknown_key_inside_a_stage_names_the_nearest(config: Path) -> None:
     edit(config, E2, lambda d: tier(d)["stages"][0].update(knee_time=1.0))
     assert "'knee_times'" in refused(config, E2, "unknown key 'tiers.quick.stages.0.knee_time'").remedy
 
 
-def test_a_stage_is_a_block_of_its_own():
+def test_a_stage_is_a_block_of_its_own() -> None:
     with pytest.raises(UserError, match="settle_s"):
         validate({"name": "a", "knee_times": 1.0, "seconds": 1.0}, StagePlan, where="f")

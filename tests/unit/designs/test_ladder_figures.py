@@ -350,7 +350,7 @@ def test_a_wide_figure_is_drawn_again_for_a_narrow_screen(quick: list[System], t
 
     def svgs(name: str) -> list[float]:
         texts = [(folder / f"{stem}_{name}.{end}").read_text() for end in ("svg", style.NARROW)]
-        return [float(re.search(r'width="([\d.]+)pt"', text)[1]) / 72 for text in texts]  # type: ignore[index]
+        return [float(re.search(r'width="([\d.]+)pt"', text)[1]) / 72 for text in texts]
 
     assert svgs("poa") == pytest.approx([style.SINGLE, style.SINGLE])
     assert svgs("performance") == pytest.approx([style.DOUBLE, style.SINGLE])

@@ -71,7 +71,7 @@ def of(found: Found, load: str, factor: str = "pair", quantity: str = "poa_hat")
     return rows.loc[(load, factor, quantity)]
 
 
-def test_every_pair_load_and_repeat_has_its_row(none: Found):
+def test_every_pair_load_and_repeat_has_its_row(none: Found) -> None:
     pairs = none.tables["pairs"]
     assert list(pairs.columns) == list(PAIRS.names)
     assert len(pairs) == 2 * (16 + 3)
@@ -88,7 +88,7 @@ def test_every_pair_load_and_repeat_has_its_row(none: Found):
     assert list(none.tables["spread"].columns) == list(SPREAD.names)
 
 
-def test_no_effect_is_not_found_and_bounded_by_the_noise(none: Found):
+def test_no_effect_is_not_found_and_bounded_by_the_noise(none: Found) -> None:
     for load in C_OF:
         row = of(none, load)
         assert row["noise"] == "repeats"
@@ -101,7 +101,7 @@ def test_no_effect_is_not_found_and_bounded_by_the_noise(none: Found):
     assert set(tests["factor"]) == {"pair", "tau", "omega"}
 
 
-def test_a_planted_effect_is_found_where_it_is(planted: Found):
+def test_a_planted_effect_is_found_where_it_is(planted: Found) -> None:
     at, below = of(planted, "at"), of(planted, "below")
     assert at["effect"]
     # Steps of 15 % on one of two factors.
@@ -117,14 +117,14 @@ def test_a_planted_effect_is_found_where_it_is(planted: Found):
     assert np.isnan(below["variance_ratio"])
 
 
-def test_launches_give_the_noise_where_there_are_several():
+def test_launches_give_the_noise_where_there_are_several() -> None:
     found = estimated(sweep(0.15, launches=2, repeats=1))
     row = of(found, "at")
     assert (row["noise"], row["n_launches"], row["df_noise"]) == ("pair-by-launch", 2, 15)
     assert row["effect"]
 
 
-def test_without_noise_the_bound_stands_alone():
+def test_without_noise_the_bound_stands_alone() -> None:
     row = of(estimated(sweep(repeats=1)), "at")
     assert row["noise"] == ""
     assert not row["effect"]
@@ -132,7 +132,7 @@ def test_without_noise_the_bound_stands_alone():
     assert row["cv_bound"] > row["cv"]
 
 
-def test_pairs_that_were_not_measured_are_left_out_and_told():
+def test_pairs_that_were_not_measured_are_left_out_and_told() -> None:
     cells = sweep(repeats=2)
     gone = next(one for one in cells if one.load == "at" and one.policy.name == "kv-t0.3-w0.3")
     cells[cells.index(gone)] = measured(
@@ -152,7 +152,7 @@ def test_pairs_that_were_not_measured_are_left_out_and_told():
     assert of_tau / of_pair == pytest.approx((3 / 4 + 1 / 3) / 4)
 
 
-def test_nothing_measured_at_all_gives_rows_and_no_crash():
+def test_nothing_measured_at_all_gives_rows_and_no_crash() -> None:
     cells = [
         measured(None, one.policy, reference=one.reference, load=one.load, concurrency=one.concurrency)
         for one in sweep(repeats=1)
@@ -163,7 +163,7 @@ def test_nothing_measured_at_all_gives_rows_and_no_crash():
     assert found.tables["curves"].empty
 
 
-def test_the_front_holds_what_nothing_beats(planted: Found):
+def test_the_front_holds_what_nothing_beats(planted: Found) -> None:
     pairs = planted.tables["pairs"]
     at = pairs[(pairs["load"] == "at") & (pairs["repeat"] == 1)]
     best = at["ttft_p99"].idxmin()
@@ -175,6 +175,6 @@ def test_the_front_holds_what_nothing_beats(planted: Found):
     assert not pairs.loc[pairs["repeat"] > 1, "front"].any()
 
 
-def test_front_of_points_known_by_hand():
+def test_front_of_points_known_by_hand() -> None:
     points = np.array([[[1.0, 5.0], [2.0, 2.0], [5.0, 1.0], [3.0, 3.0], [2.0, 2.0], [np.nan, 0.0]]])
     assert pareto_front(points)[0].tolist() == [True, True, True, False, True, False]

@@ -41,7 +41,7 @@ def workbench(folder: Path, *, launches: int = 1, **tier: Any) -> Workbench:
         id="T",
         title="trial",
         design="ladder" if "concurrency" in tier else "stages" if "stages" in tier else "pareto",
-        systems=({"model": SYSTEM[1], "topology": SYSTEM[2]},),  # type: ignore[arg-type]
+        systems=({"model": SYSTEM[1], "topology": SYSTEM[2]},),
         routing={"both": {"policies": list(policies)}},
         reference="static",
         knee_from="equilibrium",
@@ -69,7 +69,9 @@ def workbench(folder: Path, *, launches: int = 1, **tier: Any) -> Workbench:
     ("design", "tier", "main"),
     [("stages", {"stages": STAGES}, "stages"), ("pareto", {"loads": LOADS, "repeats": 2}, "pairs")],
 )
-def test_every_file_of_a_design_is_written(tmp_path: Path, design: str, tier: dict[str, Any], main: str):
+def test_every_file_of_a_design_is_written(
+    tmp_path: Path, design: str, tier: dict[str, Any], main: str
+) -> None:
     bench = workbench(tmp_path / "r", **tier)
     estimate = estimate_system(bench, *SYSTEM, replicates=100)
     folder = tmp_path / "estimates"
@@ -91,7 +93,7 @@ def test_every_file_of_a_design_is_written(tmp_path: Path, design: str, tier: di
         pd.testing.assert_frame_equal(table, again.tables[name], obj=name)
 
 
-def test_a_cell_that_is_gone_gives_a_row_that_says_so(tmp_path: Path):
+def test_a_cell_that_is_gone_gives_a_row_that_says_so(tmp_path: Path) -> None:
     bench = workbench(tmp_path, stages=STAGES)
     (deployment,) = bench.plans
     gone = next(cell for cell in deployment.cells if cell.policy.name == "other")
@@ -101,7 +103,7 @@ def test_a_cell_that_is_gone_gives_a_row_that_says_so(tmp_path: Path):
     assert set(stages.loc["other", "reasons"]) == {"not measured"}
 
 
-def test_nothing_left_of_a_system_is_told_and_no_crash(tmp_path: Path):
+def test_nothing_left_of_a_system_is_told_and_no_crash(tmp_path: Path) -> None:
     bench = workbench(tmp_path / "r", loads=LOADS)
     (deployment,) = bench.plans
     shutil.rmtree(bench.folder(deployment) / "cells")
@@ -111,20 +113,20 @@ def test_nothing_left_of_a_system_is_told_and_no_crash(tmp_path: Path):
     assert set(estimate.tables["pairs"]["reasons"]) == {"not measured"}
 
 
-def test_a_deployment_that_is_not_complete_is_refused(tmp_path: Path):
+def test_a_deployment_that_is_not_complete_is_refused(tmp_path: Path) -> None:
     bench = workbench(tmp_path, loads=LOADS)
     bench.layout.summary(*bench.deployments[0].key).unlink()
     with pytest.raises(UserError, match="not complete"):
         estimate_system(bench, *SYSTEM)
 
 
-def test_a_grid_under_several_policies_is_refused(tmp_path: Path):
+def test_a_grid_under_several_policies_is_refused(tmp_path: Path) -> None:
     bench = workbench(tmp_path, concurrency=(8, 16))
     with pytest.raises(UserError, match="no ladder"):
         estimate_system(bench, *SYSTEM)
 
 
-def test_a_trace_that_was_edited_is_refused(tmp_path: Path):
+def test_a_trace_that_was_edited_is_refused(tmp_path: Path) -> None:
     bench = workbench(tmp_path, loads=LOADS)
     (trace, *_) = bench.folder(bench.deployments[0]).glob("cells/*/trace.parquet")
     trace.write_bytes(trace.read_bytes() + b"x")

@@ -62,7 +62,7 @@ def warm(C: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
     return table.assign(t_first_token=slow, t_last_token=table["t_last_token"] + KAPPA), shares
 
 
-def test_overlaps_are_joined_by_request_and_credited(tmp_path: Path):
+def test_overlaps_are_joined_by_request_and_credited(tmp_path: Path) -> None:
     parts = {}
     for launch, C in enumerate((16, 48), start=1):
         table, shares = warm(C, launch)
@@ -82,7 +82,7 @@ def test_overlaps_are_joined_by_request_and_credited(tmp_path: Path):
     assert row["overlap_best"] == pytest.approx(shares[counted].max(axis=1).mean())
 
 
-def test_a_baseline_knows_no_overlaps(tmp_path: Path):
+def test_a_baseline_knows_no_overlaps(tmp_path: Path) -> None:
     table, shares = warm(16, 1)
     (tmp_path / "b").mkdir()
     one = table.iloc[:8]
@@ -90,7 +90,7 @@ def test_a_baseline_knows_no_overlaps(tmp_path: Path):
     assert overlap_shares(trace)[1].tolist() == [True] * 7 + [False]
 
 
-def test_a_trace_without_decisions_stays_as_it_is():
+def test_a_trace_without_decisions_stays_as_it_is() -> None:
     trace = trace_of(constant(16))
     assert with_decisions(trace) is trace
     row = mechanism([trace])
@@ -98,7 +98,7 @@ def test_a_trace_without_decisions_stays_as_it_is():
     assert np.isnan(row["cached_share"])
 
 
-def test_decisions_that_were_edited_are_refused(tmp_path: Path):
+def test_decisions_that_were_edited_are_refused(tmp_path: Path) -> None:
     table, shares = warm(16, 1)
     trace = decided(table, tmp_path, shares)
     path = tmp_path / DECISIONS_FILE
@@ -107,13 +107,13 @@ def test_decisions_that_were_edited_are_refused(tmp_path: Path):
         with_decisions(trace)
 
 
-def test_a_copy_without_its_decisions_has_no_credits(tmp_path: Path):
+def test_a_copy_without_its_decisions_has_no_credits(tmp_path: Path) -> None:
     table, shares = warm(16, 1)
     trace = decided(table, tmp_path, shares)
     (tmp_path / DECISIONS_FILE).unlink()
     assert with_decisions(trace) is trace
 
 
-def test_cached_tokens_are_a_share_of_the_prompts():
+def test_cached_tokens_are_a_share_of_the_prompts() -> None:
     table = constant(16).assign(cached_tokens=pd.array([64, None] * 300, dtype="Int32"))
     assert mechanism([trace_of(table)])["cached_share"] == pytest.approx(0.5)

@@ -89,7 +89,7 @@ def write_log(path: Path, switches: list[tuple[float, Regime]], **changes: Any) 
     return path
 
 
-def test_delay_from_the_crossing_to_the_switch(tmp_path: Path):
+def test_delay_from_the_crossing_to_the_switch(tmp_path: Path) -> None:
     """The log's clock is 1 s behind the cell's: its 60 s are the cell's 61 s."""
     path = write_log(
         tmp_path / "l",
@@ -113,7 +113,7 @@ def test_delay_from_the_crossing_to_the_switch(tmp_path: Path):
     assert row["reasons"] == ""
 
 
-def test_alarms_before_and_after(tmp_path: Path):
+def test_alarms_before_and_after(tmp_path: Path) -> None:
     switches = [
         (15.0, Regime.TRANSITION),
         (30.0, Regime.BELOW),
@@ -129,7 +129,7 @@ def test_alarms_before_and_after(tmp_path: Path):
     assert row["released_s"] == 121.0
 
 
-def test_a_detector_that_never_fires(tmp_path: Path):
+def test_a_detector_that_never_fires(tmp_path: Path) -> None:
     row = log_row(read_log(write_log(tmp_path / "l", [])), trace(), KNEE)
     assert not row["fired"]
     assert math.isnan(row["ttft_crossed_s"])
@@ -137,7 +137,7 @@ def test_a_detector_that_never_fires(tmp_path: Path):
     assert row["fired_to"] == ""
 
 
-def test_a_load_that_never_crosses_makes_every_alarm_false(tmp_path: Path):
+def test_a_load_that_never_crosses_makes_every_alarm_false(tmp_path: Path) -> None:
     row = log_row(read_log(write_log(tmp_path / "l", [(60.0, Regime.TRANSITION)])), trace(), 200)
     assert row["false_alarms"] == 1
     assert not row["fired"]
@@ -146,11 +146,11 @@ def test_a_load_that_never_crosses_makes_every_alarm_false(tmp_path: Path):
     assert math.isnan(crossing(SPANS, None).crossed_s)
 
 
-def test_a_load_that_does_not_come_back_recovers_at_its_end():
+def test_a_load_that_does_not_come_back_recovers_at_its_end() -> None:
     assert crossing(SPANS[:2], KNEE).recovered_s == 90.0
 
 
-def test_a_log_that_was_cut_off_is_told(tmp_path: Path):
+def test_a_log_that_was_cut_off_is_told(tmp_path: Path) -> None:
     path = write_log(tmp_path / "l", [(60.0, Regime.TRANSITION)])
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines[:20], lines[20][:10]]))
@@ -164,14 +164,14 @@ def test_a_log_that_was_cut_off_is_told(tmp_path: Path):
     assert poll_rows(read_log(path), trace()) == []
 
 
-def test_a_controller_that_broke_is_told(tmp_path: Path):
+def test_a_controller_that_broke_is_told(tmp_path: Path) -> None:
     path = write_log(tmp_path / "l", [])
     text = path.read_text().replace('"reason": "stopped"', '"reason": "UserError: no disk space"')
     path.write_text(text)
     assert log_row(read_log(path), trace(), KNEE)["reasons"].startswith("the controller ended early")
 
 
-def test_a_manifest_without_a_clock_is_refused(tmp_path: Path):
+def test_a_manifest_without_a_clock_is_refused(tmp_path: Path) -> None:
     path = write_log(tmp_path / "l", [])
     with pytest.raises(UserError, match="started_at"):
         log_row(read_log(path), trace(started_at=""), KNEE)
@@ -227,7 +227,7 @@ def cell_with(folder: Path, *logs: Path, reason: str = "") -> MeasuredCell:
     return measured(found, FOLLOWS_CLIENT, stages=stages_of((32, 96, 32)), reason=reason)
 
 
-def test_the_projects_own_log_is_understood(tmp_path: Path):
+def test_the_projects_own_log_is_understood(tmp_path: Path) -> None:
     log = real_log(tmp_path / "controller.jsonl")
     watched = real_log(tmp_path / "controller-client.jsonl")
     tables = detection_tables([cell_with(tmp_path, log, watched)], KNEE, HEAD, watched=("client",))
@@ -247,7 +247,7 @@ def test_the_projects_own_log_is_understood(tmp_path: Path):
     assert np.isfinite(polls["theta1"]).all()
 
 
-def test_logs_that_should_be_there_and_are_not(tmp_path: Path):
+def test_logs_that_should_be_there_and_are_not(tmp_path: Path) -> None:
     tables = detection_tables([cell_with(tmp_path)], KNEE, HEAD, watched=("client",))
     rows = tables["detection"]
     assert set(zip(rows["source"], rows["acts"], strict=True)) == {("client", False), ("client", True)}
@@ -258,7 +258,7 @@ def test_logs_that_should_be_there_and_are_not(tmp_path: Path):
     assert rows["reasons"].tolist() == ["no log of this controller: not measured"]
 
 
-def test_logs_of_a_cell_that_does_not_count_are_shown_and_marked(tmp_path: Path):
+def test_logs_of_a_cell_that_does_not_count_are_shown_and_marked(tmp_path: Path) -> None:
     log = real_log(tmp_path / "controller.jsonl")
     rows = detection_tables([cell_with(tmp_path, log, reason="errors")], KNEE, HEAD)["detection"]
     mine = rows[rows["log"] == "controller.jsonl"]
@@ -267,7 +267,7 @@ def test_logs_of_a_cell_that_does_not_count_are_shown_and_marked(tmp_path: Path)
     assert mine["reasons"].tolist() == ["errors"]
 
 
-def test_a_log_that_was_edited_is_refused(tmp_path: Path):
+def test_a_log_that_was_edited_is_refused(tmp_path: Path) -> None:
     log = real_log(tmp_path / "controller.jsonl")
     cell = cell_with(tmp_path, log)
     log.write_text(log.read_text() + "{}\n")

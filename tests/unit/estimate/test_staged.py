@@ -53,7 +53,7 @@ def estimated(*cells, grid: tuple[int, ...] = GRID) -> Found:
     return estimate_stages(cells, plans(grid), METHOD, HEAD)
 
 
-def test_a_stage_is_the_constant_cell_of_the_same_rows():
+def test_a_stage_is_the_constant_cell_of_the_same_rows() -> None:
     cell = staged_cell(GRID)
     conditions = stage_conditions([cell])
     model = cost_model(conditions, METHOD)
@@ -69,7 +69,7 @@ def test_a_stage_is_the_constant_cell_of_the_same_rows():
         assert one.row["throughput_rps"] == pytest.approx(other.row["throughput_rps"], rel=1e-6)
 
 
-def test_all_rows_of_a_staged_cell_are_load():
+def test_all_rows_of_a_staged_cell_are_load() -> None:
     table, spans = staged((16, 32))
     trace = trace_of(table, stages=spans)
     game = cell_game(stage_trace(trace, 1))
@@ -81,7 +81,7 @@ def test_all_rows_of_a_staged_cell_are_load():
     assert (loaded.windows.load.sum(axis=1) == game.windows.load.sum(axis=1) + 5).all()
 
 
-def test_rows_hold_every_column_and_the_decomposition():
+def test_rows_hold_every_column_and_the_decomposition() -> None:
     found = estimated(staged_cell(GRID), staged_cell(GRID, ADAPTIVE, regime="below"))
     stages = found.tables["stages"]
     assert list(stages.columns) == list(columns.STAGES.names)
@@ -103,7 +103,7 @@ def test_rows_hold_every_column_and_the_decomposition():
         assert len(found.tables[name])
 
 
-def test_the_factors_shares_of_a_rise_sum_to_one():
+def test_the_factors_shares_of_a_rise_sum_to_one() -> None:
     found = estimated(staged_cell(GRID))
     stages = found.tables["stages"].set_index("stage")
     rise = found.facts["workloads"]["unique"]["rise"]["set"]["static"]
@@ -117,7 +117,7 @@ def test_the_factors_shares_of_a_rise_sum_to_one():
     assert rise["routing_share_hi"] < 0.2 < rise["freezing_share_lo"]
 
 
-def test_adaptive_that_does_nothing_has_ratios_about_one_across_launches():
+def test_adaptive_that_does_nothing_has_ratios_about_one_across_launches() -> None:
     cells = [staged_cell((16, 96), launch=launch) for launch in (1, 2, 3)]
     cells += [staged_cell((16, 96), ADAPTIVE, launch=launch, seed=10 + launch) for launch in (1, 2, 3)]
     found = estimated(*cells, grid=(16, 96))
@@ -135,7 +135,7 @@ def test_adaptive_that_does_nothing_has_ratios_about_one_across_launches():
     assert (cv < 0.3).all()
 
 
-def test_a_policy_that_halves_latency_is_found_where_it_does():
+def test_a_policy_that_halves_latency_is_found_where_it_does() -> None:
     static = [staged_cell((16, 96), launch=launch, slower=(1.0, 2.0)) for launch in (1, 2, 3)]
     adaptive = [staged_cell((16, 96), ADAPTIVE, launch=launch, seed=20 + launch) for launch in (1, 2, 3)]
     ratios = estimated(*static, *adaptive, grid=(16, 96)).tables["ratios"]
@@ -145,14 +145,14 @@ def test_a_policy_that_halves_latency_is_found_where_it_does():
     assert ttft.loc["s1", "ratio"] == pytest.approx(2.0, rel=0.15)
 
 
-def test_without_an_adaptive_policy_the_others_are_held_against_the_reference():
+def test_without_an_adaptive_policy_the_others_are_held_against_the_reference() -> None:
     other = pair(0.7, 0.3)
     ratios = estimated(staged_cell((16, 32)), staged_cell((16, 32), other), grid=(16, 32)).tables["ratios"]
     assert set(zip(ratios["policy"], ratios["against"], strict=True)) == {(other.name, "static")}
     assert (ratios["interval_kind"] == "within-run").all()
 
 
-def test_sets_are_deployments_of_their_own():
+def test_sets_are_deployments_of_their_own() -> None:
     pinned = ADAPTIVE.model_copy(update={"name": "pinned", "way": "pinned"})
     alone = replace(staged_cell((16, 32), pinned), routing="pinned", reference=True)
     found = estimated(staged_cell((16, 32)), alone, grid=(16, 32))
@@ -163,7 +163,7 @@ def test_sets_are_deployments_of_their_own():
     assert set(found.facts["workloads"]["unique"]["curves"]) == {"set", "pinned"}
 
 
-def test_what_was_not_measured_or_is_not_valid_is_told():
+def test_what_was_not_measured_or_is_not_valid_is_told() -> None:
     gone = measured(None, ADAPTIVE, stages=stages_of(GRID))
     found = estimated(staged_cell(GRID), gone)
     rows = found.tables["stages"].set_index("policy").loc["adaptive"]
@@ -178,7 +178,7 @@ def test_what_was_not_measured_or_is_not_valid_is_told():
     assert set(launches.loc[launches["policy"] == "adaptive", "reasons"]) == {"not measured"}
 
 
-def test_one_launch_of_three_that_is_not_valid_is_told():
+def test_one_launch_of_three_that_is_not_valid_is_told() -> None:
     bad = staged_cell((16, 32), launch=2)
     assert bad.trace is not None
     gates = GateResult(valid=False, reasons=("errors",))
@@ -191,7 +191,7 @@ def test_one_launch_of_three_that_is_not_valid_is_told():
     assert set(found["reasons"]) == {"errors (launch 2)"}
 
 
-def test_without_a_cost_model_latencies_stand_and_the_reason_is_told():
+def test_without_a_cost_model_latencies_stand_and_the_reason_is_told() -> None:
     gone = measured(None, stages=stages_of((96, 96)))
     found = estimated(gone, staged_cell((96, 96), ADAPTIVE), grid=(96, 96))
     rows = found.tables["stages"].set_index("policy").loc["adaptive"]
@@ -202,7 +202,7 @@ def test_without_a_cost_model_latencies_stand_and_the_reason_is_told():
     assert any("no cost model" in note for note in found.facts["workloads"]["unique"]["notes"])
 
 
-def test_curves_that_explain_nothing_inside_cells_are_told():
+def test_curves_that_explain_nothing_inside_cells_are_told() -> None:
     def fitted(*within: float) -> list[str]:
         affine = AffineLatency(0.1, 0.01)
         qualities = [FitQuality(r2=0.97, r2_within=one, rmse=0.1, n_rows=9, n_cells=3) for one in within]
@@ -214,7 +214,7 @@ def test_curves_that_explain_nothing_inside_cells_are_told():
     assert "(R² -0.01, the least of the launches), so PoA-cal" in told
 
 
-def test_a_stage_in_which_nothing_was_measured_is_told():
+def test_a_stage_in_which_nothing_was_measured_is_told() -> None:
     table, spans = staged((16, 32))
     silent = table.assign(phase=table["phase"].where(~table["request_id"].str.startswith("s1"), "warmup"))
     cell = measured(trace_of(silent, stages=spans), stages=stages_of((16, 32)))
@@ -223,7 +223,7 @@ def test_a_stage_in_which_nothing_was_measured_is_told():
     assert rows["reasons"].tolist() == ["", "nothing was measured in this stage"]
 
 
-def test_a_series_counts_every_request_once():
+def test_a_series_counts_every_request_once() -> None:
     table, spans = staged((16, 32))
     rows = pd.DataFrame(trace_series(trace_of(table.assign(regime="transition"), stages=spans)))
     assert rows["n_sent"].sum() == len(table)
@@ -244,7 +244,7 @@ def drawn(value: float) -> Resampled:
     return Resampled(value, np.full(50, value), "within-run", 1, 100, 1.0)
 
 
-def test_curvature_is_the_second_derivative_of_a_parabola():
+def test_curvature_is_the_second_derivative_of_a_parabola() -> None:
     C = [10, 30, 40, 80, 120, 60, 20, 10]
     assert branches(C) == ["up"] * 5 + ["down"] * 3
     bends = [one.value for one in curvature(C, [drawn(3.0 + 0.5 * c + 0.25 * c * c) for c in C])]
@@ -254,7 +254,7 @@ def test_curvature_is_the_second_derivative_of_a_parabola():
     np.testing.assert_allclose([straight[i] for i in (1, 2, 3, 5, 6)], 0.0, atol=1e-12)
 
 
-def test_the_largest_bend_is_where_latency_turns_up():
+def test_the_largest_bend_is_where_latency_turns_up() -> None:
     C = [16, 32, 64, 96, 128]
     latency = [0.1, 0.1, 0.11, 0.5, 0.9]
     found = largest(C, curvature(C, [drawn(y) for y in latency]))
@@ -263,7 +263,7 @@ def test_the_largest_bend_is_where_latency_turns_up():
     assert largest([16, 16], curvature([16, 16], [drawn(1.0), drawn(1.0)])) is None
 
 
-def test_a_policy_without_parameters_is_estimated():
+def test_a_policy_without_parameters_is_estimated() -> None:
     baseline = STATIC.model_copy(
         update={"name": "random", "kind": "random", "way": "pinned", "tau": None, "omega": None}
     )
@@ -273,7 +273,7 @@ def test_a_policy_without_parameters_is_estimated():
     assert (rows["poa_hat"] > 0).all()
 
 
-def test_a_staged_trace_is_no_cell_of_a_ladder(tmp_path: Path):
+def test_a_staged_trace_is_no_cell_of_a_ladder(tmp_path: Path) -> None:
     table, spans = staged((16, 32), n=60)
     folder = write_trace(tmp_path / "a", table, stages=[asdict(span) for span in spans])
     with pytest.raises(UserError, match="2 stages of different concurrency"):

@@ -18,7 +18,7 @@ from anarchy.games.latency import (
 )
 
 
-def noisy_cells(seed=0):
+def noisy_cells(seed: int = 0):
     """Three cells of very different sizes and loads: rows (x, latency)."""
     rng = np.random.default_rng(seed)
     cells = []
@@ -37,7 +37,7 @@ def raw_fit(design, cells):
     return coefficients, 1.0 - residual**2 / (root**2 @ (latency - mean) ** 2), residual / len(cells) ** 0.5
 
 
-def test_affine_fit_of_sums_is_the_fit_of_all_rows():
+def test_affine_fit_of_sums_is_the_fit_of_all_rows() -> None:
     cells = noisy_cells()
     x = np.concatenate([x for x, _ in cells])
     expected, r2, rmse = raw_fit(np.column_stack([np.ones(x.size), x]), cells)
@@ -48,7 +48,7 @@ def test_affine_fit_of_sums_is_the_fit_of_all_rows():
     assert (fitted.quality.n_rows, fitted.quality.n_cells) == (3740, 3)
 
 
-def test_full_fit_of_sums_is_the_fit_of_all_rows():
+def test_full_fit_of_sums_is_the_fit_of_all_rows() -> None:
     cells = noisy_cells(1)
     x = np.concatenate([x for x, _ in cells])
     knots = np.asarray(knots_up_to(int(x.max())))
@@ -61,7 +61,7 @@ def test_full_fit_of_sums_is_the_fit_of_all_rows():
     assert fitted.quality.r2 == pytest.approx(r2, rel=1e-9)
 
 
-def test_overlap_fit_of_sums_is_the_fit_of_all_rows():
+def test_overlap_fit_of_sums_is_the_fit_of_all_rows() -> None:
     rng = np.random.default_rng(5)
     cells = []
     for n in (50, 900):
@@ -75,7 +75,7 @@ def test_overlap_fit_of_sums_is_the_fit_of_all_rows():
     assert fitted.quality.r2 == pytest.approx(r2, rel=1e-9)
 
 
-def test_every_cell_weighs_the_same_however_many_rows_it_has():
+def test_every_cell_weighs_the_same_however_many_rows_it_has() -> None:
     few = summarise_cell(np.array([1, 2]), np.array([1.0, 2.0]))
     once = summarise_cell(np.array([1, 2]), np.array([3.0, 4.0]))
     often = summarise_cell(np.tile([1, 2], 500), np.tile([3.0, 4.0], 500))
@@ -83,7 +83,7 @@ def test_every_cell_weighs_the_same_however_many_rows_it_has():
     assert fit_affine([few, often])(np.array([1]))[0] == pytest.approx(2.0)
 
 
-def test_curves_recover_themselves():
+def test_curves_recover_themselves() -> None:
     x = np.arange(1, 30)
     affine = fit_affine([summarise_cell(x, 0.3 + 0.02 * x)])
     assert (affine.alpha, affine.beta) == (pytest.approx(0.3), pytest.approx(0.02))
@@ -93,7 +93,7 @@ def test_curves_recover_themselves():
     assert fitted.quality.r2 == pytest.approx(1.0)
 
 
-def test_fits_stay_convex_and_rising_where_the_data_are_not():
+def test_fits_stay_convex_and_rising_where_the_data_are_not() -> None:
     x = np.arange(1, 40)
     falling_then_flat = 1.0 + 1.0 / x
     for curve in (
@@ -106,7 +106,7 @@ def test_fits_stay_convex_and_rising_where_the_data_are_not():
         assert (values >= 0).all()
 
 
-def test_a_change_of_units_changes_only_the_units():
+def test_a_change_of_units_changes_only_the_units() -> None:
     cells = noisy_cells(2)
     x = np.arange(1, 50)
     for fit in (fit_affine, fit_full):
@@ -125,7 +125,7 @@ def overlapping_cells(truth, kappa, noise=0.0):
     return cells
 
 
-def test_full_curve_is_that_of_requests_without_overlap():
+def test_full_curve_is_that_of_requests_without_overlap() -> None:
     truth, kappa = FullLatency(0.5, (1.0, 8.0, 21.0), (0.01, 0.05, 0.4)), 0.3
     cells = [summarise_cell(x, y, omega_overlap=z) for x, z, y in overlapping_cells(truth, kappa)]
     x = np.arange(1, 30)
@@ -135,7 +135,7 @@ def test_full_curve_is_that_of_requests_without_overlap():
     assert (fit_full(cells)(x) < truth(x)).all()  # the credit, taken for a shorter queue
 
 
-def test_affine_and_full_fit_together_recover_curve_and_kappa():
+def test_affine_and_full_fit_together_recover_curve_and_kappa() -> None:
     truth, kappa = AffineLatency(0.5, 0.02, 0.3), 0.3
     cells = [summarise_cell(x, y, omega_overlap=z) for x, z, y in overlapping_cells(truth, kappa)]
     affine = fit_affine(cells)
@@ -143,7 +143,7 @@ def test_affine_and_full_fit_together_recover_curve_and_kappa():
     np.testing.assert_allclose(fit_full(cells, affine.kappa)(np.arange(1, 30)), truth(np.arange(1, 30)))
 
 
-def test_quality_of_the_full_fit_speaks_of_the_adjusted_latency():
+def test_quality_of_the_full_fit_speaks_of_the_adjusted_latency() -> None:
     truth, kappa = FullLatency(0.5, (1.0, 8.0), (0.01, 0.05)), 0.3
     cells = overlapping_cells(truth, kappa, noise=0.05)
     with_overlap = fit_full([summarise_cell(x, y, omega_overlap=z) for x, z, y in cells], kappa)
@@ -153,7 +153,7 @@ def test_quality_of_the_full_fit_speaks_of_the_adjusted_latency():
     assert with_overlap.quality.rmse == pytest.approx(adjusted.quality.rmse, rel=1e-9)
 
 
-def test_kappa_changes_nothing_without_overlap():
+def test_kappa_changes_nothing_without_overlap() -> None:
     cells = [summarise_cell(x, y) for x, y in noisy_cells()]
     plain, priced = fit_full(cells), fit_full(cells, kappa=7.0)
     assert plain == priced
@@ -161,29 +161,29 @@ def test_kappa_changes_nothing_without_overlap():
 
 
 @pytest.mark.parametrize("kappa", [-0.1, np.nan, np.inf])
-def test_a_kappa_that_is_no_price_is_refused(kappa):
+def test_a_kappa_that_is_no_price_is_refused(kappa) -> None:
     with pytest.raises(ValueError, match="finite and not negative"):
         fit_full([summarise_cell(np.array([1, 2]), np.array([1.0, 2.0]))], kappa)
 
 
-def test_knots_are_the_distinct_rounded_geometric_grid():
+def test_knots_are_the_distinct_rounded_geometric_grid() -> None:
     assert knots_up_to(3) == (1.0, 2.0, 3.0, 4.0)
     knots = knots_up_to(500)
     assert knots == tuple(sorted({float(round(k)) for k in np.geomspace(1, 501, 64)}))
     assert (knots[0], knots[-1]) == (1.0, 501.0)
 
 
-def test_knots_reach_to_the_largest_load_on_any_worker():
+def test_knots_reach_to_the_largest_load_on_any_worker() -> None:
     x = np.array([1, 2, 3])
     assert fit_full([summarise_cell(x, 1.0 * x, top=9)]).knots == knots_up_to(9)
 
 
-def test_missing_overlap_earns_no_credit():
+def test_missing_overlap_earns_no_credit() -> None:
     x, y, z = np.array([1, 2, 3]), np.array([1.0, 2.0, 3.0]), np.array([np.nan, 0.0, np.nan])
     assert summarise_cell(x, y, omega_overlap=z).omega_overlap.tolist() == [0.0, 0.0, 0.0]
 
 
-def test_an_empty_cell_is_no_cell():
+def test_an_empty_cell_is_no_cell() -> None:
     some = summarise_cell(np.array([1, 2]), np.array([1.0, 2.0]))
     none = summarise_cell(np.empty(0, dtype=np.int64), np.empty(0))
     assert fit_affine([none, some]).quality.n_cells == 1
@@ -199,7 +199,7 @@ def test_an_empty_cell_is_no_cell():
         ([([1, 2], [0.0, 0.0])], "every latency is zero"),
     ],
 )
-def test_nothing_to_fit_is_refused(fit, rows, message):
+def test_nothing_to_fit_is_refused(fit, rows, message) -> None:
     cells = [summarise_cell(np.array(x, dtype=np.int64), np.array(y, dtype=float)) for x, y in rows]
     with pytest.raises(ValueError, match=message):
         fit(cells)
@@ -214,12 +214,12 @@ def test_nothing_to_fit_is_refused(fit, rows, message):
         ([1, 2], [1.0, -1.0], "at least 0"),
     ],
 )
-def test_bad_rows_are_refused(x, y, message):
+def test_bad_rows_are_refused(x, y, message) -> None:
     with pytest.raises(ValueError, match=message):
         summarise_cell(np.array(x), np.array(y))
 
 
-def test_bad_coefficients_are_refused():
+def test_bad_coefficients_are_refused() -> None:
     with pytest.raises(ValueError, match="not negative"):
         AffineLatency(-1.0, 0.0)
     with pytest.raises(ValueError, match="finite"):
@@ -228,19 +228,19 @@ def test_bad_coefficients_are_refused():
         FullLatency(1.0, (1.0, 2.0), (0.5,))
 
 
-def test_a_credit_takes_at_most_nine_tenths():
+def test_a_credit_takes_at_most_nine_tenths() -> None:
     np.testing.assert_allclose(price(np.array([10.0, 10.0, 10.0]), np.array([0.0, 4.0, 50.0])), [10, 6, 1])
     costs = np.linspace(0.0, 5.0, 100)
     assert (np.diff(price(costs, 2.0)) > 0).all()
 
 
-def test_reference_cells_lie_between_the_artifact_and_c_ref():
+def test_reference_cells_lie_between_the_artifact_and_c_ref() -> None:
     assert [in_reference(c, 5) for c in (7, 8, 64, 65)] == [False, True, True, False]
     assert not in_reference(8, 16)
     assert in_reference(96, 5, c_ref=96)
 
 
-def test_quality_inside_cells_tells_a_slope_between_cells_from_one_within():
+def test_quality_inside_cells_tells_a_slope_between_cells_from_one_within() -> None:
     rng = np.random.default_rng(0)
 
     def cells(within):

@@ -10,7 +10,7 @@ import pytest
 from anarchy.games.requests import Requests, chunks, latencies, load_on, loads, time_order
 
 
-def cell(n=60, m=3, seed=0, **changes):
+def cell(n=60, m=3, seed: int = 0, **changes):
     rng = np.random.default_rng(seed)
     sent = np.round(rng.uniform(0.0, 10.0, n), 1)  # rounded: ties
     first = sent + rng.uniform(0.1, 1.0, n)
@@ -40,7 +40,7 @@ def loads_by_definition(requests, times):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_loads_are_those_of_the_definition(seed):
+def test_loads_are_those_of_the_definition(seed: int) -> None:
     requests = cell(seed=seed)
     worker, last, sent = requests.worker.copy(), requests.t_last_token.copy(), requests.t_sent.copy()
     counted = np.zeros(len(requests), dtype=bool)
@@ -53,7 +53,7 @@ def test_loads_are_those_of_the_definition(seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_request_leaves_its_worker_at_the_leaving_time_given(seed):
+def test_a_request_leaves_its_worker_at_the_leaving_time_given(seed: int) -> None:
     requests = cell(seed=seed)
     left = requests.t_first_token.copy()
     left[::7] = np.nan  # no leaving time: up to the cell's end
@@ -65,32 +65,32 @@ def test_a_request_leaves_its_worker_at_the_leaving_time_given(seed):
     np.testing.assert_array_equal(latencies(prefill, "e2e"), latencies(requests, "e2e"))
 
 
-def test_the_last_token_is_the_leaving_time_by_default():
+def test_the_last_token_is_the_leaving_time_by_default() -> None:
     requests = cell()
     times = np.linspace(0.0, 12.0, 40)
     same = replace(requests, t_left=requests.t_last_token)
     np.testing.assert_array_equal(loads(same, times), loads(requests, times))
 
 
-def test_load_of_one_worker_is_its_column():
+def test_load_of_one_worker_is_its_column() -> None:
     requests, times = cell(), np.linspace(0.0, 12.0, 40)
     for j in range(3):
         np.testing.assert_array_equal(load_on(requests, j, times), loads(requests, times)[:, j])
 
 
-def test_failed_and_uncounted_requests_still_load_their_worker():
+def test_failed_and_uncounted_requests_still_load_their_worker() -> None:
     requests = cell(counted=np.zeros(60, dtype=bool))
     assert loads(requests, np.array([5.0])).sum() > 0
 
 
-def test_a_worker_that_nobody_chose_has_no_load():
+def test_a_worker_that_nobody_chose_has_no_load() -> None:
     requests = cell(worker=np.zeros(60, dtype=np.int64))
     n = loads(requests, np.linspace(0.0, 12.0, 50))
     assert n[:, 0].max() > 0
     assert n[:, 1:].max() == 0
 
 
-def test_no_requests_and_no_times():
+def test_no_requests_and_no_times() -> None:
     empty = np.empty(0)
     none = Requests(
         np.empty(0, dtype=str), empty, empty, empty, empty, np.empty(0, int), np.empty(0, bool), 2, 1.0
@@ -100,7 +100,7 @@ def test_no_requests_and_no_times():
     assert time_order(none, none.counted).size == 0
 
 
-def test_order_is_by_time_then_identifier_then_row():
+def test_order_is_by_time_then_identifier_then_row() -> None:
     requests = cell(n=6, t_sent=np.array([2.0, 1.0, 1.0, 1.0, 0.5, 2.0]))
     requests = replace(requests, request_id=np.array(["a", "c", "b", "b", "z", "a"]))
     assert time_order(requests, np.ones(6, dtype=bool)).tolist() == [4, 2, 3, 1, 0, 5]
@@ -108,20 +108,20 @@ def test_order_is_by_time_then_identifier_then_row():
 
 
 @pytest.mark.parametrize("dtype", [str, object])
-def test_order_is_the_one_of_a_full_sort(dtype):
+def test_order_is_the_one_of_a_full_sort(dtype) -> None:
     requests = cell(n=500, seed=3)
     requests = replace(requests, request_id=requests.request_id.astype(dtype))
     expected = np.lexsort((requests.request_id, requests.t_sent))
     np.testing.assert_array_equal(time_order(requests, np.ones(500, dtype=bool)), expected)
 
 
-def test_latency_runs_from_the_intended_time():
+def test_latency_runs_from_the_intended_time() -> None:
     requests = cell()
     np.testing.assert_array_equal(latencies(requests), requests.t_first_token - requests.t_intended)
     np.testing.assert_array_equal(latencies(requests, "e2e"), requests.t_last_token - requests.t_intended)
 
 
-def test_latency_of_a_failed_request_is_nan():
+def test_latency_of_a_failed_request_is_nan() -> None:
     counted = np.arange(60) > 0
     first = cell().t_first_token.copy()
     first[0] = np.nan
@@ -129,7 +129,7 @@ def test_latency_of_a_failed_request_is_nan():
 
 
 @pytest.mark.parametrize("wrong", [np.nan, -5.0])
-def test_counted_request_without_a_latency_is_refused_by_name(wrong):
+def test_counted_request_without_a_latency_is_refused_by_name(wrong) -> None:
     first = cell().t_first_token.copy()
     first[7] = wrong
     requests = cell(counted=np.ones(60, dtype=bool), t_first_token=first)
@@ -147,7 +147,7 @@ def test_counted_request_without_a_latency_is_refused_by_name(wrong):
         ("t_left", -1.0, "t_left before t_sent"),
     ],
 )
-def test_a_clock_that_steps_back_is_refused_by_row(column, value, message):
+def test_a_clock_that_steps_back_is_refused_by_row(column, value, message) -> None:
     requests = cell(counted=np.ones(60, dtype=bool))
     requests = replace(requests, t_left=requests.t_first_token.copy())
     times = getattr(requests, column).copy()
@@ -160,7 +160,7 @@ def test_a_clock_that_steps_back_is_refused_by_row(column, value, message):
 
 @pytest.mark.parametrize("column", ["t_intended", "t_sent", "t_first_token"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_counted_request_needs_its_times(column, value):
+def test_a_counted_request_needs_its_times(column, value) -> None:
     requests = cell(counted=np.ones(60, dtype=bool))
     times = getattr(requests, column).copy()
     times[7] = value
@@ -168,13 +168,13 @@ def test_a_counted_request_needs_its_times(column, value):
         latencies(replace(requests, **{column: times}))
 
 
-def test_chunks_cover_all_rows_once():
+def test_chunks_cover_all_rows_once() -> None:
     assert list(chunks(0, 5)) == []
     assert [(c.start, c.stop) for c in chunks(3, 1 << 40)] == [(0, 1), (1, 2), (2, 3)]
     assert [(c.start, c.stop) for c in chunks(5, (1 << 18) // 2)] == [(0, 2), (2, 4), (4, 5)]
 
 
-def test_unknown_metric_is_refused():
+def test_unknown_metric_is_refused() -> None:
     with pytest.raises(ValueError, match="want one of"):
         latencies(cell(), "itl")
 
@@ -197,6 +197,6 @@ def test_unknown_metric_is_refused():
         ({"t_left": np.zeros((60, 1))}, "t_left has shape"),
     ],
 )
-def test_columns_that_do_not_fit_together_are_refused(changes, message):
+def test_columns_that_do_not_fit_together_are_refused(changes, message) -> None:
     with pytest.raises(ValueError, match=message):
         cell(**changes)

@@ -31,7 +31,7 @@ AFFINE = AffineLatency(0.3, 0.07, kappa=0.25)
 FULL = FullLatency(0.2, (1.0, 3.0, 6.0), (0.05, 0.2, 1.5))
 
 
-def cell(n=50, m=3, seed=0, overlap=False):
+def cell(n=50, m=3, seed: int = 0, overlap=False):
     rng = np.random.default_rng(seed)
     sent = np.round(rng.uniform(0.0, 10.0, n), 1)
     return Requests(
@@ -82,7 +82,7 @@ def brute_force(seen, affine, full):
     return np.array(out).T
 
 
-def assert_costs(seen, affine=AFFINE, full=FULL):
+def assert_costs(seen, affine=AFFINE, full=FULL) -> None:
     costs = window_costs(seen, affine, full)
     expected = brute_force(seen, affine, full)
     for got, want in zip((costs.SC, costs.SCm, costs.OPTf, costs.OPTc), expected, strict=True):
@@ -91,17 +91,17 @@ def assert_costs(seen, affine=AFFINE, full=FULL):
 
 @pytest.mark.parametrize("overlap", [False, True])
 @pytest.mark.parametrize("m", [1, 2, 3])
-def test_costs_are_those_of_brute_force(m, overlap):
+def test_costs_are_those_of_brute_force(m, overlap) -> None:
     for seed in range(3):
         assert_costs(windows(cell(n=24, m=m, seed=seed, overlap=overlap)), AFFINE, FULL)
 
 
 @pytest.mark.parametrize("overlap", [False, True])
-def test_costs_are_those_of_brute_force_over_four_workers(overlap):
+def test_costs_are_those_of_brute_force_over_four_workers(overlap) -> None:
     assert_costs(windows(cell(n=14, m=4, seed=8, overlap=overlap)))
 
 
-def test_costs_do_not_depend_on_the_chunks(monkeypatch):
+def test_costs_do_not_depend_on_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = windows(cell(n=400, overlap=True))
     whole = window_costs(seen, AFFINE, FULL)
     monkeypatch.setattr("anarchy.games.requests.CHUNK", 70)
@@ -110,7 +110,7 @@ def test_costs_do_not_depend_on_the_chunks(monkeypatch):
         np.testing.assert_array_equal(getattr(whole, name), getattr(parts, name))
 
 
-def test_without_kappa_the_overlap_is_worth_nothing():
+def test_without_kappa_the_overlap_is_worth_nothing() -> None:
     bare = replace(AFFINE, kappa=0.0)
     with_overlap = window_costs(windows(cell(overlap=True, seed=4)), bare, FULL)
     requests = replace(cell(overlap=True, seed=4), overlap=None, omega=None)
@@ -119,7 +119,7 @@ def test_without_kappa_the_overlap_is_worth_nothing():
     np.testing.assert_array_equal(with_overlap.OPTf, without.OPTf)
 
 
-def test_windows_hold_consecutive_counted_requests_in_order():
+def test_windows_hold_consecutive_counted_requests_in_order() -> None:
     requests = cell(n=50)
     seen = windows(requests)
     order = [i for i in np.lexsort((requests.request_id, requests.t_sent)) if requests.counted[i]]
@@ -129,7 +129,7 @@ def test_windows_hold_consecutive_counted_requests_in_order():
     np.testing.assert_array_equal(seen.worker, requests.worker[seen.row])
 
 
-def test_order_of_the_rows_is_of_no_matter():
+def test_order_of_the_rows_is_of_no_matter() -> None:
     requests = cell(n=80, overlap=True)
     shuffle = np.random.default_rng(1).permutation(80)
     columns = ("request_id", "t_intended", "t_sent", "t_first_token", "t_last_token", "worker", "counted")
@@ -140,7 +140,7 @@ def test_order_of_the_rows_is_of_no_matter():
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
 
-def test_rows_of_the_fit_are_the_windows_requests_at_their_own_time():
+def test_rows_of_the_fit_are_the_windows_requests_at_their_own_time() -> None:
     requests = cell(n=60, overlap=True)
     seen = windows(requests)
     rows = curve_rows(requests, seen)
@@ -153,7 +153,7 @@ def test_rows_of_the_fit_are_the_windows_requests_at_their_own_time():
     np.testing.assert_array_equal(rows.latency, seen.latency.ravel())
 
 
-def test_zero_windows_give_no_number():
+def test_zero_windows_give_no_number() -> None:
     for requests in (cell(n=2), cell(n=30)):
         none = replace(requests, counted=np.zeros(len(requests), dtype=bool))
         seen = windows(none)
@@ -165,7 +165,7 @@ def test_zero_windows_give_no_number():
         assert (rows.x.size, rows.top) == (0, 0)
 
 
-def test_all_requests_failed_with_no_time_but_that_of_sending():
+def test_all_requests_failed_with_no_time_but_that_of_sending() -> None:
     requests = cell(n=30)
     nan = np.full(30, np.nan)
     failed = replace(requests, t_first_token=nan, t_last_token=nan, counted=np.zeros(30, dtype=bool))
@@ -174,13 +174,13 @@ def test_all_requests_failed_with_no_time_but_that_of_sending():
     assert loads(failed, np.array([15.0])).sum() == 0
 
 
-def test_one_worker_has_nothing_to_route():
+def test_one_worker_has_nothing_to_route() -> None:
     costs = window_costs(windows(cell(m=1)), AFFINE, FULL)
     assert poa_cal(costs) == 1.0
     assert decomposition(costs).routing == 1.0
 
 
-def test_least_loaded_routing_is_optimal_and_herding_is_not():
+def test_least_loaded_routing_is_optimal_and_herding_is_not() -> None:
     load = np.array([0, 2, 5])
     spreads = window_costs(made_windows(load, [0, 0, 0]), AFFINE, FULL)
     herds = window_costs(made_windows(load, [2, 2, 2]), AFFINE, FULL)
@@ -189,7 +189,7 @@ def test_least_loaded_routing_is_optimal_and_herding_is_not():
     assert spreads.OPTc == herds.OPTc
 
 
-def test_worked_example_of_one_window():
+def test_worked_example_of_one_window() -> None:
     """Two workers with loads 0 and 3, both requests sent to the second, latencies 0.5 s and 0.9 s."""
     affine, full = AffineLatency(0.1, 0.1), FullLatency(0.1, (0.0, 4.0), (0.1, 0.2))
     seen = made_windows([0, 3], [1, 1], [0.5, 0.9])
@@ -201,7 +201,7 @@ def test_worked_example_of_one_window():
     assert poa_hat(costs) == pytest.approx(2.0)
 
 
-def test_ratios_are_ratios_of_sums():
+def test_ratios_are_ratios_of_sums() -> None:
     costs = WindowCosts(*(np.array(c) for c in ([1.0, 9.0], [2.0, 4.0], [1.0, 1.0], [2.0, 3.0])))
     assert poa_hat(costs) == 5.0
     assert poa_cal(costs) == pytest.approx(6 / 5)
@@ -210,45 +210,45 @@ def test_ratios_are_ratios_of_sums():
     assert spread(costs).p90_window == pytest.approx(np.quantile([1.0, 9.0], 0.9))
 
 
-def test_a_free_optimum_gives_no_number():
+def test_a_free_optimum_gives_no_number() -> None:
     zero = FullLatency(0.0, (50.0,), (1.0,))
     costs = window_costs(made_windows([0, 0], [1, 1]), AffineLatency(0.0, 0.0), zero)
     assert np.isnan([poa_hat(costs), poa_cal(costs), spread(costs).p90_window]).all()
 
 
-def test_places_count_up_on_each_worker():
+def test_places_count_up_on_each_worker() -> None:
     assert places(np.array([[2, 0, 2, 2], [1, 1, 0, 1]])).tolist() == [[1, 1, 2, 3], [1, 2, 1, 3]]
 
 
-def test_marginal_costs_add_up_to_the_social_cost():
+def test_marginal_costs_add_up_to_the_social_cost() -> None:
     x = np.arange(40)
     np.testing.assert_allclose(np.cumsum(marginal_costs(FULL, 39)), x * FULL(x), rtol=1e-12)
     assert (np.diff(marginal_costs(FullLatency(0.7), 300)[1:]) == 0.0).all()
 
 
-def test_a_curve_whose_marginal_cost_falls_is_refused():
+def test_a_curve_whose_marginal_cost_falls_is_refused() -> None:
     with pytest.raises(ValueError, match="must be convex"):
         marginal_costs(lambda x: 1.0 / (1.0 + np.asarray(x) ** 2), 5)
 
 
-def test_too_few_slots_are_refused():
+def test_too_few_slots_are_refused() -> None:
     with pytest.raises(ValueError, match="do not fit"):
         cheapest_slots(np.ones((1, 2)), 3)
 
 
-def test_negative_overlap_is_refused():
+def test_negative_overlap_is_refused() -> None:
     requests = cell(overlap=True)
     with pytest.raises(ValueError, match="must not be negative"):
         windows(replace(requests, overlap=-np.ones((50, 3))))
 
 
-def test_unknown_overlap_earns_nothing():
+def test_unknown_overlap_earns_nothing() -> None:
     requests = cell(overlap=True)
     unknown = windows(replace(requests, overlap=np.full((50, 3), np.nan)))
     assert not unknown.omega_overlap.any()
 
 
-def test_pigou_gives_four_thirds():
+def test_pigou_gives_four_thirds() -> None:
     """Pigou's network as the limit of N players of weight 1/N: one road costs 1, the other its share x.
 
     Selfish players all take the second road, at cost 1; the optimum splits them and costs 3/4.
@@ -261,7 +261,7 @@ def test_pigou_gives_four_thirds():
     assert equilibrium / optimum == pytest.approx(4 / 3, rel=1e-4)
 
 
-def test_affine_equilibria_never_pass_five_halves():
+def test_affine_equilibria_never_pass_five_halves() -> None:
     """Pure equilibria of random atomic games on links of affine latency, one weight a player."""
     rng = np.random.default_rng(0)
     worst = 1.0
@@ -289,7 +289,7 @@ def test_affine_equilibria_never_pass_five_halves():
 
 
 @pytest.mark.parametrize("m", [1, 2, 3, 4])
-def test_batched_assignment_is_that_of_brute_force(m):
+def test_batched_assignment_is_that_of_brute_force(m) -> None:
     rng = np.random.default_rng(m)
     for n in (m, m + 1, 6):
         cost = rng.choice([0.0, 0.25, 1.0, 1e-9, 1e9], (20, m, n)) + rng.integers(0, 2, (20, m, n))
@@ -297,7 +297,7 @@ def test_batched_assignment_is_that_of_brute_force(m):
         np.testing.assert_allclose(cheapest_assignments(cost), np.min(every, axis=1), rtol=1e-12)
 
 
-def test_batched_assignment_of_nothing():
+def test_batched_assignment_of_nothing() -> None:
     assert cheapest_assignments(np.empty((0, 3, 9))).shape == (0,)
     assert cheapest_assignments(np.empty((0, 12, 12))).shape == (0,)
     assert cheapest_assignments(np.empty((2, 0, 4))).tolist() == [0.0, 0.0]
@@ -305,7 +305,7 @@ def test_batched_assignment_of_nothing():
 
 @pytest.mark.parametrize("m", [2, LOCKSTEP_MAX + 1])
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
-def test_a_cost_that_is_not_finite_is_refused(m, wrong):
+def test_a_cost_that_is_not_finite_is_refused(m, wrong) -> None:
     cost = np.ones((3, m, m))
     cost[1, 0, 1] = wrong
     with pytest.raises(ValueError, match="not finite"):
@@ -313,13 +313,13 @@ def test_a_cost_that_is_not_finite_is_refused(m, wrong):
 
 
 @pytest.mark.parametrize("shape", [(3, 3), (2, 4, 3)])
-def test_costs_of_another_shape_are_refused(shape):
+def test_costs_of_another_shape_are_refused(shape) -> None:
     with pytest.raises(ValueError, match="columns >= rows"):
         cheapest_assignments(np.ones(shape))
 
 
 @pytest.mark.parametrize("m", [5, LOCKSTEP_MAX, LOCKSTEP_MAX + 1])
-def test_costs_of_larger_pools_are_those_of_the_assignment(m):
+def test_costs_of_larger_pools_are_those_of_the_assignment(m) -> None:
     seen = windows(cell(n=12 * m, m=m, overlap=True))
     costs = window_costs(seen, AFFINE, FULL)
     for w in range(len(seen)):
@@ -328,7 +328,7 @@ def test_costs_of_larger_pools_are_those_of_the_assignment(m):
             assert getattr(costs, name)[w] == pytest.approx(getattr(example, name), rel=1e-12)
 
 
-def test_only_windows_with_a_credit_are_assigned(monkeypatch):
+def test_only_windows_with_a_credit_are_assigned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows of one cell with and without a credit, side by side: each as if it were alone."""
     seen = windows(cell(n=60, overlap=True))
     overlap = seen.omega_overlap.copy()
@@ -341,7 +341,7 @@ def test_only_windows_with_a_credit_are_assigned(monkeypatch):
         np.testing.assert_array_equal(getattr(mixed, name)[1::2], getattr(whole, name)[1::2])
 
 
-def test_a_worked_example_lays_every_number_open():
+def test_a_worked_example_lays_every_number_open() -> None:
     """Loads 0 and 3, both requests sent to the second worker; the second request has its prompt there."""
     affine, full = AffineLatency(0.1, 0.1, kappa=0.2), FullLatency(0.1, (0.0, 4.0), (0.1, 0.2))
     seen = made_windows([0, 3], [1, 1], [0.5, 0.9], np.array([[[0.0, 0.0], [0.0, 1.0]]]))
@@ -359,12 +359,12 @@ def test_a_worked_example_lays_every_number_open():
 
 
 @pytest.mark.parametrize("w", [-1, 1])
-def test_a_window_that_is_not_there_cannot_be_explained(w):
+def test_a_window_that_is_not_there_cannot_be_explained(w) -> None:
     with pytest.raises(IndexError, match=f"no window {w}: there are 1"):
         explain_window(made_windows([0, 3], [1, 1]), w, AFFINE, FULL)
 
 
-def test_the_fitted_credit_leaves_poa_alone_where_nothing_overlaps():
+def test_the_fitted_credit_leaves_poa_alone_where_nothing_overlaps() -> None:
     requests = cell(n=300)
     seen = windows(requests)
     rows = curve_rows(requests, seen)
@@ -373,7 +373,7 @@ def test_the_fitted_credit_leaves_poa_alone_where_nothing_overlaps():
     assert (poa_hat(one), poa_cal(one)) == (poa_hat(other), poa_cal(other))
 
 
-def test_a_worker_that_never_gets_a_request_is_still_a_choice():
+def test_a_worker_that_never_gets_a_request_is_still_a_choice() -> None:
     requests = replace(cell(n=40), worker=np.ones(40, dtype=np.int64))
     seen = windows(requests)
     assert not seen.load[:, [0, 2]].any()
@@ -382,7 +382,7 @@ def test_a_worker_that_never_gets_a_request_is_still_a_choice():
 
 
 @pytest.mark.parametrize(("n", "expected"), [(2, 0), (3, 1), (5, 1), (6, 2)])
-def test_as_many_windows_as_the_requests_fill(n, expected):
+def test_as_many_windows_as_the_requests_fill(n, expected) -> None:
     requests = replace(cell(n=n), counted=np.ones(n, dtype=bool))
     seen = windows(requests)
     costs = window_costs(seen, AFFINE, FULL)
@@ -391,7 +391,7 @@ def test_as_many_windows_as_the_requests_fill(n, expected):
     assert np.isfinite(poa_hat(costs)) == (expected > 0)
 
 
-def test_all_times_and_identifiers_the_same():
+def test_all_times_and_identifiers_the_same() -> None:
     """Nothing tells the requests apart: the order is that of the rows, and nobody is in flight yet."""
     requests = cell(n=9)
     same = np.full(9, 1.0)
@@ -412,7 +412,7 @@ def test_all_times_and_identifiers_the_same():
 
 
 @pytest.mark.parametrize("name", ["overlap", "omega"])
-def test_an_infinite_credit_is_refused(name):
+def test_an_infinite_credit_is_refused(name) -> None:
     requests = replace(cell(overlap=True), overlap=np.ones((50, 3)), omega=np.ones(50))
     with pytest.raises(ValueError, match="nor infinite"):
         windows(replace(requests, **{name: np.full_like(getattr(requests, name), np.inf)}))
@@ -440,7 +440,7 @@ def big_cell(n, overlap):
 
 
 @pytest.mark.parametrize(("n", "overlap"), [(1_000_000, False), (100_000, True)])
-def test_a_big_cell_is_what_its_windows_are_one_by_one(n, overlap):
+def test_a_big_cell_is_what_its_windows_are_one_by_one(n, overlap) -> None:
     requests = big_cell(n, overlap)
     seen = windows(requests)
     rows = curve_rows(requests, seen)
@@ -460,7 +460,7 @@ def test_a_big_cell_is_what_its_windows_are_one_by_one(n, overlap):
 
 
 @pytest.mark.parametrize("m", [3, LOCKSTEP_MAX, LOCKSTEP_MAX + 1])
-def test_columns_are_distinct_and_do_not_depend_on_the_other_matrices(m):
+def test_columns_are_distinct_and_do_not_depend_on_the_other_matrices(m) -> None:
     cost = np.random.default_rng(m).integers(0, 3, (30, m, m + 2)).astype(float)
     columns = assigned_columns(cost)
     assert all(len(set(row)) == m for row in columns.tolist())

@@ -57,13 +57,13 @@ FOREIGN_SLURM = {
 EVERYTHING = {**CALLER, **FOREIGN_PYTHON, **FOREIGN_SLURM}
 
 
-def test_each_kind_goes_and_everything_else_stays():
+def test_each_kind_goes_and_everything_else_stays() -> None:
     assert outside_any_job(EVERYTHING) == {**CALLER, **FOREIGN_PYTHON}
     assert without_foreign_python(EVERYTHING) == {**CALLER, **FOREIGN_SLURM}
     assert foreign_to_slurm(EVERYTHING) == sorted(FOREIGN_SLURM)
 
 
-def test_a_job_keeps_what_slurm_told_it_and_learns_where_the_controller_is():
+def test_a_job_keeps_what_slurm_told_it_and_learns_where_the_controller_is() -> None:
     submitting = own_environment(EVERYTHING, in_job=False)
     assert set(submitting) - set(CALLER) == {"PYTHONPATH", "PYTHONNOUSERSITE", "ANARCHY_SLURM_CONF"}
     # The executor's job step keeps the job's number and drops the rest of Slurm's variables.
@@ -82,7 +82,7 @@ def hostile(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, **FOREIGN_SLURM, "PYTHONPATH": str(tmp_path), "PYTHONSTARTUP": str(tmp_path / "x")}
 
 
-def test_a_process_that_keeps_it_out_starts_its_own_children(hostile: dict[str, str], tmp_path: Path):
+def test_a_process_that_keeps_it_out_starts_its_own_children(hostile: dict[str, str], tmp_path: Path) -> None:
     child = "import sys, json, os, numpy, anarchy; print(json.dumps([sys.flags.no_user_site, [*os.environ]]))"
     code = (
         "import subprocess, sys\n"
@@ -101,7 +101,7 @@ def test_a_process_that_keeps_it_out_starts_its_own_children(hostile: dict[str, 
     assert set(names).isdisjoint(set(FOREIGN_PYTHON) - {"PYTHONPATH"})
 
 
-def test_the_serving_python_is_asked_as_it_will_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_the_serving_python_is_asked_as_it_will_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, value in FOREIGN_PYTHON.items():
         monkeypatch.setenv(name, value)
     answer = {"serving-python": "3", "ai-dynamo": "1", "ai-dynamo-runtime": "1", "pyzmq": "1"}

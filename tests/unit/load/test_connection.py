@@ -95,7 +95,7 @@ def test_cached_tokens_are_the_prefill_workers_where_the_router_tells_them() -> 
     assert result.status(3) == "ok"
 
 
-def test_a_stream_that_closes_with_its_last_token_tells_its_times_too():
+def test_a_stream_that_closes_with_its_last_token_tells_its_times_too() -> None:
     """So vLLM ends: text, reason and timing in one event, where mock engines send an event of its own."""
     closing = {"timing": {"ttft_ms": 4.5, "kv_hit_rate": 0.75}, **WORKERS}
     last = event(" b", nvext=closing).replace(b'"index":0', b'"index":0,"finish_reason":"length"')
@@ -189,7 +189,7 @@ def test_payload_asks_for_exactly_the_tokens(template: int) -> None:
 )
 def test_payload_pins_the_workers_that_the_route_names(pins: dict[str, int]) -> None:
     writer = PayloadWriter([Endpoint("127.0.0.1", 8080, "llama")])
-    payload = writer.write(Request((5, 6, 7), 9, -1), Route(LABELS, **pins))  # type: ignore[arg-type]
+    payload = writer.write(Request((5, 6, 7), 9, -1), Route(LABELS, **pins))
     body = json.loads(payload.partition(b"\r\n\r\n")[2])
     wanted = {name.replace("_id", "_worker_id"): worker for name, worker in pins.items()}
     assert body["nvext"] == {"extra_fields": ["worker_id", "timing"], **wanted}

@@ -67,7 +67,7 @@ class MadeUpDeployment(SimpleNamespace):
 
 
 def routed(plan: DeploymentPlan, policy: Policy, folder: Path, **more: Any) -> CellRouting:
-    return CellRouting(plan, cell_of(plan, policy), MadeUpDeployment(plan, **more), folder)  # type: ignore[arg-type]
+    return CellRouting(plan, cell_of(plan, policy), MadeUpDeployment(plan, **more), folder)
 
 
 def test_the_frontends_of_an_adaptive_policy_are_in_the_order_of_its_regimes(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_baseline_has_no_selection_and_its_own_seed(tmp_path: Path, name: str)
     assert isinstance(again, PinnedRouter)
     assert again._rng.getstate() == router._rng.getstate()
     other = replace(plan.cells[0], policy=KNOWN[name], seed=derive_seed("another"))
-    apart = CellRouting(plan, other, MadeUpDeployment(plan, None), tmp_path).router  # type: ignore[arg-type]
+    apart = CellRouting(plan, other, MadeUpDeployment(plan, None), tmp_path).router
     assert isinstance(apart, PinnedRouter)
     assert apart._rng.getstate() != router._rng.getstate()
 
@@ -158,7 +158,7 @@ def test_a_batch_is_collected_in_the_deployments_own_time(tmp_path: Path) -> Non
 
 
 def test_the_selector_knows_every_worker_of_each_role() -> None:
-    selector = selector_of(MadeUpDeployment(planned("pinned")))  # type: ignore[arg-type]
+    selector = selector_of(MadeUpDeployment(planned("pinned")))
     assert {name: len(pool.events) for name, pool in selector.pools.items()} == {"prefill": 1, "decode": 3}
     assert {(pool.block_size, pool.blocks) for pool in selector.pools.values()} == {(16, 4096)}
 
@@ -188,7 +188,7 @@ def test_the_controller_sets_the_router_and_its_log_is_sealed_with_the_cell(tmp_
 
         def slow() -> bool:
             routing.ended(record(0, t_first_token=9.0, t_last_token=9.5))
-            return routing.router._route.labels.regime == "saturated"  # type: ignore[union-attr]
+            return routing.router._route.labels.regime == "saturated"
 
         until(slow)
         assert routing.router._route.frontend == Regime.SATURATED

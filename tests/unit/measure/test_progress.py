@@ -13,11 +13,13 @@ from anarchy.measure.progress import SweepProgress, clock
     ("seconds", "text"),
     [(0, "0:00 min"), (59.6, "1:00 min"), (3599, "59:59 min"), (3600, "1:00 h"), (9000, "2:30 h")],
 )
-def test_clock(seconds: float, text: str):
+def test_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
 
 
-def test_a_line_for_each_cell_with_what_is_left_in_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_line_for_each_cell_with_what_is_left_in_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     log = tmp_path / "sweep.log"
     with SweepProgress("model/1p2d", 3, 1, predicted_s=40.0, elsewhere_s=600.0, log=log) as progress:
         progress.start_cell("unique-c0008", 20.0)
@@ -33,7 +35,7 @@ def test_a_line_for_each_cell_with_what_is_left_in_all(tmp_path: Path, capsys: p
     assert log.read_text().splitlines() == [first, second]
 
 
-def test_another_attempt_is_one_cell_more(capsys: pytest.CaptureFixture[str]):
+def test_another_attempt_is_one_cell_more(capsys: pytest.CaptureFixture[str]) -> None:
     with SweepProgress("model/1p2d", 2, 0, predicted_s=40.0, elsewhere_s=0.0) as progress:
         progress.start_cell("unique-c0008", 20.0)
         progress.end_cell("NOT VALID: client_bound, 9 requests")

@@ -47,19 +47,19 @@ def cell() -> Cell:
 )
 def test_only_the_machine_earns_a_cell_another_attempt(
     tmp_path: Path, cell: Cell, reasons: tuple[str, ...], still_open: bool
-):
+) -> None:
     gates = GateResult(valid=not reasons, reasons=reasons)
     sealed(cell_directory(tmp_path, cell.name), plan_hash=cell.plan_hash, gates=gates)
     assert is_open(tmp_path, cell) is still_open
 
 
-def test_a_cell_of_another_plan_or_none_is_open(tmp_path: Path, cell: Cell):
+def test_a_cell_of_another_plan_or_none_is_open(tmp_path: Path, cell: Cell) -> None:
     assert is_open(tmp_path, cell)
     sealed(cell_directory(tmp_path, cell.name), plan_hash="another", gates=GateResult(valid=True))
     assert is_open(tmp_path, cell)
 
 
-def test_attempts_are_counted_over_sittings_and_only_under_this_plan(tmp_path: Path, cell: Cell):
+def test_attempts_are_counted_over_sittings_and_only_under_this_plan(tmp_path: Path, cell: Cell) -> None:
     directory = cell_directory(tmp_path, cell.name)
     for plan_hash in (cell.plan_hash, "another", cell.plan_hash):
         sealed(directory, plan_hash=plan_hash, gates=GateResult(valid=False, reasons=("client_bound",)))
@@ -67,7 +67,7 @@ def test_attempts_are_counted_over_sittings_and_only_under_this_plan(tmp_path: P
     assert attempts_at(tmp_path, cell) == 2
 
 
-def test_a_sitting_that_was_killed_is_known_up_to_its_last_cell(tmp_path: Path):
+def test_a_sitting_that_was_killed_is_known_up_to_its_last_cell(tmp_path: Path) -> None:
     sitting = Sitting("2026-01-01T00:00:00+00:00", "plan")
     note_sitting(tmp_path, sitting)
     note_sitting(tmp_path, replace(sitting, start_s=4.0, cells_s=30.0, sealed=2))
@@ -78,7 +78,7 @@ def test_a_sitting_that_was_killed_is_known_up_to_its_last_cell(tmp_path: Path):
     assert [(entry["wall_s"], entry["sealed"]) for entry in found] == [(34.0, 2)]
 
 
-def test_a_start_that_failed_was_held_all_the_same(tmp_path: Path):
+def test_a_start_that_failed_was_held_all_the_same(tmp_path: Path) -> None:
     sitting = Sitting("2026-01-01T00:00:00+00:00", "plan", gpus=16)
     with pytest.raises(RuntimeError, match="on purpose"), _timed(sitting, tmp_path, time.monotonic() - 30.0):
         raise RuntimeError("on purpose")
@@ -87,7 +87,7 @@ def test_a_start_that_failed_was_held_all_the_same(tmp_path: Path):
     assert 30.0 <= told["start_s"] == told["wall_s"] < 300.0
 
 
-def test_the_next_start_is_predicted_from_the_recorded_ones(tmp_path: Path):
+def test_the_next_start_is_predicted_from_the_recorded_ones(tmp_path: Path) -> None:
     for trial, (took, sealed_cells, engine) in enumerate(
         [(100, 3, "vllm"), (400, 0, "vllm"), (140, 1, "vllm"), (4, 9, "mocker")]
     ):
@@ -99,7 +99,7 @@ def test_the_next_start_is_predicted_from_the_recorded_ones(tmp_path: Path):
     assert recorded_start_s(tmp_path, "vllm", "another") is None
 
 
-def test_cells_of_two_devices_or_stacks_are_not_mixed(tmp_path: Path):
+def test_cells_of_two_devices_or_stacks_are_not_mixed(tmp_path: Path) -> None:
     plan = open_run({"tier": "smoke", "knees": "recorded"}).plans[0]
     cell = plan.cells[0]
     directory = cell_directory(tmp_path, cell.name)
@@ -115,7 +115,7 @@ def test_cells_of_two_devices_or_stacks_are_not_mixed(tmp_path: Path):
             _refuse_a_mixture(plan, tmp_path, device, versions)
 
 
-def test_a_refused_connection_is_told_as_the_death_behind_it():
+def test_a_refused_connection_is_told_as_the_death_behind_it() -> None:
     class Dying:
         looks = 0
 
@@ -127,12 +127,12 @@ def test_a_refused_connection_is_told_as_the_death_behind_it():
                 )
 
     session = Session.__new__(Session)
-    session.deployment = Dying()  # type: ignore[assignment]
+    session.deployment = Dying()
     with pytest.raises(DeploymentFaultError, match="process_died frontend-static"):
         session._tell_the_cause()
 
 
-def test_no_sitting_at_all_is_no_fault(tmp_path: Path):
+def test_no_sitting_at_all_is_no_fault(tmp_path: Path) -> None:
     assert read_sittings(tmp_path, "plan") == []
 
 
@@ -156,13 +156,13 @@ def session_of(plan: DeploymentPlan, folder: Path, self_test: SelfTest | None = 
         raise_if_faulty=lambda: None,
     )
     progress = SimpleNamespace(start_cell=lambda *_: None, update=lambda *_: None)
-    return Session(plan, folder, deployment, progress, Sitting("t", "plan"))  # type: ignore[arg-type]
+    return Session(plan, folder, deployment, progress, Sitting("t", "plan"))
 
 
 @pytest.mark.parametrize("routing", ["builtin", "pinned"])
 def test_every_attempt_at_a_cell_sends_other_prompts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, routing: str
-):
+) -> None:
     class EnoughError(Exception):
         pass
 
@@ -219,7 +219,7 @@ def proven(monkeypatch: pytest.MonkeyPatch):
     return make
 
 
-def test_pinned_policies_that_take_no_effect_are_not_measured(tmp_path: Path, proven: Any):
+def test_pinned_policies_that_take_no_effect_are_not_measured(tmp_path: Path, proven: Any) -> None:
     plan = planned("pinned")
     asked = proven(pair_check("pinned-static", 0.4), pair_check("pinned-adaptive-transition", 1e-9))
     session = session_of(plan, tmp_path)
@@ -231,7 +231,7 @@ def test_pinned_policies_that_take_no_effect_are_not_measured(tmp_path: Path, pr
     assert (more["workers"], more["block_size"]) == (2, 16)
 
 
-def test_a_proof_that_holds_is_said_and_kept_for_the_manifests(tmp_path: Path, proven: Any):
+def test_a_proof_that_holds_is_said_and_kept_for_the_manifests(tmp_path: Path, proven: Any) -> None:
     plan = planned("pinned")
     proven(pair_check("pinned-static", 0.4), pair_check("contrast", 0.03))
     session = session_of(plan, tmp_path)
@@ -252,12 +252,14 @@ def named(plan: DeploymentPlan, name: str) -> Policy:
     [(self_test(1e-9), "static"), (self_test(0.5, contrast=1e-9), "the contrast")],
     ids=["policy", "contrast"],
 )
-def test_built_in_policies_that_take_no_effect_are_not_measured(tmp_path: Path, test: SelfTest, under: str):
+def test_built_in_policies_that_take_no_effect_are_not_measured(
+    tmp_path: Path, test: SelfTest, under: str
+) -> None:
     with pytest.raises(UnhealthyError, match=rf"built-in routing .*override_inert\) under {under}:"):
         session_of(planned("builtin"), tmp_path, test).prove()
 
 
-def test_the_proof_of_a_way_is_told_of_its_own_policies(tmp_path: Path, proven: Any):
+def test_the_proof_of_a_way_is_told_of_its_own_policies(tmp_path: Path, proven: Any) -> None:
     plan, pinned = planned("builtin"), planned("pinned")
     both = replace(plan, policies=(*plan.policies, *pinned.policies))
     proven(pair_check("pinned-static", 0.2))
@@ -272,7 +274,7 @@ def test_the_proof_of_a_way_is_told_of_its_own_policies(tmp_path: Path, proven: 
     assert session.routing_test(named(both, "pinned-adaptive"))["p_value"] == 0.2
 
 
-def test_with_one_worker_nothing_is_tested_and_it_is_said(tmp_path: Path, proven: Any):
+def test_with_one_worker_nothing_is_tested_and_it_is_said(tmp_path: Path, proven: Any) -> None:
     proven()
     session = session_of(planned("pinned"), tmp_path)
     assert session.prove() == "pinned routing not tested: one decode worker"
@@ -304,6 +306,6 @@ BASELINE = {"reason": "the client chooses by itself"}
 )
 def test_a_deployment_tells_the_proofs_of_its_ways_as_one(
     tests: list[tuple[str, dict[str, Any]]], merged: dict[str, Any]
-):
+) -> None:
     sealed_cells = [manifest(way=way, routing_test=test) for way, test in tests]
     assert routing_tests(sealed_cells) == merged

@@ -42,12 +42,12 @@ SERVED = {"engine": "mocker", "version": "ai-dynamo 1.5.1", "served": "d0"}
 # --- rounding, and why a sealed knee is kept ---
 
 
-def test_a_knee_is_used_as_a_whole_c():
+def test_a_knee_is_used_as_a_whole_c() -> None:
     assert settled(Estimated(87.3, 80.0, 95.0), []) == 87
     assert settled(Estimated(0.2, 0.1, 0.3), []) == 1
 
 
-def test_a_sealed_knee_is_kept_while_the_interval_holds_it():
+def test_a_sealed_knee_is_kept_while_the_interval_holds_it() -> None:
     found = Estimated(90.6, 86.0, 95.0)
     assert settled(found, [87]) == 87
     assert settled(found, [85]) == 91
@@ -56,14 +56,14 @@ def test_a_sealed_knee_is_kept_while_the_interval_holds_it():
     assert settled(Estimated(90.6), [90]) == 91
 
 
-def test_no_knee_is_no_load_whatever_was_sealed():
+def test_no_knee_is_no_load_whatever_was_sealed() -> None:
     assert settled(Estimated(None, reason="flat"), [87]) is None
 
 
 @given(st.floats(8, 500), st.floats(0.5, 50), st.floats(-1, 1))
 def test_an_estimate_made_again_inside_its_interval_measures_nothing_again(
     value: float, half: float, moved: float
-):
+) -> None:
     first = settled(Estimated(value, value - half, value + half), [])
     assert first is not None
     again = value + moved * half / 2
@@ -73,7 +73,7 @@ def test_an_estimate_made_again_inside_its_interval_measures_nothing_again(
 # --- loads.json, and the seals in plan.json ---
 
 
-def test_loads_hold_the_knee_and_nothing_else(tmp_path: Path):
+def test_loads_hold_the_knee_and_nothing_else(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     path = write_loads(layout, "m", "t", Knee(87), {**SERVED, "value": 87.2, "run": "r"})
     assert json.loads(path.read_text()) == {"knee": 87}
@@ -93,7 +93,7 @@ def test_loads_hold_the_knee_and_nothing_else(tmp_path: Path):
         ('{"knee": "87"}', "key 'knee': '87' is no C"),
     ],
 )
-def test_loads_that_are_gone_or_spoiled(tmp_path: Path, text: str | None, what: str):
+def test_loads_that_are_gone_or_spoiled(tmp_path: Path, text: str | None, what: str) -> None:
     path = Layout(tmp_path).loads("m", "t")
     if text is not None:
         path.parent.mkdir(parents=True)
@@ -113,7 +113,7 @@ def seal_plan(layout: Layout, routing: str, knee: int | None, *, cell: bool = Tr
         (folder / "cells" / "c" / "manifest.json").write_text("{}")
 
 
-def test_sealed_knees_are_those_of_measured_loads_of_the_same_stack(tmp_path: Path):
+def test_sealed_knees_are_those_of_measured_loads_of_the_same_stack(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     seal_plan(layout, "builtin", 87)
     seal_plan(layout, "pinned", 90)
@@ -132,23 +132,23 @@ def ladder(*, exists: bool, **knee: Any) -> dict[str, Any]:
     return {"workloads": {"unique": {"knee": {"exists": exists, "reason": "one line does", **knee}}}}
 
 
-def test_a_knee_that_e1_found():
+def test_a_knee_that_e1_found() -> None:
     found = estimated(ladder(exists=True, knee=87.2, lo=80.0, hi=95.0), [], Path("system.json"))
     assert found == Estimated(87.2, 80.0, 95.0)
 
 
-def test_no_bend_is_a_finding():
+def test_no_bend_is_a_finding() -> None:
     assert estimated(ladder(exists=False), [], Path("s")) == Estimated(None, reason="one line does")
 
 
-def test_cells_that_failed_for_what_they_showed_are_part_of_it():
+def test_cells_that_failed_for_what_they_showed_are_part_of_it() -> None:
     found = estimated(ladder(exists=False), [Failed(384, ("not_steady",))], Path("s"))
     assert found.value is None
     assert "C = 384 (not_steady)" in found.reason
 
 
 @pytest.mark.parametrize("reasons", [("client_bound",), ("errors", "short")])
-def test_cells_that_failed_because_of_the_machine_leave_it_open(reasons: tuple[str, ...]):
+def test_cells_that_failed_because_of_the_machine_leave_it_open(reasons: tuple[str, ...]) -> None:
     failed = [Failed(192, ("not_steady",)), Failed(384, reasons)]
     with pytest.raises(UserError, match="cells failed because of the machine") as caught:
         estimated(ladder(exists=False), failed, Path("e/system.json"), [Path("r/deployment.json")])
@@ -156,7 +156,7 @@ def test_cells_that_failed_because_of_the_machine_leave_it_open(reasons: tuple[s
     assert estimated(ladder(exists=True, knee=87.2), failed, Path("s")).value == 87.2
 
 
-def test_e1_without_the_workload_of_knees():
+def test_e1_without_the_workload_of_knees() -> None:
     with pytest.raises(UserError, match="holds no workload unique"):
         estimated({"workloads": {"hot": {}}}, [], Path("s"))
 
@@ -193,7 +193,9 @@ ENTRY = {**PROVENANCE, "interval": [156.3, 167.6], "served": "d0"}
         ),
     ],
 )
-def test_a_recorded_knee_that_does_not_hold(tmp_path: Path, change: dict[str, Any], what: str, remedy: str):
+def test_a_recorded_knee_that_does_not_hold(
+    tmp_path: Path, change: dict[str, Any], what: str, remedy: str
+) -> None:
     entry = {key: value for key, value in {**ENTRY, **change}.items() if value is not None}
     path = written(tmp_path, entry)
     with pytest.raises(UserError) as caught:
@@ -203,14 +205,14 @@ def test_a_recorded_knee_that_does_not_hold(tmp_path: Path, change: dict[str, An
     assert caught.value.where == path
 
 
-def test_one_system_has_one_knee_of_a_stack(tmp_path: Path):
+def test_one_system_has_one_knee_of_a_stack(tmp_path: Path) -> None:
     other = {**ENTRY, "version": "ai-dynamo 1.6.1"}
     assert len(loaded(written(tmp_path, ENTRY, other)).knees) == 2
     with pytest.raises(UserError, match="a second knee of llama"):
         loaded(written(tmp_path, ENTRY, {**ENTRY, "value": 160}))
 
 
-def test_the_shipped_knees_are_of_the_shipped_study():
+def test_the_shipped_knees_are_of_the_shipped_study() -> None:
     shipped = loaded(KNEES_FILE)
     assert {(knee.model, knee.topology, knee.value) for knee in shipped.knees} == {
         *((NEMOTRON, "1p2d", 87), (LLAMA, "1p2d", 162), (LLAMA, "1p5d", 141))
@@ -226,7 +228,9 @@ def test_the_shipped_knees_are_of_the_shipped_study():
         (("mocker", "ai-dynamo 1.5.1", "d1"), "served d0, here d1"),
     ],
 )
-def test_a_knee_of_something_else_stands_in_for_nothing(wanted: tuple[str, str, str], difference: str):
+def test_a_knee_of_something_else_stands_in_for_nothing(
+    wanted: tuple[str, str, str], difference: str
+) -> None:
     knees = [recorded_knee("d0")]
     assert standing_in(knees, LLAMA, "1p2d", "mocker", "ai-dynamo 1.5.1", "d0") is knees[0]
     with pytest.raises(UserError, match="no recorded knee may stand in") as caught:
@@ -237,7 +241,7 @@ def test_a_knee_of_something_else_stands_in_for_nothing(wanted: tuple[str, str, 
         standing_in(knees, NEMOTRON, "1p2d", "mocker", "ai-dynamo 1.5.1", "d0")
 
 
-def test_a_real_engine_takes_no_simulated_knee(tmp_path: Path):
+def test_a_real_engine_takes_no_simulated_knee(tmp_path: Path) -> None:
     site = tmp_path / "site.yaml"
     site.write_text(json.dumps({"partition": "p", "interface": "lo", "models": {LLAMA: "/w"}}))
     choices = {"engine": "vllm", "experiments": ["adaptive"], "site": str(site)}
@@ -247,7 +251,7 @@ def test_a_real_engine_takes_no_simulated_knee(tmp_path: Path):
     assert [one.experiment for one in planned if one.prerequisite] == ["equilibrium"]
 
 
-def test_a_tier_at_which_e1_tells_no_knee_is_refused():
+def test_a_tier_at_which_e1_tells_no_knee_is_refused() -> None:
     """Before anything is measured; the limits are those of the fit."""
     assert (LOWEST_KNEE, KNEE_POINTS) == (C_MIN, MIN_POINTS)
     document = STUDY.model_dump()
@@ -277,16 +281,18 @@ def test_a_tier_at_which_e1_tells_no_knee_is_refused():
         (324, 162, (), 324),
     ],
 )
-def test_a_load_moves_to_a_c_of_e1_that_is_near(wanted: int, knee: int, grid: tuple[int, ...], C: int):
+def test_a_load_moves_to_a_c_of_e1_that_is_near(
+    wanted: int, knee: int, grid: tuple[int, ...], C: int
+) -> None:
     assert on_grid(wanted, knee, grid) == C
 
 
 @pytest.mark.parametrize("tier", ["smoke", "quick", "repeats", "full"])
 @pytest.mark.parametrize("experiment", ["adaptive", "pareto"])
-def test_e1_and_e3_or_e4_measure_one_saturated_point(tier: str, experiment: str):
+def test_e1_and_e3_or_e4_measure_one_saturated_point(tier: str, experiment: str) -> None:
     """Claim C13 compares it between experiments; at every knee that these systems may have."""
     one, ladder_ = STUDY.experiments[experiment], STUDY.experiments["equilibrium"]
-    grid = ladder_.tiers[tier].concurrency
+    grid = ladder_.tiers[tier].grid
     systems = [(system.model, system.topology) for system in one.systems_of(tier)]
     for recorded in (knee for knee in loaded(KNEES_FILE).knees if (knee.model, knee.topology) in systems):
         for value in range(int(0.85 * recorded.value), int(1.15 * recorded.value)):
@@ -299,13 +305,13 @@ def test_e1_and_e3_or_e4_measure_one_saturated_point(tier: str, experiment: str)
             assert len(set(names.values())) == len(names), "loads are told apart by their C"
 
 
-def test_a_recorded_knee_keeps_the_multiples_as_they_are():
+def test_a_recorded_knee_keeps_the_multiples_as_they_are() -> None:
     bench = open_run({"experiments": ["adaptive"], "knees": "recorded"})
     (stages, *_) = (cell.stages for plan in bench.plans for cell in plan.cells)
     assert [stage.concurrency for stage in stages] == [65, 162, 324, 324, 32]
 
 
-def test_a_load_may_be_a_c_of_its_own():
+def test_a_load_may_be_a_c_of_its_own() -> None:
     level = Level(name="at", concurrency=218)
     assert Knee(87, (192,)).concurrency(level) == Knee(None).concurrency(level) == 218
     assert Knee(None).concurrency(Level(name="at", knee_times=2.5)) == 0
@@ -314,7 +320,7 @@ def test_a_load_may_be_a_c_of_its_own():
 @pytest.mark.parametrize(
     ("knee", "limit"), [(87, 65), (162, 65), (141, 65), (400, 160), (40, 30), (None, 65)]
 )
-def test_the_affine_fit_ends_below_the_knee(knee: int | None, limit: int):
+def test_the_affine_fit_ends_below_the_knee(knee: int | None, limit: int) -> None:
     """At the recorded knees where it always ended; at others between 0.4 and 0.75 of them."""
     assert reference_limit(65, knee) == limit
     assert knee is None or at_knee(knee, 0.4) <= limit <= at_knee(knee, 0.75)
@@ -323,7 +329,7 @@ def test_the_affine_fit_ends_below_the_knee(knee: int | None, limit: int):
 # --- before E1, and afterwards ---
 
 
-def test_a_part_of_the_study_brings_e1_of_its_systems_along():
+def test_a_part_of_the_study_brings_e1_of_its_systems_along() -> None:
     bench = open_run({"experiments": ["adaptive"], "tier": "full", "models": LLAMA, "topologies": "1p5d"})
     before = [one for one in bench.run.deployments if one.prerequisite]
     assert {(one.experiment, one.model, one.topology) for one in before} == {("equilibrium", LLAMA, "1p5d")}
@@ -335,9 +341,9 @@ def test_a_part_of_the_study_brings_e1_of_its_systems_along():
     assert {one.routing for one in alone.run.deployments if one.prerequisite} == {"static"}
 
 
-def test_the_limit_of_a_job_holds_at_every_knee_that_e1_can_tell():
+def test_the_limit_of_a_job_holds_at_every_knee_that_e1_can_tell() -> None:
     bench = open_run({"experiments": ["saturation", "adaptive", "pareto"], "tier": "quick"})
-    grid = STUDY.experiments["equilibrium"].tiers["quick"].concurrency
+    grid = STUDY.experiments["equilibrium"].tiers["quick"].grid
     from anarchy.plan.binding import wall_s
 
     for one in bench.asked:
@@ -347,7 +353,7 @@ def test_the_limit_of_a_job_holds_at_every_knee_that_e1_can_tell():
         assert predicted.wall_s <= longest <= 1.02 * predicted.at_most_s
 
 
-def test_a_prediction_says_what_it_rests_on(monkeypatch: pytest.MonkeyPatch):
+def test_a_prediction_says_what_it_rests_on(monkeypatch: pytest.MonkeyPatch) -> None:
     (first, *_) = open_run({"experiments": ["adaptive"]}).run.deployments
     assert (first.predicted.knee, first.predicted.knee_from[:16]) == (162, "the recorded one")
     monkeypatch.setattr("anarchy.plan.workbench.load_knees", lambda *_: type("None_", (), {"knees": ()}))
@@ -356,7 +362,7 @@ def test_a_prediction_says_what_it_rests_on(monkeypatch: pytest.MonkeyPatch):
     assert 162 < (first.predicted.knee or 0) < 300
 
 
-def test_words_of_a_knee():
+def test_words_of_a_knee() -> None:
     knee = {"used": 97, "value": 97.3, "interval": [87.6, 108.0], "run": "2585c302", "label": "simulated"}
     knee |= {"source": "measured", "version": "ai-dynamo 1.5.1", "date": "2026-11-28"}
     words = knee_words({"knee_from": knee}, "unique")

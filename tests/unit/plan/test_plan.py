@@ -81,7 +81,7 @@ def altered(path: tuple[str, ...], value: Any) -> Study:
 
 
 @pytest.mark.parametrize(("tier", "launches"), [("quick", 1), ("full", 3)])
-def test_every_system_routing_and_launch_once(tier: str, launches: int):
+def test_every_system_routing_and_launch_once(tier: str, launches: int) -> None:
     deployments = planned(tier=tier)
     assert [d.key for d in deployments] == [
         ("equilibrium", model, topology, "static", trial)
@@ -98,7 +98,7 @@ def test_every_system_routing_and_launch_once(tier: str, launches: int):
 )
 def test_every_concurrency_of_the_grid_exactly_once_and_the_same_again(
     seed: int, grid: list[int], workloads: list[str]
-):
+) -> None:
     document = STUDY.model_dump()
     document["experiments"]["equilibrium"]["tiers"]["quick"] |= {
         "concurrency": tuple(grid),
@@ -113,7 +113,7 @@ def test_every_concurrency_of_the_grid_exactly_once_and_the_same_again(
     assert deployments == planned(study, seed=seed)
 
 
-def test_the_order_is_shuffled_and_differs_between_deployments_and_seeds():
+def test_the_order_is_shuffled_and_differs_between_deployments_and_seeds() -> None:
     orders = [
         tuple(cell.concurrency for cell in deployment.cells)
         for seed in (1, 2)
@@ -123,7 +123,7 @@ def test_the_order_is_shuffled_and_differs_between_deployments_and_seeds():
     assert len(set(orders)) == len(orders)
 
 
-def test_the_order_of_one_seed_never_changes():
+def test_the_order_of_one_seed_never_changes() -> None:
     """Written down: another order would be another experiment."""
     study = altered((*EXPERIMENT, "tiers", "quick", "concurrency"), (1, 2, 4, 8, 16, 32, 64, 128))
     first = planned(study, seed=7, models=LLAMA)[0]
@@ -131,26 +131,26 @@ def test_the_order_of_one_seed_never_changes():
     assert first.cells[0].seed == 7582457300233803828
 
 
-def test_order_is_no_part_of_a_deployments_hash():
+def test_order_is_no_part_of_a_deployments_hash() -> None:
     deployment = planned()[0]
     turned = DeploymentPlan(**{**deployment.__dict__, "cells": deployment.cells[::-1]})
     assert turned.plan_hash == deployment.plan_hash
 
 
-def test_every_cell_has_a_seed_of_its_own():
+def test_every_cell_has_a_seed_of_its_own() -> None:
     seeds = [cell.seed for deployment in planned(tier="full") for cell in deployment.cells]
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_seed_none_is_the_experiments_own():
+def test_seed_none_is_the_experiments_own() -> None:
     own = STUDY.experiments["equilibrium"].seed
     assert hashes(planned()) == hashes(planned(seed=own)) != hashes(planned(seed=own + 1))
 
 
 @settings(deadline=None)
 @given(st.lists(st.one_of(st.text(), st.integers()), min_size=1, max_size=4))
-def test_derived_seeds_depend_on_every_part(parts: list[Any]):
+def test_derived_seeds_depend_on_every_part(parts: list[Any]) -> None:
     seed = derive_seed(*parts)
     assert 0 <= seed < 2**63
     assert seed == derive_seed(*parts)
@@ -159,17 +159,17 @@ def test_derived_seeds_depend_on_every_part(parts: list[Any]):
         assert derive_seed(*changed) != seed
 
 
-def test_seeds_keep_parts_apart():
+def test_seeds_keep_parts_apart() -> None:
     assert derive_seed("ab", "c") != derive_seed("a", "bc")
 
 
-def test_cell_names_sort_as_their_concurrency():
+def test_cell_names_sort_as_their_concurrency() -> None:
     names = [cell_name("unique", C) for C in (1, 2, 16, 128, 1024)]
     assert names == sorted(names)
     assert names[3] == "unique-c0128"
 
 
-def test_names_of_cells_tell_policy_stages_and_repeat():
+def test_names_of_cells_tell_policy_stages_and_repeat() -> None:
     assert cell_name("unique", 128, policy="kv-t0.7-w0.3") == "unique-c0128_kv-t0.7-w0.3"
     assert cell_name("hot", 128, policy="kv-t0.7-w0.3", repeat=2) == "hot-c0128_kv-t0.7-w0.3_r2"
     assert cell_name("unique", 405, staged=True) == "unique-staged"
@@ -184,11 +184,11 @@ def cells_of(deployment: DeploymentPlan) -> dict[str, Cell]:
 
 
 @pytest.mark.parametrize(("times", "C"), [(1.0, 87), (0.4, 35), (2.5, 218), (0.001, 1)])
-def test_loads_are_multiples_of_the_knee(times: float, C: int):
+def test_loads_are_multiples_of_the_knee(times: float, C: int) -> None:
     assert at_knee(87, times) == C
 
 
-def test_a_staged_cell_has_its_stages_and_the_largest_c():
+def test_a_staged_cell_has_its_stages_and_the_largest_c() -> None:
     (deployment,) = planned(experiments="saturation")
     assert deployment.key == ("saturation", NEMOTRON, "1p2d", "static", 1)
     (cell,) = deployment.cells
@@ -200,7 +200,7 @@ def test_a_staged_cell_has_its_stages_and_the_largest_c():
     assert (cell.load, cell.repeat, cell.policy.name) == ("", 1, "static")
 
 
-def test_every_set_is_a_deployment_and_every_policy_a_cell():
+def test_every_set_is_a_deployment_and_every_policy_a_cell() -> None:
     builtin, pinned = planned(experiments="adaptive")
     assert [deployment.routing for deployment in (builtin, pinned)] == ["builtin", "pinned"]
     assert builtin.title == "llama-3.1-70b/1p2d/builtin/1"
@@ -216,14 +216,14 @@ def test_every_set_is_a_deployment_and_every_policy_a_cell():
         assert cell.policy in builtin.policies
 
 
-def test_at_tier_full_everything_is_crossed():
+def test_at_tier_full_everything_is_crossed() -> None:
     deployments = planned(experiments="adaptive", tier="full")
     assert len(deployments) == 3 * 2 * 3
     assert {len(deployment.cells) for deployment in deployments} == {4 * 3, 4 * 7}
     assert {deployment.trial for deployment in deployments} == {1, 2, 3}
 
 
-def test_the_reference_is_repeated_and_alone_at_its_own_load():
+def test_the_reference_is_repeated_and_alone_at_its_own_load() -> None:
     builtin, pinned = planned(experiments="pareto")
     assert set(cells_of(builtin)) == {
         "unique-c0017_kv-t0-w1",
@@ -240,7 +240,7 @@ def test_the_reference_is_repeated_and_alone_at_its_own_load():
     assert len({cell.seed for cell in (*builtin.cells, *pinned.cells)}) == 26
 
 
-def test_all_is_every_experiment_that_has_the_tier():
+def test_all_is_every_experiment_that_has_the_tier() -> None:
     def named(tier: str) -> list[str]:
         return list(dict.fromkeys(d.experiment.name for d in planned(experiments="all", tier=tier)))
 
@@ -266,7 +266,7 @@ STAGES = ("experiments", "adaptive", "tiers", "quick")
         (("workloads", "hot", "skew"), 1.0, {"adaptive", "static"}),
     ],
 )
-def test_what_decides_a_staged_cell(path: tuple[str, ...], value: Any, changed: set[str]):
+def test_what_decides_a_staged_cell(path: tuple[str, ...], value: Any, changed: set[str]) -> None:
     before, after = (planned(study, experiments="adaptive")[0] for study in (STUDY, altered(path, value)))
     differs = {
         cell.policy.name
@@ -276,7 +276,7 @@ def test_what_decides_a_staged_cell(path: tuple[str, ...], value: Any, changed: 
     assert differs == changed
 
 
-def test_longer_stages_and_another_knee_change_the_hash():
+def test_longer_stages_and_another_knee_change_the_hash() -> None:
     before = hashes(planned(experiments="adaptive"))
     stages = tuple(
         stage.model_dump() for stage in STUDY.experiments["adaptive"].tiers["quick"].stage_plans[:3]
@@ -289,7 +289,7 @@ def test_longer_stages_and_another_knee_change_the_hash():
         assert all(before[key] != after[key] for key in before)
 
 
-def test_repeats_are_measurements_of_their_own():
+def test_repeats_are_measurements_of_their_own() -> None:
     first, second = (
         cells_of(planned(experiments="pareto")[0])[f"unique-c0218_kv-t0-w1{end}"] for end in ("", "_r2")
     )
@@ -328,7 +328,7 @@ def test_repeats_are_measurements_of_their_own():
         ),
     ],
 )
-def test_a_key_that_decides_changes_the_hash(path: tuple[str, ...], value: Any):
+def test_a_key_that_decides_changes_the_hash(path: tuple[str, ...], value: Any) -> None:
     key = ("equilibrium", LLAMA, "1p2d", "static", 1)
     before, after = (
         {d.key: d for d in planned(study, models=LLAMA)}[key] for study in (STUDY, altered(path, value))
@@ -339,7 +339,7 @@ def test_a_key_that_decides_changes_the_hash(path: tuple[str, ...], value: Any):
     )
 
 
-def test_another_timing_table_changes_the_hash_of_its_model_alone():
+def test_another_timing_table_changes_the_hash_of_its_model_alone() -> None:
     other = {**PROFILES, "llama-3.1-70b-tp4": Table(digest="d1")}
     before, after = hashes(planned()), hashes(planned(profiles=other))
     assert {key[1] for key in before if before[key] != after[key]} == {LLAMA}
@@ -358,11 +358,13 @@ def test_another_timing_table_changes_the_hash_of_its_model_alone():
         (("cluster", "nodes"), 4),
     ],
 )
-def test_what_only_people_or_the_analysis_read_costs_no_measurement(path: tuple[str, ...], value: Any):
+def test_what_only_people_or_the_analysis_read_costs_no_measurement(
+    path: tuple[str, ...], value: Any
+) -> None:
     assert hashes(planned(altered(path, value))) == hashes(planned())
 
 
-def test_another_grid_leaves_the_cells_of_the_old_one_alone():
+def test_another_grid_leaves_the_cells_of_the_old_one_alone() -> None:
     study = altered((*EXPERIMENT, "tiers", "quick", "concurrency"), (2, 32, 48, 512))
     before, after = hashes(planned()), hashes(planned(study))
     shared = before.keys() & after.keys()
@@ -372,19 +374,19 @@ def test_another_grid_leaves_the_cells_of_the_old_one_alone():
 
 @settings(deadline=None)
 @given(models=st.sampled_from([LLAMA, NEMOTRON, f"{LLAMA},{NEMOTRON}"]), seed=st.integers(0, 5))
-def test_a_model_filter_leaves_out_and_touches_nothing_else(models: str, seed: int):
+def test_a_model_filter_leaves_out_and_touches_nothing_else(models: str, seed: int) -> None:
     whole, part = planned(seed=seed), planned(seed=seed, models=models)
     assert part == tuple(d for d in whole if d.model.name in models.split(","))
 
 
-def test_topologies_and_sets_are_left_out_alike():
+def test_topologies_and_sets_are_left_out_alike() -> None:
     whole = planned(experiments="all", tier="repeats")
     part = planned(experiments="all", tier="repeats", topologies="1p5d", sets="builtin")
     assert part == tuple(d for d in whole if (d.topology.name, d.routing) == ("1p5d", "builtin"))
     assert {d.experiment.name for d in part} == {"adaptive", "pareto"}
 
 
-def test_hashes_are_those_of_the_content():
+def test_hashes_are_those_of_the_content() -> None:
     """Not of the process: no hash randomisation, no addresses."""
     digest = planned()[0].cells[0].plan_hash
     assert re.fullmatch("[0-9a-f]{64}", digest)
@@ -406,14 +408,14 @@ def test_hashes_are_those_of_the_content():
         ({"experiments": []}, "holds no deployment", "experiments: none"),
     ],
 )
-def test_selections_that_hold_nothing(choices: dict[str, Any], what: str, remedy: str):
+def test_selections_that_hold_nothing(choices: dict[str, Any], what: str, remedy: str) -> None:
     with pytest.raises(UserError, match=what) as caught:
         planned(**choices)
     assert remedy in caught.value.remedy
     assert caught.value.where == "--config"
 
 
-def test_a_model_that_no_experiment_uses():
+def test_a_model_that_no_experiment_uses() -> None:
     document = STUDY.model_dump()
     document["models"]["other"] = document["models"][LLAMA] | {"name": "other"}
     with pytest.raises(UserError, match="holds no deployment") as caught:
@@ -421,7 +423,7 @@ def test_a_model_that_no_experiment_uses():
     assert "models: other" in caught.value.remedy
 
 
-def test_a_missing_timing_table_names_model_and_known_tables():
+def test_a_missing_timing_table_names_model_and_known_tables() -> None:
     with pytest.raises(UserError, match="no timing table 'nemotron-4-340b-tp8'") as caught:
         planned(profiles={"llama-3.1-70b-tp4": Table()})
     assert caught.value.where == "model nemotron-4-340b"
@@ -431,7 +433,7 @@ def test_a_missing_timing_table_names_model_and_known_tables():
 # --- what it costs ---
 
 
-def test_sizes_and_costs():
+def test_sizes_and_costs() -> None:
     deployment = next(d for d in planned() if d.key[1:3] == (LLAMA, "1p5d"))
     assert (deployment.pool, deployment.gpus) == (5, 24)
     assert deployment.wall_s == pytest.approx(
@@ -444,7 +446,7 @@ def test_sizes_and_costs():
         assert cell.cost.residence_s * cell.cost.throughput == pytest.approx(cell.concurrency)
 
 
-def test_throughput_rises_to_the_prefill_capacity_and_stays():
+def test_throughput_rises_to_the_prefill_capacity_and_stays() -> None:
     deployment = planned(models=NEMOTRON, tier="full")[0]
     unique = sorted(
         (cell for cell in deployment.cells if cell.workload.name == "unique"), key=lambda c: c.concurrency
@@ -457,7 +459,7 @@ def test_throughput_rises_to_the_prefill_capacity_and_stays():
     assert rates[0] < capacity / 10
 
 
-def test_cached_templates_do_not_saturate_prefill():
+def test_cached_templates_do_not_saturate_prefill() -> None:
     deepest = {
         cell.workload.name: cell.cost.throughput
         for cell in planned(models=NEMOTRON, tier="full")[0].cells
@@ -466,18 +468,18 @@ def test_cached_templates_do_not_saturate_prefill():
     assert deepest["templates"] > 2 * deepest["unique"]
 
 
-def test_dilation_stretches_the_wall_and_nothing_else():
+def test_dilation_stretches_the_wall_and_nothing_else() -> None:
     slow = altered(("models", LLAMA, "dilation"), 6.0)
     before, after = (planned(study, models=LLAMA)[0].cells[0].cost for study in (STUDY, slow))
     assert after.requests == before.requests
     assert after.wall_s - predict.SETTLE_S == pytest.approx(2 * (before.wall_s - predict.SETTLE_S))
 
 
-def test_a_prompt_longer_than_a_batch_is_a_batch_of_one():
+def test_a_prompt_longer_than_a_batch_is_a_batch_of_one() -> None:
     assert predict.prefill_capacity(PROFILES["llama-3.1-70b-tp4"], 10_000) == pytest.approx(1 / 0.104)
 
 
-def test_a_staged_cell_costs_what_its_stages_do():
+def test_a_staged_cell_costs_what_its_stages_do() -> None:
     model, topology, workload = STUDY.models[LLAMA], STUDY.topologies["1p2d"], STUDY.workloads["unique"]
     profile = PROFILES[LLAMA + "-tp4"]
 
@@ -490,7 +492,7 @@ def test_a_staged_cell_costs_what_its_stages_do():
     assert short.residence_s == predict.residence_s(topology, workload, 405, profile)
 
 
-def test_more_frontends_and_pinned_routing_take_longer_to_start():
+def test_more_frontends_and_pinned_routing_take_longer_to_start() -> None:
     (static,) = planned(models=NEMOTRON)
     builtin, pinned = planned(experiments="pareto")
     assert static.start_s == predict.start_s("mocker")
@@ -498,7 +500,7 @@ def test_more_frontends_and_pinned_routing_take_longer_to_start():
     assert pinned.start_s == predict.start_s("mocker") + predict.PINNED_S
 
 
-def test_e2_to_e4_take_some_seventeen_minutes_at_tier_quick():
+def test_e2_to_e4_take_some_seventeen_minutes_at_tier_quick() -> None:
     """By the timing tables; E1 takes 14 more."""
     deployments = open_run({"experiments": "saturation,adaptive,pareto", "knees": "recorded"}).plans
     assert sum(deployment.wall_s for deployment in deployments) <= 17.5 * 60

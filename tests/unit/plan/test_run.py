@@ -37,7 +37,7 @@ def hashes(bench: Workbench) -> dict[tuple[Any, ...], str]:
 
 
 @pytest.mark.parametrize("tier", ["smoke", "quick", "full"])
-def test_what_is_read_back_is_what_was_planned(tmp_path: Path, tier: str):
+def test_what_is_read_back_is_what_was_planned(tmp_path: Path, tier: str) -> None:
     """Every deployment, every cell in its order, seeds and hashes: the YAML is not looked at again."""
     bench = chosen(tmp_path, tier=tier, seed=3)
     frozen = open_frozen(bench.freeze())
@@ -47,7 +47,7 @@ def test_what_is_read_back_is_what_was_planned(tmp_path: Path, tier: str):
     assert frozen.path == bench.path
 
 
-def test_a_run_is_written_once_and_named_the_latest(tmp_path: Path):
+def test_a_run_is_written_once_and_named_the_latest(tmp_path: Path) -> None:
     first = chosen(tmp_path)
     path = first.freeze()
     text, written = path.read_text(), path.stat().st_mtime_ns
@@ -62,7 +62,7 @@ def test_a_run_is_written_once_and_named_the_latest(tmp_path: Path):
     assert not list(tmp_path.rglob("*.partial"))
 
 
-def test_every_default_and_every_load_stands_there(tmp_path: Path):
+def test_every_default_and_every_load_stands_there(tmp_path: Path) -> None:
     document = json.loads(chosen(tmp_path).freeze().read_text())
     assert document["choices"].keys() == Choices.model_fields.keys()
     assert document["choices"]["knees"] == "measured"
@@ -84,7 +84,7 @@ def test_every_default_and_every_load_stands_there(tmp_path: Path):
         (lambda d: d.pop("format"), "is not a frozen run of format 1"),
     ],
 )
-def test_an_edited_run_is_refused(tmp_path: Path, edit: Any, what: str):
+def test_an_edited_run_is_refused(tmp_path: Path, edit: Any, what: str) -> None:
     bench = chosen(tmp_path)
     path = bench.freeze()
     document = json.loads(path.read_text())
@@ -100,7 +100,7 @@ def test_an_edited_run_is_refused(tmp_path: Path, edit: Any, what: str):
 @pytest.mark.parametrize(
     ("text", "what"), [(None, "no such run"), ("{", "is not JSON"), ("[]", "is not a JSON object")]
 )
-def test_what_is_no_run(tmp_path: Path, text: str | None, what: str):
+def test_what_is_no_run(tmp_path: Path, text: str | None, what: str) -> None:
     path = tmp_path / "0123456789abcdef.json"
     if text is not None:
         path.write_text(text)
@@ -108,7 +108,7 @@ def test_what_is_no_run(tmp_path: Path, text: str | None, what: str):
         read_run(path)
 
 
-def test_a_timing_table_of_another_run_is_refused(tmp_path: Path):
+def test_a_timing_table_of_another_run_is_refused(tmp_path: Path) -> None:
     bench = chosen(tmp_path)
     run = bench.run.model_copy(update={"profiles": dict.fromkeys(bench.run.profiles, "another")})
     other = replace(bench, run=run)
@@ -116,7 +116,7 @@ def test_a_timing_table_of_another_run_is_refused(tmp_path: Path):
         open_frozen(other.freeze())
 
 
-def test_a_run_of_an_older_model_names_the_key(tmp_path: Path):
+def test_a_run_of_an_older_model_names_the_key(tmp_path: Path) -> None:
     from anarchy.plan.run import digest_of
 
     document = json.loads(chosen(tmp_path).freeze().read_text())
@@ -127,7 +127,7 @@ def test_a_run_of_an_older_model_names_the_key(tmp_path: Path):
         read_run(path)
 
 
-def test_no_document_names_the_user_or_the_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_no_document_names_the_user_or_the_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Results are shown to others: accounts, weights and homes stay in the site file."""
     home = tmp_path / "home" / "jdoe"
     home.mkdir(parents=True)
@@ -155,14 +155,14 @@ def test_no_document_names_the_user_or_the_site(tmp_path: Path, monkeypatch: pyt
 # --- the choices, written down once ---
 
 
-def test_every_choice_is_an_option_of_the_command_line():
+def test_every_choice_is_an_option_of_the_command_line() -> None:
     options = vars(build_parser().parse_args(["plan"]))
     assert Choices.model_fields.keys() <= options.keys()
     given = build_parser().parse_args(["plan", "--seed", "3", "--knees", "recorded", "--sets", "builtin"])
     assert (given.seed, given.knees, given.sets, given.tier) == (3, "recorded", "builtin", None)
 
 
-def test_a_frozen_run_takes_no_other_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_frozen_run_takes_no_other_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = chosen(tmp_path).freeze()
     assert anarchy(["plan", "--run", str(path), "--seed", "3"]) == 2
     assert "names a frozen run, which --seed cannot change" in capsys.readouterr().err
@@ -170,7 +170,7 @@ def test_a_frozen_run_takes_no_other_option(tmp_path: Path, capsys: pytest.Captu
     assert "knee of nemotron-4-340b/1p2d: C = 87, the recorded one" in capsys.readouterr().out
 
 
-def test_a_plan_names_what_is_measured_first(capsys: pytest.CaptureFixture[str]):
+def test_a_plan_names_what_is_measured_first(capsys: pytest.CaptureFixture[str]) -> None:
     assert anarchy(["plan", "--experiments", "adaptive"]) == 0
     assert "measured first, for its knee: equilibrium llama-3.1-70b/1p2d/static/1" in capsys.readouterr().out
     assert anarchy(["plan", "--experiments", "adaptive", "--knees", "recorded"]) == 0
@@ -179,7 +179,7 @@ def test_a_plan_names_what_is_measured_first(capsys: pytest.CaptureFixture[str])
     assert "C = 162, recorded: E1 at tier quick, commit f607684, engine mocker" in told
 
 
-def test_a_report_tells_the_choices_as_make_takes_them(tmp_path: Path):
+def test_a_report_tells_the_choices_as_make_takes_them(tmp_path: Path) -> None:
     bench = chosen(tmp_path, tier="quick", models="llama-3.1-70b", knees="recorded", seed=2)
     told = run_info(bench, [])
     assert told["run"] == bench.run.digest

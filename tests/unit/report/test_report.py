@@ -50,19 +50,19 @@ def said(html: str) -> str:
     return re.sub(r'(src|srcset)="[^"]*"', "", html)
 
 
-def test_gpu_hours_that_are_held_and_not_measuring():
+def test_gpu_hours_that_are_held_and_not_measuring() -> None:
     held = {"gpus": 24, "wall_s": 3600.0, "measuring_s": 900.0}
     assert idle_gpu_hours(held) == pytest.approx(18.0)
     assert idle_gpu_hours({**held, "gpus": 0}) is None
     assert idle_gpu_hours({"wall_s": 10.0}) is None
 
 
-def test_every_figure_of_every_design_has_a_reading():
+def test_every_figure_of_every_design_has_a_reading() -> None:
     for design in designs():
         assert all(reading.endswith(".") for reading in design.figures.values()), design.name
 
 
-def test_every_experiment_has_a_section_in_order(html: str):
+def test_every_experiment_has_a_section_in_order(html: str) -> None:
     text = said(html)
     heads = re.findall(r"<h2>(.*?)</h2>", text)
     assert [head[:2] for head in heads if re.match(r"E\d", head)] == ["E2", "E3", "E4"]
@@ -73,13 +73,13 @@ def test_every_experiment_has_a_section_in_order(html: str):
     assert text.count("not part of this run") == 2
 
 
-def test_a_run_without_a_ladder_has_no_overview(layout: Layout, html: str):
+def test_a_run_without_a_ladder_has_no_overview(layout: Layout, html: str) -> None:
     assert report.write_summary(layout) == []
     assert "overview_poa" not in html
     assert "Plateau, knee and deepest point" not in html
 
 
-def test_every_figure_and_table_is_on_the_page(html: str):
+def test_every_figure_and_table_is_on_the_page(html: str) -> None:
     assert html.count("<figure ") == sum(len(design.figures) for design in designs()[1:])
     text = said(html)
     for what in ("Policies and stages of", "Ratios between policies of", "Detectors of", "Pairs of tau and",
@@ -90,36 +90,36 @@ def test_every_figure_and_table_is_on_the_page(html: str):
     assert text.count("no: not_steady") >= 1
 
 
-def test_a_figure_that_nobody_drew_is_said_to_be_missing(html: str, tmp_path: Path):
+def test_a_figure_that_nobody_drew_is_said_to_be_missing(html: str, tmp_path: Path) -> None:
     assert "was not drawn" not in html
     page = report.render(write_pareto(tmp_path), {}, None)
     assert page.count("was not drawn") == page.count("<figure ") > 0
 
 
-def test_the_page_shows_the_files_that_notebooks_saved(layout: Layout, html: str):
+def test_the_page_shows_the_files_that_notebooks_saved(layout: Layout, html: str) -> None:
     shown = re.findall(r'<img src="([^"]*)"', html)
     saved = [file for file in layout.root.glob("figures/*/*.svg") if not file.name.endswith(NARROW)]
     assert len(saved) > 5
     assert {unescape(uri) for uri in shown} == {data_uri(file.read_bytes()) for file in saved}
 
 
-def test_long_tables_are_folded_and_unfold_in_print(html: str):
+def test_long_tables_are_folded_and_unfold_in_print(html: str) -> None:
     assert len(re.findall(r"<details><summary>[^<]*: \d+ rows</summary>", html)) == 4
     assert "beforeprint" in html
 
 
-def test_the_address_of_a_network_is_nowhere(html: str):
+def test_the_address_of_a_network_is_nowhere(html: str) -> None:
     assert "http://" not in said(html)
     assert "https://" not in said(html)
 
 
-def test_what_detectors_did_is_said_with_numbers(systems: dict[str, System]):
+def test_what_detectors_did_is_said_with_numbers(systems: dict[str, System]) -> None:
     words = str(find(systems["saturation"], "unique"))
     assert "frontends' histograms fires 15.0 s after the load crosses the knee, with 1 false alarm" in words
     assert "client's TTFT fires 10.0 s after the load crosses the knee, with no false alarms" in words
 
 
-def test_ratios_are_said_with_intervals_and_the_way(systems: dict[str, System]):
+def test_ratios_are_said_with_intervals_and_the_way(systems: dict[str, System]) -> None:
     words = str(find(systems["adaptive"], "unique"))
     assert re.search(
         r"past, C = 192, builtin: static over adaptive: PoA-hat [\d.]+ \[[\d.]+, [\d.]+\]", words
@@ -128,13 +128,13 @@ def test_ratios_are_said_with_intervals_and_the_way(systems: dict[str, System]):
     assert "1 of 40 cells not counted" in words
 
 
-def test_no_effect_is_said_as_a_bounded_one(systems: dict[str, System]):
+def test_no_effect_is_said_as_a_bounded_one(systems: dict[str, System]) -> None:
     words = str(find(systems["pareto"], "unique"))
     assert "noise 0.600 %, at most 1.04 % (95 %): no difference seen" in words
     assert "they differ, variance 44.0 [17.6, 75.7] times that of below" in words
 
 
-def test_how_much_of_the_rise_is_routing_is_said(systems: dict[str, System]):
+def test_how_much_of_the_rise_is_routing_is_said(systems: dict[str, System]) -> None:
     words = " ".join(find(systems["adaptive"], "unique").notes)
     assert (
         "pinned-static: PoA-hat at past is 3.10 [3.00, 3.20] times that at below, routing alone 1.02" in words
@@ -142,12 +142,12 @@ def test_how_much_of_the_rise_is_routing_is_said(systems: dict[str, System]):
     assert ": 2.00 [1.00, 3.10] % of the rise, of logarithms" in words
 
 
-def test_where_latency_bends_is_said(systems: dict[str, System]):
+def test_where_latency_bends_is_said(systems: dict[str, System]) -> None:
     words = " ".join(find(systems["saturation"], "unique").notes)
     assert "mean TTFT bends most at C = 128, by 0.0800 [0.0400, 0.1200] ms a user²" in words
 
 
-def test_terminal_summary_names_every_experiment(layout: Layout, tmp_path: Path):
+def test_terminal_summary_names_every_experiment(layout: Layout, tmp_path: Path) -> None:
     text = report.terminal_summary(load_systems(layout), tmp_path / "report.html")
     for head in ("E2, when detectors", "E3, adaptive against", "E4, what tau and omega"):
         assert head in text
@@ -155,7 +155,7 @@ def test_terminal_summary_names_every_experiment(layout: Layout, tmp_path: Path)
     assert text.endswith("report.html")
 
 
-def test_experiments_come_in_the_papers_order(tmp_path: Path):
+def test_experiments_come_in_the_papers_order(tmp_path: Path) -> None:
     write_results(tmp_path, grid=(8, 64))
     write_pareto(tmp_path)
     write_staged(tmp_path, "saturation")

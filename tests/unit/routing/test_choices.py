@@ -50,35 +50,35 @@ def shares(draw, workers):
     return [seen[worker] / DRAWS for worker in range(workers)]
 
 
-def test_round_robin_takes_each_in_its_turn():
+def test_round_robin_takes_each_in_its_turn() -> None:
     assert [round_robin(turn, 3) for turn in range(7)] == [0, 1, 2, 0, 1, 2, 0]
 
 
-def test_uniform_takes_each_equally_often():
+def test_uniform_takes_each_equally_often() -> None:
     rng = random.Random(1)
     assert shares(lambda: uniform(4, rng), 4) == pytest.approx([0.25] * 4, abs=0.03)
 
 
-def test_least_loaded_shares_ties():
+def test_least_loaded_shares_ties() -> None:
     rng = random.Random(2)
     assert shares(lambda: least_loaded([3, 1, 5, 1], rng), 4) == pytest.approx([0, 0.5, 0, 0.5], abs=0.03)
 
 
-def test_power_of_two_has_the_law_of_two_draws():
+def test_power_of_two_has_the_law_of_two_draws() -> None:
     rng = random.Random(3)
     # Loads all different: a worker wins every pair with a busier one, of 6 pairs.
     drawn = shares(lambda: power_of_two([4, 1, 3, 2], rng), 4)
     assert drawn == pytest.approx([0, 3 / 6, 1 / 6, 2 / 6], abs=0.03)
 
 
-def test_power_of_two_shares_ties_and_takes_the_only_worker():
+def test_power_of_two_shares_ties_and_takes_the_only_worker() -> None:
     rng = random.Random(4)
     assert shares(lambda: power_of_two([2, 2, 2], rng), 3) == pytest.approx([1 / 3] * 3, abs=0.03)
     assert power_of_two([7], rng) == 0
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_one_seed_gives_one_series_of_choices(seed):
+def test_one_seed_gives_one_series_of_choices(seed: int) -> None:
     def series():
         rng = random.Random(seed)
         return [
@@ -94,7 +94,7 @@ def test_one_seed_gives_one_series_of_choices(seed):
     assert series() == series()
 
 
-def test_a_batch_fills_the_emptiest_workers_first():
+def test_a_batch_fills_the_emptiest_workers_first() -> None:
     rng = random.Random(5)
     assert Counter(assign_batch([5, 0, 3], 3, rng)) == {1: 3}
     # Seven lift the two emptier ones to 5; the eighth is the sixth request of any worker.
@@ -102,7 +102,7 @@ def test_a_batch_fills_the_emptiest_workers_first():
     assert sorted(load + taken[worker] for worker, load in enumerate([5, 0, 3])) == [5, 5, 6]
 
 
-def test_which_request_of_a_batch_goes_where_is_random():
+def test_which_request_of_a_batch_goes_where_is_random() -> None:
     rng = random.Random(6)
     first = shares(lambda: assign_batch([0, 0, 0], 3, rng)[0], 3)
     assert first == pytest.approx([1 / 3] * 3, abs=0.03)
@@ -110,7 +110,7 @@ def test_which_request_of_a_batch_goes_where_is_random():
     assert single == pytest.approx([0, 0.5, 0.5], abs=0.03)
 
 
-def test_a_pool_counts_what_it_holds():
+def test_a_pool_counts_what_it_holds() -> None:
     pool = WorkerPool((70, 71))
     pool.take(1)
     pool.take(1)

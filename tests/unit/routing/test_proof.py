@@ -21,7 +21,7 @@ class LawfulSelector:
 
     BLOCK = 16
 
-    def __init__(self, pools, *, hear=lambda tau, omega: (tau, omega), indexes=True, off=0.0):
+    def __init__(self, pools, *, hear=lambda tau, omega: (tau, omega), indexes=True, off=0.0) -> None:
         (pool,) = pools
         self.workers = len(pool.events)
         self.hear, self.indexes, self.off = hear, indexes, off
@@ -31,14 +31,14 @@ class LawfulSelector:
         self.held = {}
         self.forgotten = False
 
-    async def open(self, _):
+    async def open(self, _) -> None:
         pass
 
-    async def close(self):
+    async def close(self) -> None:
         assert not self.booked, "a reservation was left"
         assert self.forgotten
 
-    async def forget(self, _):
+    async def forget(self, _) -> None:
         self.forgotten = True
 
     async def choose(self, pool, key, prompt, tau, omega, reserve=True):
@@ -65,14 +65,14 @@ class LawfulSelector:
         overlaps = tuple(1.0 if worker == held else 0.0 for worker in range(self.workers))
         return Choice(worker, tuple(cost + self.off for cost in costs(omega)), overlaps, tuple(loads))
 
-    def prefilled(self, pool, key):
+    def prefilled(self, pool, key) -> None:
         self.pending.pop(key)
 
-    def freed(self, pool, key):
+    def freed(self, pool, key) -> None:
         self.booked.pop(key)
         self.pending.pop(key, None)
 
-    def stored(self, pool, worker, prompt):
+    def stored(self, pool, worker, prompt) -> None:
         self.held[tuple(prompt)] = worker
 
 
@@ -85,13 +85,13 @@ def pinned(kind="kv", tau=None, omega=None, way="pinned"):
 GRID = [pinned(tau=tau, omega=omega) for tau in (0.0, 0.3, 0.7, 1.0) for omega in (0.0, 0.3, 0.7, 1.0)]
 
 
-def prove(monkeypatch, policies, workers=2, **selector):
+def prove(monkeypatch: pytest.MonkeyPatch, policies, workers=2, **selector):
     monkeypatch.setattr(proof, "Selector", lambda pools: LawfulSelector(pools, **selector))
     return proof.prove_pinned(None, policies, workers=workers, block_size=16, seed=5)
 
 
 @pytest.mark.parametrize("workers", [2, 5])
-def test_a_router_that_follows_the_law_passes(monkeypatch, workers):
+def test_a_router_that_follows_the_law_passes(monkeypatch: pytest.MonkeyPatch, workers) -> None:
     result = prove(monkeypatch, [*GRID, pinned("adaptive")], workers)
     assert result.ok, result.checks
     assert len(result.checks) == 16 + 1  # the grid has the pairs of the two lower regimes
@@ -103,7 +103,9 @@ def test_a_router_that_follows_the_law_passes(monkeypatch, workers):
 
 
 @pytest.mark.parametrize("workers", [2, 5])
-def test_a_router_that_ignores_what_it_is_told_fails_even_with_its_own_defaults(monkeypatch, workers):
+def test_a_router_that_ignores_what_it_is_told_fails_even_with_its_own_defaults(
+    monkeypatch: pytest.MonkeyPatch, workers
+) -> None:
     result = prove(monkeypatch, [pinned(tau=0.0, omega=1.0)], workers, hear=lambda *_: (0.0, 1.0))
     assert [(check.tau, check.omega, check.ok) for check in result.checks] == [(0, 1, True), (1, 0, False)]
     assert result.checks[1].policy == "contrast"
@@ -113,7 +115,7 @@ def test_a_router_that_ignores_what_it_is_told_fails_even_with_its_own_defaults(
 
 @pytest.mark.parametrize("pair", [(0.0, 0.3), (0.3, 0.0), (0.7, 1.0), (1.0, 0.7), (0.8, 0.1), (0.0, 0.0)])
 @pytest.mark.parametrize("workers", [2, 5])
-def test_tau_and_omega_are_each_missed(monkeypatch, pair, workers):
+def test_tau_and_omega_are_each_missed(monkeypatch: pytest.MonkeyPatch, pair, workers) -> None:
     policies = [pinned(tau=pair[0], omega=pair[1])]
     other_tau, other_omega = proof.contrast(*pair)
     assert prove(monkeypatch, policies, workers).ok
@@ -123,7 +125,9 @@ def test_tau_and_omega_are_each_missed(monkeypatch, pair, workers):
 
 @pytest.mark.parametrize("defaults", [(0.0, 1.0), (1.0, 0.0), (0.3, 1.0), (0.7, 0.3), (1.0, 1.0), (0.0, 0.0)])
 @pytest.mark.parametrize("workers", [2, 5])
-def test_nothing_that_ignores_what_it_is_told_passes(monkeypatch, defaults, workers):
+def test_nothing_that_ignores_what_it_is_told_passes(
+    monkeypatch: pytest.MonkeyPatch, defaults, workers
+) -> None:
     """Not even with policies that are its defaults and close to them."""
     policies = [pinned(tau=defaults[0], omega=defaults[1]), pinned(tau=0.3, omega=1.0)]
     assert not prove(monkeypatch, policies, workers, hear=lambda *_: defaults).ok
@@ -131,21 +135,21 @@ def test_nothing_that_ignores_what_it_is_told_passes(monkeypatch, defaults, work
 
 @pytest.mark.parametrize("pair", [(2.0, 1.0), (5.0, 0.5), (0.05, 0.01), (0.5, 4.0)])
 @pytest.mark.parametrize("workers", [2, 5])
-def test_wide_values_can_be_proven_too(monkeypatch, pair, workers):
+def test_wide_values_can_be_proven_too(monkeypatch: pytest.MonkeyPatch, pair, workers) -> None:
     assert prove(monkeypatch, [pinned(tau=pair[0], omega=pair[1])], workers).ok
 
 
 @pytest.mark.parametrize(("pair", "what"), [((0.7, 0.001), "omega is 0.001"), ((9.0, 1.0), "tau is 9")])
-def test_values_that_no_proof_can_tell_apart_are_refused(monkeypatch, pair, what):
+def test_values_that_no_proof_can_tell_apart_are_refused(monkeypatch: pytest.MonkeyPatch, pair, what) -> None:
     with pytest.raises(UserError, match=what):
         prove(monkeypatch, [pinned(tau=pair[0], omega=pair[1])])
 
 
-def test_costs_that_are_not_the_laws_fail(monkeypatch):
+def test_costs_that_are_not_the_laws_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not prove(monkeypatch, GRID[:1], off=0.5).ok
 
 
-def test_a_router_without_an_index_is_unhealthy(monkeypatch):
+def test_a_router_without_an_index_is_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proof, "SETTLE_S", 0.02)
     monkeypatch.setattr(LawfulSelector, "close", lambda self: _nothing())
     with pytest.raises(UnhealthyError, match="did not index"):
@@ -156,7 +160,7 @@ async def _nothing():
     return None
 
 
-def test_what_leaves_no_choice_is_not_tested(monkeypatch):
+def test_what_leaves_no_choice_is_not_tested(monkeypatch: pytest.MonkeyPatch) -> None:
     assert prove(monkeypatch, [pinned("least_loaded")]).routing_test() == {
         "reason": "no policy leaves the choice to Dynamo"
     }
@@ -168,7 +172,7 @@ def test_what_leaves_no_choice_is_not_tested(monkeypatch):
 
 @pytest.mark.parametrize("workers", [2, 3, 5, 8])
 @pytest.mark.parametrize("omega", [0.05, 0.1, 0.3, 1.0, 5.0])
-def test_the_stored_prompt_turns_the_order_round(workers, omega):
+def test_the_stored_prompt_turns_the_order_round(workers, omega) -> None:
     loads = [proof.STEP_BLOCKS * rank for rank in range(workers)]
     blocks = proof.stored_blocks(omega, workers)
     costs = proof.predicted_costs(loads, blocks, workers - 1, omega)

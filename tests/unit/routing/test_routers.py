@@ -26,15 +26,15 @@ DONE = SimpleNamespace(status="ok")
 class ObedientSelector:
     """Chooses the next of `script`, and remembers what it was asked and told."""
 
-    def __init__(self, script=(), fault=None, delay=0.0):
+    def __init__(self, script=(), fault=None, delay=0.0) -> None:
         self.script, self.fault, self.delay = list(script), fault, delay
         self.calls = []
         self.reserved = Counter()
 
-    async def open(self, path):
+    async def open(self, path) -> None:
         self.calls.append(("open", path.name))
 
-    async def close(self):
+    async def close(self) -> None:
         self.calls.append(("close",))
 
     async def choose(self, pool, key, prompt, tau, omega, reserve=True):
@@ -47,14 +47,14 @@ class ObedientSelector:
             self.script.pop(0) if self.script else 0, (8.0, 9.0, 7.0), (0.0, 0.5, 1.0), (1.0, 2.0, 3.0)
         )
 
-    def prefilled(self, pool, key):
+    def prefilled(self, pool, key) -> None:
         self.calls.append(("prefilled", pool, key))
 
-    def freed(self, pool, key):
+    def freed(self, pool, key) -> None:
         self.calls.append(("freed", pool, key))
         self.reserved[pool, key] -= 1
 
-    def stored(self, pool, worker, prompt):
+    def stored(self, pool, worker, prompt) -> None:
         self.calls.append(("stored", pool, worker, len(prompt)))
 
 
@@ -67,7 +67,7 @@ KV = policy("kv", tau=0.7, omega=0.3)
 
 
 @pytest.fixture
-def build(tmp_path):
+def build(tmp_path: Path):
     """A router of a policy, with a log in a folder of the test's own."""
 
     def make(kind, selector=None, prefill=PREFILL, **more):
@@ -97,13 +97,13 @@ def run(router, body):
     return asyncio.run(whole())
 
 
-def decisions(tmp_path):
+def decisions(tmp_path: Path):
     log = DecisionLog(tmp_path)
     log.close()
     return read_decisions(log.seal()).to_pylist()
 
 
-def test_a_request_goes_where_dynamo_says_and_is_let_go(build, tmp_path):
+def test_a_request_goes_where_dynamo_says_and_is_let_go(build, tmp_path: Path) -> None:
     selector = ObedientSelector([2])
     router = build(KV, selector, frontend=1)
 
@@ -136,11 +136,11 @@ def test_a_request_goes_where_dynamo_says_and_is_let_go(build, tmp_path):
     assert row["wall_us"] > 0
 
 
-def test_a_request_that_failed_is_freed_and_leaves_no_prompt(build):
+def test_a_request_that_failed_is_freed_and_leaves_no_prompt(build) -> None:
     selector = ObedientSelector([1, 1])
     router = build(KV, selector, prefill=(11, 12))
 
-    async def body():
+    async def body() -> None:
         await router.route("a", PROMPT, 0.0)
         router.ended("a", SimpleNamespace(status="http_500"))
 
@@ -149,7 +149,7 @@ def test_a_request_that_failed_is_freed_and_leaves_no_prompt(build):
     assert set(selector.reserved.values()) == {0}
 
 
-def test_both_pools_are_asked_where_there_is_a_choice(build, tmp_path):
+def test_both_pools_are_asked_where_there_is_a_choice(build, tmp_path: Path) -> None:
     selector = ObedientSelector([1, 2])
     router = build(KV, selector, prefill=(11, 12))
 
@@ -167,11 +167,11 @@ def test_both_pools_are_asked_where_there_is_a_choice(build, tmp_path):
     assert decisions(tmp_path)[0]["prefill_costs"] == [8.0, 9.0, 7.0]
 
 
-def test_a_choice_cancelled_between_the_pools_is_freed(build):
+def test_a_choice_cancelled_between_the_pools_is_freed(build) -> None:
     selector = ObedientSelector()
     router = build(KV, selector, prefill=(11, 12))
 
-    async def body():
+    async def body() -> None:
         task = asyncio.create_task(router.route("a", PROMPT, 0.0))
         while selector.reserved["prefill", "a"] == 0:
             await asyncio.sleep(0)
@@ -187,22 +187,22 @@ def test_a_choice_cancelled_between_the_pools_is_freed(build):
     assert selector.reserved["prefill", "a"] == 0
 
 
-def test_a_selector_that_fails_ends_the_request_with_its_words(build):
+def test_a_selector_that_fails_ends_the_request_with_its_words(build) -> None:
     router = build(KV, ObedientSelector(fault=UserError("the selector has gone", remedy="see its log")))
 
-    async def body():
+    async def body() -> None:
         await router.route("a", PROMPT, 0.0)
 
     with pytest.raises(UserError, match="has gone"):
         run(router, body)
 
 
-def test_dynamos_policies_need_a_selector(build):
+def test_dynamos_policies_need_a_selector(build) -> None:
     with pytest.raises(ValueError, match="needs a selector"):
         build(KV)
 
 
-def test_an_adaptive_policy_follows_the_regime(build, tmp_path):
+def test_an_adaptive_policy_follows_the_regime(build, tmp_path: Path) -> None:
     selector = ObedientSelector()
     router = build(policy("adaptive"), selector)
 
@@ -224,7 +224,7 @@ def test_an_adaptive_policy_follows_the_regime(build, tmp_path):
     assert [row["regime"] for row in decisions(tmp_path)] == ["below", "saturated", "below"]
 
 
-def test_the_built_in_adaptive_router_chooses_the_regimes_frontend():
+def test_the_built_in_adaptive_router_chooses_the_regimes_frontend() -> None:
     router = AdaptiveRouter("adaptive", {Regime.BELOW: 0, Regime.TRANSITION: 2, Regime.SATURATED: 1})
 
     async def body():
@@ -241,7 +241,7 @@ def test_the_built_in_adaptive_router_chooses_the_regimes_frontend():
 
 
 @pytest.mark.parametrize("kind", ["round_robin", "random", "least_loaded", "power_of_two", "batched_optimal"])
-def test_baselines_need_no_selector_and_give_all_back(build, tmp_path, kind):
+def test_baselines_need_no_selector_and_give_all_back(build, tmp_path, kind) -> None:
     router = build(policy(kind, **({"batch_s": 0.001} if kind == "batched_optimal" else {})))
 
     async def body():
@@ -266,11 +266,11 @@ def test_baselines_need_no_selector_and_give_all_back(build, tmp_path, kind):
     assert row["costs"] is None
 
 
-def test_a_baseline_asks_and_tells_the_selector_nothing(build):
+def test_a_baseline_asks_and_tells_the_selector_nothing(build) -> None:
     selector = ObedientSelector()
     router = build(policy("round_robin"), selector)
 
-    async def body():
+    async def body() -> None:
         await router.route("a", PROMPT, 0.0)
         router.first_token("a")
         router.ended("a", DONE)
@@ -279,7 +279,7 @@ def test_a_baseline_asks_and_tells_the_selector_nothing(build):
     assert selector.calls == []
 
 
-def test_a_batch_waits_its_time_and_no_longer(build):
+def test_a_batch_waits_its_time_and_no_longer(build) -> None:
     router = build(policy("batched_optimal", batch_s=0.02), dilation=2.0)
 
     async def body():
@@ -296,10 +296,10 @@ def test_a_batch_waits_its_time_and_no_longer(build):
     assert routes[0].decode_id != routes[1].decode_id
 
 
-def test_a_request_that_is_cancelled_takes_no_slot_of_its_batch(build):
+def test_a_request_that_is_cancelled_takes_no_slot_of_its_batch(build) -> None:
     router = build(policy("batched_optimal", batch_s=0.02))
 
-    async def body():
+    async def body() -> None:
         tasks = [asyncio.create_task(router.route(name, PROMPT, 0.0)) for name in ("a", "b", "c", "d")]
         await asyncio.sleep(0)
         tasks[3].cancel()
@@ -309,10 +309,10 @@ def test_a_request_that_is_cancelled_takes_no_slot_of_its_batch(build):
     assert router._pools["decode"].in_flight == [1, 1, 1]
 
 
-def test_closing_gives_up_a_batch_that_is_being_collected(build):
+def test_closing_gives_up_a_batch_that_is_being_collected(build) -> None:
     router = build(policy("batched_optimal", batch_s=30.0))
 
-    async def body():
+    async def body() -> None:
         task = asyncio.create_task(router.route("a", PROMPT, 0.0))
         await asyncio.sleep(0)
         task.cancel()
@@ -320,7 +320,7 @@ def test_closing_gives_up_a_batch_that_is_being_collected(build):
     run(router, body)
 
 
-def test_one_seed_gives_one_series(tmp_path):
+def test_one_seed_gives_one_series(tmp_path: Path) -> None:
     def series(folder):
         router = PinnedRouter(
             policy("random"), PREFILL, DECODE, selection=None, decisions=DecisionLog(folder), seed=3

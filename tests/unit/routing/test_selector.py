@@ -21,12 +21,12 @@ POOL = SelectorPool.modelled("decode", 2, 16, 64)
 class ScriptedService:
     """Listens where a selector would; `answer` makes of each operation what goes back, or None."""
 
-    def __init__(self, answer):
+    def __init__(self, answer) -> None:
         self.answer = answer
         self.told = []
         self.writers = []
 
-    async def converse(self, reader, writer):
+    async def converse(self, reader, writer) -> None:
         self.writers.append(writer)
         while line := await reader.readline():
             operation = json.loads(line)
@@ -36,7 +36,7 @@ class ScriptedService:
                 writer.write(json.dumps(reply).encode() + b"\n")
         writer.close()
 
-    def hang_up(self):
+    def hang_up(self) -> None:
         for writer in self.writers:
             writer.close()
 
@@ -45,7 +45,7 @@ def chosen(operation, worker=0):
     return {"i": operation["i"], "worker": worker, "costs": [1, 2], "overlaps": [0, 1], "loads": [3, 4]}
 
 
-def talk(tmp_path, answer, body, **more):
+def talk(tmp_path: Path, answer, body, **more):
     """Run `body` with a selector that is open to a scripted service."""
 
     async def whole():
@@ -63,7 +63,7 @@ def talk(tmp_path, answer, body, **more):
     return asyncio.run(whole())
 
 
-def test_a_choice_holds_what_the_service_told(tmp_path):
+def test_a_choice_holds_what_the_service_told(tmp_path: Path) -> None:
     async def body(selector, service):
         choice = await selector.choose("decode", "a", (5, 6), 0.7, 0.3)
         return choice, service.told
@@ -83,10 +83,10 @@ def test_a_choice_holds_what_the_service_told(tmp_path):
     }
 
 
-def test_answers_find_those_who_wait_whatever_their_order(tmp_path):
+def test_answers_find_those_who_wait_whatever_their_order(tmp_path: Path) -> None:
     held = []
 
-    def answer(operation):
+    def answer(operation) -> None:
         held.append(operation)
 
     async def body(selector, service):
@@ -103,7 +103,7 @@ def test_answers_find_those_who_wait_whatever_their_order(tmp_path):
     assert talk(tmp_path, answer, body) == [0, 1, 2, 3, 4]
 
 
-def test_operations_keep_their_order(tmp_path):
+def test_operations_keep_their_order(tmp_path: Path) -> None:
     async def body(selector, service):
         await selector.choose("decode", "a", (1,), 0.0, 1.0)
         selector.prefilled("decode", "a")
@@ -120,8 +120,8 @@ def chosen_or_none(operation):
     return chosen(operation) if operation["op"] == "choose" else None
 
 
-def test_a_service_that_goes_away_fails_what_waits_and_what_comes(tmp_path):
-    async def body(selector, service):
+def test_a_service_that_goes_away_fails_what_waits_and_what_comes(tmp_path: Path) -> None:
+    async def body(selector, service) -> None:
         waiting = asyncio.create_task(selector.choose("decode", "a", (1,), 0.0, 1.0))
         while len(service.told) < 2:
             await asyncio.sleep(0.001)
@@ -135,28 +135,28 @@ def test_a_service_that_goes_away_fails_what_waits_and_what_comes(tmp_path):
     talk(tmp_path, lambda _: None, body)
 
 
-def test_a_service_that_hangs_is_not_waited_for(tmp_path):
-    async def body(selector, service):
+def test_a_service_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
+    async def body(selector, service) -> None:
         with pytest.raises(UserError, match="did not answer within"):
             await selector.choose("decode", "a", (1,), 0.0, 1.0)
 
     talk(tmp_path, lambda _: None, body, answer_s=1.0)
 
 
-def test_an_operation_that_failed_is_told_with_its_words(tmp_path):
-    async def body(selector, service):
+def test_an_operation_that_failed_is_told_with_its_words(tmp_path: Path) -> None:
+    async def body(selector, service) -> None:
         with pytest.raises(UserError, match="could not do 'choose': no schedulable workers"):
             await selector.choose("decode", "a", (1,), 0.0, 1.0)
 
     talk(tmp_path, lambda one: {"i": one["i"], "op": one["op"], "error": "no schedulable workers"}, body)
 
 
-def test_one_that_nobody_waits_for_fails_the_next_choice(tmp_path):
+def test_one_that_nobody_waits_for_fails_the_next_choice(tmp_path: Path) -> None:
     def answer(operation):
         failed = operation["op"] == "freed"
         return {"i": None, "op": "freed", "error": "KeyError: 'a'"} if failed else chosen(operation)
 
-    async def body(selector, service):
+    async def body(selector, service) -> None:
         selector.freed("decode", "a")
         while len(service.told) < 2:
             await asyncio.sleep(0.001)
@@ -167,7 +167,7 @@ def test_one_that_nobody_waits_for_fails_the_next_choice(tmp_path):
     talk(tmp_path, answer, body)
 
 
-def test_a_choice_that_is_cancelled_is_freed(tmp_path):
+def test_a_choice_that_is_cancelled_is_freed(tmp_path: Path) -> None:
     async def body(selector, service):
         task = asyncio.create_task(selector.choose("decode", "a", (1,), 0.0, 1.0))
         while len(service.told) < 2:
@@ -182,16 +182,16 @@ def test_a_choice_that_is_cancelled_is_freed(tmp_path):
     assert talk(tmp_path, lambda _: None, body) == {"op": "freed", "pool": "decode", "key": "a"}
 
 
-def test_nobody_listening_is_told(tmp_path):
-    async def body():
+def test_nobody_listening_is_told(tmp_path: Path) -> None:
+    async def body() -> None:
         await Selector([POOL]).open(tmp_path / "none")
 
     with pytest.raises(UserError, match="does not listen"):
         asyncio.run(body())
 
 
-def test_asking_before_open_is_a_fault_of_the_program():
-    async def body():
+def test_asking_before_open_is_a_fault_of_the_program() -> None:
+    async def body() -> None:
         await Selector([POOL]).choose("decode", "a", (1,), 0.0, 1.0)
 
     with pytest.raises(RuntimeError, match="not open"):
@@ -199,7 +199,7 @@ def test_asking_before_open_is_a_fault_of_the_program():
     asyncio.run(Selector([POOL]).close())
 
 
-def test_the_command_runs_the_script_alone():
+def test_the_command_runs_the_script_alone() -> None:
     command = service_command(Path("/env/bin/python"), Path("/scratch/selector.sock"))
     assert command == ("/env/bin/python", "-P", str(SERVICE), "--socket", "/scratch/selector.sock")
     with pytest.raises(UserError, match="too many"):
@@ -207,7 +207,7 @@ def test_the_command_runs_the_script_alone():
 
 
 @pytest.fixture
-def service(monkeypatch):
+def service(monkeypatch: pytest.MonkeyPatch):
     """The service's module, of whose packages this environment need not have all."""
     if importlib.util.find_spec("msgspec") is None:
         monkeypatch.setitem(sys.modules, "msgspec", types.ModuleType("msgspec"))
@@ -218,7 +218,7 @@ def service(monkeypatch):
     return module
 
 
-def test_a_modelled_cache_tells_of_the_blocks_that_are_new(service):
+def test_a_modelled_cache_tells_of_the_blocks_that_are_new(service) -> None:
     cache = service.ModelledCache(4, 100)
     (first,) = cache.store(range(10))
     assert (first[0], len(first[1]), first[2], first[3]) == ("BlockStored", 2, None, list(range(8)))
@@ -230,7 +230,7 @@ def test_a_modelled_cache_tells_of_the_blocks_that_are_new(service):
     assert cache.store([1, 2, 3]) == []  # no full block
 
 
-def test_a_modelled_cache_evicts_what_was_used_longest_ago_from_its_end(service):
+def test_a_modelled_cache_evicts_what_was_used_longest_ago_from_its_end(service) -> None:
     cache = service.ModelledCache(1, 4)
     ((_, (a0, a1), *_),) = cache.store([1, 2])
     ((_, (b0, b1), *_),) = cache.store([3, 4])
@@ -243,7 +243,7 @@ def test_a_modelled_cache_evicts_what_was_used_longest_ago_from_its_end(service)
     assert a0
 
 
-def test_a_prompt_longer_than_the_cache_keeps_its_head(service):
+def test_a_prompt_longer_than_the_cache_keeps_its_head(service) -> None:
     cache = service.ModelledCache(1, 3)
     (stored,) = cache.store(range(10))
     assert stored[3] == [0, 1, 2]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,7 +108,7 @@ def test_metrics_are_read() -> None:
     assert active_decode_blocks(METRICS) == {51946: 32.0}
 
 
-def test_lost_discovery_is_found_once_and_whole(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_lost_discovery_is_found_once_and_whole(tmp_path: Path) -> None:
     log = tmp_path / "decode-0.log"
     watch = LogWatch({"decode-0": log, "frontend": tmp_path / "none.log"})
     assert watch.lost() == ()
@@ -119,7 +120,7 @@ def test_lost_discovery_is_found_once_and_whole(tmp_path) -> None:  # type: igno
     assert watch.lost() == ()
 
 
-def test_a_taken_port_is_found(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_taken_port_is_found(tmp_path: Path) -> None:
     log = tmp_path / "decode-0.log"
     log.write_text("zmq.error.ZMQError: Address already in use (addr='tcp://198.51.100.7:20123')\n")
     ((name, line),) = LogWatch({"decode-0": log}).lost()

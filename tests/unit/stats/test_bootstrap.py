@@ -29,13 +29,13 @@ def ar1(rng, n, rho=0.6):
     return series
 
 
-def costs(n=400, seed=0, shift=0.0):
+def costs(n=400, seed: int = 0, shift=0.0):
     rng = np.random.default_rng(seed)
     z = ar1(rng, n)
     return 20.0 + shift + 3.0 * z + rng.normal(size=n), 5.0 + 0.5 * z
 
 
-def test_blocks_hold_n_elements_of_geometric_length():
+def test_blocks_hold_n_elements_of_geometric_length() -> None:
     rng = np.random.default_rng(0)
     n, mean = 1000, 12.5
     starts, ends = bootstrap._blocks(rng, n, mean, 500)
@@ -49,26 +49,26 @@ def test_blocks_hold_n_elements_of_geometric_length():
     assert count.std() == pytest.approx(((n - 1) / mean * (1 - 1 / mean)) ** 0.5, rel=0.15)
 
 
-def test_blocks_of_mean_length_one_are_single_elements():
+def test_blocks_of_mean_length_one_are_single_elements() -> None:
     starts, ends = bootstrap._blocks(np.random.default_rng(0), 50, 1.0, 3)
     assert (ends - starts == 1).all()
     assert starts.shape == (3, 50)
 
 
-def test_block_lengths_are_geometric():
+def test_block_lengths_are_geometric() -> None:
     rng, mean = np.random.default_rng(4), 4.0
     lengths = np.diff(bootstrap._reach(rng, mean, (1, 100_000))[0], prepend=0)
     seen = np.bincount(lengths, minlength=30)[1:30] / lengths.size
     np.testing.assert_allclose(seen, stats.geom.pmf(np.arange(1, 30), 1.0 / mean), atol=0.004)
 
 
-def test_blocks_are_topped_up_when_the_first_draw_was_too_short(monkeypatch):
+def test_blocks_are_topped_up_when_the_first_draw_was_too_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "_enough_blocks", lambda n, mean: 2)
     starts, ends = bootstrap._blocks(np.random.default_rng(0), 300, 10.0, 20)
     assert ((ends - starts).sum(axis=1) == 300).all()
 
 
-def test_sums_are_those_of_the_blocks_on_the_circle():
+def test_sums_are_those_of_the_blocks_on_the_circle() -> None:
     rng = np.random.default_rng(1)
     launch = rng.random((2, 50))
     draws = bootstrap._launch_sums(launch, 7.0, 30, (3, 4, 5))
@@ -78,7 +78,7 @@ def test_sums_are_those_of_the_blocks_on_the_circle():
         np.testing.assert_allclose(draws[:, r], launch[:, at].sum(axis=1))
 
 
-def test_counts_are_those_of_the_blocks_on_the_circle():
+def test_counts_are_those_of_the_blocks_on_the_circle() -> None:
     counts = bootstrap._resampled_counts(bootstrap._generator(0, 0, 0, 0), 40, 5.0, np.array([1, 0, 3]))
     assert counts.sum(axis=1).tolist() == [40, 0, 120]
     starts, ends = bootstrap._blocks(bootstrap._generator(0, 0, 0, 0), 40, 5.0, 4)
@@ -86,7 +86,7 @@ def test_counts_are_those_of_the_blocks_on_the_circle():
     assert counts[0].tolist() == np.bincount(first, minlength=40).tolist()
 
 
-def test_interval_agrees_with_arch():
+def test_interval_agrees_with_arch() -> None:
     over, under = costs(1500)
     ours = bootstrap_ratio([over], [under], replicates=4000).interval()
     theirs = StationaryBootstrap(ours.block_length, over, under, seed=0)
@@ -96,7 +96,7 @@ def test_interval_agrees_with_arch():
     assert abs(ours.hi - hi) < 0.12 * width
 
 
-def test_value_is_the_ratio_of_sums():
+def test_value_is_the_ratio_of_sums() -> None:
     (a, b), (c, d) = costs(100), costs(300, seed=1)
     result = bootstrap_ratio([a, c], [b, d], replicates=50).interval(0.9)
     assert result.value == pytest.approx((a.sum() + c.sum()) / (b.sum() + d.sum()))
@@ -106,7 +106,7 @@ def test_value_is_the_ratio_of_sums():
     assert result.block_length == pytest.approx((block_length(a) + block_length(c)) / 2)
 
 
-def test_the_seed_makes_the_draws_and_the_chunks_do_not_reorder_them():
+def test_the_seed_makes_the_draws_and_the_chunks_do_not_reorder_them() -> None:
     over, under = costs()
     first = bootstrap_ratio([over], [under], replicates=300, seed=5).draws
     np.testing.assert_array_equal(first, bootstrap_ratio([over], [under], replicates=300, seed=5).draws)
@@ -114,7 +114,7 @@ def test_the_seed_makes_the_draws_and_the_chunks_do_not_reorder_them():
     assert not np.array_equal(first, bootstrap_ratio([over], [under], replicates=300, seed=5, stream=1).draws)
 
 
-def test_small_chunks_give_the_same_distribution(monkeypatch):
+def test_small_chunks_give_the_same_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
     over, under = costs()
     whole = bootstrap_ratio([over], [under], replicates=2000)
     monkeypatch.setattr(bootstrap, "_CHUNK", 500)
@@ -125,7 +125,7 @@ def test_small_chunks_give_the_same_distribution(monkeypatch):
     assert len(np.unique(bootstrap_quantile([over], 0.5, replicates=50).draws)) > 20
 
 
-def test_three_launches_are_resampled_and_two_are_not():
+def test_three_launches_are_resampled_and_two_are_not() -> None:
     levels = [costs(200, seed=s, shift=shift) for s, shift in enumerate((0.0, 40.0, 80.0))]
     three = bootstrap_ratio([a for a, _ in levels], [b for _, b in levels], replicates=2000)
     two = bootstrap_ratio([a for a, _ in levels[:2]], [b for _, b in levels[:2]], replicates=2000)
@@ -139,7 +139,7 @@ def test_three_launches_are_resampled_and_two_are_not():
 
 
 @pytest.mark.parametrize("n_launches", [3, 5, 12])
-def test_spread_between_launches_is_students(n_launches):
+def test_spread_between_launches_is_students(n_launches) -> None:
     levels = np.exp(np.random.default_rng(n_launches).normal(0.0, 0.02, n_launches))
     launches = [np.full(50, level) for level in levels]  # no spread inside
     draws = bootstrap_mean(launches, replicates=20_000).draws
@@ -149,7 +149,7 @@ def test_spread_between_launches_is_students(n_launches):
     assert np.log(draws).mean() == pytest.approx(np.log(levels.mean()), abs=0.1 * expected)
 
 
-def test_launches_of_unequal_size_have_fewer_degrees_of_freedom():
+def test_launches_of_unequal_size_have_fewer_degrees_of_freedom() -> None:
     equal = stats.t.ppf(0.975, 4) / stats.norm.ppf(0.975) * (5 / 4) ** 0.5
     assert upper._student_width(np.full(5, 70)) == pytest.approx(equal)
     assert upper._student_width(np.array([70, 71, 69, 70, 70])) == pytest.approx(equal, rel=1e-3)
@@ -158,7 +158,7 @@ def test_launches_of_unequal_size_have_fewer_degrees_of_freedom():
     assert three < upper._student_width(np.array([1000, 10, 10])) < 50.0
 
 
-def test_values_that_are_not_positive_are_spread_on_their_own_scale():
+def test_values_that_are_not_positive_are_spread_on_their_own_scale() -> None:
     launches = [np.full(50, level) for level in (-1.0, 0.0, 1.5)]
     up = bootstrap_mean(launches, replicates=500)
     moved = bootstrap_mean([launch - 10.0 for launch in launches], replicates=500)
@@ -167,7 +167,7 @@ def test_values_that_are_not_positive_are_spread_on_their_own_scale():
     np.testing.assert_allclose(moved.draws, up.draws - 10.0)
 
 
-def test_what_cells_share_of_their_launches_cancels_in_their_quotient():
+def test_what_cells_share_of_their_launches_cancels_in_their_quotient() -> None:
     levels = (1.0, 1.1, 1.3)
     ones = [np.ones(80)] * 3
     shallow, deep = (
@@ -179,7 +179,9 @@ def test_what_cells_share_of_their_launches_cancels_in_their_quotient():
 
 @pytest.mark.parametrize("n_launches", [1, 3])
 @pytest.mark.parametrize("workers", [2, 3])
-def test_any_number_of_workers_gives_the_same_bits(monkeypatch, n_launches, workers):
+def test_any_number_of_workers_gives_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch, n_launches, workers
+) -> None:
     monkeypatch.setattr(bootstrap, "_CHUNK", 2000)  # dozens of chunks
     monkeypatch.setattr(bootstrap, "_COUNT_CHUNK", 20_000)
     pairs = [costs(250, seed=s) for s in range(n_launches)]
@@ -196,15 +198,15 @@ def test_any_number_of_workers_gives_the_same_bits(monkeypatch, n_launches, work
         np.testing.assert_array_equal(draw(workers), draw(1))
 
 
-def test_what_a_worker_raises_is_raised():
-    def fail(chunk, part):
+def test_what_a_worker_raises_is_raised() -> None:
+    def fail(chunk, part) -> None:
         raise RuntimeError(f"chunk {chunk}")
 
     with pytest.raises(RuntimeError, match="chunk 0"):
         bootstrap._each(fail, [slice(0, 1), slice(1, 2)], 2)
 
 
-def test_cells_of_one_ladder_share_launches_but_not_blocks():
+def test_cells_of_one_ladder_share_launches_but_not_blocks() -> None:
     same = [np.full(100, level) for level in (1.0, 2.0, 4.0)]  # no spread inside: only launches move
     ones = [np.ones(100)] * 3
     a = bootstrap_ratio(same, ones, replicates=200, seed=9, stream=0).draws
@@ -213,7 +215,7 @@ def test_cells_of_one_ladder_share_launches_but_not_blocks():
     assert len(np.unique(a.round(9))) > 5
 
 
-def test_ratios_of_one_call_share_their_draws():
+def test_ratios_of_one_call_share_their_draws() -> None:
     rng = np.random.default_rng(0)
     columns = {name: [rng.gamma(5.0, 1.0, 200) for _ in range(3)] for name in ("SC", "SCm", "OPTf", "OPTc")}
     pairs = {"hat": ("SC", "OPTf"), "a": ("SC", "SCm"), "b": ("SCm", "OPTc"), "c": ("OPTc", "OPTf")}
@@ -223,7 +225,7 @@ def test_ratios_of_one_call_share_their_draws():
     np.testing.assert_array_equal(alone.draws, out["b"].draws)
 
 
-def test_block_length_is_archs_and_survives_what_arch_does_not():
+def test_block_length_is_archs_and_survives_what_arch_does_not() -> None:
     series = ar1(np.random.default_rng(0), 500)
     assert block_length(series) == optimal_block_length(series)["stationary"].iloc[0] > 3
     for plain in (np.empty(0), np.array([1.0]), np.arange(5.0), np.full(200, 3.7), np.full(200, 0.0)):
@@ -234,7 +236,7 @@ def test_block_length_is_archs_and_survives_what_arch_does_not():
         block_length(np.array([1.0, np.nan]))
 
 
-def test_nothing_to_resample_gives_no_number():
+def test_nothing_to_resample_gives_no_number() -> None:
     for launches in ([], [np.empty(0)], [np.empty(0)] * 4):
         for result in (
             bootstrap_ratio(launches, launches, replicates=10),
@@ -246,7 +248,7 @@ def test_nothing_to_resample_gives_no_number():
             assert (interval.n_launches, interval.n_windows) == (0, 0)
 
 
-def test_one_window_has_a_value_and_no_interval():
+def test_one_window_has_a_value_and_no_interval() -> None:
     result = bootstrap_ratio([np.array([6.0])], [np.array([2.0])], replicates=10).interval()
     assert result.value == 3.0
     assert np.isnan([result.lo, result.hi]).all()
@@ -257,14 +259,14 @@ def test_one_window_has_a_value_and_no_interval():
     assert three.lo < 7.0 < three.hi
 
 
-def test_empty_launches_do_not_count_as_launches():
+def test_empty_launches_do_not_count_as_launches() -> None:
     over, under = costs(100)
     none = np.empty(0)
     result = bootstrap_ratio([over, none, none], [under, none, none], replicates=10)
     assert (result.kind, result.n_launches) == ("within-run", 1)
 
 
-def test_a_denominator_of_zero_gives_no_number():
+def test_a_denominator_of_zero_gives_no_number() -> None:
     result = bootstrap_ratio([np.ones(50)], [np.zeros(50)], replicates=10)
     assert np.isnan(result.value)
     assert np.isnan(result.draws).all()
@@ -278,12 +280,12 @@ def test_a_denominator_of_zero_gives_no_number():
         ([np.ones(5)], [np.full(5, np.nan)], "finite"),
     ],
 )
-def test_columns_that_do_not_pair_up_are_refused(over, under, message):
+def test_columns_that_do_not_pair_up_are_refused(over, under, message) -> None:
     with pytest.raises(ValueError, match=message):
         bootstrap_ratio(over, under, replicates=10)
 
 
-def test_quotient_of_two_sides_breaks_the_pairing_of_equal_seeds():
+def test_quotient_of_two_sides_breaks_the_pairing_of_equal_seeds() -> None:
     over, under = costs()
     side = bootstrap_ratio([over], [under], replicates=2000)
     result = quotient(side, side)
@@ -293,7 +295,7 @@ def test_quotient_of_two_sides_breaks_the_pairing_of_equal_seeds():
     assert (result.kind, result.n_windows) == ("within-run", 400)
 
 
-def test_quotient_is_across_launches_only_where_both_sides_are():
+def test_quotient_is_across_launches_only_where_both_sides_are() -> None:
     across = Resampled(2.0, np.full(10, 2.0), "across-launches", 3, 90, 5.0)
     within = Resampled(4.0, np.full(10, 4.0), "within-run", 1, 40, 9.0)
     mixed = quotient(across, within)
@@ -306,7 +308,7 @@ def test_quotient_is_across_launches_only_where_both_sides_are():
 
 
 @pytest.mark.parametrize("q", [0.0, 0.5, 0.99, 1.0])
-def test_quantile_draws_are_quantiles_of_the_resamples(q):
+def test_quantile_draws_are_quantiles_of_the_resamples(q) -> None:
     values = np.random.default_rng(3).gamma(2.0, 1.0, 300)
     length = block_length(values)
     result = bootstrap_quantile([values], q, replicates=20, seed=8)
@@ -317,7 +319,7 @@ def test_quantile_draws_are_quantiles_of_the_resamples(q):
         assert result.draws[r] == pytest.approx(np.quantile(values[at], q), rel=1e-12)
 
 
-def test_quantile_over_launches_pools_what_was_drawn(monkeypatch):
+def test_quantile_over_launches_pools_what_was_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "spread_as_student", lambda value, draws, times, sizes: draws)
     launches = [np.full(n, level) for n, level in ((100, 1.0), (200, 2.0), (50, 9.0))]
     result = bootstrap_quantile(launches, 0.5, replicates=500)
@@ -327,19 +329,19 @@ def test_quantile_over_launches_pools_what_was_drawn(monkeypatch):
     assert {1.0, 2.0, 9.0} <= set(result.draws) <= {1.0, 1.5, 2.0, 5.0, 5.5, 9.0}
 
 
-def test_mean_is_that_of_all_requests():
+def test_mean_is_that_of_all_requests() -> None:
     launches = [np.array([1.0, 2.0, 3.0]), np.array([10.0])]
     assert bootstrap_mean(launches, replicates=20).value == 4.0
 
 
-def test_bad_arguments_are_refused():
+def test_bad_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         bootstrap_quantile([np.ones(5)], 1.5)
     with pytest.raises(ValueError, match="between 0 and 1"):
         bootstrap_mean([np.arange(50.0)], replicates=5).interval(95.0)
 
 
-def test_sums_need_only_the_chunks_memory():
+def test_sums_need_only_the_chunks_memory() -> None:
     launch = np.random.default_rng(0).random((2, 100_000))
     tracemalloc.start()
     draws = resampled_sums([launch], [50.0], replicates=2000, workers=2)
@@ -350,7 +352,7 @@ def test_sums_need_only_the_chunks_memory():
     assert peak < 24 * 2**20  # the series four times over and two workers' chunks; all blocks would be 64 MiB
 
 
-def test_a_cell_that_lacks_a_launch_still_draws_the_others_together():
+def test_a_cell_that_lacks_a_launch_still_draws_the_others_together() -> None:
     levels = np.array([1.0, 0.6, 0.8, 1.2, 1.4, 1.1])  # the two that will be missing are no outliers
     ones = [np.ones(100)] * 6
 
@@ -371,7 +373,7 @@ def test_a_cell_that_lacks_a_launch_still_draws_the_others_together():
     np.testing.assert_allclose(counts.mean(axis=0), 1.0, atol=0.06)
 
 
-def test_a_launch_that_is_nearly_alone_is_not_resampled():
+def test_a_launch_that_is_nearly_alone_is_not_resampled() -> None:
     sizes = (20_000, 2, 2)
     rng = np.random.default_rng(0)
     result = bootstrap_ratio(

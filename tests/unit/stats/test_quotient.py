@@ -9,7 +9,7 @@ from anarchy.stats.bootstrap import bootstrap_ratio
 from anarchy.stats.intervals import Resampled, quotient
 
 
-def test_what_two_sides_share_of_their_launches_cancels_when_paired():
+def test_what_two_sides_share_of_their_launches_cancels_when_paired() -> None:
     rng = np.random.default_rng(1)
     luck = (1.0, 1.4, 0.8)
     ones = [np.ones(200)] * 3
@@ -27,7 +27,7 @@ def test_what_two_sides_share_of_their_launches_cancels_when_paired():
     assert apart.hi - apart.lo > 10.0 * (paired.hi - paired.lo)
 
 
-def test_a_side_that_can_be_zero_gives_no_interval():
+def test_a_side_that_can_be_zero_gives_no_interval() -> None:
     over = Resampled(1.0, np.ones(4), "within-run", 1, 10, 1.0)
     under = Resampled(0.5, np.array([0.5, 0.0, 0.5, 0.5]), "within-run", 1, 10, 1.0)
     found = quotient(over, under).interval()

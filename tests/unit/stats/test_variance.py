@@ -29,26 +29,26 @@ def drawn(rng: np.random.Generator, sd: float, n: int) -> Variance:
 
 
 @pytest.mark.parametrize("n", [3, 16])
-def test_interval_of_a_standard_deviation_covers(n: int):
+def test_interval_of_a_standard_deviation_covers(n: int) -> None:
     rng = np.random.default_rng(1)
     held = [lo <= 2.0 <= hi for lo, hi in (sd_interval(drawn(rng, 2.0, n)) for _ in range(RUNS))]
     assert 0.935 < np.mean(held) < 0.965
 
 
-def test_interval_of_a_standard_deviation_is_the_textbooks():
+def test_interval_of_a_standard_deviation_is_the_textbooks() -> None:
     lo, hi = sd_interval(Variance(4.0, 2))
     assert lo == pytest.approx(2.0 * np.sqrt(2 / chi2.ppf(0.975, 2)))
     assert hi == pytest.approx(2.0 * np.sqrt(2 / chi2.ppf(0.025, 2)))
 
 
 @pytest.mark.parametrize(("over", "under"), [(1.0, 1.0), (6.0, 1.0)])
-def test_interval_of_a_variance_ratio_covers(over: float, under: float):
+def test_interval_of_a_variance_ratio_covers(over: float, under: float) -> None:
     rng = np.random.default_rng(2)
     ratios = [variance_ratio(drawn(rng, over, 16), drawn(rng, under, 16)) for _ in range(RUNS)]
     assert 0.935 < np.mean([r.lo <= (over / under) ** 2 <= r.hi for r in ratios]) < 0.965
 
 
-def test_interval_of_a_variance_ratio_is_wide_where_levels_move_together():
+def test_interval_of_a_variance_ratio_is_wide_where_levels_move_together() -> None:
     rng = np.random.default_rng(3)
     held = []
     for _ in range(RUNS):
@@ -61,12 +61,12 @@ def test_interval_of_a_variance_ratio_is_wide_where_levels_move_together():
     assert np.mean(held) > 0.99
 
 
-def test_a_ratio_to_nothing_is_unknown():
+def test_a_ratio_to_nothing_is_unknown() -> None:
     assert np.isnan(variance_ratio(Variance(1.0, 15), Variance(0.0, 15)).value)
 
 
 @pytest.mark.parametrize("repeats", [3, 8])
-def test_without_an_effect_the_test_is_wrong_as_often_as_it_says(repeats: int):
+def test_without_an_effect_the_test_is_wrong_as_often_as_it_says(repeats: int) -> None:
     rng = np.random.default_rng(4)
     found = [level_effect(drawn(rng, 0.02, 16), drawn(rng, 0.02, repeats)) for _ in range(RUNS)]
     assert 0.035 < np.mean([effect.p_value < 0.05 for effect in found]) < 0.065
@@ -77,7 +77,7 @@ def test_without_an_effect_the_test_is_wrong_as_often_as_it_says(repeats: int):
 
 
 @pytest.mark.parametrize("effect", [0.01, 0.02, 0.1])
-def test_the_bound_holds_the_effect(effect: float):
+def test_the_bound_holds_the_effect(effect: float) -> None:
     rng = np.random.default_rng(5)
     found = [
         level_effect(drawn(rng, float(np.hypot(effect, 0.02)), 16), drawn(rng, 0.02, 5)) for _ in range(RUNS)
@@ -88,7 +88,7 @@ def test_the_bound_holds_the_effect(effect: float):
         assert np.median([one.sd for one in found]) == pytest.approx(effect, rel=0.1)
 
 
-def test_the_test_is_f():
+def test_the_test_is_f() -> None:
     found = level_effect(Variance(6.0, 15), Variance(2.0, 4))
     assert found.f == pytest.approx(3.0)
     assert found.p_value == pytest.approx(fisher.sf(3.0, 15, 4))
@@ -97,13 +97,13 @@ def test_the_test_is_f():
     assert found.sd_bound == pytest.approx(np.sqrt(6.0 * 15 / chi2.ppf(0.05, 15)))
 
 
-def test_without_noise_there_is_a_bound_and_no_test():
+def test_without_noise_there_is_a_bound_and_no_test() -> None:
     found = level_effect(Variance(6.0, 15), None)
     assert np.isnan(found.p_value)
     assert found.sd_bound > np.sqrt(6.0)
 
 
-def test_noise_between_launches_leaves_out_what_launches_and_levels_have_of_their_own():
+def test_noise_between_launches_leaves_out_what_launches_and_levels_have_of_their_own() -> None:
     levels, launches = np.arange(4.0)[:, None], np.array([[5.0, 1.0, -3.0]])
     assert level_noise(levels + launches).value == pytest.approx(0.0)  # type: ignore[union-attr]
     rng = np.random.default_rng(6)
@@ -114,7 +114,7 @@ def test_noise_between_launches_leaves_out_what_launches_and_levels_have_of_thei
     assert level_noise(levels) is None
 
 
-def test_cv_of_few_positive_values():
+def test_cv_of_few_positive_values() -> None:
     found = log_cv_interval(np.array([66.4, 80.1, 55.0]))
     assert found.lo < found.value < found.hi
     assert found.value == pytest.approx(0.19, abs=0.02)

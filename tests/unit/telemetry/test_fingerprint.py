@@ -8,6 +8,7 @@ import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,7 +25,7 @@ from anarchy.telemetry.leaks import find_leaks
 TOKEN = "hunter2-of-the-cluster"
 
 
-def node(host: str, **facts: object) -> dict:
+def node(host: str, **facts: object) -> dict[str, Any]:
     told = {name: {"value": value} for name, value in facts.items()}
     return {
         "identity": {"host_names": [host], "user_names": ["anna"], "homes": ["/lustre/home7/anna"]},
@@ -83,7 +84,7 @@ def make_spec(folder: Path, **changes: object) -> DeploymentSpec:
         policies=(RoutingPolicy("static", 0.0, 1.0),),
         log_dir=folder,
     )
-    return replace(spec, **changes)  # type: ignore[arg-type]
+    return replace(spec, **changes)
 
 
 def test_the_written_file_holds_no_name_no_path_and_no_secret(
@@ -129,7 +130,9 @@ def run_diff(*words: str) -> int:
     return differences.run(parser.parse_args(["diff", *words]))
 
 
-def test_diff_of_the_same_set_up_is_empty_whatever_the_clocks(tmp_path: Path, capsys) -> None:
+def test_diff_of_the_same_set_up_is_empty_whatever_the_clocks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     a = fingerprint([node("x", gpu_state=[{"clocks.sm": 1965}], slurm_task={"job_id": "1"})]).document
     b = fingerprint([node("y", gpu_state=[{"clocks.sm": 345}], slurm_task={"job_id": "2"})]).document
     b["made_at"] = "2031-01-01"
@@ -142,7 +145,9 @@ def test_diff_of_the_same_set_up_is_empty_whatever_the_clocks(tmp_path: Path, ca
     assert "made_at" in told
 
 
-def test_diff_groups_by_section_and_shows_both_sides(tmp_path: Path, capsys) -> None:
+def test_diff_groups_by_section_and_shows_both_sides(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     a = fingerprint([node("x", gpus=[{"power.limit": 1000.0}])], versions={"ai-dynamo": "1.5.1"}).document
     b = copy.deepcopy(a)
     b["versions"]["ai-dynamo"] = "1.6.1"

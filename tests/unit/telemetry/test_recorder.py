@@ -294,7 +294,7 @@ def test_a_disk_that_cannot_be_written_is_counted_and_nothing_raises(
 @pytest.fixture
 def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def install(**options: object) -> None:
-        write_fake_nvidia_smi(tmp_path / "bin", **options)  # type: ignore[arg-type]
+        write_fake_nvidia_smi(tmp_path / "bin", **options)
         monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
 
     return install
@@ -348,7 +348,7 @@ def test_a_hanging_nvidia_smi_is_ended_and_tried_again(smi) -> None:
     smi(mode="hang")
     stream = GpuStream(GpuNode("node01"))
     assert stream.poll(100.0) == ([], [])
-    pid = stream._process.pid  # type: ignore[union-attr]
+    pid = stream._process.pid
     assert stream.poll(105.0) == ([], [])
     assert stream.poll(111.0) == ([], ["nvidia-smi: no sample for 10 s"])
     with pytest.raises(ProcessLookupError):

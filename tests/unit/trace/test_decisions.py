@@ -6,6 +6,7 @@ import errno
 import gc
 import json
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -39,7 +40,7 @@ BASELINE = replace(
 )
 
 
-def test_what_is_written_is_read_back(tmp_path):
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     log = DecisionLog(tmp_path / "cell")
     log.open()
     for decision in (BY_DYNAMO, BASELINE):
@@ -57,17 +58,17 @@ def test_what_is_written_is_read_back(tmp_path):
     assert rows[1]["tau"] is None
 
 
-def test_the_columns_are_the_fields_of_a_decision():
+def test_the_columns_are_the_fields_of_a_decision() -> None:
     assert DECISION_SCHEMA.names == [field.name for field in fields(Decision)]
 
 
-def test_a_cell_without_decisions_has_an_empty_table(tmp_path):
+def test_a_cell_without_decisions_has_an_empty_table(tmp_path: Path) -> None:
     log = DecisionLog(tmp_path)
     log.open()
     assert read_decisions(log.seal()).num_rows == 0
 
 
-def test_a_second_attempt_begins_anew(tmp_path):
+def test_a_second_attempt_begins_anew(tmp_path: Path) -> None:
     for _ in range(2):
         log = DecisionLog(tmp_path)
         log.open()
@@ -76,7 +77,7 @@ def test_a_second_attempt_begins_anew(tmp_path):
     assert read_decisions(log.seal()).num_rows == 1
 
 
-def test_closing_twice_or_before_the_start_is_harmless(tmp_path):
+def test_closing_twice_or_before_the_start_is_harmless(tmp_path: Path) -> None:
     log = DecisionLog(tmp_path)
     log.close()
     log.open()
@@ -84,11 +85,11 @@ def test_closing_twice_or_before_the_start_is_harmless(tmp_path):
     log.close()
 
 
-def test_a_full_disk_is_told(tmp_path, monkeypatch):
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = DecisionLog(tmp_path)
     log.open()
 
-    def full(_):
+    def full(_) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(log, "_file", type("Full", (), {"write": staticmethod(full)})())
@@ -96,12 +97,12 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
         log.write(BY_DYNAMO)
 
 
-def test_a_disk_full_at_the_end_leaves_the_lines(tmp_path, monkeypatch):
+def test_a_disk_full_at_the_end_leaves_the_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = DecisionLog(tmp_path)
     log.open()
     log.write(BY_DYNAMO)
 
-    def full(*_, **__):
+    def full(*_, **__) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(pq, "write_table", full)
@@ -111,13 +112,13 @@ def test_a_disk_full_at_the_end_leaves_the_lines(tmp_path, monkeypatch):
     assert not (tmp_path / DECISIONS_FILE).exists()
 
 
-def fill(log):
+def fill(log) -> None:
     """Write until the disk is full; the kernel says when."""
     for number in range(10_000):
         log.write(replace(BY_DYNAMO, request_id=f"{number:04}-000000"))
 
 
-def test_a_disk_that_fills_up_is_told_and_nothing_is_sealed(tiny_disk):
+def test_a_disk_that_fills_up_is_told_and_nothing_is_sealed(tiny_disk: Path) -> None:
     log = DecisionLog(tiny_disk / "cell")
     log.open()
     with pytest.raises(UserError, match="no disk space is left") as full:
@@ -135,7 +136,7 @@ def test_a_disk_that_fills_up_is_told_and_nothing_is_sealed(tiny_disk):
     assert cell_state(tiny_disk / "cell", "") is CellState.PARTIAL
 
 
-def test_a_disk_without_space_for_the_table_keeps_the_lines(tiny_disk):
+def test_a_disk_without_space_for_the_table_keeps_the_lines(tiny_disk: Path) -> None:
     log = DecisionLog(tiny_disk / "cell")
     log.open()
     log.write(BY_DYNAMO)
@@ -152,7 +153,7 @@ def test_a_disk_without_space_for_the_table_keeps_the_lines(tiny_disk):
     assert read_decisions(log.seal()).num_rows == 1
 
 
-def test_lines_that_were_cut_off_are_not_sealed(tmp_path):
+def test_lines_that_were_cut_off_are_not_sealed(tmp_path: Path) -> None:
     log = DecisionLog(tmp_path)
     log.open()
     log.write(BY_DYNAMO)
@@ -163,7 +164,7 @@ def test_lines_that_were_cut_off_are_not_sealed(tmp_path):
         log.seal()
 
 
-def test_other_files_are_refused(tmp_path):
+def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         read_decisions(tmp_path / "none.parquet")
     pq.write_table(pa.table({"request_id": ["a"]}), tmp_path / "other.parquet")

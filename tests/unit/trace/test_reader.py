@@ -46,78 +46,78 @@ def replace_table(cell: Path, table: pa.Table) -> None:
     )
 
 
-def test_a_clean_cell_is_read(cell: Path):
+def test_a_clean_cell_is_read(cell: Path) -> None:
     trace = read_cell(cell)
     assert trace.table.num_rows == 200
     assert trace.measured.sum() == 180
 
 
-def test_no_manifest(tmp_path: Path):
+def test_no_manifest(tmp_path: Path) -> None:
     write_rows(tmp_path, records())
     refused(tmp_path, "no manifest", tmp_path / MANIFEST_FILE)
 
 
-def test_no_folder(tmp_path: Path):
+def test_no_folder(tmp_path: Path) -> None:
     refused(tmp_path / "none", "no manifest", tmp_path / "none" / MANIFEST_FILE)
 
 
-def test_not_sealed(cell: Path):
+def test_not_sealed(cell: Path) -> None:
     edit_manifest(cell, seal=None)
     refused(cell, "not sealed", cell / MANIFEST_FILE)
 
 
-def test_missing_trace(cell: Path):
+def test_missing_trace(cell: Path) -> None:
     (cell / TRACE_FILE).unlink()
     refused(cell, "no trace", cell / TRACE_FILE)
 
 
-def test_truncated_trace(cell: Path):
+def test_truncated_trace(cell: Path) -> None:
     whole = (cell / TRACE_FILE).read_bytes()
     (cell / TRACE_FILE).write_bytes(whole[:-100])
     refused(cell, "truncated or edited", cell / TRACE_FILE)
 
 
-def test_edited_trace(cell: Path):
+def test_edited_trace(cell: Path) -> None:
     content = bytearray((cell / TRACE_FILE).read_bytes())
     content[len(content) // 2] ^= 1
     (cell / TRACE_FILE).write_bytes(content)
     refused(cell, "truncated or edited", cell / TRACE_FILE)
 
 
-def test_wrong_number_of_rows(cell: Path):
+def test_wrong_number_of_rows(cell: Path) -> None:
     seal = json.loads((cell / MANIFEST_FILE).read_text())["seal"]
     edit_manifest(cell, seal=seal | {"rows": 201})
     refused(cell, "200 rows, sealed 201", cell / TRACE_FILE)
 
 
 @pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, "1", None])
-def test_wrong_version(cell: Path, version: object):
+def test_wrong_version(cell: Path, version: object) -> None:
     edit_manifest(cell, schema_version=version)
     refused(cell, "schema version", cell / MANIFEST_FILE, "release that wrote it")
 
 
 @pytest.mark.parametrize("text", ["{", ""])
-def test_a_manifest_that_is_not_json(cell: Path, text: str):
+def test_a_manifest_that_is_not_json(cell: Path, text: str) -> None:
     (cell / MANIFEST_FILE).write_text(text)
     refused(cell, "is not JSON", cell / MANIFEST_FILE)
 
 
-def test_a_manifest_in_another_encoding(cell: Path):
+def test_a_manifest_in_another_encoding(cell: Path) -> None:
     (cell / MANIFEST_FILE).write_text("{}", encoding="utf-16")
     refused(cell, "looks like UTF-16", cell / MANIFEST_FILE, "iconv -f UTF-16 -t UTF-8")
 
 
-def test_a_manifest_that_is_no_object(cell: Path):
+def test_a_manifest_that_is_no_object(cell: Path) -> None:
     (cell / MANIFEST_FILE).write_text("[1]")
     refused(cell, "not a JSON object", cell / MANIFEST_FILE)
 
 
-def test_a_manifest_that_is_a_folder(tmp_path: Path):
+def test_a_manifest_that_is_a_folder(tmp_path: Path) -> None:
     (tmp_path / MANIFEST_FILE).mkdir()
     refused(tmp_path, "cannot be read: it is a folder", tmp_path / MANIFEST_FILE, "name a file")
 
 
-def test_a_manifest_with_a_wrong_value_names_the_key(cell: Path):
+def test_a_manifest_with_a_wrong_value_names_the_key(cell: Path) -> None:
     edit_manifest(cell, n_workers={"prefill": 1, "decode": 0})
     refused(cell, "n_workers.decode", cell / MANIFEST_FILE)
 
@@ -139,13 +139,13 @@ STAGE = {"name": "a", "concurrency": 4, "start_s": 0.0, "settled_s": 1.0, "end_s
         ),
     ],
 )
-def test_stages_that_cannot_be_are_refused(cell: Path, stages: list[dict[str, object]], what: str):
+def test_stages_that_cannot_be_are_refused(cell: Path, stages: list[dict[str, object]], what: str) -> None:
     edit_manifest(cell, stages=stages)
     refused(cell, what, cell / MANIFEST_FILE)
 
 
 @pytest.mark.parametrize("changes", [{"repeat": 0}, {"way": "by hand"}, {"companions": {"../x": "ab"}}])
-def test_new_keys_with_wrong_values_are_refused(cell: Path, changes: dict[str, object]):
+def test_new_keys_with_wrong_values_are_refused(cell: Path, changes: dict[str, object]) -> None:
     edit_manifest(cell, **changes)
     refused(cell, next(iter(changes)), cell / MANIFEST_FILE)
 
@@ -153,7 +153,7 @@ def test_new_keys_with_wrong_values_are_refused(cell: Path, changes: dict[str, o
 @pytest.mark.parametrize(
     ("spoil", "what"), [("lost", "is missing beside"), ("edited", "truncated or edited")]
 )
-def test_a_cell_with_a_spoiled_companion_is_refused(cell: Path, spoil: str, what: str):
+def test_a_cell_with_a_spoiled_companion_is_refused(cell: Path, spoil: str, what: str) -> None:
     log = cell / "controller.jsonl"
     log.write_text("{}\n")
     edit_manifest(cell, companions={log.name: sha256_of(log)})
@@ -163,29 +163,29 @@ def test_a_cell_with_a_spoiled_companion_is_refused(cell: Path, spoil: str, what
     assert read_trace(cell).measured.any(), "a copy of the trace alone is enough for an estimate"
 
 
-def test_a_manifest_may_hold_more_than_the_schema_knows(cell: Path):
+def test_a_manifest_may_hold_more_than_the_schema_knows(cell: Path) -> None:
     edit_manifest(cell, somebody="else")
     assert read_manifest(cell).model_extra == {"somebody": "else"}
 
 
-def test_not_parquet(cell: Path):
+def test_not_parquet(cell: Path) -> None:
     (cell / TRACE_FILE).write_text("nothing")
     edit_manifest(cell, seal={"file": TRACE_FILE, "rows": 0, "sha256": sha256_of(cell / TRACE_FILE)})
     refused(cell, "not a Parquet file", cell / TRACE_FILE)
 
 
-def test_missing_column(cell: Path):
+def test_missing_column(cell: Path) -> None:
     replace_table(cell, read_cell(cell).table.drop_columns(["t_sent", "status"]))
     refused(cell, "lacks the columns t_sent, status", cell / TRACE_FILE, "docs/traces.md")
 
 
-def test_a_column_of_the_wrong_type(cell: Path):
+def test_a_column_of_the_wrong_type(cell: Path) -> None:
     table = read_cell(cell).table
     replace_table(cell, table.set_column(1, "user", pa.array(["u"] * table.num_rows)))
     refused(cell, "wrong type", cell / TRACE_FILE, "docs/traces.md")
 
 
-def test_a_null_where_none_may_be(cell: Path):
+def test_a_null_where_none_may_be(cell: Path) -> None:
     table = read_cell(cell).table
     place = table.column_names.index("t_sent")
     holes = pa.array([None, *table.column("t_sent").to_pylist()[1:]])
@@ -193,7 +193,7 @@ def test_a_null_where_none_may_be(cell: Path):
     refused(cell, "row 0 has no t_sent", cell / TRACE_FILE, "docs/traces.md")
 
 
-def test_columns_in_another_order_and_more_of_them_are_read(cell: Path):
+def test_columns_in_another_order_and_more_of_them_are_read(cell: Path) -> None:
     table = read_cell(cell).table
     other = table.select(table.column_names[::-1]).append_column("note", pa.array(["x"] * 200))
     replace_table(cell, other)
@@ -227,41 +227,43 @@ def spoil(cell: Path, row: int, **values: object) -> None:
         ({"input_tokens": -1}, "negative number of tokens"),
     ],
 )
-def test_impossible_rows_are_refused_by_number_and_id(cell: Path, values: dict[str, object], what: str):
+def test_impossible_rows_are_refused_by_number_and_id(
+    cell: Path, values: dict[str, object], what: str
+) -> None:
     spoil(cell, 7, **values)
     named = values.get("request_id", "r00007")
     refused(cell, rf"row 7 \({named}\) .*{what}", cell / TRACE_FILE)
 
 
-def test_rows_are_counted_in_the_order_of_the_file(cell: Path):
+def test_rows_are_counted_in_the_order_of_the_file(cell: Path) -> None:
     rows = read_cell(cell).table.to_pylist()[::-1]
     rows[0] |= {"decode_worker": 9}
     replace_table(cell, pa.Table.from_pylist(rows, schema=TRACE_SCHEMA))
     refused(cell, r"row 0 \(r00199\) names an unknown decode worker", cell / TRACE_FILE)
 
 
-def test_a_trace_in_another_order_is_read_in_the_order_of_sending(cell: Path):
+def test_a_trace_in_another_order_is_read_in_the_order_of_sending(cell: Path) -> None:
     replace_table(cell, pa.Table.from_pylist(read_cell(cell).table.to_pylist()[::-1], schema=TRACE_SCHEMA))
     assert np.all(np.diff(read_cell(cell).column("t_sent")) > 0)
 
 
 @pytest.mark.parametrize("workers", [{"prefill_worker": -1}, {"decode_worker": -1}])
-def test_an_unknown_worker_is_not_an_impossible_one(cell: Path, workers: dict[str, object]):
+def test_an_unknown_worker_is_not_an_impossible_one(cell: Path, workers: dict[str, object]) -> None:
     spoil(cell, 7, **workers)
     assert read_cell(cell).table.num_rows == 200
 
 
-def test_a_failed_request_needs_no_times(tmp_path: Path):
+def test_a_failed_request_needs_no_times(tmp_path: Path) -> None:
     sealed(tmp_path, [record(0), record(1, status="http_503", t_first_token=None, t_last_token=None)])
     assert read_cell(tmp_path).table.num_rows == 2
 
 
-def test_an_empty_cell_is_read_and_measures_nothing(tmp_path: Path):
+def test_an_empty_cell_is_read_and_measures_nothing(tmp_path: Path) -> None:
     sealed(tmp_path, [])
     assert not read_cell(tmp_path).measured.any()
 
 
-def test_somebody_elses_trace_needs_the_first_block_alone(tmp_path: Path):
+def test_somebody_elses_trace_needs_the_first_block_alone(tmp_path: Path) -> None:
     sealed(tmp_path)
     least = manifest().model_dump(
         include={"cell", "model", "topology", "policy", "concurrency", "n_workers", "launch"}

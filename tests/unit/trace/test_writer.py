@@ -35,11 +35,11 @@ from tests.helpers.trace_samples import (
 )
 
 
-def test_record_and_table_have_the_same_columns_in_the_same_order():
+def test_record_and_table_have_the_same_columns_in_the_same_order() -> None:
     assert [field.name for field in dataclasses.fields(RequestRecord)] == TRACE_SCHEMA.names
 
 
-def test_round_trip_keeps_every_value_and_orders_by_sending(tmp_path: Path):
+def test_round_trip_keeps_every_value_and_orders_by_sending(tmp_path: Path) -> None:
     rows = [
         record(3, cached_tokens=96, template=4, regime="saturated"),
         record(1, status="timeout", t_first_token=None, t_last_token=None, output_tokens=0),
@@ -54,7 +54,7 @@ def test_round_trip_keeps_every_value_and_orders_by_sending(tmp_path: Path):
     assert list(trace.column("request_id")) == [row["request_id"] for row in wanted]
 
 
-def test_a_null_stays_a_null_and_is_never_zero(tmp_path: Path):
+def test_a_null_stays_a_null_and_is_never_zero(tmp_path: Path) -> None:
     rows = [record(0, cached_tokens=0), record(1, status="timeout", t_first_token=None, t_last_token=None)]
     sealed(tmp_path / "cell", rows)
     trace = read_cell(tmp_path / "cell")
@@ -64,7 +64,7 @@ def test_a_null_stays_a_null_and_is_never_zero(tmp_path: Path):
     assert list(trace.measured) == [True, False]
 
 
-def test_seal_records_rows_and_digest_and_removes_the_lines(tmp_path: Path):
+def test_seal_records_rows_and_digest_and_removes_the_lines(tmp_path: Path) -> None:
     cell = tmp_path / "cell"
     made = sealed(cell)
     assert made.seal is not None
@@ -74,7 +74,7 @@ def test_seal_records_rows_and_digest_and_removes_the_lines(tmp_path: Path):
     assert read_cell(cell).manifest == made
 
 
-def test_companions_are_sealed_beside_the_trace(tmp_path: Path):
+def test_companions_are_sealed_beside_the_trace(tmp_path: Path) -> None:
     cell = tmp_path / "cell"
     table = read_rows(write_rows(cell, records()))
     (cell / "decisions.parquet").write_bytes(b"PAR1")
@@ -89,7 +89,7 @@ def test_companions_are_sealed_beside_the_trace(tmp_path: Path):
     assert companion(trace, "nothing.jsonl") is None
 
 
-def test_a_companion_from_elsewhere_is_not_sealed(tmp_path: Path):
+def test_a_companion_from_elsewhere_is_not_sealed(tmp_path: Path) -> None:
     table = read_rows(write_rows(tmp_path / "cell", records()))
     (tmp_path / "controller.jsonl").write_text("{}\n")
     with pytest.raises(ValueError, match="does not lie in"):
@@ -99,14 +99,14 @@ def test_a_companion_from_elsewhere_is_not_sealed(tmp_path: Path):
     assert cell_state(tmp_path / "cell", PLAN_HASH) is CellState.PARTIAL
 
 
-def test_a_policy_without_parameters_has_none(tmp_path: Path):
+def test_a_policy_without_parameters_has_none(tmp_path: Path) -> None:
     sealed(tmp_path / "cell", [record(0, tau=None, omega=None), record(1)])
     trace = read_cell(tmp_path / "cell")
     assert trace.table.column("tau").to_pylist() == [None, 0.0]
     assert np.isnan(trace.column("omega")[0])
 
 
-def test_a_staged_cell_keeps_its_stages(tmp_path: Path):
+def test_a_staged_cell_keeps_its_stages(tmp_path: Path) -> None:
     made = sealed(tmp_path / "cell", staged_records(), stages=STAGES, load="past", repeat=2, way="pinned")
     assert made.stages == STAGES
     assert read_cell(tmp_path / "cell").manifest == made
@@ -114,7 +114,7 @@ def test_a_staged_cell_keeps_its_stages(tmp_path: Path):
     assert stage == {"name": "past", "concurrency": 4, "start_s": 9.99, "settled_s": 11.0, "end_s": 19.99}
 
 
-def test_a_sealed_cell_is_never_sealed_over(tmp_path: Path):
+def test_a_sealed_cell_is_never_sealed_over(tmp_path: Path) -> None:
     cell = tmp_path / "cell"
     sealed(cell)
     before = (cell / TRACE_FILE).read_bytes()
@@ -124,7 +124,7 @@ def test_a_sealed_cell_is_never_sealed_over(tmp_path: Path):
     assert (cell / TRACE_FILE).read_bytes() == before
 
 
-def test_the_manifest_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_manifest_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = tmp_path / "cell"
     table = read_rows(write_rows(cell, records()))
 
@@ -139,7 +139,7 @@ def test_the_manifest_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         read_cell(cell)
 
 
-def test_each_row_reaches_the_operating_system_as_it_is_written(tmp_path: Path):
+def test_each_row_reaches_the_operating_system_as_it_is_written(tmp_path: Path) -> None:
     writer = TraceWriter(tmp_path)
     writer.append(record(0))
     assert read_rows(writer.path).num_rows == 1
@@ -158,7 +158,7 @@ def test_each_row_reaches_the_operating_system_as_it_is_written(tmp_path: Path):
         ("\xff", "not a whole JSON row"),
     ],
 )
-def test_a_line_that_is_not_a_whole_row_is_named_by_its_number(tmp_path: Path, line: str, what: str):
+def test_a_line_that_is_not_a_whole_row_is_named_by_its_number(tmp_path: Path, line: str, what: str) -> None:
     path = write_rows(tmp_path, [record(0), record(1)])
     with path.open("ab") as file:
         file.write(line.encode("latin-1"))
@@ -168,7 +168,7 @@ def test_a_line_that_is_not_a_whole_row_is_named_by_its_number(tmp_path: Path, l
     assert "measured again" in caught.value.remedy
 
 
-def test_a_value_of_the_wrong_type_is_refused(tmp_path: Path):
+def test_a_value_of_the_wrong_type_is_refused(tmp_path: Path) -> None:
     path = write_rows(tmp_path, [record(0)])
     row = json.loads(path.read_text()) | {"user": "somebody"}
     path.write_text(json.dumps(row) + "\n")
@@ -176,7 +176,7 @@ def test_a_value_of_the_wrong_type_is_refused(tmp_path: Path):
         read_rows(path)
 
 
-def test_missing_rows_are_told(tmp_path: Path):
+def test_missing_rows_are_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no rows"):
         read_rows(tmp_path / REQUESTS_FILE)
 
@@ -194,7 +194,7 @@ KILLED_WRITER = """
 """
 
 
-def test_kill_in_the_middle_leaves_every_written_row_readable_and_no_data(tmp_path: Path):
+def test_kill_in_the_middle_leaves_every_written_row_readable_and_no_data(tmp_path: Path) -> None:
     cell = tmp_path / "cells" / "unique-c0004"
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(KILLED_WRITER), str(cell)],
@@ -235,7 +235,7 @@ def in_child(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_file_size_limit_is_told_and_rows_stay(tmp_path: Path):
+def test_a_file_size_limit_is_told_and_rows_stay(tmp_path: Path) -> None:
     code = """
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
@@ -258,7 +258,7 @@ def fill(writer: TraceWriter) -> None:
             writer.append(record(index))
 
 
-def test_a_full_disk_while_measuring_is_told(tiny_disk: Path):
+def test_a_full_disk_while_measuring_is_told(tiny_disk: Path) -> None:
     cell = tiny_disk / "cell"
     writer = TraceWriter(cell)
     with pytest.raises(UserError, match="no disk space is left") as caught:
@@ -268,7 +268,7 @@ def test_a_full_disk_while_measuring_is_told(tiny_disk: Path):
     assert cell_state(cell, PLAN_HASH) is CellState.PARTIAL
 
 
-def test_a_full_disk_while_sealing_leaves_no_sealed_cell(tiny_disk: Path, tmp_path: Path):
+def test_a_full_disk_while_sealing_leaves_no_sealed_cell(tiny_disk: Path, tmp_path: Path) -> None:
     cell = tiny_disk / "cell"
     cell.mkdir()
     table = read_rows(write_rows(tmp_path / "elsewhere", records(5000)))
@@ -278,23 +278,23 @@ def test_a_full_disk_while_sealing_leaves_no_sealed_cell(tiny_disk: Path, tmp_pa
     assert not (cell / TRACE_FILE).exists()
 
 
-def test_a_full_device_is_told_without_root():
+def test_a_full_device_is_told_without_root() -> None:
     with pytest.raises(UserError, match="no disk space is left"), disk_errors(Path("/dev/full")):
         Path("/dev/full").write_text("x")
 
 
-def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path):
+def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="may not be written") as caught, disk_errors(tmp_path):
         raise PermissionError(13, "Permission denied")
     assert "write access" in caught.value.remedy
 
 
-def test_another_fault_of_the_system_is_not_dressed_up(tmp_path: Path):
+def test_another_fault_of_the_system_is_not_dressed_up(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), disk_errors(tmp_path):
         (tmp_path / "none").read_text()
 
 
-def test_json_is_written_whole_or_not_at_all(tmp_path: Path):
+def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "deployment.json"
     write_json(path, {"a": 1})
     with pytest.raises(TypeError, match="not JSON serializable"):
@@ -302,6 +302,6 @@ def test_json_is_written_whole_or_not_at_all(tmp_path: Path):
     assert json.loads(path.read_text()) == {"a": 1}
 
 
-def test_what_json_does_not_know_becomes_null(tmp_path: Path):
+def test_what_json_does_not_know_becomes_null(tmp_path: Path) -> None:
     write_json(tmp_path / "facts.json", {"a": [float("nan"), 1.5], "b": {"c": float("inf")}})
     assert json.loads((tmp_path / "facts.json").read_text()) == {"a": [None, 1.5], "b": {"c": None}}

@@ -1,0 +1,56 @@
+"""What a nightly run writes down."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests import nightly
+from tests.helpers.places import PROJECT
+
+BEGAN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        ("x\n===== 3 passed, 1 skipped in 2.00s =====\n", "3 passed, 1 skipped in 2.00s"),
+        ("= 1 failed, 2 passed in 9s =\nmake: *** [Makefile:82: fuzz] Error 1\n", "1 failed, 2 passed in 9s"),
+        ("could not install slurmctld\n", "could not install slurmctld"),
+        ("", "no output"),
+    ],
+)
+def test_how_a_part_closed(output: str, told: str) -> None:
+    assert nightly.summary(output) == told
+
+
+def test_the_page_names_date_commit_and_each_result() -> None:
+    text = nightly.page([("fuzz", "failed", 14.6, "1 failed in 9s")], "abc-dirty", BEGAN)
+    assert "2026-01-02 03:04 UTC, commit abc-dirty" in text
+    assert "| `make fuzz` | hostile files by the ten thousand | failed | 15 | 1 failed in 9s |" in text
+
+
+def test_a_part_that_fails_keeps_no_other_from_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        calls.append(command[-1])
+        return subprocess.CompletedProcess(command, int(command[-1] == "fuzz"), "1 passed in 1s", "")
+
+    monkeypatch.setattr(nightly, "commit_of_tree", lambda: "abc")
+    monkeypatch.setattr(nightly, "PAGE", tmp_path / "nightly.md")
+    monkeypatch.setattr("tests.nightly.subprocess.run", run)
+    assert nightly.main(["fuzz", "test-vllm"]) == 1
+    assert calls == ["fuzz", "test-vllm"]
+    assert "| `make test-vllm` | the real engine, vLLM on the CPU | passed |" in nightly.PAGE.read_text()
+
+
+def test_every_part_is_a_target_of_make() -> None:
+    makefile = (PROJECT / "Makefile").read_text()
+    assert all(f"\n{part}:" in makefile for part in nightly.PARTS)
+    assert nightly.main(["no-such-part"]) == 2
