@@ -5,6 +5,9 @@ did not answer (it then drops its jobs and never looks again), and a job that sa
 guesses an account with a command that always fails, and says so in every run; Slurm knows a user's default
 account itself. A job that asks for 0 MB gets `--mem=0`, which is all memory of its nodes; the executor leaves
 a 0 out. What it does beside this, above all how a job is submitted, stays.
+
+Snakemake imports every plugin before it reads the Snakefile, which is what keeps foreign modules on
+PYTHONPATH out. So the package `anarchy` is imported only when an executor is made.
 """
 
 from __future__ import annotations
@@ -25,8 +28,6 @@ from snakemake_executor_plugin_slurm.job_status_query import (
     query_job_status_squeue,
 )
 
-from anarchy.cluster.executor import FAIL_STATES, Waits, ended, line_of, log_of, states_of, title_of
-
 common_settings = slurm.common_settings
 LOOKS_KEPT = 3
 """Slurm must know an ended job for so many looks, or it is asked by way of its accounting."""
@@ -41,6 +42,8 @@ class Executor(slurm.Executor):  # type: ignore[misc]
     """The Slurm executor; a failed job is told in one line, `anarchy.cluster.executor.ended`."""
 
     def __init__(self, workflow: Any, logger: Any) -> None:
+        from anarchy.cluster.executor import Waits
+
         # First: the base class starts the thread that looks after jobs.
         self._waits = Waits()
         self._running: dict[str, Any] = {}
@@ -74,6 +77,8 @@ class Executor(slurm.Executor):  # type: ignore[misc]
 
     async def _look(self) -> None:
         """Ask Slurm for the states of this run's jobs."""
+        from anarchy.cluster.executor import states_of
+
         command = self._status_command()
         ask = query_job_status_squeue if command == "squeue" else query_job_status_sacct
         answer, _ = await query_job_status(ask(self.run_uuid), self.logger)
@@ -92,6 +97,8 @@ class Executor(slurm.Executor):  # type: ignore[misc]
 
     def _settled(self, job: Any, now: float, *, requeue: bool) -> bool:
         """Report a job that ended or that is waited for no longer, and say whether it was one."""
+        from anarchy.cluster.executor import FAIL_STATES
+
         number = job.external_jobid
         reason = self._waits.verdict(number, now)
         state = (self._waits.states or {}).get(number, "")
@@ -130,6 +137,8 @@ class Executor(slurm.Executor):  # type: ignore[misc]
 
     def report_job_error(self, job_info: Any, msg: str | None = None, **named: Any) -> None:
         """It has ended; what happened is one line, for the end of the call."""
+        from anarchy.cluster.executor import ended, line_of, log_of, title_of
+
         self._running.pop(job_info.external_jobid, None)
         number = job_info.external_jobid
         state = (self._waits.states or {}).get(number, "gone")
@@ -138,6 +147,8 @@ class Executor(slurm.Executor):  # type: ignore[misc]
 
     def cancel_jobs(self, active_jobs: Sequence[Any]) -> None:
         """Cancel every job of this call, also where a Ctrl-C comes during a look."""
+        from anarchy.cluster.executor import ended, log_of, title_of
+
         everyone = {**{job.external_jobid: job for job in active_jobs}, **self._running}
         for number, job in everyone.items():
             ended.append(f"{title_of(job)}: job {number} CANCELLED by this call's end; log {log_of(job)}")

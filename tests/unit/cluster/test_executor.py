@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,3 +168,12 @@ def test_a_call_that_ends_cancels_also_what_a_look_holds(
     bench.executor.cancel_jobs([])
     assert cancelled == ["7"]
     assert "CANCELLED by this call's end" in executor.ended[0]
+
+
+def test_snakemake_loads_the_plugin_without_the_package(tmp_path: Path) -> None:
+    """It does so before the Snakefile has taken foreign modules off the path."""
+    (tmp_path / "anarchy.py").write_text("raise SystemExit('a foreign module was imported')")
+    path = os.pathsep.join((str(tmp_path), str(Path(plugin.__file__).parents[1])))
+    command = [sys.executable, "-c", "import snakemake_executor_plugin_anarchy"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
