@@ -103,6 +103,37 @@ def test_a_design_has_its_rules(extended: Path) -> None:
     assert "notebook_steady" in said
 
 
+ENGINE = """
+from pathlib import Path
+from anarchy.engines.registry import engine_of, served_by
+from anarchy.measure.sweep import specify
+from anarchy.plan.workbench import open_run
+bench = open_run({"experiments": "equilibrium", "engine": "small", "results": "other"})
+plan = bench.plans[0]
+spec = specify(bench, plan, Path("logs"))
+command = served_by("small").command(spec, "decode", Path("model"), ())
+print(plan.engine, engine_of("small").label(None), command[command.index("--num-gpu-blocks-override") + 1])
+"""
+
+
+def test_an_engine_is_chosen_and_commands_its_workers(extended: Path) -> None:
+    assert run(extended, "-c", ENGINE).split() == ["small", "simulated", "32768"]
+
+
+GATE = """
+from anarchy.gates.registry import gates
+from anarchy.gates.verdict import evaluate_public
+from tests.helpers.condition_samples import constant, trace_of
+table = constant(16, 1, n=200)
+told = [evaluate_public(trace_of(table.assign(output_tokens=n)), "decode").reasons for n in (1, 64)]
+print("few_tokens" in gates(), ["few_tokens" in reasons for reasons in told])
+"""
+
+
+def test_a_gate_is_asked(extended: Path) -> None:
+    assert run(extended, "-c", GATE).strip() == "True [True, False]"
+
+
 POLICY = """
 import random
 from anarchy.config.files import load_study
