@@ -36,7 +36,7 @@ from anarchy.plan.workbench import open_run
 from anarchy.serving.stack import Deployment
 from anarchy.trace.control_log import LOG_FILE, LogRecords, clock_offset, read_log
 from anarchy.trace.reader import CellTrace, read_cell
-from anarchy.trace.starts import Sitting
+from anarchy.trace.starts import StackStart
 
 MODEL = "nemotron-4-340b"
 POLL_S = 0.5
@@ -186,7 +186,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
         Deployment(specify(bench, plan, folder / "logs")) as deployment,
         SweepProgress(plan.title, 3, 0, 0.0, 0.0) as progress,
     ):
-        yield Session(plan, folder, deployment, progress, Sitting("", plan.plan_hash))
+        yield Session(plan, folder, deployment, progress, StackStart("", plan.plan_hash))
 
 
 @dataclass(frozen=True)

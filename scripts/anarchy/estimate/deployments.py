@@ -136,20 +136,17 @@ def head_of(plan: DeploymentPlan, manifests: Sequence[Manifest]) -> Row:
 
 def describe(plan: DeploymentPlan, summary: dict[str, Any], cells: Sequence[Manifest]) -> dict[str, Any]:
     """What a deployment took, wall seconds; `measuring_s` is the part spent in measure phases that count."""
-    sittings = summary["sittings"]
+    starts = summary["sittings"]
     return {
         "routing_set": plan.routing,
         "trial": plan.trial,
         "measuring_s": sum((cell.client.get("measure_s") or 0.0) * cell.dilation for cell in cells),
-        "gpus": max((sitting.get("gpus", 0) for sitting in sittings), default=0),
+        "gpus": max((start.get("gpus", 0) for start in starts), default=0),
         "predicted_s": plan.wall_s,
         "routing_test": summary["routing_test"],
-        "sittings": len(sittings),
+        "sittings": len(starts),
         **({"running_on": told} if (told := summary.get("running_on")) else {}),
-        **{
-            name: sum(sitting[name] for sitting in sittings)
-            for name in ("start_s", "cells_s", "stop_s", "wall_s")
-        },
+        **{name: sum(start[name] for start in starts) for name in ("start_s", "cells_s", "stop_s", "wall_s")},
     }
 
 
@@ -199,10 +196,7 @@ def deviations(plans: Sequence[DeploymentPlan], cells: Sequence[Sequence[Manifes
         launches = {manifest.launched_at for manifest in measured}
         if len(launches) > 1:
             of = f" of {plan.routing}" if several else ""
-            found.append(
-                f"launch {plan.trial}{of} was measured in {len(launches)} sittings, each a fresh start of "
-                "the stack"
-            )
+            found.append(f"launch {plan.trial}{of} was measured in {len(launches)} starts of the stack")
     return found
 
 

@@ -29,7 +29,7 @@ from anarchy.serving.selftest import SelfTest
 from anarchy.serving.stack import Deployment
 from anarchy.trace.reader import CellTrace
 from anarchy.trace.schema import Manifest, RequestRecord, WorkerCount, WorkerEntry
-from anarchy.trace.starts import Sitting, note_sitting, utc
+from anarchy.trace.starts import StackStart, note_start, utc
 from anarchy.trace.state import CellState, cell_state, set_aside
 from anarchy.trace.writer import TraceWriter, read_rows, seal
 
@@ -48,13 +48,13 @@ class Session:
         folder: Path,
         deployment: Deployment,
         progress: SweepProgress,
-        sitting: Sitting,
+        start: StackStart,
     ) -> None:
         self.plan = plan
         self.folder = folder
         self.deployment = deployment
         self.progress = progress
-        self.sitting = sitting
+        self.start = start
         self.pinned: PinnedProof | None = None
         """The proof of pinned routing, where a policy routes that way."""
         self.device: str | None = None
@@ -110,8 +110,8 @@ class Session:
         while queue:
             cell, attempt = queue.popleft()
             manifest = self.measure(cell, attempt)
-            self.sitting.cells_s = time.monotonic() - started - self.sitting.start_s
-            note_sitting(self.folder, self.sitting)
+            self.start.cells_s = time.monotonic() - started - self.start.start_s
+            note_start(self.folder, self.start)
             if _deserves_another(manifest, attempt, self.plan.experiment.attempts):
                 self.progress.again(cell.cost.wall_s)
                 queue.append((cell, attempt + 1))
@@ -156,7 +156,7 @@ class Session:
         # Gates look at the cell as a reader will see it; the seal comes last.
         gates = evaluate(CellTrace(directory, manifest, table), cell.timing.measure_s)
         manifest = seal(directory, table, manifest.model_copy(update={"gates": gates}), companions=companions)
-        self.sitting.sealed += 1
+        self.start.sealed += 1
         verdict = "valid" if gates.valid else "NOT VALID: " + ", ".join(gates.reasons)
         self.progress.end_cell(f"{verdict}, {table.num_rows} requests")
         return manifest
@@ -229,7 +229,7 @@ class Session:
             plan_hash=cell.plan_hash,
             seed=seed,
             started_at=utc(report.started_at),
-            launched_at=self.sitting.launched_at,
+            launched_at=self.start.launched_at,
             duration_s=report.duration_s,
             workers=tuple(
                 WorkerEntry(

@@ -41,7 +41,7 @@ from anarchy.serving.versions import serving_packages
 from anarchy.telemetry.running_on import running_on, wall_span
 from anarchy.trace.reader import read_manifest
 from anarchy.trace.schema import Manifest
-from anarchy.trace.starts import Sitting, note_sitting, read_sittings, utc
+from anarchy.trace.starts import StackStart, note_start, read_starts, utc
 from anarchy.trace.state import CellState, cell_state
 
 RUNNING_BYTES_PER_REQUEST = 1_600
@@ -136,27 +136,27 @@ def _measure(
     largest = max(cell.concurrency for cell in cells)
     done = len(plan.measurable) - len(cells)
     elsewhere = _elsewhere_s(bench, plan)
-    sitting = Sitting(utc(time.time()), plan.plan_hash, engine=plan.engine)
+    start = StackStart(utc(time.time()), plan.plan_hash, engine=plan.engine)
     started = time.monotonic()
     with SweepProgress(plan.title, len(plan.measurable), done, predicted, elsewhere, log) as progress:
         progress.say(
             f"starting {plan.topology.prefill} prefill and {plan.topology.decode} decode workers, "
             f"{len(cells)} of {len(plan.measurable)} cells to measure{_knee_words(bench, plan)}"
         )
-        note_sitting(folder, sitting)
+        note_start(folder, start)
         allocation = (
             this_machine(plan, bench.site)
             if bench.cluster is None
             else allocate(plan, bench.cluster, folder, progress.say)
         )
-        sitting.gpus = len(allocation.nodes) * allocation.gpus_per_node
-        with _timed(sitting, folder, started):
+        start.gpus = len(allocation.nodes) * allocation.gpus_per_node
+        with _timed(start, folder, started):
             spec = specify(bench, plan, folder / LOGS_FOLDER, allocation)
             with Deployment(spec, max_concurrency=largest, launcher=allocation.launcher) as deployment:
-                session = Session(plan, folder, deployment, progress, sitting)
+                session = Session(plan, folder, deployment, progress, start)
                 proof = session.prove()
-                sitting.start_s = time.monotonic() - started
-                progress.say(f"healthy after {sitting.start_s:.1f} s, {proof}")
+                start.start_s = time.monotonic() - started
+                progress.say(f"healthy after {start.start_s:.1f} s, {proof}")
                 with recorded(deployment, folder) as nodes:
                     session.device = device_seen(plan.engine, bench.site.device if bench.site else "", nodes)
                     _refuse_a_mixture(plan, folder, session.device, deployment.versions)
@@ -165,24 +165,24 @@ def _measure(
 
 
 @contextlib.contextmanager
-def _timed(sitting: Sitting, folder: Path, started: float) -> Iterator[None]:
-    """Note what a sitting took, also one that failed: its time was held all the same."""
+def _timed(start: StackStart, folder: Path, started: float) -> Iterator[None]:
+    """Note what a start took, also one that failed: its time was held all the same."""
     try:
         yield
     except BaseException:
         with contextlib.suppress(UserError, OSError):  # a full disk, say: the failure itself is what is told
-            _note_end(sitting, folder, started)
+            _note_end(start, folder, started)
         raise
-    _note_end(sitting, folder, started)
+    _note_end(start, folder, started)
 
 
-def _note_end(sitting: Sitting, folder: Path, started: float) -> None:
+def _note_end(start: StackStart, folder: Path, started: float) -> None:
     took = time.monotonic() - started
-    if sitting.start_s:
-        sitting.stop_s = took - sitting.start_s - sitting.cells_s
+    if start.start_s:
+        start.stop_s = took - start.start_s - start.cells_s
     else:
-        sitting.start_s = took  # it never came up
-    note_sitting(folder, sitting)
+        start.start_s = took  # it never came up
+    note_start(folder, start)
 
 
 def _refuse_a_mixture(
@@ -280,7 +280,7 @@ def _summarise(plan: DeploymentPlan, folder: Path) -> dict[str, Any]:
         **unmeasured,
         **({} if machines is None else {"running_on": machines}),
         "predicted_s": plan.wall_s,
-        "sittings": read_sittings(folder, plan.plan_hash),
+        "sittings": read_starts(folder, plan.plan_hash),
         "routing_test": routing_tests(manifests),
         "cells": {
             manifest.cell: {"valid": manifest.gates.valid, "reasons": manifest.gates.reasons}

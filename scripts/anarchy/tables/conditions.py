@@ -41,7 +41,7 @@ POLICY: Final = ("routing_set", "policy", "way", "tau", "omega")
 def head(table: pd.DataFrame) -> dict[str, Any]:
     """The columns that say which policy a row is of, for people; those that never differ are left out."""
     words: dict[str, Any] = {}
-    for name, heading in (("workload", "workload"), ("routing_set", "routing set")):
+    for name, heading in (("workload", "workload"), ("routing_set", "policy set")):
         if table[name].nunique() > 1:
             words[heading] = list(table[name])
     words["policy"] = list(table["policy"])

@@ -22,7 +22,7 @@ _NEEDED = {"launched_at", "start_s", "sealed"}
 
 
 @dataclass
-class Sitting:
+class StackStart:
     """One start of the stack: wall seconds that were and were not spent measuring, and cells sealed."""
 
     launched_at: str
@@ -37,35 +37,35 @@ class Sitting:
 
     @property
     def wall_s(self) -> float:
-        """Wall seconds of the whole sitting."""
+        """Wall seconds of the whole start."""
         return self.start_s + self.cells_s + self.stop_s
 
 
-def note_sitting(folder: Path, sitting: Sitting) -> None:
-    """Append where a sitting stands; the last line of each start counts, so a kill loses one cell's time."""
+def note_start(folder: Path, start: StackStart) -> None:
+    """Append where a start stands; the last line of each start counts, so a kill loses one cell's time."""
     with disk_errors(folder), (folder / SITTINGS_FILE).open("a", encoding="utf-8") as file:
-        file.write(json.dumps({**asdict(sitting), "wall_s": sitting.wall_s}) + "\n")
+        file.write(json.dumps({**asdict(start), "wall_s": start.wall_s}) + "\n")
 
 
-def read_sittings(folder: Path, plan_hash: str) -> list[dict[str, Any]]:
+def read_starts(folder: Path, plan_hash: str) -> list[dict[str, Any]]:
     """Every start of a deployment under this plan, in order; a line that was cut off is left out."""
-    sittings = (one for one in _lines(folder / SITTINGS_FILE) if one.get("plan_hash") == plan_hash)
-    return list({sitting["launched_at"]: sitting for sitting in sittings}.values())
+    starts = (one for one in _lines(folder / SITTINGS_FILE) if one.get("plan_hash") == plan_hash)
+    return list({start["launched_at"]: start for start in starts}.values())
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     for line in path.read_bytes().split(b"\n") if path.is_file() else ():
         with contextlib.suppress(ValueError):  # cut off
-            sitting = parse_json(line.decode("utf-8"))
-            if isinstance(sitting, dict) and sitting.keys() >= _NEEDED:
-                yield sitting
+            start = parse_json(line.decode("utf-8"))
+            if isinstance(start, dict) and start.keys() >= _NEEDED:
+                yield start
 
 
 def recorded_start_s(results: Path, engine: str, model: str) -> float | None:
     """Median wall seconds of a model's starts on an engine in any tier of these results; None without any."""
     starts = []
     for path in results.glob(f"*/raw/*/{model}/*/*/*/{SITTINGS_FILE}"):
-        latest = {sitting["launched_at"]: sitting for sitting in _lines(path)}
+        latest = {start["launched_at"]: start for start in _lines(path)}
         starts += [s["start_s"] for s in latest.values() if s.get("engine") == engine and s["sealed"]]
     return statistics.median(starts) if starts else None
 

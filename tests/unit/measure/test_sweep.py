@@ -1,4 +1,4 @@
-"""What a sweep still has to measure, and what it remembers of earlier sittings."""
+"""What a sweep still has to measure, and what it remembers of earlier starts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from anarchy.serving.faults import DeploymentFaultError, Fault
 from anarchy.serving.health import UnhealthyError
 from anarchy.serving.selftest import PolicyCheck, SelfTest
 from anarchy.trace.schema import GateResult
-from anarchy.trace.starts import SITTINGS_FILE, Sitting, note_sitting, read_sittings, recorded_start_s
+from anarchy.trace.starts import SITTINGS_FILE, StackStart, note_start, read_starts, recorded_start_s
 from anarchy.trace.state import set_aside
 from tests.helpers.trace_samples import manifest, sealed
 
@@ -59,7 +59,7 @@ def test_a_cell_of_another_plan_or_none_is_open(tmp_path: Path, cell: Cell) -> N
     assert is_open(tmp_path, cell)
 
 
-def test_attempts_are_counted_over_sittings_and_only_under_this_plan(tmp_path: Path, cell: Cell) -> None:
+def test_attempts_are_counted_over_starts_and_only_under_this_plan(tmp_path: Path, cell: Cell) -> None:
     directory = cell_directory(tmp_path, cell.name)
     for plan_hash in (cell.plan_hash, "another", cell.plan_hash):
         sealed(directory, plan_hash=plan_hash, gates=GateResult(valid=False, reasons=("client_bound",)))
@@ -67,22 +67,22 @@ def test_attempts_are_counted_over_sittings_and_only_under_this_plan(tmp_path: P
     assert attempts_at(tmp_path, cell) == 2
 
 
-def test_a_sitting_that_was_killed_is_known_up_to_its_last_cell(tmp_path: Path) -> None:
-    sitting = Sitting("2026-01-01T00:00:00+00:00", "plan")
-    note_sitting(tmp_path, sitting)
-    note_sitting(tmp_path, replace(sitting, start_s=4.0, cells_s=30.0, sealed=2))
-    note_sitting(tmp_path, Sitting("2026-01-02T00:00:00+00:00", "another plan", cells_s=99.0))
+def test_a_start_that_was_killed_is_known_up_to_its_last_cell(tmp_path: Path) -> None:
+    start = StackStart("2026-01-01T00:00:00+00:00", "plan")
+    note_start(tmp_path, start)
+    note_start(tmp_path, replace(start, start_s=4.0, cells_s=30.0, sealed=2))
+    note_start(tmp_path, StackStart("2026-01-02T00:00:00+00:00", "another plan", cells_s=99.0))
     with (tmp_path / SITTINGS_FILE).open("a") as file:
         file.write(json.dumps({"plan_hash": "plan"})[:-3])
-    found = read_sittings(tmp_path, "plan")
+    found = read_starts(tmp_path, "plan")
     assert [(entry["wall_s"], entry["sealed"]) for entry in found] == [(34.0, 2)]
 
 
 def test_a_start_that_failed_was_held_all_the_same(tmp_path: Path) -> None:
-    sitting = Sitting("2026-01-01T00:00:00+00:00", "plan", gpus=16)
-    with pytest.raises(RuntimeError, match="on purpose"), _timed(sitting, tmp_path, time.monotonic() - 30.0):
+    start = StackStart("2026-01-01T00:00:00+00:00", "plan", gpus=16)
+    with pytest.raises(RuntimeError, match="on purpose"), _timed(start, tmp_path, time.monotonic() - 30.0):
         raise RuntimeError("on purpose")
-    ((_, told),) = ((s["launched_at"], s) for s in read_sittings(tmp_path, "plan"))
+    ((_, told),) = ((s["launched_at"], s) for s in read_starts(tmp_path, "plan"))
     assert told["gpus"] == 16
     assert 30.0 <= told["start_s"] == told["wall_s"] < 300.0
 
@@ -93,7 +93,7 @@ def test_the_next_start_is_predicted_from_the_recorded_ones(tmp_path: Path) -> N
     ):
         folder = tmp_path / f"quick/raw/equilibrium/m/1p2d/static/{trial}"
         folder.mkdir(parents=True)
-        note_sitting(folder, Sitting("t", "plan", start_s=took, sealed=sealed_cells, engine=engine))
+        note_start(folder, StackStart("t", "plan", start_s=took, sealed=sealed_cells, engine=engine))
     assert recorded_start_s(tmp_path, "vllm", "m") == 120.0, "the one that sealed nothing did not come up"
     assert recorded_start_s(tmp_path, "mocker", "m") == 4.0
     assert recorded_start_s(tmp_path, "vllm", "another") is None
@@ -132,8 +132,8 @@ def test_a_refused_connection_is_told_as_the_death_behind_it() -> None:
         session._tell_the_cause()
 
 
-def test_no_sitting_at_all_is_no_fault(tmp_path: Path) -> None:
-    assert read_sittings(tmp_path, "plan") == []
+def test_no_start_at_all_is_no_fault(tmp_path: Path) -> None:
+    assert read_starts(tmp_path, "plan") == []
 
 
 def planned(routing: str, experiment: str = "adaptive") -> DeploymentPlan:
@@ -156,7 +156,7 @@ def session_of(plan: DeploymentPlan, folder: Path, self_test: SelfTest | None = 
         raise_if_faulty=lambda: None,
     )
     progress = SimpleNamespace(start_cell=lambda *_: None, update=lambda *_: None)
-    return Session(plan, folder, deployment, progress, Sitting("t", "plan"))
+    return Session(plan, folder, deployment, progress, StackStart("t", "plan"))
 
 
 @pytest.mark.parametrize("routing", ["builtin", "pinned"])

@@ -27,7 +27,7 @@ PUBLISHED_RATIO: Final = (37.0, 58.0)
 
 
 def _grids(rows: pd.DataFrame) -> tuple[list[tuple[str, str]], list[tuple[str, int]]]:
-    """Routing sets with their ways, and by rising C the loads that are not the reference pair's alone."""
+    """Policy sets with their ways, and by rising C the loads that are not the reference pair's alone."""
     rows = rows[rows.groupby(["routing_set", "load"])["policy"].transform("nunique") > 1]
     sets = list(dict.fromkeys(zip(rows["routing_set"].astype(str), rows["way"].astype(str), strict=True)))
     loads = rows.sort_values("concurrency", kind="stable")
@@ -35,7 +35,7 @@ def _grids(rows: pd.DataFrame) -> tuple[list[tuple[str, str]], list[tuple[str, i
 
 
 def _panels(figure: Figure, sets: int, loads: int, width: float) -> np.ndarray[Any, Any]:
-    """A panel for each routing set (row) and load (column); on a narrow page one column, load by load."""
+    """A panel for each policy set (row) and load (column); on a narrow page one column, load by load."""
     if width >= DOUBLE:
         return np.asarray(figure.subplots(sets, loads, squeeze=False))
     return np.asarray(figure.subplots(sets * loads, 1, squeeze=False)).reshape(loads, sets).T
@@ -77,7 +77,7 @@ def poa_of_pairs(system: System, workload: str, width: float = DOUBLE) -> Figure
 
 
 def _pairs(axes: Axes, rows: pd.DataFrame) -> None:
-    """The pairs of one routing set at one load, and the range of the reference's repeats."""
+    """The pairs of one policy set at one load, and the range of the reference's repeats."""
     again = rows.loc[rows["reference"].astype(bool) & rows["valid"].astype(bool), "poa_hat"].astype(float)
     taus, omegas = (sorted(rows[name].dropna().unique()) for name in ("tau", "omega"))
     if len(again) > 1:

@@ -22,7 +22,7 @@ from anarchy.tables.systems import System
 
 
 def pair_table(system: System) -> pd.DataFrame:
-    """One row a workload, routing set, load, pair and repeat of one system; latencies in ms."""
+    """One row a workload, policy set, load, pair and repeat of one system; latencies in ms."""
     order = ["concurrency", "way", "routing_set", "tau", "omega", "repeat"]
     rows = pd.concat(
         [system.of(name).sort_values(order, kind="stable") for name in system.info["workloads"]],
@@ -68,7 +68,7 @@ def _level(value: Any) -> str:
 
 
 def spread_table(system: System) -> pd.DataFrame:
-    """One row a workload, routing set, load, factor and quantity: the spread over pairs against the noise."""
+    """One row a workload, policy set, load, factor and quantity: the spread over pairs against the noise."""
     return system.frames["spread"].reset_index(drop=True)
 
 

@@ -17,7 +17,7 @@ from anarchy.tables import HEADINGS, TITLES, System
 
 @styled
 def ratios_by_stage(system: System, workload: str, width: float = DOUBLE) -> Figure:
-    """Reference over adaptive policy of the same routing set: a panel a stage, a row a quantity.
+    """Reference over adaptive policy of the same policy set: a panel a stage, a row a quantity.
 
     Right of the line at 1 the adaptive policy has less of the quantity.
     """
@@ -72,7 +72,7 @@ def _with_label(shown: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
 
 @styled
 def policies_by_stage(system: System, workload: str, width: float = DOUBLE) -> Figure:
-    """Every policy of every routing set, a row each: PoA-hat, TTFT P99, throughput, load range by stage."""
+    """Every policy of every policy set, a row each: PoA-hat, TTFT P99, throughput, load range by stage."""
     rows = system.of(workload)
     stages = list(dict.fromkeys(rows.sort_values("stage_index")["stage"]))
     policies = list(dict.fromkeys(zip(rows["routing_set"], rows["policy"], rows["way"], strict=True)))

@@ -20,7 +20,7 @@ MS = 1e3
 
 
 def compared(rows: pd.DataFrame) -> dict[str, list[str]]:
-    """Routing set -> its reference policy and the adaptive ones, or the first other where it has none.
+    """Policy set -> its reference policy and the adaptive ones, or the first other where it has none.
 
     Sets without an adaptive policy are left out where another set has one.
     """
@@ -37,7 +37,7 @@ def compared(rows: pd.DataFrame) -> dict[str, list[str]]:
 
 @styled
 def policies_over_time(system: System, workload: str, width: float = DOUBLE) -> Figure:
-    """TTFT P99, throughput and load spread of each compared policy second by second, a column a routing set.
+    """TTFT P99, throughput and load spread of each compared policy second by second, a column a policy set.
 
     Lines are medians over launches, areas reach from the lowest to the highest launch. Under them the regimes
     that each adaptive policy was in, framed in its colour, of the first launch; above them the offered C.
@@ -77,7 +77,7 @@ def _column(
     panels: Sequence[Axes], system: System, series: pd.DataFrame, policies: Sequence[str], title: str,
     room: float,
 ) -> None:  # fmt: skip
-    """The panels of one routing set, each ``room`` inches wide."""
+    """The panels of one policy set, each ``room`` inches wide."""
     top, latency, rate, spread, regimes = panels
     latency.set_yscale("log")
     controllers = 0
