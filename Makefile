@@ -15,6 +15,8 @@ DRIVER := .envs/driver/bin
 PYTEST := OMP_NUM_THREADS=1 $(DRIVER)/python -m pytest
 # Files side by side: what starts no deployment and no Slurm has a process for each core.
 SIDE_BY_SIDE := -n logical --maxprocesses 8 --dist loadfile
+# The same for few and long tests: a process that is free takes over from one that is not.
+ONE_BY_ONE := -n logical --maxprocesses 8 --dist worksteal
 # What starts engines, Slurm or a browser is left out by a bare pytest (pyproject.toml) and named here.
 DAILY := -m "not (nightly or vllm)"
 export PYTHON
@@ -57,7 +59,8 @@ test-browser: test-setup  # without a browser the report's tests are skipped, ex
 test: test-browser lint  ## everything below, in order of speed; Slurm's part only as root
 	@[ "$$(id -u)" -ne 0 ] || slurm/lab/install-packages
 	@$(PYTEST) $(SIDE_BY_SIDE) tests/unit tests/property tests/packaging tests/notebooks tests/fuzz
-	@$(PYTEST) $(DAILY) tests/workflow tests/live tests/slurm
+	@$(PYTEST) $(DAILY) $(ONE_BY_ONE) tests/workflow
+	@$(PYTEST) $(DAILY) tests/live tests/slurm
 
 test-unit: test-setup  ## pure code: unit and property tests, seconds
 	@$(PYTEST) $(SIDE_BY_SIDE) tests/unit tests/property
@@ -72,7 +75,7 @@ test-notebooks: test-setup  ## execute every notebook on a small trace
 	@$(PYTEST) $(SIDE_BY_SIDE) tests/notebooks
 
 test-workflow: test-browser  ## dry runs, bad input, and the report in a real browser
-	@$(PYTEST) $(DAILY) tests/workflow
+	@$(PYTEST) $(DAILY) $(ONE_BY_ONE) tests/workflow
 
 test-slurm: test-setup  ## three real Slurm nodes on this machine: the lab, deployments over nodes (root)
 	@slurm/lab/install-packages
