@@ -31,7 +31,7 @@ from rich.table import Table
 from anarchy.engines.mocker import MockerSettings
 from anarchy.engines.profiles import load_profile, write_npz
 from anarchy.engines.spec import DeploymentSpec, RoutingPolicy
-from anarchy.ground.preflight import check_environment
+from anarchy.ground.locks import check_environment
 from anarchy.serving.model_folder import write_model_folder
 from anarchy.serving.stack import Deployment
 from tests.helpers.places import PROFILE, PROJECT

@@ -23,7 +23,7 @@ node3|gpu:b200:8(S:0-1)|infinite|allocated|128|2000000
 node4|gpu:b200:8(S:0-1)|infinite|maint|128|2000000
 node5|gpu:a100:2,gpu:b200:6,fs:1|30:00|drained*|64|500000+
 """
-SITE: Final = "partition: gpu\ninterface: eth0\ngres: gpu:b200\ngpus_per_node: 8\n"
+SITE: Final = "partition: gpu\ninterface: eth0\ngres: gpu:b200\ngpus_per_node: 8\nmax_minutes: 30\n"
 STUB: Final = '#!/bin/sh\nexec cat "$(dirname "$0")/answer"\n'
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from anarchy.engines.profiles import load_profile
-from anarchy.ground import preflight
+from anarchy.ground import locks, preflight
 from anarchy.ground.errors import UserError
 from anarchy.ground.findings import Finding
 from anarchy.ground.layout import DYNAMO_PYTHON, ENVS, PROFILES, PROJECT
@@ -82,7 +82,7 @@ def environment(name: str) -> Finding:
     """Look whether one environment was built to the end from its present lock file."""
     return _passes(
         f"environment {name}",
-        lambda: preflight.check_environment(ENVS / name, LOCKS / f"{name}.lock"),
+        lambda: locks.check_environment(ENVS / name, LOCKS / f"{name}.lock"),
         good=f"whole, built from envs/{name}.lock",
     )
 
@@ -109,7 +109,7 @@ def dynamo_stack(python: Path, lock_file: Path) -> Finding:
             name, False, f"Dynamo cannot be imported: {last}", remedy="rm -rf .envs/dynamo; make setup"
         )
     found = done.stdout.split()
-    wanted = [preflight.pinned_version(lock_file, package) for package in ("ai-dynamo", "ai-dynamo-runtime")]
+    wanted = [locks.pinned_version(lock_file, package) for package in ("ai-dynamo", "ai-dynamo-runtime")]
     detail = f"Dynamo and its runtime, {' and '.join(found) or 'no version'}"
     if found != wanted:
         detail += f"; the lock says {' and '.join(wanted)}"

@@ -10,7 +10,7 @@ from anarchy.engines.engine import ServedModel
 from anarchy.engines.profiles import Profile
 from anarchy.engines.registry import engine_of
 from anarchy.ground.errors import UserError
-from anarchy.ground.preflight import check_environment
+from anarchy.ground.locks import check_environment
 from anarchy.plan.launches import Launch
 from anarchy.serving.versions import NEEDED
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from anarchy.engines.hosts import Node
 from anarchy.engines.spec import DeploymentSpec, EngineSettings, Role
-from anarchy.ground.preflight import pinned_version
+from anarchy.ground.locks import pinned_version
 
 if TYPE_CHECKING:
     from anarchy.engines.profiles import Profile

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import resource
 import shutil
 import sys
@@ -20,8 +18,6 @@ FILES_PER_USER = 3
 (measured), the client one; one to spare."""
 FILES_BASE = 256
 """Open files that a process needs with no load at all: a frontend takes 93 (measured)."""
-STAMP_FILE = ".stamp"
-"""In an environment's folder: the SHA-256 of the lock it was built from, written when it was whole."""
 
 
 def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> None:
@@ -87,36 +83,6 @@ def _size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
-def environment_digest(lock_file: Path) -> str:
-    """The SHA-256 that the stamp of a whole environment holds: that of its lock file, as ``sha256sum``."""
-    return hashlib.sha256(lock_file.read_bytes()).hexdigest()
-
-
-def check_environment(env_dir: Path, lock_file: Path) -> None:
-    """Make sure that an environment was built to the end and from the lock file as it is now.
-
-    Raises UserError when it is missing, half-built or older than its lock.
-    """
-    if not lock_file.is_file():
-        raise UserError(
-            "the lock file is missing", where=lock_file, remedy="restore it: git checkout -- envs"
-        )
-    try:
-        stamp = (env_dir / STAMP_FILE).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        stamp = ""
-    if stamp == environment_digest(lock_file):
-        return
-    if not env_dir.is_dir():
-        found = "there is no such environment"
-    elif stamp:
-        found = f"outdated environment: it was not built from {lock_file.name} as it is now"
-    else:
-        found = "half-built environment: its set-up did not come to the end"
-    # `make setup` builds what a run needs; the bench has an environment of its own.
-    raise UserError(found, where=env_dir, remedy="make bench" if env_dir.name == "bench" else "make setup")
-
-
 def stale_lock(project: Path = PROJECT) -> Path | None:
     """Folder of the lock that a killed Snakemake left in a project; None without one or while one runs."""
     locks = project / ".snakemake" / "locks"
@@ -156,13 +122,3 @@ def snakemake_in(project: Path) -> int | None:
         except (psutil.Error, OSError):
             continue
     return None
-
-
-def pinned_version(lock_file: Path, package: str) -> str:
-    """Version of a package in a lock file, ``?`` when it is not there."""
-    try:
-        text = lock_file.read_text(encoding="utf-8")
-    except OSError:
-        return "?"
-    match = re.search(rf"^{re.escape(package)}==(\S+)", text, flags=re.MULTILINE)
-    return match.group(1) if match else "?"

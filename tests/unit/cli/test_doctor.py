@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 
 from anarchy.cli import doctor
-from anarchy.ground import preflight
+from anarchy.ground import locks, preflight
 from anarchy.ground.errors import UserError
 from anarchy.ground.findings import Finding, exit_status, is_blocking, render
 from anarchy.ground.layout import PROFILES
@@ -116,12 +116,12 @@ def environment(tmp_path: Path) -> tuple[Path, Path]:
     lock, env = tmp_path / "driver.lock", tmp_path / "env"
     lock.write_text("numpy==1\n")
     env.mkdir()
-    (env / ".stamp").write_text(preflight.environment_digest(lock) + "\n")
+    (env / ".stamp").write_text(locks.environment_digest(lock) + "\n")
     return env, lock
 
 
 def test_a_whole_environment_passes(environment: tuple[Path, Path]) -> None:
-    preflight.check_environment(*environment)
+    locks.check_environment(*environment)
 
 
 def test_the_stamp_is_what_sha256sum_prints(environment: tuple[Path, Path]) -> None:
@@ -145,7 +145,7 @@ def test_a_spoiled_environment_is_refused(
 ) -> None:
     spoil(*environment)
     with pytest.raises(UserError, match=what) as caught:
-        preflight.check_environment(*environment)
+        locks.check_environment(*environment)
     assert caught.value.remedy == "make setup"
     assert caught.value.where == environment[0]
 
@@ -153,7 +153,7 @@ def test_a_spoiled_environment_is_refused(
 def test_a_lost_lock_file_is_told(environment: tuple[Path, Path]) -> None:
     environment[1].unlink()
     with pytest.raises(UserError, match="lock file is missing") as caught:
-        preflight.check_environment(*environment)
+        locks.check_environment(*environment)
     assert "git checkout" in caught.value.remedy
 
 
