@@ -159,7 +159,7 @@ def line_before(number: int, line: str) -> Callable[[str], str]:
     [
         ("estimate_ladder", estimated("equilibrium")),
         ("estimate_stages", estimated("saturation", "adaptive")),
-        ("estimate_pareto", estimated("pareto")),
+        ("load_condition", estimated("pareto")),
         ("estimate_condition", estimated("saturation", "adaptive", "pareto")),
         ("window_costs", estimated(*ALL)),
         ("poa_of_pairs", drawn("pareto")),
@@ -182,7 +182,7 @@ def test_an_edited_function_makes_stale_what_runs_it(
 
 
 def test_comments_docstrings_and_times_make_nothing_stale(project: Path, edit: Edit) -> None:
-    for function in ("estimate_ladder", "window_costs", "judge", "draw"):
+    for function in ("estimate_ladder", "window_costs", "judge", "poa_of_pairs"):
         file, number, indent = place_of(project, function)
         edit(file, line_before(number, f"{indent}# A comment."))
     edit("scripts/anarchy/ground/layout.py", lambda text: text.replace('"""', '"""Another text. ', 1))

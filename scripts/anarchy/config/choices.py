@@ -17,7 +17,7 @@ DEFAULT_ENGINE: Final[str] = ENGINE.name
 
 def _known(name: str) -> str:
     if name not in engine_names():
-        raise refusal(f"there is no engine {name!r}", f"known: {', '.join(engine_names())}")
+        raise refusal(f"there is no engine {name!r}", f"known engines: {', '.join(engine_names())}")
     return name
 
 

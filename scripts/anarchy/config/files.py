@@ -110,6 +110,8 @@ def _describe(problem: Any, block: Any) -> tuple[str, str]:
         return f"unknown key {key!r}", hint
     if problem["type"] == "missing":
         return f"key {key!r} is missing", f"add {location[-1]}: to it"
+    if problem["type"] == "too_short" and not problem["ctx"]["actual_length"]:
+        return f"key {key!r}: is empty", f"name at least {problem['ctx']['min_length']} there"
     if problem["type"] == REFUSED:
         return (f"key {key!r}: " if location else "") + problem["msg"], problem["ctx"]["remedy"]
     if problem["type"] == "value_error":  # ours: it says what to do

@@ -121,14 +121,21 @@ class KneeOrigin(Document):
     """Why there is none."""
     source: str | None = None
     """measured (by E1 of the same run) or recorded."""
-    value: int | None = None
-    interval: tuple[float, float] | None = None
+    value: float | None = None
+    """The knee as it was estimated, C."""
+    interval: tuple[Real, Real] | None = None
     engine: str | None = None
     version: str | None = None
     served: str | None = None
     """Digest of what served."""
     workload: str | None = None
+    experiment: str | None = None
+    """The experiment of this run that measured it."""
+    tier: str | None = None
+    label: str | None = None
+    """Label of its engine."""
     run: str | None = None
+    """Of a recorded one: the run that measured it."""
     date: str | None = None
 
 

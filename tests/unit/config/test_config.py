@@ -124,7 +124,7 @@ def test_grids_that_are_none(config: Path, grid: object, word: str) -> None:
 
 def test_an_empty_grid_leaves_nothing_to_measure(config: Path) -> None:
     edit(config, EXPERIMENT, lambda document: quick(document).update(concurrency=[]))
-    refused(config, EXPERIMENT, "'tiers.quick.concurrency'", "at least 1 item")
+    refused(config, EXPERIMENT, "'tiers.quick.concurrency'", "is empty")
 
 
 # --- other values ---

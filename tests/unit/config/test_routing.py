@@ -402,7 +402,7 @@ def tier(document: dict[str, Any], name: str = "quick") -> dict[str, Any]:
             lambda d: tier(d)["loads"][1].update(knee_times=0.199),
             ("'tiers.quick.loads.1'", "below and low are both C = 2 at a knee of 8"),
         ),
-        (E4, lambda d: tier(d).update(loads=[]), ("'tiers.quick.loads'", "at least 1 item")),
+        (E4, lambda d: tier(d).update(loads=[]), ("'tiers.quick.loads'", "is empty")),
         (E4, lambda d: tier(d)["loads"][0].update(knee_times=-1), ("'tiers.quick.loads.0.knee_times'",)),
         (
             E4,
