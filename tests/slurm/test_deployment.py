@@ -85,6 +85,7 @@ def results(tmp_path: Path, lab: Lab) -> Path:
     return tmp_path / "results"
 
 
+@pytest.mark.nightly  # 277 s
 def test_every_topology_over_its_nodes(results: Path, lab: Lab, env: dict[str, str]) -> None:
     secret = {"HF_TOKEN": TOKEN, "NGC_API_KEY": TOKEN}
     foreign = results.parent / "foreign"

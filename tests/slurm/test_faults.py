@@ -59,6 +59,7 @@ def assert_failed_and_completes(call: Call, kept: Mapping[str, str], *what: str)
     assert "Traceback" not in call.output()
 
 
+@pytest.mark.nightly
 def test_a_decode_worker_dies(run: Run) -> None:
     call = run.start()
     kept = call.under_way()
