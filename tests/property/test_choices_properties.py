@@ -9,38 +9,11 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anarchy.config import Baseline, BatchedBaseline
-from anarchy.config.files import validate
-from anarchy.config.routing import AnyPolicy
+from tests.helpers.baselines import assign_batch, least_loaded, power_of_two, round_robin
 
 RELAXED = settings(max_examples=150, deadline=None)
 pools = st.lists(st.integers(0, 40), min_size=1, max_size=6)
 seeds = st.integers(0, 2**32)
-
-
-def baseline(kind):
-    document = {"name": kind.replace("_", "-"), "title": kind, "kind": kind, "way": "pinned"}
-    found = validate(document, AnyPolicy, where="test")
-    assert isinstance(found, Baseline)
-    return found
-
-
-def assign_batch(in_flight, requests, rng):
-    found = baseline("batched_optimal")
-    assert isinstance(found, BatchedBaseline)
-    return found.assign(in_flight, requests, rng)
-
-
-def least_loaded(in_flight, rng):
-    return baseline("least_loaded").choose(in_flight, 0, rng)
-
-
-def power_of_two(in_flight, rng):
-    return baseline("power_of_two").choose(in_flight, 0, rng)
-
-
-def round_robin(turn, workers):
-    return baseline("round_robin").choose([0] * workers, turn, random.Random(0))
 
 
 def slot_cost(in_flight, assigned):

@@ -7,41 +7,10 @@ from collections import Counter
 
 import pytest
 
-from anarchy.config import Baseline, BatchedBaseline
-from anarchy.config.files import validate
-from anarchy.config.routing import AnyPolicy
 from anarchy.routing.pool import WorkerPool
+from tests.helpers.baselines import assign_batch, least_loaded, power_of_two, round_robin, uniform
 
 DRAWS = 4000
-
-
-def baseline(kind):
-    document = {"name": kind.replace("_", "-"), "title": kind, "kind": kind, "way": "pinned"}
-    found = validate(document, AnyPolicy, where="test")
-    assert isinstance(found, Baseline)
-    return found
-
-
-def assign_batch(in_flight, requests, rng):
-    found = baseline("batched_optimal")
-    assert isinstance(found, BatchedBaseline)
-    return found.assign(in_flight, requests, rng)
-
-
-def least_loaded(in_flight, rng):
-    return baseline("least_loaded").choose(in_flight, 0, rng)
-
-
-def power_of_two(in_flight, rng):
-    return baseline("power_of_two").choose(in_flight, 0, rng)
-
-
-def round_robin(turn, workers):
-    return baseline("round_robin").choose([0] * workers, turn, random.Random(0))
-
-
-def uniform(workers, rng):
-    return baseline("random").choose([0] * workers, 0, rng)
 
 
 def shares(draw, workers):
