@@ -34,6 +34,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 
 from anarchy.ground.errors import UserError
 from anarchy.ground.files import write_whole
+from anarchy.ground.layout import FIGURE_SUFFIXES, NARROW
 from anarchy.tables import engine_words
 
 SINGLE: Final = 3.35
@@ -42,10 +43,6 @@ DOUBLE: Final = 7.0
 """Width of two columns in print, inches."""
 TEXT: Final = 8.0
 """Smallest text, points."""
-SUFFIXES: Final = ("pdf", "svg", "png")
-"""Formats that `save` writes."""
-NARROW: Final = "narrow.svg"
-"""How the file of a figure for a narrow screen ends."""
 
 BLACK: Final = "#000000"
 ORANGE: Final = "#E69F00"
@@ -260,7 +257,7 @@ def save(figure: Figure, stem: Path, cells: pd.DataFrame, small: Figure | None =
     ``cells`` are the rows that the figure shows: the label is made from them where it has none yet.
     ``small``: the same figure for a narrow screen, ``<stem>.narrow.svg``.
     """
-    drawn = {suffix: (figure, suffix) for suffix in SUFFIXES}
+    drawn = {suffix: (figure, suffix) for suffix in FIGURE_SUFFIXES}
     if small is not None:
         drawn[NARROW] = (small, "svg")
     paths = []

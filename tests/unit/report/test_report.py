@@ -11,10 +11,10 @@ import pytest
 from anarchy import report
 from anarchy.designs.loading import load_systems
 from anarchy.designs.registry import designs
-from anarchy.ground.layout import Layout
+from anarchy.ground.layout import NARROW, Layout
 from anarchy.report.facts import idle_gpu_hours
 from anarchy.report.findings import find
-from anarchy.report.pictures import NARROW, data_uri
+from anarchy.report.pictures import data_uri
 from anarchy.report.summary import by_experiment
 from anarchy.tables import System
 from tests.helpers.drawings import save_figures
