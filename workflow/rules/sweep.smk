@@ -5,16 +5,17 @@ rule sweep:
     input:
         loads,
         # data/profiles/<table of the model>/{prefill,decode}.csv, for simulated engines
-        lambda wildcards: RUN.timing_tables(wildcards.model),
+        lambda wildcards: RUN.timing_tables(wildcards),
     output:
         "<results>/raw/{experiment}/{model}/{topology}/{policy_set}/{launch}/deployment.json",
     log:
         "<results>/raw/{experiment}/{model}/{topology}/{policy_set}/{launch}/logs/sweep.log",
     benchmark:
         "<benchmarks>/sweep_{experiment}_{model}_{topology}_{policy_set}_{launch}.tsv"
-    threads: 2
+    threads: lambda wildcards: RUN.sweep_threads(wildcards)
     resources:
-        # The whole host, so that nothing runs beside it; on a cluster the nodes of its own job.
+        # The whole host, so that nothing runs beside it, or one share of it where the clock is virtual; on a cluster
+        # the nodes of its own job.
         **RUN.sweep_resources(workflow),
     params:
         # The only thing that makes a finished deployment be measured again; its cells resume one by one. A function

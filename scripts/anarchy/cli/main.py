@@ -25,7 +25,7 @@ from anarchy.cli.control import add_command
 from anarchy.cli.extras import extras_named
 from anarchy.cli.traces import MOST_REPLICATES, add_commands, usable_cores, whole
 from anarchy.cluster.executor import FAILED
-from anarchy.config.choices import DEFAULT_ENGINE
+from anarchy.engines.mocker import NAME as MOCKER
 from anarchy.ground.errors import EXIT_USER_ERROR, LONGEST, UserError
 from anarchy.ground.surroundings import keep_out
 from anarchy.ground.terminal import UnwritableError, VisibleOutput, visible
@@ -108,7 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="check the cluster's site file against the live cluster instead (default slurm/site.yaml)",
     )  # fmt: skip
     checking.add_argument(
-        "--engine", metavar="NAME", help=f"with --site: for which engine (default {DEFAULT_ENGINE})"
+        "--engine", metavar="NAME", help=f"with --site: for which engine (default {MOCKER})"
     )
     checking.add_argument("--models", help="with --site: only the weights of these, comma-separated")
     planning = _add(commands, "plan", _plan, "print deployments, cells and what they will cost", run)
@@ -212,7 +212,7 @@ def _site_findings(options: argparse.Namespace) -> Any:
         raise UserError(
             "names no model", where=f"--models {options.models}", remedy="name one, or leave it out"
         )
-    engine = engine_of(options.engine or DEFAULT_ENGINE).name
+    engine = engine_of(options.engine or MOCKER).name
     return site_check.diagnose(options.site, load_study(CONFIG), engine=engine, models=wanted)
 
 

@@ -1,7 +1,8 @@
 """What is studied, as models of its files: systems, policies, workloads, experiments and their tiers."""
 
-from anarchy.config.choices import ALL, Choices, EngineName, KneeSource
+from anarchy.config.choices import ALL, AS_PLANNED, Choices, EngineName, KneeSource
 from anarchy.config.experiments import Experiment
+from anarchy.config.limits import Limits
 from anarchy.config.loads import Level, Load, StagePlan
 from anarchy.config.policies import (
     AdaptivePolicy,
@@ -22,6 +23,7 @@ from anarchy.config.workloads import KNEE_WORKLOAD, Workload
 
 __all__ = [
     "ALL",
+    "AS_PLANNED",
     "BLOCKS",
     "KNEE_WORKLOAD",
     "AdaptivePolicy",
@@ -39,6 +41,7 @@ __all__ = [
     "KneeSource",
     "KvPolicy",
     "Level",
+    "Limits",
     "Load",
     "Model",
     "Name",

@@ -9,10 +9,10 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from anarchy.config.values import Name, NameList, Seed, Strict, Where, refusal
-from anarchy.engines.mocker import ENGINE
 from anarchy.engines.registry import engine_names
 
-DEFAULT_ENGINE: Final[str] = ENGINE.name
+AS_PLANNED: Final = "tier"
+"""In place of an engine's name: the one that each tier names, which is a simulated one."""
 
 
 def _known(name: str) -> str:
@@ -33,6 +33,23 @@ class _Enumerated:
 EngineName = Annotated[str, AfterValidator(_known), _Enumerated()]
 """What serves: an engine that a module of `anarchy.engines` defines."""
 
+
+def _known_or_planned(name: str) -> str:
+    return name if name == AS_PLANNED else _known(name)
+
+
+class _EnumeratedOrPlanned:
+    """The same, and the word for each tier's own."""
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {**handler(core_schema), "enum": [AS_PLANNED, *engine_names()]}
+
+
+EngineChoice = Annotated[str, AfterValidator(_known_or_planned), _EnumeratedOrPlanned()]
+"""An engine for everything, or `tier`."""
+
 KneeSource = Literal["measured", "recorded"]
 """Where a knee comes from: E1 of the same run, or an entry of ``workflow/config/knees.yaml``."""
 
@@ -49,8 +66,9 @@ class Choices(Strict):
 
     tier: Name = "quick"
     """Size of the experiments: `quick`, `repeats`, `full`."""
-    engine: EngineName = DEFAULT_ENGINE
-    """`mocker` is simulated; `vllm` is real and needs the site file, for the weights and what they run on."""
+    engine: EngineChoice = AS_PLANNED
+    """`tier`: what each tier names, `virtual` or `mocker`, both simulated; or one engine for everything.
+    `vllm` is real and needs the site file, for the weights and what they run on."""
     experiments: NameList = ("equilibrium",)
     """Names of experiments, or `all`: each that has this tier."""
     models: NameList = ()

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from anarchy.config import Controller, Model, Policy, Timing, Topology, Workload
+from anarchy.config import Controller, Limits, Model, Policy, Timing, Topology, Workload
 from anarchy.config.loads import Stage
 
 FOR_PEOPLE: Final = frozenset({"title"})
@@ -39,6 +39,7 @@ KEPT: Final[dict[type, dict[str, str]]] = {
         *("weight", "confirm", "hysteresis"),
     ),
     Stage: _same("name", "concurrency", "settle_s", "seconds"),
+    Limits: {},
 }
 """Block -> key today -> the name that it is hashed under, of the keys that always count."""
 
@@ -50,7 +51,13 @@ LATER: Final[dict[type, dict[str, tuple[str, object]]]] = {
         "controller": ("controller", None),
         "batch_s": ("batch_s", None),
     },
-    Workload: {"skew": ("skew", 0.0)},
+    Workload: {"skew": ("skew", 0.0), "synchrony": ("synchrony", "spread")},
+    Limits: {
+        "decode_max_num_seqs": ("decode_max_num_seqs", None),
+        "max_num_batched_tokens": ("max_num_batched_tokens", 8192),
+        "num_gpu_blocks": ("num_gpu_blocks", 65_536),
+        "kv_link_gb_s": ("kv_link_gb_s", 64.0),
+    },
 }
 """Block -> key today -> the name that it is hashed under, and the value it was introduced with."""
 

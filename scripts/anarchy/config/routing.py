@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandle
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from anarchy.config.choices import EngineName
 from anarchy.config.kinds import union
 from anarchy.config.policies import AdaptivePolicy, KvPolicy, Policy, Way
 from anarchy.config.values import MOST_ENTRIES, Name, Names, NonNegative, Strict, each_once
@@ -72,6 +73,8 @@ class RoutingSet(Strict):
     """Names of policies."""
     grid: Grid | None = None
     """Pairs of (tau, omega) beside them."""
+    engine: EngineName | None = None
+    """What measures this set, whatever the run and the tier name: for sets that compare engines."""
 
     @model_validator(mode="after")
     def _holds_something(self) -> RoutingSet:

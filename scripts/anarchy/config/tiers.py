@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
+from anarchy.config.choices import EngineName
 from anarchy.config.kinds import union
+from anarchy.config.limits import Limits
 from anarchy.config.loads import Level, Load, StagePlan
 from anarchy.config.policies import AdaptivePolicy, Policy, Source
 from anarchy.config.routing import Routing
@@ -87,6 +89,10 @@ class Tier(Strict, ABC):
     """Fresh launches of every deployment; three or more give intervals over launches."""
     workloads: Names
     timing: Timing
+    engine: EngineName = "mocker"
+    """What measures it where the run names no engine."""
+    limits: Limits = Limits()
+    """Of its workers."""
     systems: Systems = ()
     """Only these of the experiment's systems; empty = all."""
     routing: Routing | None = None

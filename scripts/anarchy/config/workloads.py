@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,17 @@ from anarchy.config.values import MOST_USERS, Name, Strict, Tokens
 KNEE_WORKLOAD = "unique"
 """The workload that knees are known under: with prompts that repeat, prefill hardly saturates, and nothing is
 said to lie past a knee."""
+
+
+Synchrony = Literal["spread", "one-token", "staggered", "in-step"]
+"""How far users keep apart, from far to not at all; all engines know these levels:
+
+- `spread`: output lengths differ by `output_jitter`, and users start one after the other;
+- `one-token`: output lengths differ by one token either way, and users start one after the other;
+- `staggered`: one output length, and users start one after the other;
+- `in-step`: one output length, and all users start at once: an ideal closed loop then marches in step.
+"""
+SPREAD: Final = "spread"
 
 
 class Workload(Strict):
@@ -27,6 +38,8 @@ class Workload(Strict):
     """Number of distinct prompts; 0 makes every prompt unique."""
     skew: Annotated[float, Field(strict=True, ge=0, le=100)] = 0.0
     """Zipf exponent of the templates' popularity: template i = 0, 1, ... has weight 1 / (i + 1)^skew."""
+    synchrony: Synchrony = SPREAD
+    """How far users keep apart."""
 
     @model_validator(mode="after")
     def _skew_has_something_to_skew(self) -> Workload:
@@ -36,3 +49,22 @@ class Workload(Strict):
                 "give at least 2, or leave skew out"
             )
         return self
+
+    @model_validator(mode="after")
+    def _one_source_of_noise(self) -> Workload:
+        if self.synchrony != SPREAD and self.output_jitter:
+            raise ValueError(
+                f"synchrony {self.synchrony} says how lengths differ, and so does output_jitter "
+                f"{self.output_jitter:g}; set output_jitter to 0.0"
+            )
+        return self
+
+    @property
+    def output_slack(self) -> int:
+        """Tokens by which an output may be longer or shorter, beside its jitter."""
+        return 1 if self.synchrony == "one-token" else 0
+
+    @property
+    def starts_together(self) -> bool:
+        """Whether all users start at once."""
+        return self.synchrony == "in-step"

@@ -20,6 +20,11 @@ SIMULATED = "simulated"
 """Label of every engine that computes nothing."""
 
 
+def simulated(_: str | None) -> str:
+    """The label of an engine that computes on nothing, so that no device names it."""
+    return SIMULATED
+
+
 @dataclass(frozen=True)
 class PinnedStack:
     """A serving stack that this project pins and installs."""
@@ -48,6 +53,11 @@ class Ran:
     device: str | None
 
 
+def routes_when_served(kind: str, way: str) -> bool:
+    """What a serving stack here runs: every policy but Dynamo's own round robin, which has no frontend."""
+    return (kind, way) != ("round_robin", "builtin")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Engine:
     """Who an engine is; a module of this room with an `ENGINE` of this type makes one known.
@@ -62,19 +72,28 @@ class Engine:
     simulated: bool
     """Whether it computes nothing, so that it needs no device and its figures are labelled so."""
     served: bool
-    """Whether a deployment is started for it; else nothing here measures with it, and its traces are read."""
+    """Whether a serving stack is started for it."""
     label: Callable[[str | None], str]
     """What figures, tables and verdicts call it, given the device of a manifest."""
     deviations: Callable[[Sequence[Ran]], list[str]]
     """How its measurements depart from the paper's, as sentences, given what it ran on; never none."""
     dilates: bool = False
     """Whether it can slow time down: wall seconds for one model second."""
+    replayed: bool = False
+    """Whether its cells are replayed on a virtual clock, without a serving stack. With neither this nor
+    `served` nothing here measures with it, and its traces are read."""
+    routes: Callable[[str, str], bool] = routes_when_served
+    """Whether it can run a policy, given its kind and its router."""
+    stages: bool = True
+    """Whether C can change within a cell."""
+    requests_per_s: float = 0.0
+    """Requests a wall second on one core, of one that is replayed: for plans."""
     follows_table: bool = False
     """Whether a timing table decides how fast it is; else its device and the weights do."""
     loads_weights: bool = False
     """Whether it loads a model's weights, which a site file names, with the device."""
     ignores: frozenset[str] = frozenset()
-    """Keys of a model that decide nothing for it."""
+    """Keys of a model and of limits that decide nothing for it."""
     packages: Mapping[str, str] = field(default_factory=dict)
     """Device -> package that it is, on that device, beside the serving stack's own."""
     stacks: tuple[PinnedStack, ...] = ()
@@ -95,6 +114,7 @@ class ServedModel:
     tensor_parallel: int
     quantization: str
     kv_bytes_per_token: int
+    kv_link_gb_s: float
     dilation: float
     table: Profile
     weights: str

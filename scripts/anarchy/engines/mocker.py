@@ -8,9 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
 
-from anarchy.engines.engine import SIMULATED, Engine, PinnedStack, Ran, Served, ServedModel
+from anarchy.engines.engine import Engine, PinnedStack, Ran, Served, ServedModel, simulated
 from anarchy.engines.hosts import Node
-from anarchy.engines.spec import DeploymentSpec, EngineSettings, Role, default_dynamo_python, refuse_below_one
+from anarchy.engines.spec import (
+    KV_LINK_GB_S,
+    DeploymentSpec,
+    EngineSettings,
+    Role,
+    default_dynamo_python,
+    refuse_below_one,
+)
 from anarchy.ground.errors import UserError
 from anarchy.ground.files import disk_errors, make_folder
 from anarchy.ground.layout import DYNAMO_LOCK, ENVS
@@ -30,7 +37,7 @@ class MockerSettings(EngineSettings):
     engine: ClassVar[str] = NAME
     profile: Path
     dilation: float = 1.0
-    kv_transfer_bandwidth: float = 64.0
+    kv_transfer_bandwidth: float = KV_LINK_GB_S
     kv_bytes_per_token: int = 163_840
 
     def __post_init__(self) -> None:
@@ -63,17 +70,12 @@ def deviations(ran: Sequence[Ran]) -> list[str]:
     ]
 
 
-def label(_: str | None) -> str:
-    """It computes on nothing, so no device names it."""
-    return SIMULATED
-
-
 ENGINE: Final = Engine(
     name=NAME,
     about="Dynamo's mock engine, simulated",
     simulated=True,
     served=True,
-    label=label,
+    label=simulated,
     deviations=deviations,
     dilates=True,
     follows_table=True,
@@ -91,7 +93,12 @@ def settings(model: ServedModel, folder: Path | None) -> MockerSettings:
         make_folder(folder)
         with disk_errors(folder):
             write_npz(model.table, timing)
-    return MockerSettings(timing, dilation=model.dilation, kv_bytes_per_token=model.kv_bytes_per_token)
+    return MockerSettings(
+        timing,
+        dilation=model.dilation,
+        kv_transfer_bandwidth=model.kv_link_gb_s,
+        kv_bytes_per_token=model.kv_bytes_per_token,
+    )
 
 
 def settings_of(spec: DeploymentSpec) -> MockerSettings:
@@ -114,7 +121,7 @@ def command(spec: DeploymentSpec, role: Role, model_folder: Path, _: Sequence[in
         "--disaggregation-mode": role,
         "--planner-profile-data": str(told.profile.resolve()),
         "--speedup-ratio": repr(1.0 / told.dilation),
-        "--max-num-seqs": str(spec.max_num_seqs),
+        "--max-num-seqs": str(spec.running(role)),
         "--max-num-batched-tokens": str(spec.max_num_batched_tokens),
         "--block-size": str(spec.block_size),
         "--num-gpu-blocks-override": str(spec.num_gpu_blocks),

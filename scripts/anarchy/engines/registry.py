@@ -22,7 +22,7 @@ def engines() -> dict[str, Engine]:
 
 def engine_names() -> tuple[str, ...]:
     """Names of the engines that a run may choose."""
-    return tuple(name for name, engine in engines().items() if engine.served)
+    return tuple(name for name, engine in engines().items() if engine.served or engine.replayed)
 
 
 def engine_of(name: str) -> Engine:
@@ -42,7 +42,7 @@ def served_by(name: str) -> Served:
         raise UserError(
             f"engine {name!r} is not served by a deployment",
             where="engine",
-            remedy=f"take one of {', '.join(engine_names())}",
+            remedy=f"take one of {', '.join(name for name, one in engines().items() if one.served)}",
         )
     (module,) = (
         module

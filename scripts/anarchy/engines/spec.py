@@ -17,6 +17,16 @@ Role = Literal["prefill", "decode"]
 
 DYNAMO_PYTHON_VARIABLE = "ANARCHY_DYNAMO_PYTHON"
 """Environment variable that names the serving environment's Python where it is not `.envs/dynamo`."""
+MAX_NUM_SEQS = 1024
+"""Requests that a worker runs at once, unless there are more users: vLLM's default on such GPUs."""
+MAX_NUM_BATCHED_TOKENS = 8192
+"""New tokens of one step of a worker."""
+BLOCK_SIZE = 16
+"""Tokens of a KV block: vLLM's default, and so the paper's."""
+NUM_GPU_BLOCKS = 65_536
+"""KV blocks of a worker of a simulated engine: more than any load of the study fills."""
+KV_LINK_GB_S = 64.0
+"""Bandwidth from a prefill to a decode worker of a simulated engine: ours."""
 HOLD_TOKENS = 20_000
 """Output tokens of a request that outlasts every self-test."""
 
@@ -89,9 +99,10 @@ class EngineSettings:
 class DeploymentSpec:
     """One disaggregated deployment: its worker pools, engine, and one frontend a routing policy.
 
-    `settings` are the engine's own, and say which engine it is. `block_size` is the KV block in tokens (16 is
-    vLLM's default, and so the paper's), `num_gpu_blocks` the KV capacity of a worker in blocks. `http_ports`
-    are taken in the order of the policies; empty means any free ones.
+    `settings` are the engine's own, and say which engine it is. `block_size` is the KV block in tokens,
+    `num_gpu_blocks` the KV capacity of a worker in blocks. `max_num_seqs` requests run at once on a worker;
+    on one that decodes `decode_max_num_seqs`, where it is given. `http_ports` are taken in the order of the
+    policies; empty means any free ones.
 
     `nodes` are the machines: frontends run on the first, which is this one; workers take their seats in
     order, `gpus_per_worker` of the `gpus_per_node` each (0: all on the first, no GPUs). `discovery` is a
@@ -107,10 +118,11 @@ class DeploymentSpec:
     policies: tuple[RoutingPolicy, ...]
     log_dir: Path
     settings: EngineSettings
-    max_num_seqs: int = 1024
-    max_num_batched_tokens: int = 8192
-    block_size: int = 16
-    num_gpu_blocks: int = 65_536
+    max_num_seqs: int = MAX_NUM_SEQS
+    decode_max_num_seqs: int | None = None
+    max_num_batched_tokens: int = MAX_NUM_BATCHED_TOKENS
+    block_size: int = BLOCK_SIZE
+    num_gpu_blocks: int = NUM_GPU_BLOCKS
     seed: int = 0
     nodes: tuple[Node, ...] = (HERE.node,)
     gpus_per_worker: int = 0
@@ -165,6 +177,12 @@ class DeploymentSpec:
     def hold_tokens(self) -> int:
         """Output tokens of a request that is to last until it is cancelled."""
         return self.settings.hold_tokens
+
+    def running(self, role: Role) -> int:
+        """Requests that a worker of a role runs at once."""
+        if role == "decode" and self.decode_max_num_seqs is not None:
+            return self.decode_max_num_seqs
+        return self.max_num_seqs
 
     @property
     def host(self) -> str:

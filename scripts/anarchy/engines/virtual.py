@@ -1,28 +1,76 @@
-"""Simulation in virtual time: an engine whose traces are read, and which nothing here starts."""
+"""Dynamo's mock engine and KV router on a virtual clock: what `mocker` runs, without a serving stack."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
 
-from anarchy.engines.engine import SIMULATED, Engine, Ran
+from anarchy.engines.engine import Engine, PinnedStack, Ran, simulated
+from anarchy.engines.spec import BLOCK_SIZE, Role, default_dynamo_python
+from anarchy.ground.layout import DYNAMO_LOCK, ENVS
+
+NAME: Final = "virtual"
+LIBRARY: Final = "ai-dynamo-runtime"
 
 
-def label(_: str | None) -> str:
-    """It computes on nothing, so no device names it."""
-    return SIMULATED
-
-
-def deviations(_: Sequence[Ran]) -> list[str]:
+def deviations(ran: Sequence[Ran]) -> list[str]:
     """How cells of this engine depart from the paper's."""
-    return ["simulated in virtual time; no serving stack and no GPU was used"]
+    versions = sorted({version for one in ran if (version := one.versions.get(LIBRARY))})
+    return [
+        "simulated in virtual time; no serving stack and no GPU was used",
+        f"mock engine and router of {LIBRARY} {', '.join(versions) or '(unknown)'} (the paper: Dynamo 0.9.0)",
+        "no frontend and no network; each cell starts with empty caches",
+        "ties between workers are broken at random, without a seed",
+    ]
+
+
+def routes(kind: str, way: str) -> bool:
+    """What it can run: static policies of Dynamo's own router, and its round robin."""
+    return way == "builtin" and kind in ("kv", "round_robin")
+
+
+def worker(
+    role: Role, table: Path, limits: Mapping[str, Any], kv_bytes_per_token: int, users: int
+) -> dict[str, Any]:
+    """Arguments of one pool's workers, as the library's `MockEngineArgs` takes them."""
+    running = limits["decode_max_num_seqs"] if role == "decode" else None
+    return {
+        "worker_type": role,
+        "planner_profile_data": str(table),
+        # As for live engines: nobody waits for a slot unless a limit says so.
+        "max_num_seqs": max(1024, 2 * users) if running is None else running,
+        "max_num_batched_tokens": limits["max_num_batched_tokens"],
+        "block_size": BLOCK_SIZE,
+        "num_gpu_blocks": limits["num_gpu_blocks"],
+        "kv_bytes_per_token": kv_bytes_per_token,
+        "kv_transfer_bandwidth": limits["kv_link_gb_s"],
+    }
+
+
+def router(pair: tuple[float, float] | None) -> dict[str, Any] | None:
+    """Arguments of the library's `KvRouterConfig` for (tau, omega), as of live frontends; None for none.
+
+    omega is called `prefill_load_scale` there (`engines.frontend`).
+    """
+    if pair is None:
+        return None
+    tau, omega = pair
+    return {"router_temperature": tau, "prefill_load_scale": omega}
 
 
 ENGINE: Final = Engine(
-    name="virtual",
-    about="simulation in virtual time",
+    name=NAME,
+    about="Dynamo's mock engine and router on a virtual clock, simulated; static built-in policies",
     simulated=True,
     served=False,
-    label=label,
+    label=simulated,
     deviations=deviations,
+    replayed=True,
+    routes=routes,
+    stages=False,
+    requests_per_s=4_000.0,  # with our own share, one core, in a mixed run
+    follows_table=True,
+    stacks=(PinnedStack(DYNAMO_LOCK, (LIBRARY,), default_dynamo_python, ENVS / "dynamo"),),
+    start_s=1.0,
 )

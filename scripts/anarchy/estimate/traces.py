@@ -27,7 +27,8 @@ from anarchy.gates.verdict import evaluate_public
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import MANIFEST_FILE, TRACE_FILE
 from anarchy.trace.importers import Facts, detect, import_trace
-from anarchy.trace.reader import MEND, CellTrace, read_trace
+from anarchy.trace.packed import CELLS, INDEX_FILE, packed_names
+from anarchy.trace.reader import MEND, CellTrace, is_sealed, read_trace
 from anarchy.trace.schema import GateResult, Manifest
 
 SET_ASIDE: Final = ("attempts", "unreadable")
@@ -116,8 +117,8 @@ def find_traces(paths: Iterable[Path]) -> list[Path]:
 
 
 def is_trace(folder: Path) -> bool:
-    """Whether a path is a trace folder, or half of one."""
-    return (folder / MANIFEST_FILE).exists() or (folder / TRACE_FILE).exists()
+    """Whether a path is a trace folder, or half of one; or names a cell of a pack."""
+    return is_sealed(folder) or (folder / TRACE_FILE).exists()
 
 
 def _unreadable(error: OSError) -> None:
@@ -138,11 +139,13 @@ def _walk(folder: Path) -> Iterator[Path]:
         folders[:] = [name for name in folders if name not in SET_ASIDE]
         if MANIFEST_FILE in files or TRACE_FILE in files:
             yield Path(parent)
+        if INDEX_FILE in files:
+            yield from (Path(parent) / CELLS / name for name in packed_names(Path(parent)))
 
 
 def read_any(path: Path, facts: Facts, workers_from: Sequence[Path] = ()) -> CellTrace:
     """One trace: a folder of the public format, or a foreign file imported in memory."""
-    if path.is_dir() and is_trace(path):
+    if is_trace(path) and not path.is_file():
         return _constant(with_decisions(read_trace(path)))
     return import_trace(path, facts, workers_from=workers_from)
 

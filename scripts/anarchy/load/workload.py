@@ -33,7 +33,8 @@ _FIRST_BLOCK_BITS: Final = 64
 class WorkloadSpec:
     """The distribution that requests are drawn from.
 
-    Lengths in tokens. Output lengths are whole and uniform on mean * (1 -+ output_jitter). ``templates``
+    Lengths in tokens. Output lengths are whole and uniform on mean * (1 -+ output_jitter), and at least on
+    mean -+ output_slack. ``templates``
     is the number of distinct prompts; 0 makes every prompt unique. Template i = 0, 1, ... has weight
     1 / (i + 1)^skew (Zipf), so skew 0 makes them equally likely. Prompt tokens are uniform on
     [token_low, token_high). Raises UserError for a spec that cannot be drawn from.
@@ -42,6 +43,7 @@ class WorkloadSpec:
     input_tokens: int = 128
     output_tokens: int = 64
     output_jitter: float = 0.3
+    output_slack: int = 0
     templates: int = 0
     skew: float = 0.0
     token_low: int = 100
@@ -51,6 +53,7 @@ class WorkloadSpec:
         for name, value, least in (
             ("input_tokens", self.input_tokens, 1),
             ("output_tokens", self.output_tokens, 1),
+            ("output_slack", self.output_slack, 0),
             ("templates", self.templates, 0),
             ("token_low", self.token_low, 0),
             ("token_high", self.token_high, self.token_low + 1),
@@ -75,7 +78,7 @@ class WorkloadSpec:
     @property
     def output_range(self) -> tuple[int, int]:
         """Shortest and longest output, tokens, both possible."""
-        spread = self.output_tokens * self.output_jitter
+        spread = max(self.output_tokens * self.output_jitter, float(self.output_slack))
         # The margin keeps a bound that is whole in exact arithmetic from being lost to rounding.
         low = math.ceil(self.output_tokens - spread - 1e-9)
         high = math.floor(self.output_tokens + spread + 1e-9)
@@ -107,18 +110,22 @@ class Workload:
 
     def request(self, user: int, k: int) -> Request:
         """Return the k-th request (from 0) of a user (from 0)."""
+        output_tokens, template = self.shape(user, k)
+        own = template == UNIQUE_PROMPT
+        prompt = self._prompt(f"unique/{user}/{k}") if own else self._template_prompts[template]
+        return Request(prompt, output_tokens, template)
+
+    def shape(self, user: int, k: int) -> tuple[int, int]:
+        """Output length, tokens, and template of that request, without its prompt."""
         spec = self.spec
         draw_length, draw_template = (int(word) for word in self._words(f"shape/{user}/{k}", 2))
         low, high = spec.output_range
         output_tokens = low + (draw_length * (high - low + 1) >> 32)
         if spec.templates == 0:
-            return Request(self._prompt(f"unique/{user}/{k}"), output_tokens, UNIQUE_PROMPT)
-        template = (
-            bisect_right(self._template_ends, draw_template)
-            if spec.skew
-            else draw_template * spec.templates >> 32
-        )
-        return Request(self._template_prompts[template], output_tokens, template)
+            return output_tokens, UNIQUE_PROMPT
+        if spec.skew:
+            return output_tokens, bisect_right(self._template_ends, draw_template)
+        return output_tokens, draw_template * spec.templates >> 32
 
     def _prompt(self, coordinates: str) -> tuple[int, ...]:
         span = self.spec.token_high - self.spec.token_low

@@ -45,6 +45,7 @@ class SweepProgress:
         self._cell_predicted_s = 0.0
         self._cell_started = 0.0
         self._last_line = 0.0
+        self._last_said = 0.0
         self._console = Console(stderr=True)
         self._bar: Progress | None = None
         if self._console.is_terminal:
@@ -70,6 +71,7 @@ class SweepProgress:
 
     def say(self, text: str) -> None:
         """Print one lasting line."""
+        self._last_said = time.monotonic()
         line = f"[{time.strftime('%H:%M:%S')}] {self._title}  {text}"
         if self._log:
             with disk_errors(self._log), self._log.open("a", encoding="utf-8") as log:
@@ -100,8 +102,11 @@ class SweepProgress:
             self._last_line = time.monotonic()
             self.say(note)
 
-    def end_cell(self, verdict: str) -> None:
-        """The running cell is sealed, ``verdict`` says how."""
+    def end_cell(self, verdict: str, *, lasting: bool = True) -> None:
+        """The running cell is sealed, ``verdict`` says how.
+
+        Without ``lasting`` it is said only if nothing has been said for a while: of many short cells.
+        """
         took = time.monotonic() - self._cell_started
         if self._cell_predicted_s > 0:
             self._pace += 0.3 * (took / self._cell_predicted_s - self._pace)
@@ -110,6 +115,8 @@ class SweepProgress:
         cell, self._cell, self._cell_predicted_s = self._cell, "", 0.0
         if self._bar:
             self._bar.update(self._task, completed=self._done)
+        if not lasting and time.monotonic() - self._last_said < LINE_EVERY_S:
+            return
         self.say(
             f"{cell}: {verdict} ({took:.0f} s); {self._done}/{self._cells} cells, "
             f"about {clock(self._rest_s())} left in all"

@@ -17,10 +17,9 @@ from anarchy.ground.layout import cell_directory
 from anarchy.load.cell import ClientConfig
 from anarchy.load.client import run_client
 from anarchy.load.payload import Endpoint
-from anarchy.load.phases import PhasePlan
 from anarchy.load.report import ClientReport
-from anarchy.load.workload import Workload, WorkloadSpec
 from anarchy.measure.progress import SweepProgress
+from anarchy.measure.requests import phases_of, stagger_s, workload_of
 from anarchy.measure.routing import CellRouting
 from anarchy.plan.launches import Cell, DeploymentPlan, derive_seed
 from anarchy.routing.proof import PinnedProof, prove_pinned
@@ -139,7 +138,7 @@ class Session:
             try:
                 report = run_client(
                     self._client_config(cell, routing.endpoints),
-                    self._workload(cell, seed),
+                    workload_of(cell, seed),
                     keep,
                     router=routing.router,
                     on_start=routing.start,
@@ -170,21 +169,13 @@ class Session:
 
     def _client_config(self, cell: Cell, endpoints: tuple[Endpoint, ...]) -> ClientConfig:
         plan, timing = self.plan, cell.timing
-        constant = PhasePlan(
-            warmup_s=timing.warmup_s,
-            warmup_max_s=timing.warmup_s + timing.deadline_s,
-            measure_s=timing.measure_s,
-            measure_max_s=timing.measure_max_s,
-            min_requests=timing.min_windows * plan.pool,
-        )
         return ClientConfig(
             endpoints=endpoints,
             concurrency=cell.concurrency,
-            phases=None if cell.stages else constant,
+            phases=None if cell.stages else phases_of(cell, plan.pool),
             stages=cell.stages,
             deadline_s=timing.deadline_s,
-            # Over one unloaded request, so that the opening burst is a steady arrival of users.
-            stagger_s=min(cell.cost.residence_s, max(timing.warmup_s, 0.1)),
+            stagger_s=stagger_s(cell),
             dilation=plan.model.dilation,
             prefill_workers=self._indices("prefill"),
             decode_workers=self._indices("decode"),
@@ -192,19 +183,6 @@ class Session:
 
     def _indices(self, role: str) -> dict[str, int]:
         return {str(w.instance_id): w.index for w in self.deployment.workers if w.role == role}
-
-    def _workload(self, cell: Cell, seed: int) -> Workload:
-        workload = cell.workload
-        return Workload(
-            WorkloadSpec(
-                input_tokens=workload.input_tokens,
-                output_tokens=workload.output_tokens,
-                output_jitter=workload.output_jitter,
-                templates=workload.templates,
-                skew=workload.skew,
-            ),
-            seed=seed,
-        )
 
     def _manifest(self, cell: Cell, attempt: int, seed: int, report: ClientReport) -> Manifest:
         plan = self.plan

@@ -22,8 +22,8 @@ from anarchy.config import AdaptivePolicy
 from anarchy.control.detector import PARAMETERS
 from anarchy.engines.devices import device_seen
 from anarchy.engines.engine import ServedModel
-from anarchy.engines.registry import served_by
-from anarchy.engines.spec import DeploymentSpec
+from anarchy.engines.registry import engine_of, served_by
+from anarchy.engines.spec import MAX_NUM_SEQS, DeploymentSpec
 from anarchy.gates.registry import machine_gates
 from anarchy.ground import preflight
 from anarchy.ground.errors import UserError
@@ -31,6 +31,7 @@ from anarchy.ground.files import disk_errors, make_folder, write_json
 from anarchy.ground.layout import cell_directory
 from anarchy.measure.progress import SweepProgress
 from anarchy.measure.recording import recorded
+from anarchy.measure.replay import check_table, replay_all
 from anarchy.measure.session import Session
 from anarchy.plan.knee import PLAN_FILE, plan_document, read_plan
 from anarchy.plan.launches import Cell, DeploymentPlan, UnboundDeployment, derive_seed
@@ -116,6 +117,9 @@ def is_open(folder: Path, cell: Cell) -> bool:
 
 def _check_before_start(bench: Workbench, plan: DeploymentPlan, folder: Path, cells: list[Cell]) -> None:
     check_serving(bench.site, plan.engine)
+    if engine_of(plan.engine).replayed:
+        check_table(plan, bench.profiles[plan.model.profile])
+        return
     served_by(plan.engine).settings(_served_model(bench, plan), None)
     # One connection a user and frontend; only an adaptive policy goes to several.
     preflight.check_open_files(
@@ -139,11 +143,16 @@ def _measure(
     start = StackStart(utc(time.time()), plan.plan_hash, engine=plan.engine)
     started = time.monotonic()
     with SweepProgress(plan.title, len(plan.measurable), done, predicted, elsewhere, log) as progress:
+        doing = "replaying" if engine_of(plan.engine).replayed else "starting"
         progress.say(
-            f"starting {plan.topology.prefill} prefill and {plan.topology.decode} decode workers, "
+            f"{doing} {plan.topology.prefill} prefill and {plan.topology.decode} decode workers, "
             f"{len(cells)} of {len(plan.measurable)} cells to measure{_knee_words(bench, plan)}"
         )
         note_start(folder, start)
+        if engine_of(plan.engine).replayed:
+            with _timed(start, folder, started):
+                replay_all(plan, bench.profiles[plan.model.profile], folder, cells, progress, start)
+            return
         allocation = (
             this_machine(plan, bench.site)
             if bench.cluster is None
@@ -250,13 +259,17 @@ def specify(
     What the engine reads is written into ``logs``, where every process's log goes as well.
     """
     largest = max(cell.concurrency for cell in plan.cells)
+    limits = plan.settings.limits
     return DeploymentSpec(
         model=plan.model.name,
         prefill=plan.topology.prefill,
         decode=plan.topology.decode,
         settings=served_by(plan.engine).settings(_served_model(bench, plan), logs),
         # Past this the engine answers 503 to everything that follows.
-        max_num_seqs=max(1024, 2 * largest),
+        max_num_seqs=max(MAX_NUM_SEQS, 2 * largest),
+        decode_max_num_seqs=limits.decode_max_num_seqs,
+        max_num_batched_tokens=limits.max_num_batched_tokens,
+        num_gpu_blocks=limits.num_gpu_blocks,
         policies=frontends(plan.policies),
         selector=any(policy.way == "pinned" for policy in plan.policies),
         log_dir=logs,

@@ -58,7 +58,9 @@ def _cost(
     if stages:
         spans = [(stage.concurrency, stage.settle_s + stage.seconds) for stage in stages]
         return predict.staged_cost(*costs, spans, profile)
-    return predict.cell_cost(*costs, base.settings.timing, concurrency, profile)
+    cost = predict.cell_cost(*costs, base.settings.timing, concurrency, profile)
+    engine = engine_of(base.engine)
+    return predict.replayed(cost, engine.requests_per_s) if engine.replayed else cost
 
 
 def _bind_cell(base: DeploymentPlan, cell: UnboundCell, profile: Profile) -> Cell:
@@ -74,11 +76,12 @@ def _bind_cell(base: DeploymentPlan, cell: UnboundCell, profile: Profile) -> Cel
         repeat=condition.repeat,
         load=load,
     )
+    ignored = engine_of(base.engine).ignores
     decides = {
         "engine": base.engine,
         "stack": base.stack.version,
         **_engine_facts(base, profile),
-        "model": hashed(base.model, engine_of(base.engine).ignores),
+        "model": hashed(base.model, ignored),
         "topology": hashed(base.topology),
         "policy": hashed(condition.policy),
         "workload": hashed(workload),
@@ -86,6 +89,7 @@ def _bind_cell(base: DeploymentPlan, cell: UnboundCell, profile: Profile) -> Cel
         "concurrency": concurrency,
         "identity": list(base.identity),
         **condition_facts(base.settings, condition, stages),
+        **({"limits": limits} if (limits := hashed(base.settings.limits, ignored)) else {}),
     }
     return Cell(
         name=name,

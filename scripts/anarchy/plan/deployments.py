@@ -7,33 +7,52 @@ nobody knows yet, so a deployment is planned unbound and bound to its knee when 
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from anarchy.config import ALL, KNEE_WORKLOAD, Choices, Experiment, Model, Study
+from anarchy.config import (
+    ALL,
+    AS_PLANNED,
+    KNEE_WORKLOAD,
+    Choices,
+    Experiment,
+    Limits,
+    Model,
+    Policy,
+    RoutingSet,
+    Study,
+)
 from anarchy.config.checks import KNEE_POINTS
 from anarchy.config.loads import LOWEST_KNEE
 from anarchy.engines.profiles import Profile
-from anarchy.engines.registry import engine_of
+from anarchy.engines.registry import engine_names, engine_of
 from anarchy.ground.errors import UserError
 from anarchy.plan import predict
-from anarchy.plan.launches import Launch, Stack, UnboundCell, UnboundDeployment, derive_seed
+from anarchy.plan.launches import Launch, Stacks, UnboundCell, UnboundDeployment, derive_seed, no_stack
 from anarchy.routing.frontends import frontends
+
+Starts = Callable[[str], Mapping[str, float]]
+"""By an engine's name: model -> wall seconds that a start of it has taken before."""
+
+
+def no_starts(_: str) -> Mapping[str, float]:
+    """Nothing has been started before."""
+    return MappingProxyType({})
 
 
 def plan(
     study: Study,
     choices: Choices,
     profiles: Mapping[str, Profile],
-    stack: Stack | None = None,
-    starts: Mapping[str, float] = MappingProxyType({}),
+    stacks: Stacks = no_stack,
+    starts: Starts = no_starts,
 ) -> tuple[UnboundDeployment, ...]:
     """Every deployment that a user asks for, ordered as configured.
 
-    A real engine keeps its own time: the dilation of its models is 1 here. ``starts``: model -> wall seconds
-    that a start of it has taken before; without, a default of the engine's.
-    Raises UserError for a model, experiment or tier that does not exist or an empty selection.
+    A real engine keeps its own time: the dilation of its models is 1 here. Without a start that was recorded
+    it takes the engine's default. Raises UserError for a model, experiment or tier that does not exist, an
+    empty selection, and for what its engine cannot run.
     """
     selected = _selected(study, choices)
     sets = sorted({name for experiment in selected for name in experiment.sets(choices.tier)})
@@ -42,7 +61,7 @@ def plan(
     _known("sets", "set of policies", choices.sets, sets)
     deployments: list[UnboundDeployment] = []
     for experiment in selected:
-        deployments += _plan_experiment(study, experiment, choices, profiles, stack or Stack(), starts)
+        deployments += _plan_experiment(study, experiment, choices, profiles, stacks, starts)
     if not deployments:
         raise UserError(
             "this selection holds no deployment",
@@ -67,8 +86,8 @@ def measuring_knees(
     choices: Choices,
     deployments: Sequence[UnboundDeployment],
     profiles: Mapping[str, Profile],
-    stack: Stack | None = None,
-    starts: Mapping[str, float] = MappingProxyType({}),
+    stacks: Stacks = no_stack,
+    starts: Starts = no_starts,
 ) -> tuple[UnboundDeployment, ...]:
     """The deployments of E1 that ``deployments`` hang on and do not hold.
 
@@ -88,7 +107,7 @@ def measuring_knees(
             alone = choices.model_copy(
                 update={"models": (system[1],), "topologies": (system[2],), "sets": ()}
             )
-            found += _plan_experiment(study, source, alone, profiles, stack or Stack(), starts)
+            found += _plan_experiment(study, source, alone, profiles, stacks, starts)
     return tuple(found)
 
 
@@ -158,8 +177,8 @@ def _plan_experiment(
     experiment: Experiment,
     choices: Choices,
     profiles: Mapping[str, Profile],
-    stack: Stack,
-    starts: Mapping[str, float],
+    stacks: Stacks,
+    starts: Starts,
 ) -> list[UnboundDeployment]:
     deployments = []
     for system in experiment.systems_of(choices.tier):
@@ -178,23 +197,24 @@ def _plan_experiment(
             if choices.sets and routing not in choices.sets:
                 continue
             policies = policy_set.resolve(study.policies)
+            engine = _engine(experiment, policy_set, policies, choices)
+            recorded = starts(engine).get(system.model)
             pinned = any(policy.way == "pinned" for policy in policies)
             base = UnboundDeployment(
                 experiment=experiment,
                 tier=choices.tier,
-                engine=choices.engine,
-                model=_as_served(model, choices.engine),
+                engine=engine,
+                model=as_served(model, engine),
                 topology=study.topologies[system.topology],
                 routing=routing,
                 policies=policies,
                 trial=1,
                 seed=experiment.seed if choices.seed is None else choices.seed,
-                stack=stack,
+                stack=stacks(engine),
                 cells=(),
-                start_s=starts[system.model]
-                if system.model in starts
-                else predict.start_s(choices.engine)
-                + predict.routing_start_s(len(frontends(policies)), pinned=pinned),
+                start_s=predict.start_s(engine, len(frontends(policies)), pinned=pinned)
+                if recorded is None
+                else recorded,
             )
             launches = range(1, experiment.tiers[choices.tier].launches + 1)
             deployments += [_with_cells(replace(base, trial=trial), study) for trial in launches]
@@ -212,6 +232,39 @@ def _with_cells(base: UnboundDeployment, study: Study) -> UnboundDeployment:
     return replace(base, cells=tuple(cells))
 
 
-def _as_served(model: Model, engine: str) -> Model:
+def _engine(
+    experiment: Experiment, policy_set: RoutingSet, policies: Sequence[Policy], choices: Choices
+) -> str:
+    """The engine that measures a set; raises UserError where it cannot run what is asked of it."""
+    tier = experiment.tiers[choices.tier]
+    chosen = tier.engine if choices.engine == AS_PLANNED else choices.engine
+    engine = engine_of(policy_set.engine or chosen)
+    cannot = [policy.name for policy in policies if not engine.routes(policy.kind, policy.way)]
+    what = f"policy {cannot[0]}" if cannot else ""
+    if tier.stage_plans and not engine.stages:
+        what = "cells in which C changes from stage to stage"
+    others = [
+        name
+        for name in engine_names()
+        if all(engine_of(name).routes(policy.kind, policy.way) for policy in policies)
+        and (engine_of(name).stages or not tier.stage_plans)
+    ]
+    if what:
+        raise UserError(
+            f"engine {engine.name} cannot run {what}",
+            where=f"experiment {experiment.name}, tier {choices.tier}",
+            remedy=f"an engine that can: {', '.join(others) or 'none'} (key 'engine'); or leave it out",
+        )
+    untold = sorted(engine.ignores & tier.limits.model_fields_set)
+    if changed := [key for key in untold if getattr(tier.limits, key) != getattr(Limits(), key)]:
+        raise UserError(
+            f"engine {engine.name} would ignore the limit {changed[0]}",
+            where=f"experiment {experiment.name}, tier {choices.tier}, key 'limits.{changed[0]}'",
+            remedy="take it out, or another engine (key 'engine')",
+        )
+    return engine.name
+
+
+def as_served(model: Model, engine: str) -> Model:
     """The model as an engine serves it: not every engine can slow time down."""
     return model if engine_of(engine).dilates else model.model_copy(update={"dilation": 1.0})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -163,6 +163,15 @@ class Stack:
     """Real engines only: what they compute on."""
     weights: Mapping[str, str] = field(default_factory=dict)
     """Real engines only: model -> its weights, as the site names them."""
+
+
+Stacks = Callable[[str], Stack]
+"""What serves for an engine, by its name."""
+
+
+def no_stack(_: str) -> Stack:
+    """Nothing known of what serves: for plans alone."""
+    return Stack()
 
 
 def derive_seed(*parts: object) -> int:

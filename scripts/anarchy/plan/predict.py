@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,8 @@ BYTES_PER_REQUEST = 170
 """Disk of one request: its share of sealed trace, manifest and compressed logs (tier quick: 171)."""
 MOST_USERS = 100_000
 """No knee is looked for beyond."""
+REPLAY_S = 0.05
+"""Wall seconds of a cell on a virtual clock beside its requests: sealing, gates."""
 SETTLE_S = 2.0
 """Wall seconds between cells: sealing, gates, an idle engine."""
 
@@ -40,14 +42,10 @@ class CellCost:
         return self.requests * BYTES_PER_REQUEST
 
 
-def start_s(engine: str) -> float:
+def start_s(engine: str, frontends: int = 1, *, pinned: bool = False) -> float:
     """Wall seconds to start, prove and stop a deployment of this engine, until one has been recorded."""
-    return engine_of(engine).start_s
-
-
-def routing_start_s(frontends: int, *, pinned: bool) -> float:
-    """Wall seconds that a deployment's routing adds to the start of one with a single built-in policy."""
-    return FRONTEND_S * (frontends - 1) + PINNED_S * pinned
+    of = engine_of(engine)
+    return of.start_s + (FRONTEND_S * (frontends - 1) + PINNED_S * pinned if of.served else 0.0)
 
 
 def cell_cost(
@@ -66,6 +64,11 @@ def cell_cost(
         throughput=throughput,
         residence_s=residence,
     )
+
+
+def replayed(cost: CellCost, requests_per_s: float) -> CellCost:
+    """What the cell costs on a virtual clock: it takes as long as its requests, whatever their time is."""
+    return replace(cost, wall_s=cost.requests / requests_per_s + REPLAY_S)
 
 
 def staged_cost(

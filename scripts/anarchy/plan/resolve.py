@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
-from types import MappingProxyType
 
 from anarchy.config import KNEE_WORKLOAD, Choices, Study
 from anarchy.config.knees import RecordedKnee, standing_in
@@ -14,8 +13,8 @@ from anarchy.engines.profiles import Profile
 from anarchy.ground.errors import UserError
 from anarchy.plan import predict
 from anarchy.plan.binding import served, wall_s
-from anarchy.plan.deployments import measuring_knees, plan
-from anarchy.plan.launches import Stack, UnboundDeployment
+from anarchy.plan.deployments import Starts, measuring_knees, no_starts, plan
+from anarchy.plan.launches import Stacks, UnboundDeployment, no_stack
 from anarchy.plan.run import (
     Prediction,
     Run,
@@ -31,22 +30,21 @@ def resolve(
     study: Study,
     choices: Choices,
     profiles: Mapping[str, Profile],
-    stack: Stack | None = None,
+    stacks: Stacks = no_stack,
     recorded: Sequence[RecordedKnee] = (),
-    starts: Mapping[str, float] = MappingProxyType({}),
+    starts: Starts = no_starts,
     site: Site | None = None,
 ) -> Run:
     """A run, resolved from everything that decides it; E1 is added where what was asked for hangs on it.
 
     Raises UserError for a selection that holds nothing, and for a knee that nothing may stand in for.
     """
-    stack = stack or Stack()
-    asked = plan(study, choices, profiles, stack, starts)
+    asked = plan(study, choices, profiles, stacks, starts)
     hanging = [deployment for deployment in asked if deployment.hangs_on_knee]
     before: tuple[UnboundDeployment, ...] = ()
     stand_ins: tuple[RecordedKnee, ...] = ()
     if choices.knees == "measured":
-        before = measuring_knees(study, choices, asked, profiles, stack, starts)
+        before = measuring_knees(study, choices, asked, profiles, stacks, starts)
     else:
         systems = {deployment.key[1:3]: deployment for deployment in hanging}
         stand_ins = tuple(
@@ -54,7 +52,7 @@ def resolve(
                 recorded,
                 *system,
                 one.engine,
-                portable(stack.version),
+                portable(one.stack.version),
                 served(one, profiles[one.model.profile]),
             )
             for system, one in systems.items()
@@ -64,7 +62,7 @@ def resolve(
     paths = {key: portable(getattr(choices, key)) for key in ("results", "site")}
     return Run(
         choices=choices.model_copy(update=paths),
-        versions=_versions(stack),
+        versions=_versions(deployments),
         study=needed(study, choices.tier, deployments),
         policies=policies_of(deployments),
         profiles={one.model.profile: profiles[one.model.profile].digest for one in deployments},
@@ -77,8 +75,10 @@ def resolve(
     )
 
 
-def _versions(stack: Stack) -> dict[str, str]:
-    return {"anarchy": version("anarchy"), "serving": portable(stack.version)}
+def _versions(deployments: Iterable[UnboundDeployment]) -> dict[str, str]:
+    """Of this project, and of what serves: each stack once."""
+    stacks = dict.fromkeys(portable(one.stack.version) for one in deployments)
+    return {"anarchy": version("anarchy"), "serving": "; ".join(stacks)}
 
 
 def _predict_all(

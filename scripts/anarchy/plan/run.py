@@ -25,7 +25,8 @@ from anarchy.config.values import Launches, NonNegative, Seed, Users
 from anarchy.ground.bounded import load_json
 from anarchy.ground.errors import UserError
 from anarchy.ground.files import write_json
-from anarchy.plan.launches import Stack, UnboundCell, UnboundDeployment
+from anarchy.plan.deployments import as_served
+from anarchy.plan.launches import Stack, Stacks, UnboundCell, UnboundDeployment
 
 FORMAT: Final = 1
 DIGITS = 16
@@ -71,6 +72,8 @@ class PlannedDeployment(Strict):
     topology: Name
     routing: Name
     trial: Launches
+    engine: EngineName
+    """What measures it."""
     policies: tuple[Name, ...]
     seed: Seed
     start_s: NonNegative
@@ -88,7 +91,7 @@ class Run(Strict):
     versions: dict[str, str]
     """Of this project, and of the serving stack as it is pinned or as the site names it."""
     study: Study
-    """The part of the study that it needs; models as its engine serves them."""
+    """The part of the study that it needs."""
     policies: dict[Name, AnyPolicy]
     """Every policy that is measured, pairs of grids among them."""
     profiles: dict[str, str]
@@ -131,11 +134,6 @@ class Run(Strict):
         return next((f"{what} {min(n)}" for what, names, known in named if (n := names - {*known})), None)
 
     @property
-    def engine(self) -> EngineName:
-        """What serves."""
-        return self.choices.engine
-
-    @property
     def document(self) -> dict[str, Any]:
         """As plain values; what is at its default in a cell is left out."""
         found = self.model_dump(mode="json")
@@ -149,9 +147,9 @@ class Run(Strict):
         """What it is called: a hash of everything in it."""
         return digest_of(self.document)
 
-    def unbound(self, stack: Stack) -> tuple[UnboundDeployment, ...]:
-        """Every deployment, prerequisites last, as it was planned; ``stack``: what serves them."""
-        return tuple(self._unbound(planned, stack) for planned in self.deployments)
+    def unbound(self, stacks: Stacks) -> tuple[UnboundDeployment, ...]:
+        """Every deployment, prerequisites last, as it was planned; ``stacks``: what serves them."""
+        return tuple(self._unbound(planned, stacks(planned.engine)) for planned in self.deployments)
 
     def _unbound(self, planned: PlannedDeployment, stack: Stack) -> UnboundDeployment:
         experiment = self.study.experiments[planned.experiment]
@@ -160,8 +158,8 @@ class Run(Strict):
         return UnboundDeployment(
             experiment=experiment,
             tier=self.choices.tier,
-            engine=self.engine,
-            model=self.study.models[planned.model],
+            engine=planned.engine,
+            model=as_served(self.study.models[planned.model], planned.engine),
             topology=self.study.topologies[planned.topology],
             routing=planned.routing,
             policies=tuple(self.policies[name] for name in planned.policies),
@@ -214,6 +212,7 @@ def planned_deployment(
         topology=topology,
         routing=routing,
         trial=trial,
+        engine=deployment.engine,
         policies=tuple(policy.name for policy in deployment.policies),
         seed=deployment.seed,
         start_s=deployment.start_s,
@@ -234,14 +233,14 @@ def planned_deployment(
 
 
 def needed(study: Study, tier: str, deployments: Iterable[UnboundDeployment]) -> Study:
-    """The part of a study that deployments need, at one tier, with models as they are served."""
+    """The part of a study that deployments need, at one tier."""
     deployments = list(deployments)
     policies = {policy.name for one in deployments for policy in one.policies}
     workloads = {cell.workload.name for one in deployments for cell in one.cells}
     names = dict.fromkeys(one.experiment.name for one in deployments)
     return Study(
         cluster=study.cluster,
-        models={one.model.name: one.model for one in deployments},
+        models={one.model.name: study.models[one.model.name] for one in deployments},
         topologies={one.topology.name: one.topology for one in deployments},
         policies={name: block for name, block in study.policies.items() if name in policies},
         workloads={name: block for name, block in study.workloads.items() if name in workloads},

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from anarchy.config import Choices, KneeSource, Study
+from anarchy.config import AS_PLANNED, Choices, KneeSource, Study
 from anarchy.config.files import load_block, load_study, validate
 from anarchy.config.knees import KNEES_FILE, RecordedKnee, load_knees
 from anarchy.config.loads import NO_KNEE, Knee
@@ -20,8 +20,9 @@ from anarchy.engines.registry import engine_of
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import CONFIG, PROFILES, PROJECT, Layout
 from anarchy.plan.binding import bind, served
+from anarchy.plan.deployments import Starts
 from anarchy.plan.knee import read_loads, read_origin
-from anarchy.plan.launches import DeploymentPlan, Stack, UnboundDeployment
+from anarchy.plan.launches import DeploymentPlan, Stack, Stacks, UnboundDeployment
 from anarchy.plan.resolve import resolve
 from anarchy.plan.run import Prediction, Run, local, portable, read_run, site_digest, write_run
 from anarchy.trace.starts import recorded_start_s
@@ -38,8 +39,8 @@ class Workbench:
     run: Run
     profiles: Mapping[str, Profile]
     layout: Layout
-    stack: Stack
-    """What serves."""
+    stacks: Stacks
+    """What serves, by engine."""
     site: Site | None = None
     """The cluster's own facts: for launcher slurm, and for engine vllm on one machine too."""
 
@@ -66,7 +67,7 @@ class Workbench:
     @cached_property
     def deployments(self) -> tuple[UnboundDeployment, ...]:
         """Every deployment, prerequisites last."""
-        return self.run.unbound(self.stack)
+        return self.run.unbound(self.stacks)
 
     @cached_property
     def asked(self) -> tuple[UnboundDeployment, ...]:
@@ -211,9 +212,9 @@ def open_run(overrides: Mapping[str, Any] | None = None) -> Workbench:
     site = _site(choices)
     profiles = _profiles(model.profile for model in study.models.values())
     recorded = load_knees(KNEES_FILE, study.models, study.topologies).knees
-    stack = _stack(choices, site)
-    run = resolve(study, choices, profiles, stack, recorded, _starts(study, choices), site)
-    return Workbench(run, profiles, layout_of(choices), stack, site)
+    stacks = _stacks(site)
+    run = resolve(study, choices, profiles, stacks, recorded, _starts(study, choices), site)
+    return Workbench(run, profiles, layout_of(choices), stacks, site)
 
 
 def check_possible(results: Path) -> None:
@@ -254,10 +255,11 @@ def open_frozen(path: Path) -> Workbench:
             )
     choices = local_choices(run.choices)
     site = _site(choices)
-    stack = _stack(choices, site)
+    stacks = _stacks(site)
+    serving = "; ".join(dict.fromkeys(portable(stacks(one.engine).version) for one in run.deployments))
     for what, now, frozen in (
         ("site file", site_digest(site), run.site),
-        ("serving stack", portable(stack.version), run.versions["serving"]),
+        ("serving stack", serving, run.versions["serving"]),
     ):
         if now != frozen:
             raise UserError(
@@ -265,7 +267,7 @@ def open_frozen(path: Path) -> Workbench:
                 where=PROJECT / choices.site if what == "site file" else "envs",
                 remedy="restore it, or run snakemake: the run is frozen again; other cells are kept",
             )
-    return Workbench(run, profiles, layout_of(choices), stack, site)
+    return Workbench(run, profiles, layout_of(choices), stacks, site)
 
 
 def local_choices(choices: Choices) -> Choices:
@@ -277,16 +279,22 @@ def _profiles(names: Iterable[str]) -> dict[str, Profile]:
     return {name: load_profile(PROFILES / name) for name in sorted(set(names))}
 
 
-def _starts(study: Study, choices: Choices) -> dict[str, float]:
+def _starts(study: Study, choices: Choices) -> Starts:
     """What a start of each model took in earlier runs into these results, where there were any."""
     results = PROJECT / choices.results
-    recorded = {model: recorded_start_s(results, choices.engine, model) for model in study.models}
-    return {model: seconds for model, seconds in recorded.items() if seconds is not None}
+
+    @cache
+    def of(engine: str) -> dict[str, float]:
+        recorded = {model: recorded_start_s(results, engine, model) for model in study.models}
+        return {model: seconds for model, seconds in recorded.items() if seconds is not None}
+
+    return of
 
 
 def _site(choices: Choices) -> Site | None:
     """The site file where the run needs one."""
-    if choices.launcher == "local" and not engine_of(choices.engine).loads_weights:
+    weights = choices.engine != AS_PLANNED and engine_of(choices.engine).loads_weights
+    if choices.launcher == "local" and not weights:
         return None
     try:
         return load_site(PROJECT / choices.site, launcher=choices.launcher)
@@ -301,12 +309,17 @@ def _site(choices: Choices) -> Site | None:
         ) from None
 
 
-def _stack(choices: Choices, site: Site | None) -> Stack:
-    """The serving stack as the plan knows it; what was really there stands in the manifests."""
-    engine = engine_of(choices.engine)
-    if site is None or not engine.loads_weights:
-        return Stack(_pinned(engine))
-    return Stack(_served_by(site, engine), site.device, site.models)
+def _stacks(site: Site | None) -> Stacks:
+    """The serving stacks as the plan knows them; what was really there stands in the manifests."""
+
+    @cache
+    def of(name: str) -> Stack:
+        engine = engine_of(name)
+        if site is None or not engine.loads_weights:
+            return Stack(_pinned(engine))
+        return Stack(_served_by(site, engine), site.device, site.models)
+
+    return of
 
 
 def _served_by(site: Site, engine: Engine) -> str:

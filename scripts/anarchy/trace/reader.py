@@ -21,6 +21,7 @@ from anarchy.ground.bounded import load_json
 from anarchy.ground.errors import UserError
 from anarchy.ground.files import sha256_of
 from anarchy.ground.layout import MANIFEST_FILE, TRACE_FILE
+from anarchy.trace.packed import CELLS, is_packed, manifest_document, packed_names, packed_table
 from anarchy.trace.schema import (
     ADDED_COLUMNS,
     OVERLAP_COLUMNS,
@@ -89,9 +90,12 @@ def read_manifest(cell_directory: Path, remedy: str = MEASURE_AGAIN) -> Manifest
     A manifest that names no schema version follows the present one.
     """
     path = cell_directory / MANIFEST_FILE
-    if not os.path.exists(path):
+    if os.path.exists(path):
+        document = load_json(path, remedy=remedy)
+    elif is_packed(cell_directory):
+        document = manifest_document(cell_directory)
+    else:
         raise UserError("there is no manifest, so the cell is not whole", where=path, remedy=remedy)
-    document = load_json(path, remedy=remedy)
     version = document.get("schema_version", SCHEMA_VERSION)
     if version != SCHEMA_VERSION or isinstance(version, bool):
         raise UserError(
@@ -105,6 +109,17 @@ def read_manifest(cell_directory: Path, remedy: str = MEASURE_AGAIN) -> Manifest
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise UserError(f"key {key!r}: {first['msg']}", where=path, remedy=remedy) from None
+
+
+def is_sealed(cell_directory: Path) -> bool:
+    """Whether a cell has a manifest, in its folder or in its deployment's pack."""
+    return os.path.exists(cell_directory / MANIFEST_FILE) or is_packed(cell_directory)
+
+
+def sealed_cells(deployment: Path) -> list[Path]:
+    """Every sealed cell of a deployment by the folder that it has or would have, by name."""
+    folders = {path.parent for path in deployment.glob(f"{CELLS}/*/{MANIFEST_FILE}")}
+    return sorted(folders | {deployment / CELLS / name for name in packed_names(deployment)})
 
 
 def read_cell(cell_directory: Path) -> CellTrace:
@@ -146,7 +161,7 @@ def read_trace(folder: Path) -> CellTrace:
     source does not know may be null or missing and come back as null; the overlap columns are kept where
     they are there. Raises UserError as ``read_cell``.
     """
-    if not (folder / MANIFEST_FILE).exists() and not (folder / TRACE_FILE).exists():
+    if not is_sealed(folder) and not (folder / TRACE_FILE).exists():
         raise UserError(
             f"holds no trace: neither {TRACE_FILE} nor {MANIFEST_FILE}",
             where=folder,
@@ -159,11 +174,14 @@ def read_trace(folder: Path) -> CellTrace:
 
 
 def _read_table(path: Path, manifest: Manifest, schema: pa.Schema, remedy: str) -> pa.Table:
-    if not path.is_file():
+    if path.is_file():
+        if manifest.seal is not None:
+            _check_seal(path, manifest.seal.sha256, remedy)
+        table = _typed(_parquet(path, remedy), schema, path)
+    elif is_packed(path.parent):
+        table = _typed(packed_table(path.parent), schema, path.parent)
+    else:
         raise UserError("there is no trace", where=path, remedy=remedy)
-    if manifest.seal is not None:
-        _check_seal(path, manifest.seal.sha256, remedy)
-    table = _typed(_parquet(path, remedy), schema, path)
     if manifest.seal is not None and table.num_rows != manifest.seal.rows:
         raise UserError(f"{table.num_rows} rows, sealed {manifest.seal.rows}", where=path, remedy=remedy)
     check_rows(table, manifest, where=path, remedy=remedy)

@@ -11,7 +11,7 @@ from pathlib import Path
 from anarchy.ground.errors import UserError
 from anarchy.ground.files import disk_errors
 from anarchy.ground.layout import MANIFEST_FILE, TRACE_FILE
-from anarchy.trace.reader import read_cell, read_manifest
+from anarchy.trace.reader import is_sealed, read_cell, read_manifest
 
 
 class CellState(enum.Enum):
@@ -36,7 +36,7 @@ def cell_state(cell_directory: Path, plan_hash: str) -> CellState:
 
     Never raises for whatever the folder holds: what cannot be read is BROKEN.
     """
-    if not (cell_directory / MANIFEST_FILE).exists():
+    if not is_sealed(cell_directory):
         holds_something = cell_directory.is_dir() and any(cell_directory.iterdir())
         return CellState.PARTIAL if holds_something else CellState.ABSENT
     try:

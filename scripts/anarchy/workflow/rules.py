@@ -204,18 +204,28 @@ class Workflow:
         site = self.bench.cluster
         if site is None:
             host = workflow.global_resources.get("host")
-            return {"host": 1 if host is None else host.value}
+            whole = 1 if host is None else host.value
+            return {"host": lambda wildcards: 1 if self.replayed(wildcards) else whole}
         first = next(iter(self.deployments))
         return {
             name: _of_job(self.bench, self.deployment, site, name)
             for name in job_resources(site, first, self.bench.predicted(first))
         }
 
-    def timing_tables(self, model: str) -> list[Path]:
-        """Files that an engine of this model follows; none for a real one."""
-        if not engine_of(self.bench.run.engine).follows_table:
+    def replayed(self, wildcards: Wildcards) -> bool:
+        """Whether a deployment is replayed on a virtual clock: others may then run beside it."""
+        return engine_of(self.deployment(wildcards).engine).replayed
+
+    def sweep_threads(self, wildcards: Wildcards) -> int:
+        """Cores of this host that a sweep keeps busy: a replay one, a live deployment all that there are."""
+        return 1 if self.replayed(wildcards) else 2
+
+    def timing_tables(self, wildcards: Wildcards) -> list[Path]:
+        """Files that the engine of a deployment follows; none for a real one."""
+        deployment = self.deployment(wildcards)
+        if not engine_of(deployment.engine).follows_table:
             return []
-        folder = relative(PROFILES / self.bench.study.models[model].profile)
+        folder = relative(PROFILES / deployment.model.profile)
         return [folder / "prefill.csv", folder / "decode.csv"]
 
     @property

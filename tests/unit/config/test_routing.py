@@ -48,6 +48,7 @@ def test_the_shipped_policies_are_those_of_the_paper_and_its_baselines() -> None
         "pinned-static": ("kv", "pinned"),
         "pinned-adaptive": ("adaptive", "pinned"),
         "round-robin": ("round_robin", "pinned"),
+        "dynamo-round-robin": ("round_robin", "builtin"),
         "random": ("random", "pinned"),
         "least-loaded": ("least_loaded", "pinned"),
         "power-of-two": ("power_of_two", "pinned"),

@@ -158,11 +158,11 @@ def test_settings_of_one_engine_are_not_served_by_another(spec: DeploymentSpec, 
 
 def test_engines_are_the_modules_that_define_one() -> None:
     assert list(engines()) == ["mocker", "virtual", "vllm"]
-    assert engine_names() == ("mocker", "vllm")
+    assert engine_names() == ("mocker", "virtual", "vllm")
     assert [engine.name for engine in engines().values()] == list(engines())
     with pytest.raises(UserError, match="there is no engine 'sglang'") as raised:
         engine_of("sglang")
-    assert "mocker, vllm" in str(raised.value)
+    assert "mocker, virtual, vllm" in str(raised.value)
     with pytest.raises(UserError, match="'virtual' is not served"):
         served_by("virtual")
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from anarchy.config.policies import Baseline
 
 
 class RoundRobin(Baseline):
     """Each worker in its turn."""
+
+    in_dynamo: ClassVar[bool] = True
 
     kind: Literal["round_robin"] = "round_robin"
 

@@ -1,0 +1,150 @@
+"""From replayed requests to a trace: phases as the live client has them, and whether enough was replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from anarchy.load.phases import PhasePlan
+from anarchy.load.workload import Workload
+from anarchy.trace.schema import TRACE_SCHEMA
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Requests of a closed loop, by user and turn; times in model s, shape (requests,) each."""
+
+    user: Ints
+    turn: Ints
+    sent: Floats
+    first_token: Floats
+    last_token: Floats
+    end: Floats
+    output_tokens: Ints
+    cached_tokens: Ints
+    prefill_worker: Ints
+    decode_worker: Ints
+    completed: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, columns: Mapping[str, npt.NDArray[Any]]) -> Requests:
+        """From the columns of a replay, sorted by user and turn."""
+        order = np.lexsort((columns["turn_index"], columns["user"]))
+
+        def seconds(name: str) -> Floats:
+            return np.asarray(columns[name][order] / 1e3, dtype=np.float64)
+
+        return cls(
+            user=columns["user"][order],
+            turn=columns["turn_index"][order],
+            sent=seconds("arrival_time_ms"),
+            first_token=seconds("first_token_ms"),
+            last_token=seconds("last_token_ms"),
+            end=seconds("terminal_time_ms"),
+            output_tokens=columns["output_length"][order],
+            cached_tokens=columns["reused_input_tokens"][order],
+            prefill_worker=columns["prefill_worker_idx"][order],
+            decode_worker=columns["decode_worker_idx"][order],
+            completed=columns["completed"][order],
+        )
+
+    def known_until(self, users: int) -> float:
+        """Until when every request that was sent is known, s: a user's next one comes after its last end."""
+        last = np.full(users, -np.inf)
+        np.maximum.at(last, self.user, self.end)
+        return float(last.min())
+
+    def fastest_s(self) -> float:
+        """Model s that a request took the user who got through most of them, on average."""
+        user = self.user[np.argmax(self.turn)]
+        own = self.user == user
+        return float((self.end[own].max() - self.sent[own].min()) / np.count_nonzero(own))
+
+
+@dataclass(frozen=True)
+class Phases:
+    """When measuring began and ended, model s, and the bounds that ended a phase before its condition."""
+
+    measure_start: float
+    measure_end: float
+    bounds_hit: tuple[str, ...]
+
+
+def phases(requests: Requests, plan: PhasePlan, users: int) -> Phases | None:
+    """The phases of a replayed cell (`load.phases`); None where it was not replayed far enough to tell."""
+    known = requests.known_until(users)
+    first_end = requests.end[requests.turn == 0]
+    start, bounds = plan.warmup_s, []
+    if len(first_end) < users or first_end.max() > plan.warmup_max_s:
+        if known < plan.warmup_max_s:
+            return None
+        start = plan.warmup_max_s
+        bounds.append("warmup_max_s")
+    else:
+        start = max(start, float(first_end.max()))
+    sent = np.sort(requests.sent[requests.sent >= start])
+    end = start + plan.measure_s
+    if plan.min_requests > np.searchsorted(sent, end):
+        enough = sent[plan.min_requests - 1] if len(sent) >= plan.min_requests else np.inf
+        end = min(float(np.nextafter(enough, np.inf)), start + plan.measure_max_s)
+        if end < enough:
+            bounds.append("measure_max_s")
+    return Phases(start, end, tuple(bounds)) if known >= end else None
+
+
+def table_of(
+    requests: Requests,
+    found: Phases,
+    workload: Workload,
+    labels: Mapping[str, Any],
+    deadline_s: float,
+) -> pa.Table:
+    """The trace of a cell: all requests sent before measuring ended, in the order of sending.
+
+    `labels`: policy, tau and omega of every row. What is sent after that loads no window that is measured. A
+    request that took longer than its deadline would have been cut off by a client: it is a `timeout`.
+    """
+    kept = np.flatnonzero(requests.sent < found.measure_end)
+    pairs = list(zip(requests.user[kept].tolist(), requests.turn[kept].tolist(), strict=True))
+    sent = requests.sent[kept]
+    well = requests.completed[kept]
+    status = np.where(well, "ok", "failed").astype(object)
+    status[well & (requests.end[kept] - sent > deadline_s)] = "timeout"
+    rows = len(kept)
+    columns: dict[str, Any] = {
+        "request_id": [f"{user:04d}-{turn:06d}" for user, turn in pairs],
+        "user": requests.user[kept],
+        "template": [workload.shape(user, turn)[1] for user, turn in pairs],
+        "t_intended": sent,
+        "t_sent": sent,
+        "t_first_token": _known(requests.first_token[kept]),
+        "t_last_token": _known(requests.last_token[kept]),
+        "t_end": requests.end[kept],
+        "input_tokens": np.full(rows, workload.spec.input_tokens),
+        "output_tokens": requests.output_tokens[kept],
+        "cached_tokens": requests.cached_tokens[kept],
+        "prefill_worker": requests.prefill_worker[kept],
+        "decode_worker": requests.decode_worker[kept],
+        "policy": [labels["policy"]] * rows,
+        "tau": [labels["tau"]] * rows,
+        "omega": [labels["omega"]] * rows,
+        "regime": [""] * rows,
+        "phase": np.where(sent < found.measure_start, "warmup", "measure"),
+        "status": status,
+    }
+    table = pa.table(
+        [pa.array(columns[field.name], field.type) for field in TRACE_SCHEMA], schema=TRACE_SCHEMA
+    )
+    return table.sort_by([("t_sent", "ascending"), ("request_id", "ascending")])
+
+
+def _known(seconds: Floats) -> pa.Array:
+    return pa.array(seconds, pa.float64(), from_pandas=True)

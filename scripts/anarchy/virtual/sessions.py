@@ -1,0 +1,61 @@
+"""Users of a closed loop as sessions of a replay trace: a next turn is sent when the last has ended."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Final
+
+from anarchy.ground.errors import UserError
+from anarchy.ground.files import disk_errors
+from anarchy.load.workload import UNIQUE_PROMPT, Workload
+
+MOST_TURNS: Final = 1_000_000
+"""Of one user: block numbers of prompts of their own leave room for so many."""
+BYTES_PER_TURN: Final = 1_200
+"""Memory of a turn in the library, beside its blocks (1,024 users of 60 turns took 120 MiB more)."""
+BYTES_PER_BLOCK: Final = 16
+MOST_BYTES: Final = 4 * 2**30
+"""Memory that the trace of one cell may take."""
+
+
+def write_sessions(
+    path: Path, workload: Workload, *, users: int, turns: int, stagger_s: float, block_size: int
+) -> None:
+    """Write the trace of `users` users with `turns` requests each; who start evenly over `stagger_s`.
+
+    A prompt is told by the numbers of its KV blocks: those of a template are shared, all others are its own.
+    Raises UserError for more than the library can hold in memory.
+    """
+    spec = workload.spec
+    blocks = math.ceil(spec.input_tokens / block_size)
+    check_size(users, turns, blocks)
+    shared = [",".join(str(t * blocks + b) for b in range(blocks)) for t in range(spec.templates)]
+    own = spec.templates * blocks
+    with disk_errors(path), path.open("w", encoding="utf-8") as file:
+        for user in range(users):
+            when = f'"timestamp":{stagger_s * user / users * 1e3!r}'
+            for turn in range(turns):
+                output_tokens, template = workload.shape(user, turn)
+                if template == UNIQUE_PROMPT:
+                    first = own + (user * MOST_TURNS + turn) * blocks
+                    ids = ",".join(map(str, range(first, first + blocks)))
+                else:
+                    ids = shared[template]
+                file.write(
+                    f'{{"session_id":"{user}",{when},"input_length":{spec.input_tokens},'
+                    f'"output_length":{output_tokens},"hash_ids":[{ids}]}}\n'
+                )
+                when = '"delay":0.0'
+
+
+def check_size(users: int, turns: int, blocks: int) -> None:
+    """Refuse a trace that does not fit in memory."""
+    needed = users * turns * (BYTES_PER_TURN + BYTES_PER_BLOCK * blocks)
+    if turns > MOST_TURNS or needed > MOST_BYTES:
+        raise UserError(
+            f"{users} users with {turns} requests of {blocks} KV blocks take about {needed / 2**30:.1f} GiB "
+            f"of memory in virtual time; at most {MOST_BYTES / 2**30:.0f} GiB are taken",
+            where="cell",
+            remedy="measure for a shorter time, shorten the prompts, lower C, or take engine mocker",
+        )
