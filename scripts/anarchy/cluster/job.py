@@ -8,6 +8,7 @@ from typing import Any
 
 from anarchy.config.site import Site
 from anarchy.engines.hosts import nodes_needed
+from anarchy.engines.registry import engine_of
 from anarchy.ground.errors import UserError
 from anarchy.plan.launches import Launch
 from anarchy.plan.run import Prediction
@@ -15,6 +16,8 @@ from anarchy.plan.run import Prediction
 SLACK = 1.5
 """A job may take so many times its predicted time: attempts again, slow disks, a drain that drags on."""
 STOP_MINUTES = 5
+REPLAY_MB = 4_000
+"""Memory of a job on a virtual clock: the library and one cell at a time."""
 PLACING = ("--reservation", "--nodelist", "--exclude", "--licenses", "--wckey", "--prefer")
 """Flags of sbatch that decide where a job may run and that `srun` takes as well."""
 BUSY_AFTER_S = 60
@@ -29,7 +32,10 @@ def job_resources(site: Site, plan: Launch, predicted: Prediction) -> dict[str, 
     `mpi: srun` makes the executor run the rule's shell on the first node, outside any step: inside a step a
     nested `srun` would quietly stay on one node. `tasks_per_gpu: 0` keeps it from asking for a task a GPU.
     Of a `mem_mb` of 0 the Slurm executor says nothing to sbatch; our executor plugin then says `--mem=0`.
+    A deployment on a virtual clock takes one CPU and no GPU.
     """
+    if engine_of(plan.engine).replayed:
+        return _of_replay(site, plan, predicted)
     nodes = nodes_of(site, plan)
     per_node = 1 if nodes > 1 else 2  # the executor refuses an mpi job of one task; two share the node's CPUs
     extra = [f"--ntasks-per-node={per_node}", *_flags(site)]
@@ -60,8 +66,33 @@ def job_resources(site: Site, plan: Launch, predicted: Prediction) -> dict[str, 
     return resources
 
 
+def _of_replay(site: Site, plan: Launch, predicted: Prediction) -> dict[str, Any]:
+    """Resources of a deployment on a virtual clock: a CPU of its own partition, or of the one with GPUs."""
+    resources: dict[str, Any] = {
+        "nodes": 1,
+        "tasks": 1,
+        "cpus_per_task": 1,
+        "runtime": minutes(site, plan, predicted),
+        "slurm_partition": site.cpu_partition or site.partition,
+    }
+    if site.memory_mb_per_cpu:
+        resources["mem_mb_per_cpu"] = site.memory_mb_per_cpu
+    else:
+        resources["mem_mb"] = REPLAY_MB
+    if site.account:
+        resources["slurm_account"] = site.account
+    if not site.cpu_partition:  # what is said of the nodes with GPUs is about them alone
+        resources |= {
+            key: value for key, value in (("constraint", site.constraint), ("qos", site.qos)) if value
+        }
+        resources["slurm_extra"] = shlex.join(site.extra_sbatch)
+    return resources
+
+
 def gpu_hours(site: Site, plan: Launch, predicted: Prediction) -> float:
     """GPU-hours that a deployment's job will hold: all GPUs of its nodes, start and stop included."""
+    if engine_of(plan.engine).replayed:
+        return 0.0
     return nodes_of(site, plan) * site.gpus_per_node * predicted.wall_s / 3600.0
 
 
@@ -73,10 +104,11 @@ def nodes_of(site: Site, plan: Launch) -> int:
 
 def minutes(site: Site, plan: Launch, predicted: Prediction) -> int:
     """Time limit of a deployment's job; raises UserError where the partition does not allow it."""
-    needed = site.start_minutes + math.ceil(SLACK * predicted.at_most_s / 60.0) + STOP_MINUTES
+    start = 1 if engine_of(plan.engine).replayed else site.start_minutes
+    needed = start + math.ceil(SLACK * predicted.at_most_s / 60.0) + STOP_MINUTES
     if site.max_minutes is not None and needed > site.max_minutes:
         raise UserError(
-            f"{plan.title} needs {needed} min ({site.start_minutes} to start, {predicted.at_most_s / 60:.0f} "
+            f"{plan.title} needs {needed} min ({start} to start, {predicted.at_most_s / 60:.0f} "
             f"predicted at most x {SLACK}, {STOP_MINUTES} to stop), but max_minutes is {site.max_minutes}",
             where=site.where,
             remedy="name a partition that allows it, or take a smaller tier",

@@ -88,6 +88,8 @@ class Site(_Block):
 
     partition: Partition = ""
     """Needed for launcher slurm only; several with commas, of which Slurm takes the first that is free."""
+    cpu_partition: Partition = ""
+    """Where deployments on a virtual clock run, a CPU each; empty = the same partition, without its GPUs."""
     account: str = ""
     qos: str = ""
     constraint: str = ""

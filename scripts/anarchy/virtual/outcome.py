@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from anarchy.load.phases import PhasePlan
-from anarchy.load.workload import Workload
+from anarchy.load.workload import UNIQUE_PROMPT, Workload
 from anarchy.trace.schema import TRACE_SCHEMA
 
 Floats = npt.NDArray[np.float64]
@@ -115,14 +115,14 @@ def table_of(
     kept = np.flatnonzero(requests.sent < found.measure_end)
     pairs = list(zip(requests.user[kept].tolist(), requests.turn[kept].tolist(), strict=True))
     sent = requests.sent[kept]
-    well = requests.completed[kept]
-    status = np.where(well, "ok", "failed").astype(object)
-    status[well & (requests.end[kept] - sent > deadline_s)] = "timeout"
+    status = np.where(requests.end[kept] - sent > deadline_s, "timeout", "ok")
     rows = len(kept)
     columns: dict[str, Any] = {
         "request_id": [f"{user:04d}-{turn:06d}" for user, turn in pairs],
         "user": requests.user[kept],
-        "template": [workload.shape(user, turn)[1] for user, turn in pairs],
+        "template": [workload.shape(user, turn)[1] for user, turn in pairs]
+        if workload.spec.templates
+        else np.full(rows, UNIQUE_PROMPT),
         "t_intended": sent,
         "t_sent": sent,
         "t_first_token": _known(requests.first_token[kept]),

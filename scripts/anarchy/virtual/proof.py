@@ -112,15 +112,10 @@ class _Tests:
     def prefill(self, policy: str, router: Mapping[str, Any]) -> Row:
         """Whether omega takes effect on the prefill choice: one prompt again and again, with tau 0."""
         omega = float(router["prefill_load_scale"])
-        rows = [
-            {
-                "input_length": LONG_TOKENS,
-                "output_length": 2,
-                "hash_ids": list(range(LONG_TOKENS // BLOCK_SIZE)),
-            }
-        ]
-        columns = self._replay([{"session_id": "0", **row} for row in rows * (REPEATED + 1)], router)
-        workers = columns["prefill_worker_idx"]
+        ids = list(range(LONG_TOKENS // BLOCK_SIZE))
+        row = {"session_id": "0", "input_length": LONG_TOKENS, "output_length": 2, "hash_ids": ids}
+        columns = self._replay([{**row, "timestamp": 0}, *[{**row, "delay": 1.0}] * REPEATED], router)
+        workers = columns["prefill_worker_idx"][np.argsort(columns["turn_index"])]
         same = int(np.count_nonzero(workers[1:] == workers[0]))
         chance = 1.0 / self.pools[0]
         by_chance = float(stats.binom.sf(same - 1, REPEATED, chance))

@@ -206,11 +206,13 @@ class Workflow:
             host = workflow.global_resources.get("host")
             whole = 1 if host is None else host.value
             return {"host": lambda wildcards: 1 if self.replayed(wildcards) else whole}
-        first = next(iter(self.deployments))
-        return {
-            name: _of_job(self.bench, self.deployment, site, name)
-            for name in job_resources(site, first, self.bench.predicted(first))
+        # A resource that a job does not ask for is None, which Snakemake takes for one that is not there.
+        names = {
+            name: None
+            for one in self.deployments
+            for name in job_resources(site, one, self.bench.predicted(one))
         }
+        return {name: _of_job(self.bench, self.deployment, site, name) for name in names}
 
     def replayed(self, wildcards: Wildcards) -> bool:
         """Whether a deployment is replayed on a virtual clock: others may then run beside it."""
@@ -366,7 +368,7 @@ def _of_job(
 
     def value(wildcards: Wildcards) -> Any:
         one = deployment(wildcards)
-        return job_resources(site, one, bench.predicted(one))[name]
+        return job_resources(site, one, bench.predicted(one)).get(name)
 
     return value
 

@@ -1,0 +1,186 @@
+"""The library on its virtual clock: what each setting does there, and a deployment measured with it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from anarchy.config import Limits
+from anarchy.engines import virtual
+from anarchy.engines.profiles import load_profile, write_npz
+from anarchy.engines.spec import default_dynamo_python
+from anarchy.ground.errors import UserError
+from anarchy.load.phases import PhasePlan
+from anarchy.load.workload import Workload, WorkloadSpec
+from anarchy.trace.reader import read_cell, sealed_cells
+from anarchy.virtual.cell import VirtualCell, simulate
+from anarchy.virtual.proof import prove
+from anarchy.virtual.replayer import Job, Replayer, ReplayError
+from tests.helpers.places import PROFILE, PROJECT
+
+LIMITS = Limits().model_dump()
+
+
+@pytest.fixture(scope="module")
+def timing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("timing") / "timing.npz"
+    write_npz(load_profile(PROFILE), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def replayer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replayer]:
+    with Replayer(default_dynamo_python(), tmp_path_factory.mktemp("logs") / "replay.log") as one:
+        yield one
+
+
+def rows(
+    replayer: Replayer,
+    timing: Path,
+    *,
+    users: int = 32,
+    pools: tuple[int, int] = (1, 2),
+    pair: tuple[float, float] | None = (0.0, 1.0),
+    stagger_s: float = 0.6,
+    spec: WorkloadSpec | None = None,
+    **limits: Any,
+) -> pd.DataFrame:
+    """The measured requests of one cell."""
+    told = LIMITS | limits
+    engines = [virtual.worker(role, timing, told, 163_840, users) for role in ("prefill", "decode")]
+    cell = VirtualCell(
+        workload=Workload(spec or WorkloadSpec(), seed=3),
+        users=users,
+        phases=PhasePlan(warmup_s=2.0, warmup_max_s=62.0, measure_s=4.0, measure_max_s=8.0),
+        stagger_s=stagger_s,
+        deadline_s=60.0,
+        residence_s=0.7,
+        pools=pools,
+        engines=(engines[0], engines[1]),
+        router=virtual.router(pair),
+        labels={"policy": "p", "tau": None, "omega": None},
+    )
+    table: pd.DataFrame = simulate(cell, replayer).table.to_pandas()
+    return table[table["phase"] == "measure"]
+
+
+def ttft(found: pd.DataFrame) -> float:
+    return float((found["t_first_token"] - found["t_intended"]).mean())
+
+
+def test_every_pair_and_round_robin_take_effect(replayer: Replayer, timing: Path) -> None:
+    pairs = [(tau, omega) for tau in (0.0, 0.3, 0.7, 1.0) for omega in (0.0, 1.0)]
+    policies = [(f"t{tau}-w{omega}", virtual.router((tau, omega)), tau, omega) for tau, omega in pairs]
+    engines = tuple(virtual.worker(role, timing, LIMITS, 163_840, 1) for role in ("prefill", "decode"))
+    tests = prove(replayer, [*policies, ("turns", None, None, None)], (engines[0], engines[1]), (2, 4))
+    assert {name: test["ok"] for name, test in tests.items()} == dict.fromkeys(tests, True)
+    choices = {name: [check["choice"] for check in test["checks"]] for name, test in tests.items()}
+    assert choices["t0.0-w0.0"] == choices["t0.0-w1.0"] == ["decode", "prefill"]
+
+
+def test_a_router_that_ignores_its_settings_would_be_noticed(replayer: Replayer, timing: Path) -> None:
+    """The proof can fail: a policy that says tau 0.7 and is replayed with tau 0 does not pass."""
+    engines = tuple(virtual.worker(role, timing, LIMITS, 163_840, 1) for role in ("prefill", "decode"))
+
+    class Deaf:
+        folder = replayer.folder
+
+        def run(self, job: Job) -> Any:
+            return replayer.run(Job(**{**job.__dict__, "router": virtual.router((0.0, 1.0))}))
+
+    policies = [("soft", virtual.router((0.7, 1.0)), 0.7, 1.0)]
+    tests = prove(Deaf(), policies, (engines[0], engines[1]), (1, 2))  # type: ignore[arg-type]
+    assert tests["soft"]["ok"] is False
+
+
+def test_limits_hold_requests_up(replayer: Replayer, timing: Path) -> None:
+    free = rows(replayer, timing, users=64)
+    few = rows(replayer, timing, users=64, decode_max_num_seqs=8)
+    assert ttft(few) > 10 * ttft(free)
+    assert len(few) < len(free)
+    # 300 blocks hold 18 requests of two workers each: the rest wait for memory.
+    assert ttft(rows(replayer, timing, users=64, num_gpu_blocks=300)) > 1.2 * ttft(free)
+    assert ttft(rows(replayer, timing, users=64, max_num_batched_tokens=128)) > 2 * ttft(free)
+    slow, none = (rows(replayer, timing, users=64, kv_link_gb_s=link) for link in (0.1, 0.0))
+    assert ttft(slow) > 2 * ttft(free) > 2 * ttft(none)
+
+
+def test_templates_are_found_in_the_cache_and_prompts_of_their_own_are_not(
+    replayer: Replayer, timing: Path
+) -> None:
+    assert (rows(replayer, timing)["cached_tokens"] == 0).all()
+    assert (rows(replayer, timing, spec=WorkloadSpec(templates=5))["cached_tokens"] > 0).all()
+    hot = rows(replayer, timing, users=64, spec=WorkloadSpec(templates=5, skew=2.0))
+    assert hot["template"].value_counts(normalize=True).iloc[0] == pytest.approx(0.68, abs=0.08)
+
+
+def test_omega_acts_where_there_are_several_prefill_workers(replayer: Replayer, timing: Path) -> None:
+    many = WorkloadSpec(templates=40, input_tokens=1024)
+    kept, free = (
+        rows(replayer, timing, users=8, pools=(2, 4), pair=(0.0, omega), spec=many) for omega in (1.0, 0.0)
+    )
+
+    def at_home(found: pd.DataFrame) -> float:
+        """Share of the requests of a template that its most frequent prefill worker took."""
+        return float(
+            found.groupby("template")["prefill_worker"].agg(lambda w: w.value_counts().max()).sum()
+            / len(found)
+        )
+
+    assert at_home(kept) > at_home(free) + 0.1
+
+
+def test_users_in_step_wait_for_each_other_and_a_token_of_jitter_parts_them(
+    replayer: Replayer, timing: Path
+) -> None:
+    one_length = WorkloadSpec(output_jitter=0.0)
+    together = ttft(rows(replayer, timing, users=64, stagger_s=0.0, spec=one_length))
+    apart = ttft(rows(replayer, timing, users=64, spec=WorkloadSpec(output_jitter=0.0, output_slack=1)))
+    assert together > 2 * apart
+
+
+def test_what_fits_no_worker_is_refused(replayer: Replayer, timing: Path) -> None:
+    with pytest.raises(UserError, match="needs more KV blocks"):
+        rows(replayer, timing, num_gpu_blocks=4)
+
+
+def test_a_setting_that_the_library_does_not_know_is_refused_by_it(
+    replayer: Replayer, tmp_path: Path
+) -> None:
+    job = Job(
+        trace=tmp_path / "none.jsonl", prefill={"speed": 2}, decode={"block_size": 16}, router={},
+        prefill_workers=1, decode_workers=2, until_s=1.0,
+    )  # fmt: skip
+    with pytest.raises(ReplayError, match="speed"):
+        replayer.run(job)
+
+
+def test_a_deployment_is_replayed_packed_and_estimated(tmp_path: Path) -> None:
+    """The commands that a user runs: one Parquet file holds all cells, a second call measures nothing."""
+    choices = [
+        "experiments=equilibrium", "tier=smoke", "engine=virtual", "models=llama-3.1-70b", "topologies=1p2d",
+        f"results={tmp_path}",
+    ]  # fmt: skip
+    target = tmp_path / "smoke" / "estimates" / "equilibrium" / "llama-3.1-70b_1p2d" / "system.json"
+    command = [sys.executable, "-m", "snakemake", str(target), "--config", *choices]
+    first = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert first.returncode == 0, first.stderr[-3000:]
+    folder = tmp_path / "smoke" / "raw" / "equilibrium" / "llama-3.1-70b" / "1p2d" / "static" / "1"
+    cells = sealed_cells(folder)
+    assert [cell.name for cell in cells] == [f"unique-c{C:04d}" for C in (2, 16, 32, 64, 128, 256)]
+    assert (folder / "cells.parquet").is_file()
+    assert list((folder / "cells").iterdir()) == []
+    for cell in cells:
+        manifest = read_cell(cell).manifest
+        assert (manifest.engine, manifest.gates and manifest.gates.valid) == ("virtual", True)
+        assert manifest.routing_test["ok"]
+    assert json.loads(target.read_text())["workloads"]["unique"]
+    again = subprocess.run([*command, "-n"], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert "Nothing to be done" in again.stdout + again.stderr
