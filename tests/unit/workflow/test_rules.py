@@ -1,0 +1,145 @@
+"""The patterns of paths in the rules are those that the layout computes: neither can change alone."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from anarchy.designs.registry import designs
+from anarchy.ground.layout import FIGURE_SUFFIXES, NARROW, Layout
+from anarchy.plan.workbench import open_run
+from anarchy.workflow.rules import Workflow
+from tests.helpers.places import PROJECT
+
+CONSTRAINT = re.compile(r"\{(\w+),[^{}]*\}")
+EXPERIMENT, MODEL, TOPOLOGY = SYSTEM = ("{experiment}", "{model}", "{topology}")
+LAUNCH = (*SYSTEM, "{policy_set}", "{launch}")
+
+PARSED = """
+import json, sys
+from pathlib import Path
+from snakemake.api import SnakemakeApi
+from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, ResourceSettings
+
+with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+    workflow = api.workflow(
+        resource_settings=ResourceSettings(cores=2),
+        config_settings=ConfigSettings(config={"tier": "quick", "results": sys.argv[1]}),
+        snakefile=Path("Snakefile"),
+    )._workflow
+    told = {
+        rule.name: {
+            "input": [str(path) for path in rule.input if not callable(path)],
+            "output": [str(path) for path in rule.output],
+            "log": [str(path) for path in rule.log],
+        }
+        for rule in workflow.rules
+    }
+print(json.dumps(told))
+"""
+"""Every rule with its paths as Snakemake reads them; nothing is planned and nothing runs."""
+
+Rules = dict[str, dict[str, set[str]]]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("results")
+
+
+@pytest.fixture(scope="module")
+def rules(results: Path) -> Rules:
+    """Patterns of each rule by kind, without what its wildcards may be."""
+    done = subprocess.run(
+        [sys.executable, "-c", PARSED, str(results)],
+        cwd=PROJECT, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rules = json.loads(done.stdout.splitlines()[-1])
+    for kinds in rules.values():
+        for kind, paths in kinds.items():
+            kinds[kind] = {CONSTRAINT.sub(r"{\1}", path) for path in paths}
+            assert len(kinds[kind]) == len(paths), f"a path stands twice: {paths}"
+    return dict(rules)
+
+
+def written(paths: Iterable[Path]) -> set[str]:
+    return {str(path) for path in paths}
+
+
+@pytest.fixture(scope="module")
+def run(results: Path) -> Workflow:
+    return Workflow(open_run({"results": str(results)}))
+
+
+@pytest.fixture(scope="module")
+def layout(run: Workflow) -> Layout:
+    return run.layout
+
+
+def with_suffixes(stem: Path, suffixes: Iterable[str]) -> list[Path]:
+    return [stem.parent / f"{stem.name}.{suffix}" for suffix in suffixes]
+
+
+def outputs(run: Workflow) -> dict[str, list[Path]]:
+    """Rule -> what the layout says that it makes."""
+    layout = run.layout
+    overview = layout.figures("equilibrium") / "overview_poa"
+    summary = layout.tables("") / "summary"
+    return {
+        "knee": [layout.loads(MODEL, TOPOLOGY), layout.provenance(MODEL, TOPOLOGY)],
+        "sweep": [layout.summary(*LAUNCH)],
+        **{
+            f"estimate_{design.name}": [layout.estimates(*SYSTEM) / file for file in design.files]
+            for design in designs()
+        },
+        **{
+            f"notebook_{design.name}": run.drawn(design, EXPERIMENT, f"{MODEL}_{TOPOLOGY}")
+            for design in designs()
+        },
+        "claims": with_suffixes(layout.claims, ("csv", "json", "md")),
+        "report": [
+            layout.report,
+            *with_suffixes(overview, (*FIGURE_SUFFIXES, NARROW)),
+            *with_suffixes(summary, ("csv", "tex")),
+        ],
+    }
+
+
+def test_rules_make_what_the_layout_says(rules: Rules, run: Workflow) -> None:
+    made = {name: kinds["output"] for name, kinds in rules.items() if kinds["output"]}
+    assert made == {name: written(paths) for name, paths in outputs(run).items()}
+
+
+def test_logs_lie_where_the_layout_says(rules: Rules, layout: Layout) -> None:
+    stem = "_".join(SYSTEM)
+    expected = {
+        "knee": [layout.log(f"knee_{MODEL}_{TOPOLOGY}")],
+        "sweep": [layout.sweep_log(*LAUNCH)],
+        "claims": [layout.log("claims")],
+        "report": [layout.log("report")],
+        **{f"estimate_{design.name}": [layout.log(f"estimate_{stem}")] for design in designs()},
+        **{
+            f"notebook_{design.name}": [layout.notebook(*SYSTEM), layout.log(f"notebook_{stem}")]
+            for design in designs()
+        },
+    }
+    told = {name: kinds["log"] for name, kinds in rules.items() if kinds["log"]}
+    assert told == {name: written(paths) for name, paths in expected.items()}
+
+
+def test_rules_read_what_others_make(rules: Rules, run: Workflow) -> None:
+    """What a pattern among the inputs names; functions ask the layout themselves."""
+    for design in designs():
+        estimates = written(outputs(run)[f"estimate_{design.name}"])
+        assert rules[f"notebook_{design.name}"]["input"] == {*estimates, str(run.notebook(design))}
+    layout = run.layout
+    assert rules["all"]["input"] == written([layout.report, layout.claims.with_suffix(".md"), *run.measured])
+    assert rules["report"]["input"] == written([*run.rendered, layout.claims.with_suffix(".json")])
+    assert rules["claims"]["input"] == written(run.system_files)
