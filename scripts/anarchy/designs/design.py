@@ -18,8 +18,8 @@ A folder of this room is a design. Its files:
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -44,6 +44,9 @@ class Design:
     """Name of a figure -> the table that it shows most of, where that is not `main`."""
     tables: Mapping[str, str]
     """Name of a table -> what it holds. Each is a CSV and a LaTeX file; the empty name is the system's."""
+    sort_keys: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Table of estimates -> columns that its rows are put in order by when they are read back; rows of one
+    that is not named stay as they were written. Workloads are in the order of the document."""
 
     def part(self, file: str) -> Any:
         """One of its files, as a module."""

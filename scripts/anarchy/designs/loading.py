@@ -69,7 +69,8 @@ def _frame(file: Path, schema: Any, remedy: str) -> pd.DataFrame:
 
 
 def _sorted(frames: dict[str, pd.DataFrame], design: Design, info: dict[str, Any]) -> dict[str, pd.DataFrame]:
-    """A table of cells by workload, in the order of the document, and rising C."""
-    if design.main != "cells":
-        return frames
-    return {**frames, "cells": ordered(frames["cells"], list(info["workloads"]))}
+    """Each table that the design names sort keys of, in their order."""
+    return {
+        stem: ordered(frame, info["workloads"], keys) if (keys := design.sort_keys.get(stem)) else frame
+        for stem, frame in frames.items()
+    }

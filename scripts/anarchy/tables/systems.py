@@ -79,8 +79,11 @@ class System:
         return mine.reset_index(drop=True)
 
 
-def ordered(cells: pd.DataFrame, workloads: Sequence[str]) -> pd.DataFrame:
-    """Cells by workload, in the order given, and rising C."""
-    place = cells["workload"].map({name: place for place, name in enumerate(workloads)})
-    rows = cells.assign(_place=place).sort_values(["_place", "concurrency"], kind="stable")
-    return rows.drop(columns="_place").reset_index(drop=True)
+def ordered(
+    table: pd.DataFrame, workloads: Sequence[str], by: Sequence[str] = ("workload", "concurrency")
+) -> pd.DataFrame:
+    """Rows in rising order of some columns, workloads in the order given; equal rows stay as they are."""
+    place = {name: place for place, name in enumerate(workloads)}
+    rows = table.assign(_place=table["workload"].map(place))
+    keys = ["_place" if column == "workload" else column for column in by]
+    return rows.sort_values(keys, kind="stable").drop(columns="_place").reset_index(drop=True)

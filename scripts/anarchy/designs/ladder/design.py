@@ -35,4 +35,5 @@ DESIGN: Final = Design(
     },
     shows={"costmodel": "curves"},
     tables={"": "Cells"},
+    sort_keys={"cells": ("workload", "concurrency")},
 )
