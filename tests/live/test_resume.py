@@ -7,31 +7,68 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import yaml
 
+from anarchy.gates.registry import machine_gates
+from anarchy.ground.layout import CONFIG
+from anarchy.plan import workbench
 from anarchy.telemetry.alias import Anonymiser
 from anarchy.telemetry.leaks import find_leaks
 from tests.helpers.places import PROJECT
 
 MODEL = "nemotron-4-340b"
-CELLS = 6  # tier smoke
+OTHER = "llama-3.1-70b"
+GRID = {MODEL: [32, 64, 128], OTHER: [64]}
+"""Thinner than tier smoke's: one cell sealed, one cut off, one not begun; of the other model any."""
+CELLS = len(GRID[MODEL])
+TIMING = {"warmup_s": 0.2, "measure_s": 0.5, "min_windows": 30, "measure_max_s": 1.0, "deadline_s": 20}
+OUTPUT_TOKENS = 16
 TOKEN = "hunter2-of-this-test"
 ENVIRONMENT = {**os.environ, "HF_TOKEN": TOKEN, "NGC_API_KEY": TOKEN}
 
 pytestmark = pytest.mark.live
 
 
-def command(results: Path, model: str = MODEL) -> list[str]:
-    choices = ["tier=smoke", "experiments=equilibrium", f"models={model}", f"results={results}"]
-    return [sys.executable, "-m", "snakemake", "--config", *choices]
+def frozen(folder: Path, results: Path, model: str, topology: str) -> Path:
+    """The run of one system, frozen: fewer and shorter cells than the configuration has in any tier.
+
+    What it starts knows nothing but the frozen run.
+    """
+    config = folder / model
+    shutil.copytree(CONFIG, config)
+    with edited(config / "experiments" / "equilibrium.yaml") as experiment:
+        experiment["tiers"]["smoke"] |= {"concurrency": GRID[model], "timing": TIMING}
+    with edited(config / "workloads" / "unique.yaml") as workload:
+        workload["output_tokens"] = OUTPUT_TOKENS
+    choices = {"tier": "smoke", "experiments": ["equilibrium"], "models": [model], "topologies": [topology]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workbench, "CONFIG", config)
+        return workbench.open_run({**choices, "results": str(results)}).freeze()
+
+
+@contextmanager
+def edited(file: Path) -> Iterator[dict[str, Any]]:
+    """The content of a YAML file, written back as it was left."""
+    content = yaml.safe_load(file.read_text())
+    yield content
+    file.write_text(yaml.safe_dump(content))
+
+
+def command(run: Path) -> list[str]:
+    return [sys.executable, "-m", "snakemake", "--config", f"run={run}"]
 
 
 def sealed(results: Path) -> dict[str, str]:
@@ -40,10 +77,16 @@ def sealed(results: Path) -> dict[str, str]:
     return {path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in manifests}
 
 
-def is_valid(results: Path, cell: str) -> bool:
-    """Whether a sealed cell passed its gates; on a busy machine one may not, and is measured again."""
-    (manifest,) = results.glob(f"smoke/raw/equilibrium/*/*/*/*/cells/{cell}/manifest.json")
-    return bool(json.loads(manifest.read_text())["gates"]["valid"])
+def manifests(results: Path) -> dict[str, dict[str, Any]]:
+    """Manifest of every sealed cell, by the cell's name."""
+    found = results.glob("smoke/raw/equilibrium/*/*/*/*/cells/*/manifest.json")
+    return {path.parent.name: json.loads(path.read_text()) for path in found}
+
+
+def is_closed(manifest: dict[str, Any]) -> bool:
+    """Whether a sealed cell stands; one that failed because the machine was busy is measured again."""
+    gates = manifest["gates"]
+    return gates["valid"] or not set(gates["reasons"]) <= machine_gates()
 
 
 def mine(results: Path) -> list[psutil.Process]:
@@ -70,11 +113,14 @@ def interrupted(results: Path) -> list[Path]:
     return [path.parent for path in rows if not (path.parent / "manifest.json").exists()]
 
 
-def test_kill_9_in_the_middle_then_run_again(tmp_path: Path) -> None:
-    results = tmp_path / "results"
+def test_kill_9_in_the_middle_then_run_again(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    results, configs = tmp_path / "results", tmp_path_factory.mktemp("configs")
+    run = frozen(configs, results, MODEL, "1p2d")
     with (tmp_path / "first.log").open("w") as log:
         first = subprocess.Popen(
-            command(results), cwd=PROJECT, env=ENVIRONMENT, stdout=log, stderr=log, start_new_session=True
+            command(run), cwd=PROJECT, env=ENVIRONMENT, stdout=log, stderr=log, start_new_session=True
         )
     children: list[psutil.Process] = []
 
@@ -86,7 +132,7 @@ def test_kill_9_in_the_middle_then_run_again(tmp_path: Path) -> None:
         wait_for(running_past_the_first_cell, "a sealed cell and a running one")
         children = psutil.Process(first.pid).children(recursive=True)
         before = sealed(results)
-        valid = [name for name in before if is_valid(results, name)]
+        closed = {name for name, manifest in manifests(results).items() if is_closed(manifest)}
         cut_off = interrupted(results)
     finally:
         os.kill(first.pid, signal.SIGKILL)
@@ -110,25 +156,29 @@ def test_kill_9_in_the_middle_then_run_again(tmp_path: Path) -> None:
     )
     assert "removed the lock" in unlocked.stdout, unlocked.stderr
     again = subprocess.run(
-        command(results), cwd=PROJECT, env=ENVIRONMENT, capture_output=True, text=True, timeout=500
+        command(run), cwd=PROJECT, env=ENVIRONMENT, capture_output=True, text=True, timeout=500
     )
     assert again.returncode == 0, again.stderr
     after = sealed(results)
     assert len(after) == CELLS
-    kept = {name: digest for name, digest in after.items() if name in valid}
-    assert kept == {name: before[name] for name in valid}, "valid sealed cells are not measured again"
+    kept = {name: digest for name, digest in after.items() if name in closed}
+    assert kept == {name: before[name] for name in closed}, "sealed cells that stand are not measured again"
     assert cut_off[0].name in after
     system = json.loads((results / f"smoke/estimates/equilibrium/{MODEL}_1p2d/system.json").read_text())
-    # On a busy machine no cell of the first start may have been valid; then all are of the second.
-    assert any("2 starts of the stack" in deviation for deviation in system["deviations"]) == bool(valid)
+    assert [deployment["sittings"] for deployment in system["deployments"]] == [2]
+    # On a busy machine no cell of the first start may stand; then all are of the second.
+    starts = {manifest["launched_at"] for manifest in manifests(results).values()}
+    assert len(starts) == (2 if closed else 1)
+    told = any("2 starts of the stack" in deviation for deviation in system["deviations"])
+    assert told == (len(starts) == 2)
     assert (results / "smoke/report.html").is_file()
     assert str(results / "smoke/report.html") in again.stdout + again.stderr
 
     tells_no_secret_and_no_name(tmp_path, again.stdout + again.stderr)
-    nothing_more_to_do(results, after)
-    measures_again_what_is_not_finished(results)
-    refuses_damaged_traces(results)
-    leaves_the_other_model_alone(results)
+    nothing_more_to_do(results, run, after)
+    measures_again_what_is_not_finished(results, run)
+    refuses_damaged_traces(results, run)
+    leaves_the_other_model_alone(results, frozen(configs, results, OTHER, "1p5d"))
 
 
 def tells_no_secret_and_no_name(folder: Path, said: str) -> None:
@@ -142,26 +192,24 @@ def tells_no_secret_and_no_name(folder: Path, said: str) -> None:
     assert len(find_leaks(folder, names)) == 2, "the search finds what it looks for"
 
 
-def measures_again_what_is_not_finished(results: Path) -> None:
+def measures_again_what_is_not_finished(results: Path, run: Path) -> None:
     """Estimates and figures stand, but a sweep that was to measure again failed: that is no finished run."""
     (summary,) = results.glob("smoke/raw/equilibrium/*/*/*/*/deployment.json")
     aside = summary.rename(summary.with_suffix(".aside"))
-    planned = subprocess.run(
-        [*command(results), "-n"], cwd=PROJECT, capture_output=True, text=True, timeout=120
-    )
+    planned = subprocess.run([*command(run), "-n"], cwd=PROJECT, capture_output=True, text=True, timeout=120)
     assert re.search(r"^sweep +1$", planned.stdout + planned.stderr, re.MULTILINE), planned.stdout
     aside.rename(summary)
 
 
-def nothing_more_to_do(results: Path, after: dict[str, str]) -> None:
+def nothing_more_to_do(results: Path, run: Path, after: dict[str, str]) -> None:
     """A third call measures and draws nothing."""
-    third = subprocess.run(command(results), cwd=PROJECT, capture_output=True, text=True, timeout=120)
+    third = subprocess.run(command(run), cwd=PROJECT, capture_output=True, text=True, timeout=120)
     assert third.returncode == 0
     assert "Nothing to be done" in third.stdout + third.stderr
     assert sealed(results) == after
 
 
-def refuses_damaged_traces(results: Path) -> None:
+def refuses_damaged_traces(results: Path, run: Path) -> None:
     """An edited, a truncated and a deleted trace: each named, status 2, and the others are not touched."""
     traces = sorted(results.glob("smoke/raw/equilibrium/*/*/*/*/cells/*/trace.parquet"))
     whole = traces[0].read_bytes()
@@ -179,8 +227,9 @@ def refuses_damaged_traces(results: Path) -> None:
         else:
             traces[0].write_bytes(content)
         estimate = [sys.executable, "-m", "anarchy.cli.main", "system", "equilibrium", MODEL, "1p2d"]
-        options = ["--tier", "smoke", "--results", str(results)]
-        done = subprocess.run([*estimate, *options], cwd=PROJECT, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            [*estimate, "--run", str(run)], cwd=PROJECT, capture_output=True, text=True, timeout=60
+        )
         assert done.returncode == 2, done.stderr
         assert what in done.stderr
         assert str(traces[0].relative_to(results)) in done.stderr
@@ -190,7 +239,7 @@ def refuses_damaged_traces(results: Path) -> None:
     traces[0].write_bytes(whole)
 
 
-def leaves_the_other_model_alone(results: Path) -> None:
+def leaves_the_other_model_alone(results: Path, run: Path) -> None:
     """A run of the other model touches no file of this one, and the report shows both."""
 
     def files() -> dict[Path, str]:
@@ -200,9 +249,7 @@ def leaves_the_other_model_alone(results: Path) -> None:
         return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in mine}
 
     before = files()
-    other = subprocess.run(
-        command(results, "llama-3.1-70b"), cwd=PROJECT, capture_output=True, text=True, timeout=500
-    )
+    other = subprocess.run(command(run), cwd=PROJECT, capture_output=True, text=True, timeout=500)
     assert other.returncode == 0, other.stderr
     assert len(before) > 20
     assert files() == before
