@@ -122,8 +122,8 @@ class Bench:
         """The first `count` cells of the ladder, made up where they are not there yet."""
         ladder = LADDER[len(self.folders) : count]
         if ladder:
-            options = {"folder": str(self.scratch), "measured": self.sizes.requests, "ladder": ladder}
-            self.folders += self.job("make_cells", **options)["folders"]
+            sizes: dict[str, Any] = {"measured": self.sizes.requests, "ladder": ladder}
+            self.folders += self.job("make_cells", folder=str(self.scratch), **sizes)["folders"]
         return self.folders[:count]
 
 
@@ -168,7 +168,7 @@ def run(options: argparse.Namespace) -> int:
 def bootstrap(bench: Bench) -> list[Measure]:
     """Part 1: the interval of a ratio of sums, beside arch."""
     sizes, part = bench.sizes, "bootstrap"
-    task = {"n": sizes.windows, "length": 100, "replicates": sizes.replicates}
+    task: dict[str, Any] = {"n": sizes.windows, "length": 100, "replicates": sizes.replicates}
     runs = [bench.job("bootstrap", **task) for _ in range(bench.repeats)]
     what = f"{number(sizes.windows)} windows x {number(sizes.replicates)}, all cores"
     measures = [

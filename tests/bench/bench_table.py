@@ -57,6 +57,7 @@ class Measure:
         value = statistics.median(self.judged)
         if self.at_most is not None:
             return value <= self.at_most
+        assert self.at_least is not None
         return value >= self.at_least
 
     def cells(self, quick: bool) -> tuple[str, ...]:

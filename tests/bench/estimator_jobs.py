@@ -130,7 +130,7 @@ def resampled_ratio(columns: Any, length: float, replicates: int, *, seed: int =
 
 def _arch_ratio(columns: Any, length: float, replicates: int, *, seed: int = 0) -> Any:
     """Bootstrap of the same ratio by arch."""
-    resampling = StationaryBootstrap(length, columns[0], columns[1], seed=seed)
+    resampling = StationaryBootstrap(length, columns[0], columns[1], seed=seed)  # type: ignore[arg-type]
     return resampling.apply(lambda over, under: over.sum() / under.sum(), replicates)[:, 0]
 
 

@@ -60,7 +60,7 @@ def _change(document: Any, place: Place, how: int, payload: int) -> Any:
         return _put(document, place, value)
     if how == 1:
         return _put(document, place, RAW.format(payload % len(SCRAPS)))
-    if how == 2 and place:  # left out
+    if how == 2 and parent is not None:  # left out
         del parent[place[-1]]
     elif how == 3 and isinstance(parent, dict):  # under another name
         parent[f"{place[-1]}{SCRAPS[payload % len(SCRAPS)][:40]}"] = parent.pop(place[-1])

@@ -73,8 +73,8 @@ def staged(
     parts, spans, start = [], [], 0.0
     for index, C in enumerate(grid):
         part = constant(C, seed + 100 * index, slower=(slower or [1.0] * len(grid))[index], n=n)
-        times = [name for name in part if name.startswith("t_")]
-        part[times] += start
+        for name in filter(lambda name: str(name).startswith("t_"), list(part)):
+            part[name] += start
         part["request_id"] = f"s{index}-" + part["request_id"]
         part.loc[part["phase"] == "cooldown", "phase"] = "warmup"
         measured = part.loc[part["phase"] == "measure", "t_sent"]

@@ -189,7 +189,8 @@ SLOPES = {"1": 0.0008, "40": 0.002, "90": 0.006}
 
 
 def _full(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return ALPHA + sum(slope * np.maximum(0.0, x - float(knot)) for knot, slope in SLOPES.items())
+    bends = (slope * np.maximum(0.0, x - float(knot)) for knot, slope in SLOPES.items())
+    return np.asarray(ALPHA + sum(bends))
 
 
 def _curve_rows(

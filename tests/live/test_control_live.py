@@ -46,7 +46,10 @@ def controlled(
     """Load it with a controller on each source beside it: records, logs, and what was switched."""
     host, port = deployment.endpoints["static"]
     client = ClientSource()
-    sources = (PrometheusSource([f"http://{host}:{port}/metrics"], dilation=DILATION), client)
+    sources: tuple[PrometheusSource | ClientSource, ...] = (
+        PrometheusSource([f"http://{host}:{port}/metrics"], dilation=DILATION),
+        client,
+    )
     logs = [ControllerLog(folder / f"{source.name}.jsonl") for source in sources]
     switched: list[Regime] = []
     loops = [

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import psutil
 import pytest
 from scipy.stats import fisher_exact
@@ -29,7 +30,7 @@ from anarchy.load.phases import PhasePlan
 from anarchy.load.workload import Workload, WorkloadSpec
 from anarchy.routing.proof import prove_pinned
 from anarchy.routing.routers import ROLES, PinnedRouter, Selection
-from anarchy.routing.selector import Selector, SelectorPool
+from anarchy.routing.selector import Choice, Selector, SelectorPool
 from anarchy.serving.faults import DeploymentFaultError
 from anarchy.serving.selector_process import service_command
 from anarchy.serving.stack import Deployment
@@ -124,7 +125,7 @@ def test_a_prompt_counts_from_its_first_token_until_the_request_ends() -> None:
         assert after.loads == (0.0, 0.0)
         assert after.overlaps[there] == 1.0
 
-    async def until(selector: Selector, there: Callable):
+    async def until(selector: Selector, there: Callable[[Choice], bool]) -> Choice:
         for _ in range(200):
             choice = await selector.choose("decode", "", PROMPT, 0.0, 1.0, reserve=False)
             if there(choice):
@@ -312,7 +313,7 @@ def test_omega_acts_on_the_decode_choice(deployment: Deployment, tmp_path: Path)
     (few, some), (many, others) = to_holder[0.0], to_holder[4.0]
     print(f"to the prompt's holder: omega 0 {few} of {some}, omega 4 {many} of {others}")
     assert many / others > few / some
-    assert fisher_exact([[few, some - few], [many, others - many]]).pvalue < 0.01
+    assert fisher_exact(np.array([[few, some - few], [many, others - many]])).pvalue < 0.01
 
 
 @pytest.mark.nightly

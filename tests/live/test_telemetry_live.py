@@ -123,7 +123,7 @@ def holds_the_requests(folder: Path) -> bool:
         requests = values(read(folder), "dynamo_frontend_requests_total").to_pandas()
     except UserError:  # no segment yet
         return False
-    return requests["t_wall"].nunique() >= 4 and requests["value"].max() >= REQUESTS
+    return bool(requests["t_wall"].nunique() >= 4 and requests["value"].max() >= REQUESTS)
 
 
 def test_kill_9_of_the_recording_process_leaves_its_segments(deployment: Deployment, tmp_path: Path) -> None:

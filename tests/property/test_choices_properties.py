@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
+from collections.abc import Callable, Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ pools = st.lists(st.integers(0, 40), min_size=1, max_size=6)
 seeds = st.integers(0, 2**32)
 
 
-def slot_cost(in_flight, assigned):
+def slot_cost(in_flight: Sequence[int], assigned: Sequence[int]) -> int:
     """Sum over requests of the load that each one leads to on its worker."""
     taken = Counter(assigned)
     return sum(in_flight[worker] + place for worker, n in taken.items() for place in range(1, n + 1))
@@ -24,7 +25,7 @@ def slot_cost(in_flight, assigned):
 
 @RELAXED
 @given(pools, st.integers(1, 40), seeds)
-def test_a_batch_levels_the_pool_as_far_as_it_can(in_flight, requests, seed: int) -> None:
+def test_a_batch_levels_the_pool_as_far_as_it_can(in_flight: Sequence[int], requests: int, seed: int) -> None:
     assigned = assign_batch(in_flight, requests, random.Random(seed))
     assert len(assigned) == requests
     taken = Counter(assigned)
@@ -35,7 +36,9 @@ def test_a_batch_levels_the_pool_as_far_as_it_can(in_flight, requests, seed: int
 
 @RELAXED
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=3), st.integers(1, 5), seeds)
-def test_a_batch_costs_what_the_best_of_all_assignments_costs(in_flight, requests, seed: int) -> None:
+def test_a_batch_costs_what_the_best_of_all_assignments_costs(
+    in_flight: Sequence[int], requests: int, seed: int
+) -> None:
     workers = range(len(in_flight))
     best = min(slot_cost(in_flight, assigned) for assigned in itertools.product(workers, repeat=requests))
     assert slot_cost(in_flight, assign_batch(in_flight, requests, random.Random(seed))) == best
@@ -48,10 +51,17 @@ def test_a_batch_costs_what_the_best_of_all_assignments_costs(in_flight, request
     seeds,
     st.sampled_from(["x", "x2", "exp"]),
 )
-def test_the_batch_is_optimal_under_every_convex_latency_curve(in_flight, requests, seed: int, shape) -> None:
-    curve = {"x": lambda x: x, "x2": lambda x: x**2, "exp": lambda x: 2.0**x}[shape]
+def test_the_batch_is_optimal_under_every_convex_latency_curve(
+    in_flight: Sequence[int], requests: int, seed: int, shape: str
+) -> None:
+    curves: dict[str, Callable[[int], float]] = {
+        "x": lambda x: x,
+        "x2": lambda x: x**2,
+        "exp": lambda x: 2.0**x,
+    }
+    curve = curves[shape]
 
-    def social_cost(assigned):
+    def social_cost(assigned: Sequence[int]) -> float:
         taken = Counter(assigned)
         loads = [load + taken[worker] for worker, load in enumerate(in_flight)]
         return sum(load * curve(load) for load in loads)
@@ -64,9 +74,9 @@ def test_the_batch_is_optimal_under_every_convex_latency_curve(in_flight, reques
 @RELAXED
 @given(pools, st.integers(1, 12), seeds, st.randoms(use_true_random=False))
 def test_the_loads_after_a_batch_do_not_depend_on_the_workers_order(
-    in_flight, requests, seed: int, shuffle
+    in_flight: Sequence[int], requests: int, seed: int, shuffle: random.Random
 ) -> None:
-    def after(loads):
+    def after(loads: Sequence[int]) -> list[int]:
         taken = Counter(assign_batch(loads, requests, random.Random(seed)))
         return sorted(load + taken[worker] for worker, load in enumerate(loads))
 
@@ -77,7 +87,9 @@ def test_the_loads_after_a_batch_do_not_depend_on_the_workers_order(
 
 @RELAXED
 @given(pools, seeds)
-def test_least_loaded_is_never_beaten_and_power_of_two_never_takes_the_worst(in_flight, seed: int) -> None:
+def test_least_loaded_is_never_beaten_and_power_of_two_never_takes_the_worst(
+    in_flight: Sequence[int], seed: int
+) -> None:
     rng = random.Random(seed)
     assert in_flight[least_loaded(in_flight, rng)] == min(in_flight)
     chosen = power_of_two(in_flight, rng)
@@ -87,5 +99,5 @@ def test_least_loaded_is_never_beaten_and_power_of_two_never_takes_the_worst(in_
 
 @RELAXED
 @given(st.integers(1, 9), st.integers(0, 1000))
-def test_any_round_of_round_robin_holds_each_worker_once(workers, start) -> None:
+def test_any_round_of_round_robin_holds_each_worker_once(workers: int, start: int) -> None:
     assert sorted(round_robin(start + i, workers) for i in range(workers)) == list(range(workers))

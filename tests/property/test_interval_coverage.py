@@ -5,19 +5,22 @@ Few experiments with fixed seeds, to notice a change; `make bench-coverage` is t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from heapq import heapreplace
 from math import factorial
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from scipy.signal import lfilter
 
 from anarchy.stats.bootstrap import bootstrap_ratio
 
 REPLICATES = 300
+Launches = tuple[list[npt.NDArray[np.float64]], list[npt.NDArray[np.float64]]]
 
 
-def coverage(simulate, truth, experiments):
+def coverage(simulate: Callable[[np.random.Generator], Launches], truth: float, experiments: int) -> float:
     held = 0
     for k in range(experiments):
         over, under = simulate(np.random.default_rng([2, k]))
@@ -26,7 +29,7 @@ def coverage(simulate, truth, experiments):
     return held / experiments
 
 
-def ar1_launches(rng, launches, n, rho, sd):
+def ar1_launches(rng: np.random.Generator, launches: int, n: int, rho: float, sd: float) -> Launches:
     """Costs that share an AR(1) load, with a level of each launch's own; the ratio of means is 4."""
     over, under = [], []
     for _ in range(launches):
@@ -37,7 +40,9 @@ def ar1_launches(rng, launches, n, rho, sd):
     return over, under
 
 
-def queue_launches(rng, launches, n, c, load, window=3):
+def queue_launches(
+    rng: np.random.Generator, launches: int, n: int, c: int, load: float, window: int = 3
+) -> Launches:
     """Times in system over times of service of an M/M/c queue (service rate 1), summed over windows."""
     over, under = [], []
     for _ in range(launches):
@@ -53,7 +58,7 @@ def queue_launches(rng, launches, n, c, load, window=3):
     return over, under
 
 
-def mean_time_in_system(c, load):
+def mean_time_in_system(c: int, load: float) -> float:
     """Erlang C: mean time in an M/M/c system over the mean service time."""
     offered = c * load
     waiting = offered**c / factorial(c) / (1.0 - load)
@@ -74,13 +79,13 @@ def mean_time_in_system(c, load):
         (5, 150, 0.5, 3.0),
     ],
 )
-def test_coverage_on_ar1_costs(launches, n, rho, sd) -> None:
+def test_coverage_on_ar1_costs(launches: int, n: int, rho: float, sd: float) -> None:
     share = coverage(lambda rng: ar1_launches(rng, launches, n, rho, sd), 4.0, 200)
     assert 0.90 <= share <= 0.98
 
 
 @pytest.mark.parametrize(("launches", "n", "experiments"), [(1, 15_000, 60), (3, 4_500, 100)])
-def test_coverage_on_a_queue(launches, n, experiments) -> None:
+def test_coverage_on_a_queue(launches: int, n: int, experiments: int) -> None:
     truth = mean_time_in_system(3, 0.5)
     share = coverage(lambda rng: queue_launches(rng, launches, n, 3, 0.5), truth, experiments)
     assert 0.90 <= share <= 0.98

@@ -32,7 +32,9 @@ def written(registry: CollectorRegistry) -> list[tuple[str, str]]:
 
 @RELAXED
 @given(pages, edges, latencies)
-def test_what_the_library_writes_reads_back(observed, buckets, later) -> None:
+def test_what_the_library_writes_reads_back(
+    observed: dict[tuple[str, str], list[float]], buckets: list[float], later: list[float]
+) -> None:
     registry = CollectorRegistry()
     histogram = Histogram(METRIC, "a \\ b\n", ["model", "worker"], buckets=buckets, registry=registry)
     for labels, values in observed.items():
@@ -53,7 +55,9 @@ def test_what_the_library_writes_reads_back(observed, buckets, later) -> None:
     for before, (text, content_type) in zip(first, written(registry), strict=True):
         after = read_page(text, content_type)
         assert broken(before, after) == ""
-        assert add(increase(before.histograms, after.histograms)).total == len(later)
+        together = add(increase(before.histograms, after.histograms))
+        assert together is not None
+        assert together.total == len(later)
         assert bool(later) == bool(broken(after, before))
 
 
@@ -79,7 +83,7 @@ hostile = st.one_of(
 
 @settings(max_examples=600, deadline=None)
 @given(hostile, hostile, st.sampled_from([TEXT, OPENMETRICS, "", "text/html", "\x00"]))
-def test_any_text_is_read_or_refused_with_a_reason(before, after, content_type) -> None:
+def test_any_text_is_read_or_refused_with_a_reason(before: str, after: str, content_type: str) -> None:
     Exposition().update(before)
     try:
         first, second = read_page(before, content_type), read_page(after, content_type)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from random import Random
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +17,7 @@ from anarchy.games.assignment import cheapest_assignments
 from anarchy.games.latency import AffineLatency, FullLatency, fit_affine, fit_full, summarise_cell
 from anarchy.games.requests import Requests, loads
 from anarchy.games.routing import (
+    Decomposition,
     curve_rows,
     decomposition,
     explain_window,
@@ -24,11 +28,12 @@ from anarchy.games.routing import (
     windows,
 )
 
+Curves = tuple[AffineLatency, FullLatency]
 RELAXED = settings(max_examples=60, deadline=None)
 
 
 @st.composite
-def requests(draw, min_m=1, overlap=None):
+def requests(draw: st.DrawFn, min_m: int = 1, overlap: bool | None = None) -> Requests:
     m = draw(st.integers(min_m, 5))
     n = draw(st.integers(m, 60))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -56,7 +61,7 @@ coefficient = st.floats(0.0, 10.0)
 
 
 @st.composite
-def curves(draw):
+def curves(draw: st.DrawFn) -> Curves:
     knots = tuple(sorted(draw(st.sets(st.integers(0, 30).map(float), max_size=4))))
     slopes = tuple(draw(coefficient) for _ in knots)
     affine = AffineLatency(draw(st.floats(0.01, 10.0)), draw(coefficient), draw(coefficient))
@@ -65,7 +70,7 @@ def curves(draw):
 
 @RELAXED
 @given(requests(), curves())
-def test_poa_cal_is_at_least_one_in_every_window(cell, fitted) -> None:
+def test_poa_cal_is_at_least_one_in_every_window(cell: Requests, fitted: Curves) -> None:
     costs = window_costs(windows(cell), *fitted)
     assert (costs.SCm >= costs.OPTc).all()
     assert (costs.OPTc > 0).all()
@@ -75,7 +80,7 @@ def test_poa_cal_is_at_least_one_in_every_window(cell, fitted) -> None:
 
 @RELAXED
 @given(requests(), curves())
-def test_the_three_factors_make_poa_hat(cell, fitted) -> None:
+def test_the_three_factors_make_poa_hat(cell: Requests, fitted: Curves) -> None:
     costs = window_costs(windows(cell), *fitted)
     factors = decomposition(costs)
     assert factors.product == pytest.approx(poa_hat(costs), rel=1e-9, nan_ok=True)
@@ -84,7 +89,9 @@ def test_the_three_factors_make_poa_hat(cell, fitted) -> None:
 
 @RELAXED
 @given(requests(), curves(), st.sampled_from([1e-3, 0.37, 60.0]))
-def test_a_common_scale_of_all_latencies_leaves_every_ratio(cell, fitted, scale) -> None:
+def test_a_common_scale_of_all_latencies_leaves_every_ratio(
+    cell: Requests, fitted: Curves, scale: float
+) -> None:
     affine, full = fitted
     seen = windows(cell)
     before = window_costs(seen, affine, full)
@@ -103,7 +110,7 @@ def test_a_common_scale_of_all_latencies_leaves_every_ratio(cell, fitted, scale)
 
 @RELAXED
 @given(requests(min_m=2), st.randoms(use_true_random=False))
-def test_other_labels_of_the_workers_leave_every_ratio(cell, random) -> None:
+def test_other_labels_of_the_workers_leave_every_ratio(cell: Requests, random: Random) -> None:
     label = list(range(cell.n_workers))
     random.shuffle(label)
     renamed = replace(cell, worker=np.array([*label, -1])[cell.worker])
@@ -117,10 +124,10 @@ def test_other_labels_of_the_workers_leave_every_ratio(cell, random) -> None:
 
 @RELAXED
 @given(requests(min_m=2, overlap=False), st.sampled_from([1e-3, 7.0]))
-def test_whole_estimate_from_trace_to_ratio_has_no_unit(cell, scale) -> None:
+def test_whole_estimate_from_trace_to_ratio_has_no_unit(cell: Requests, scale: float) -> None:
     """Fits and costs from traces whose latencies are scaled, the load on the workers being left as it is."""
 
-    def estimate(factor):
+    def estimate(factor: float) -> Decomposition | None:
         seen = windows(cell)
         rows = curve_rows(cell, seen)
         part = summarise_cell(rows.x, factor * rows.latency, omega_overlap=rows.omega_overlap, top=rows.top)
@@ -137,7 +144,9 @@ def test_whole_estimate_from_trace_to_ratio_has_no_unit(cell, scale) -> None:
 
 @RELAXED
 @given(requests(overlap=False), st.floats(0.01, 5.0), coefficient)
-def test_argmin_routing_on_affine_curves_is_within_five_halves(cell, alpha, beta) -> None:
+def test_argmin_routing_on_affine_curves_is_within_five_halves(
+    cell: Requests, alpha: float, beta: float
+) -> None:
     seen = windows(cell)
     load, worker = seen.load.copy(), np.empty_like(seen.worker)
     for i in range(seen.n_workers):  # each request takes the least loaded worker, the load updated
@@ -153,14 +162,16 @@ def test_argmin_routing_on_affine_curves_is_within_five_halves(cell, alpha, beta
 
 @RELAXED
 @given(requests(overlap=False), curves())
-def test_the_congested_optimum_is_never_below_the_cheapest_price_a_request_can_have(cell, fitted) -> None:
+def test_the_congested_optimum_is_never_below_the_cheapest_price_a_request_can_have(
+    cell: Requests, fitted: Curves
+) -> None:
     costs = window_costs(windows(cell), *fitted)
     assert (costs.OPTc >= cell.n_workers * fitted[1](np.array(1)) * (1 - 1e-12)).all()
 
 
 @RELAXED
 @given(requests())
-def test_loads_never_fall_under_zero_and_empty_at_the_end(cell) -> None:
+def test_loads_never_fall_under_zero_and_empty_at_the_end(cell: Requests) -> None:
     times = np.linspace(-1.0, 60.0, 50)
     n = loads(cell, times)
     assert (n >= 0).all()
@@ -168,40 +179,41 @@ def test_loads_never_fall_under_zero_and_empty_at_the_end(cell) -> None:
 
 
 @st.composite
-def cost_matrices(draw, rows):
+def cost_matrices(draw: st.DrawFn, rows: st.SearchStrategy[int]) -> npt.NDArray[np.float64]:
     W, m = draw(st.integers(0, 6)), draw(rows)
     n = m + draw(st.integers(0, 12))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     kind = draw(st.sampled_from(["uniform", "ties", "zeros", "equal", "magnitudes", "signs"]))
-    return {
+    kinds: dict[str, Callable[[], npt.NDArray[np.float64]]] = {
         "uniform": lambda: rng.random((W, m, n)),
         "ties": lambda: rng.integers(0, 4, (W, m, n)).astype(float),
         "zeros": lambda: rng.random((W, m, n)) * (rng.random((W, m, n)) < 0.5),
         "equal": lambda: np.broadcast_to(rng.random((W, 1, 1)), (W, m, n)),
         "magnitudes": lambda: 10.0 ** rng.uniform(-9.0, 9.0, (W, m, n)),
         "signs": lambda: rng.normal(size=(W, m, n)),
-    }[kind]()
+    }
+    return kinds[kind]()
 
 
-def one_by_one(cost):
+def one_by_one(cost: npt.NDArray[np.float64]) -> list[float]:
     return [one[linear_sum_assignment(one)].sum() for one in cost]
 
 
 @RELAXED
 @given(cost_matrices(st.integers(1, 8)))
-def test_batched_assignment_costs_what_scipys_does(cost) -> None:
+def test_batched_assignment_costs_what_scipys_does(cost: npt.NDArray[np.float64]) -> None:
     np.testing.assert_allclose(cheapest_assignments(cost), one_by_one(cost), rtol=1e-12, atol=1e-14)
 
 
 @settings(max_examples=15, deadline=None)
 @given(cost_matrices(st.sampled_from([9, 11])))
-def test_more_rows_than_eight_are_scipys(cost) -> None:
+def test_more_rows_than_eight_are_scipys(cost: npt.NDArray[np.float64]) -> None:
     np.testing.assert_array_equal(cheapest_assignments(cost), one_by_one(cost))
 
 
 @RELAXED
 @given(requests(), curves())
-def test_an_explained_window_has_the_costs_of_the_window(cell, fitted) -> None:
+def test_an_explained_window_has_the_costs_of_the_window(cell: Requests, fitted: Curves) -> None:
     seen = windows(cell)
     costs = window_costs(seen, *fitted)
     for w in range(len(seen)):
@@ -216,10 +228,18 @@ def test_an_explained_window_has_the_costs_of_the_window(cell, fitted) -> None:
 
 @RELAXED
 @given(requests(), st.randoms(use_true_random=False))
-def test_order_of_the_input_is_of_no_matter(cell, random) -> None:
+def test_order_of_the_input_is_of_no_matter(cell: Requests, random: Random) -> None:
     shuffle = list(range(len(cell)))
     random.shuffle(shuffle)
-    names = ("request_id", "t_intended", "t_sent", "t_first_token", "t_last_token", "worker", "counted")
+    names: tuple[str, ...] = (
+        "request_id",
+        "t_intended",
+        "t_sent",
+        "t_first_token",
+        "t_last_token",
+        "worker",
+        "counted",
+    )
     names += ("overlap", "omega") if cell.overlap is not None else ()
     shuffled = replace(cell, **{name: getattr(cell, name)[shuffle] for name in names})
     one, other = windows(cell), windows(shuffled)

@@ -105,7 +105,8 @@ def test_worker_silent_in_either_pool(tmp_path: Path, role: str) -> None:
     rows = change(records(), range(200), **{f"{role}_worker": 0})
     pools = WorkerCount(prefill=2, decode=2)
     other = {"prefill": "decode", "decode": "prefill"}[role]
-    rows = [dataclasses.replace(row, **{f"{other}_worker": n % 2}) for n, row in enumerate(rows)]
+    changes: list[dict[str, Any]] = [{f"{other}_worker": n % 2} for n in range(len(rows))]
+    rows = [dataclasses.replace(row, **changes[n]) for n, row in enumerate(rows)]
     result = judged(tmp_path, rows, n_workers=pools)
     assert result.reasons == ("worker_silent",)
     assert result.measures["fewest_requests_of_a_worker"] == 0
@@ -471,7 +472,7 @@ def test_a_log_of_a_controller_that_only_watches_is_not_asked(tmp_path: Path) ->
 
 def test_the_controller_of_a_constant_cell(tmp_path: Path) -> None:
     """What it measured, 1.0 to 19.9 s, is its one stage."""
-    told = {"stages": (), "client": manifest().client, "loop": "open"}
+    told: dict[str, Any] = {"stages": (), "client": manifest().client, "loop": "open"}
     assert judged_with_log(tmp_path / "sees", **told).valid
     assert judged_with_log(tmp_path / "late", baseline=18.95, **told).reasons == ("controller_blind",)
     assert judged_with_log(tmp_path / "blind", verdicts="m" * 18, **told).reasons == ("controller_blind",)
@@ -507,7 +508,7 @@ def test_a_hole_of_the_rows_is_in_flight(tmp_path: Path) -> None:
 
 
 def test_a_request_without_an_end_is_load_to_the_end_of_the_cell(tmp_path: Path) -> None:
-    rows = change(records(400), [50], status="http_503", t_first_token=None, t_last_token=None)
+    rows = change(records(400), range(50, 51), status="http_503", t_first_token=None, t_last_token=None)
     known = judged(tmp_path / "known", rows)
     assert (known.valid, known.measures["unended_requests"]) == (True, 0.0)
     table = read_rows(write_rows(tmp_path / "unknown", rows))

@@ -156,7 +156,7 @@ def _openmetrics(text: str) -> tuple[Sample, ...]:
     for line in lines:
         _check_length(line)
     try:
-        families = openmetrics_families(text)  # type: ignore[no-untyped-call]
+        families = openmetrics_families(text)
         read = [sample for family in families for sample in family.samples]
         samples = tuple(
             Sample(

@@ -271,7 +271,8 @@ def past(staged: dict[str, Any]) -> pd.Series:
     """The static default's stage of the most load, built in."""
     rows = staged["frames"]["stages"]
     rows = rows[rows["reference"].astype(bool) & (rows["way"] == "builtin") & (rows["workload"] == "unique")]
-    return rows[rows["concurrency"] == rows["concurrency"].max()].iloc[-1]
+    found: pd.Series[Any] = rows[rows["concurrency"] == rows["concurrency"].max()].iloc[-1]
+    return found
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,9 @@ def test_the_command_says_what_it_would_do(tmp_path: Path, capsys: pytest.Captur
      (("--dry-run", "--period", "0"), "the period is 0"),
      (("--dry-run",), "gives no reading: ConnectionRefusedError")],
 )  # fmt: skip
-def test_the_command_refuses_before_it_starts(options, told, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_refuses_before_it_starts(
+    options: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     closed = "http://127.0.0.1:1/metrics"
     assert main(["control", "--prometheus", closed, *options]) == 2
     error = capsys.readouterr().err
@@ -71,7 +74,7 @@ def another_model(number: int) -> str:
      (lambda _: "up 1\n", "missing: no dynamo_frontend_time_to_first_token_seconds on the page")],
 )  # fmt: skip
 def test_what_a_page_does_not_tell_is_said_and_logged_and_never_switches(
-    page, reason, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    page: Callable[[int], str], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = tmp_path / "controller.jsonl"
     with serving(page) as url:

@@ -290,8 +290,8 @@ def test_overlap_that_the_trace_tells_earns_a_credit(
         )
         write_trace(tmp_path / "told" / str(C), told, concurrency=C)
         write_trace(tmp_path / "untold" / str(C), told.drop(columns="decode_overlap"), concurrency=C)
-    told, untold = (estimated(capsys, tmp_path / name)[1] for name in ("told", "untold"))
-    assert told["poa_cal"] > untold["poa_cal"] + 0.01
+    with_credit, without = (estimated(capsys, tmp_path / name)[1] for name in ("told", "untold"))
+    assert with_credit["poa_cal"] > without["poa_cal"] + 0.01
     main(["estimate", str(tmp_path / "told"), "--explain", "32"])
     assert "overlap credit kappa" in capsys.readouterr().out
 
@@ -302,7 +302,7 @@ def test_overlap_that_the_trace_tells_earns_a_credit(
 def test_an_impossible_overlap_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], shares: list[list[float]], what: str
 ) -> None:
-    told = closed_loop(16).assign(decode_overlap=shares)
+    told = closed_loop(16).assign(decode_overlap=pd.Series(shares))
     assert what in refused(capsys, write_trace(tmp_path / "a", told))
 
 
@@ -455,7 +455,7 @@ def test_links_are_followed_once(ladder: Path, tmp_path: Path, capsys: pytest.Ca
 def test_values_that_no_program_writes_end_in_one_message(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], column: str, values: Any, what: str
 ) -> None:
-    table = closed_loop(32).assign(decode_overlap=[[0.5, 0.5]] * 600)
+    table = closed_loop(32).assign(decode_overlap=pd.Series([[0.5, 0.5]] * 600))
     table[column] = values
     told = refused(capsys, write_trace(tmp_path / "a", table))
     assert what in told or "cannot be read as a trace" in told

@@ -239,7 +239,8 @@ def sbatch(**changes: Any) -> list[str]:
     plugin._partitions = None
     words = {"account": next(plugin.get_account_arg(job)), "partition": plugin.get_partition_arg(job)}
     told = {"run_uuid": "u", "slurm_logfile": "l", "comment_str": "c", "workdir": "/w", **words}
-    return get_submit_command(job, told, settings=None, failed_nodes=set()).split()
+    command: str = get_submit_command(job, told, settings=None, failed_nodes=set())
+    return command.split()
 
 
 def test_all_memory_of_a_node_is_really_asked_for() -> None:

@@ -22,6 +22,7 @@ from anarchy.estimate import columns
 from anarchy.estimate.staged import estimate_stages
 from anarchy.ground.errors import UserError
 from anarchy.trace.reader import read_cell
+from tests.helpers import frames
 from tests.helpers.condition_samples import HEAD, METHOD, STATIC, measured
 from tests.helpers.places import PROJECT
 
@@ -306,8 +307,8 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
 def test_an_experiment_that_shares_nothing_does_not_hide_the_others() -> None:
     good, bad = cells({8: (1.0, 0.9, 1.1)}), cells({8: (1.0, 0.9, 1.1)}, valid=False)
     files = [{("a", "cells.parquet"): good, ("b", "cells.parquet"): of} for of in (good, bad)]
-    both = [Run(Path("r"), tables) for tables in files]
-    text = rendered(compare_runs(*both), *both)
+    one, other = (Run(Path("r"), tables) for tables in files)
+    text = rendered(compare_runs(one, other), one, other)
     assert "b, poa_hat: nothing to compare.\nLeft out: 1 cell valid in one run only" in text
 
 
@@ -336,11 +337,11 @@ def test_two_kept_cells_of_one_policy_differ_as_docs_findings_says() -> None:
         cell = measured(trace, STATIC, stages=stages)
         found.append(estimate_stages([cell], planned, METHOD, head).tables["stages"])
     source = OF["stages"]
-    rows = compare(*found, source, metric(source, "throughput_rps")).rows.set_index("stage")
-    held = rows.loc["held", ["change", "change_lo", "change_hi"]].tolist()
+    rows = compare(found[0], found[1], source, metric(source, "throughput_rps")).rows.set_index("stage")
+    held = frames.row(rows, "held")[["change", "change_lo", "change_hi"]].tolist()
     assert held == pytest.approx([0.86, 0.79, 0.94], abs=0.01)
     assert not rows.loc["held", "agrees"]
-    loads = compare(*found, source, metric(source, "load_range"))
+    loads = compare(found[0], found[1], source, metric(source, "load_range"))
     assert not loads.rows.set_index("stage").loc["held", "agrees"]
     both = run("a", "adaptive", stages=found[0]), run("b", "adaptive", stages=found[1])
     assert "simulated engine, model time dilated 3x" in rendered(compare_runs(*both), *both)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -91,7 +92,7 @@ def test_the_delay_s_formula_by_hand() -> None:
      {"weight": math.nan}, {"confirm": 0}, {"hysteresis": -0.1}, {"hysteresis": 1.0},
      {"hysteresis": math.nan}, {"forget": 0}],
 )  # fmt: skip
-def test_settings_without_sense_are_refused(settings) -> None:
+def test_settings_without_sense_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="remedy:") as refused:
         Detector(**{"theta1": 1.0, "theta2": 10.0, **settings})
     assert refused.value.where == "controller"
@@ -100,7 +101,7 @@ def test_settings_without_sense_are_refused(settings) -> None:
 @pytest.mark.parametrize(
     "settings", [(1.0, 10.0), (3.0, 3.0), (30.0, 3.0), (math.nan, 3.0), (3.0, math.inf), (3.0, 30.0, 0)]
 )
-def test_multiples_without_sense_are_refused(settings) -> None:
+def test_multiples_without_sense_are_refused(settings: tuple[Any, ...]) -> None:
     with pytest.raises(UserError, match="remedy:"):
         Multiples(*settings)
 
@@ -113,6 +114,6 @@ def test_thresholds_are_multiples_of_the_median() -> None:
 
 
 @pytest.mark.parametrize(("p99", "reason"), [(math.nan, ""), (-1.0, ""), (1.0, "away"), (None, "")])
-def test_an_observation_is_a_p99_or_a_reason(p99, reason) -> None:
+def test_an_observation_is_a_p99_or_a_reason(p99: float | None, reason: str) -> None:
     with pytest.raises(ValueError, match="P99"):
         Observation(0.0, 5.0, 1, p99, reason=reason)

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from anarchy.control.observation import Observation
 from anarchy.control.sources import ClientSource
 from anarchy.control.thresholds import Multiples
 from anarchy.ground.errors import UserError
-from anarchy.trace.control_log import ControllerLog, read_log
+from anarchy.trace.control_log import ControllerLog, LogRecords, read_log
 
 PLAIN = Detector(1.0, 10.0, weight=1.0)
 
@@ -41,7 +42,8 @@ class Script:
         self, clock: FakeClock, *answers: float | None, takes: dict[int, float] | None = None
     ) -> None:
         self.clock, self.answers, self.takes = clock, list(answers), takes or {}
-        self.start, self.asked = 0.0, []
+        self.start = 0.0
+        self.asked: list[float] = []
 
     def begin(self, t: float) -> None:
         self.start = t
@@ -54,7 +56,13 @@ class Script:
         return Observation(start, t, 10, p99, reason="" if p99 is not None else "away")
 
 
-def run(tmp_path: Path, *answers: float | None, settings=None, takes=None, **callbacks):
+def run(
+    tmp_path: Path,
+    *answers: float | None,
+    settings: LoopSettings | None = None,
+    takes: dict[int, float] | None = None,
+    **callbacks: Any,
+) -> tuple[Regime, Script, LogRecords]:
     clock = FakeClock()
     source = Script(clock, *answers, takes=takes)
     with ControllerLog(tmp_path / "controller.jsonl") as log:
@@ -176,7 +184,7 @@ def test_stop_ends_a_wait_at_once() -> None:
 
 
 @pytest.mark.parametrize("settings", [{"period_s": 0.0}, {"period_s": float("nan")}, {"dilation": -1.0}])
-def test_settings_without_sense_are_refused(settings) -> None:
+def test_settings_without_sense_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="remedy:"):
         LoopSettings(PLAIN, **settings)
 

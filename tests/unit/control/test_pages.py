@@ -33,14 +33,14 @@ EXEMPLARS = ttft_text(QUICK, after=' # {trace_id="6c1} 0"} 0.05 1790000000.5')
      (GOOD.replace(f"{METRIC}_bucket{{", f'{{"{METRIC}_bucket",'), TEXT),
      (GOOD.replace('model="m"', 'model="m",namespace=""'), TEXT)],
 )  # fmt: skip
-def test_the_same_histogram_however_it_is_written(text, content_type) -> None:
+def test_the_same_histogram_however_it_is_written(text: str, content_type: str) -> None:
     page = read_page(text, content_type)
     assert page.histograms == {M: READ}
     assert page.models == {"m"}
 
 
 @pytest.mark.parametrize("model", ["org/m}x{y", "a, b", 'a"b', "a\\b", "a\nb", "näme \u2028", 'le="1"', "#"])
-def test_a_model_is_named_as_it_is(model) -> None:
+def test_a_model_is_named_as_it_is(model: str) -> None:
     escaped = model.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
     for label in ("model", "model_name"):
         page = read_page(ttft_text(QUICK, f'{label}="{escaped}"'))
@@ -68,7 +68,7 @@ def test_a_model_is_named_as_it_is(model) -> None:
      ("up 1\n{}\n", "no line"), (GOOD.replace('le="1"} 100', 'le="1"'), "no line"),
      ("up 1\n" + "x" * 20_000 + " 1\n", "a line of 20002 characters")],
 )  # fmt: skip
-def test_what_a_page_does_not_tell_is_a_reason(text, reason) -> None:
+def test_what_a_page_does_not_tell_is_a_reason(text: str, reason: str) -> None:
     with pytest.raises(PageError, match=reason) as refused:
         read_page(text, TEXT)
     assert str(refused.value).isprintable()
@@ -131,7 +131,7 @@ def started(at: float) -> str:
       'dynamo_component_uptime_seconds{worker_id="b"} 6\n' + GOOD, "another process"),
      (f'{METRIC}_created{{model="m"}} 5\n' + GOOD, f'{METRIC}_created{{model="m"}} 6\n' + GOOD, "another")],
 )  # fmt: skip
-def test_pages_that_are_not_of_one_process_are_told(before, after, reason) -> None:
+def test_pages_that_are_not_of_one_process_are_told(before: str, after: str, reason: str) -> None:
     told = broken(read_page(before), read_page(after))
     assert reason in told
     assert bool(reason) == bool(told)

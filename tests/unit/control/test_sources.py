@@ -7,7 +7,7 @@ import http.server
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -181,7 +181,7 @@ def test_only_an_infinite_bucket_tells_no_p99() -> None:
 
 
 @pytest.mark.parametrize("marks", [lambda _: "", lambda n: f"process_start_time_seconds {n}\n"])
-def test_processes_that_answer_in_turn_never_give_a_p99(marks) -> None:
+def test_processes_that_answer_in_turn_never_give_a_p99(marks: Callable[[int], str]) -> None:
     """Their counts fall every second time, or would never: each process is told by its start."""
 
     def page(number: int) -> str:
@@ -209,7 +209,7 @@ def test_processes_that_answer_in_turn_never_give_a_p99(marks) -> None:
      ({"Content-Length": "9999"}, ttft_text(QUICK).encode(), "cut off"),
      ({}, b"up 1\n" * (LARGEST_ANSWER // 5 + 1), f"answer of more than {LARGEST_ANSWER} bytes")],
 )  # fmt: skip
-def test_an_answer_that_is_no_page_is_a_reason(headers, body, reason) -> None:
+def test_an_answer_that_is_no_page_is_a_reason(headers: dict[str, str], body: bytes, reason: str) -> None:
     with serving(lambda _: body, headers) as url:
         source = PrometheusSource([url], timeout_s=60.0)
         source.begin(0.0)
@@ -231,7 +231,7 @@ def test_a_server_that_never_answers_is_given_up_in_time() -> None:
     "urls", [[], ["https://h:1"], ["http://127.0.0.1/metrics"], ["http://no-such-host.invalid:80"],
              ["http://127.0.0.1:80", "http://127.0.0.1:80"], ["http://h:x/"]],
 )  # fmt: skip
-def test_addresses_that_cannot_be_asked_are_refused(urls) -> None:
+def test_addresses_that_cannot_be_asked_are_refused(urls: list[str]) -> None:
     with pytest.raises(UserError, match="remedy:"):
         PrometheusSource(urls)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +15,7 @@ from anarchy.designs.pareto.tier import ParetoTier
 from anarchy.estimate.deployments import MeasuredCell
 from anarchy.estimate.grouping import Found
 from tests.helpers.condition_samples import HEAD, METHOD, constant, measured, pair, rng_of, trace_of
+from tests.helpers.frames import row
 
 LEVELS = (0.0, 0.3, 0.7, 1.0)
 LOADS = [Load(name="below", knee_times=0.5), Load(name="at", knee_times=1.5)]
@@ -66,9 +69,9 @@ def planted() -> Found:
     return estimated(sweep(0.15))
 
 
-def of(found: Found, load: str, factor: str = "pair", quantity: str = "poa_hat") -> pd.Series:
+def of(found: Found, load: str, factor: str = "pair", quantity: str = "poa_hat") -> pd.Series[Any]:
     rows = found.tables["spread"].set_index(["load", "factor", "quantity"])
-    return rows.loc[(load, factor, quantity)]
+    return row(rows, (load, factor, quantity))
 
 
 def test_every_pair_load_and_repeat_has_its_row(none: Found) -> None:
@@ -165,13 +168,12 @@ def test_nothing_measured_at_all_gives_rows_and_no_crash() -> None:
 
 def test_the_front_holds_what_nothing_beats(planted: Found) -> None:
     pairs = planted.tables["pairs"]
-    at = pairs[(pairs["load"] == "at") & (pairs["repeat"] == 1)]
-    best = at["ttft_p99"].idxmin()
-    assert at.loc[best, "front"]
-    slow = at[at["tau"] == 1.0]
+    first = pairs[(pairs["load"] == "at") & (pairs["repeat"] == 1)]
+    assert row(first, first["ttft_p99"].idxmin())["front"]
+    slow = first[first["tau"] == 1.0]
     assert not slow["front"].any()
     assert (slow["front_share"] < 0.5).all()
-    assert at["front_share"].between(0.0, 1.0).all()
+    assert first["front_share"].between(0.0, 1.0).all()
     assert not pairs.loc[pairs["repeat"] > 1, "front"].any()
 
 

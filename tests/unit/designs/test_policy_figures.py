@@ -19,7 +19,7 @@ from anarchy.designs.stages import figures
 from anarchy.figures import style
 from anarchy.tables import System
 from tests.helpers.drawings import FIGURES, draw_all
-from tests.helpers.figure_checks import assert_legible, plain
+from tests.helpers.figure_checks import assert_legible, error_bars, plain, x_of
 from tests.helpers.synthetic_pareto import write_pareto
 from tests.helpers.synthetic_staged import KNEE, write_staged
 
@@ -122,7 +122,7 @@ def test_delays_false_alarm_and_knee_are_told(systems: dict[str, System], drawn:
     assert said.count("false alarm") == 1
     assert f"knee, C = {KNEE}" in said
     assert "load crosses the knee, 75.0 s" in said
-    at = [line.get_color() for line in figure.axes[1].lines if list(line.get_xdata()) == [75.0, 75.0]]
+    at = [line.get_color() for line in figure.axes[1].lines if x_of(line).tolist() == [75.0, 75.0]]
     assert at.count(style.PURPLE) == 1
     assert systems["saturation"].frames["detection"]["false_alarms"].sum() == 1
 
@@ -134,7 +134,9 @@ def test_the_histograms_bracket_is_drawn_and_the_clients_p99_has_none(drawn: Dra
         if isinstance(group, ErrorbarContainer)
     }
     spans = {
-        name: np.nanmax(np.ptp([p.vertices for p in group.lines[2][0].get_paths()], axis=1))
+        name: np.nanmax(
+            np.ptp(np.array([p.vertices for p in group.lines[2][0].get_paths()], dtype=float), axis=1)
+        )
         for name, group in groups.items()
     }
     assert spans["P99 of a poll, frontends' histograms"] > 0
@@ -160,7 +162,7 @@ def test_no_log_at_all_still_draws(systems: dict[str, System]) -> None:
 
 def test_regimes_are_strips_of_each_adaptive_policy_and_of_no_other(drawn: Drawn) -> None:
     frames = [
-        len([line for line in axes.lines if len(line.get_xdata()) == 5])
+        len([line for line in axes.lines if len(x_of(line)) == 5])
         for axes in drawn["adaptive"]["series"].axes
         if axes.get_ylabel() == "regime"
     ]
@@ -191,7 +193,7 @@ def test_ratios_of_both_ways_are_told_apart_and_hold_the_line_at_one(drawn: Draw
         low, high = axes.get_xlim()
         assert low < 1 < high
         assert 1.0 in axes.get_xticks()
-    looks = {(g.lines[0].get_color(), g.lines[0].get_markerfacecolor()) for g in figure.axes[0].containers}
+    looks = {(g.lines[0].get_color(), g.lines[0].get_markerfacecolor()) for g in error_bars(figure.axes[0])}
     assert len(looks) == 3
 
 
@@ -254,7 +256,7 @@ def test_rings_are_the_front(systems: dict[str, System], drawn: Drawn) -> None:
         for line in axes.lines
         if line.get_label() == "on the Pareto front"
     ]
-    assert sum(len(line.get_xdata()) for line in rings) == len(front)
+    assert sum(len(x_of(line)) for line in rings) == len(front)
 
 
 # --- nothing counts ---

@@ -20,6 +20,7 @@ from anarchy.ground.layout import CONFIG, PROFILES, Layout, cell_directory
 from anarchy.plan.launches import Stack
 from anarchy.plan.resolve import resolve
 from anarchy.plan.workbench import Workbench
+from tests.helpers.frames import at
 from tests.helpers.knee_samples import recorded_knee
 from tests.helpers.made_up_run import seal_everything
 
@@ -99,8 +100,8 @@ def test_a_cell_that_is_gone_gives_a_row_that_says_so(tmp_path: Path) -> None:
     gone = next(cell for cell in deployment.cells if cell.policy.name == "other")
     shutil.rmtree(cell_directory(bench.folder(deployment), gone.name))
     stages = estimate_system(bench, *SYSTEM, replicates=100).tables["stages"].set_index("policy")
-    assert stages.loc["static", "valid"].all()
-    assert set(stages.loc["other", "reasons"]) == {"not measured"}
+    assert at(stages, "static", "valid").all()
+    assert set(at(stages, "other", "reasons")) == {"not measured"}
 
 
 def test_nothing_left_of_a_system_is_told_and_no_crash(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from anarchy.ground.errors import UserError
 from anarchy.ground.layout import Layout
 from anarchy.tables import System
 from tests.helpers.drawings import draw_all, make_all
+from tests.helpers.frames import row
 from tests.helpers.synthetic_estimates import spoil, write_results, write_table
 from tests.helpers.synthetic_pareto import write_pareto
 from tests.helpers.synthetic_staged import write_staged
@@ -96,7 +97,7 @@ def test_uncounted_cell_has_no_number_and_its_reason(systems: list[System]) -> N
 def test_summary_row_for_each_system_with_and_without_knee(systems: list[System]) -> None:
     summary = ladder_tables.summary_table(systems).set_index(["model", "topology"])
     assert len(summary) == 3
-    with_knee, without = summary.loc[("llama-3.1-70b", "1p2d")], summary.loc[("llama-3.1-70b", "1p5d")]
+    with_knee, without = row(summary, ("llama-3.1-70b", "1p2d")), row(summary, ("llama-3.1-70b", "1p5d"))
     assert with_knee["first_post_knee"] == 128
     assert pd.isna(without["knee"])
     assert pd.isna(without["first_post_knee"])
@@ -281,11 +282,11 @@ def test_stages_have_milliseconds_intervals_and_the_share_of_each_regime(policie
     rows = policies["adaptive"].rows
     assert made.raw["ttft_p99_ms_hi"].to_numpy() == pytest.approx(1e3 * rows["ttft_p99_hi"], nan_ok=True)
     words = made.words.set_index(["policy", "stage"])
-    past = words.loc[("adaptive", "past")]
+    past = row(words, ("adaptive", "past"))
     assert past["below / transition / saturated, %"] == "10 / 30 / 60"
-    assert words.loc[("static", "past")]["below / transition / saturated, %"] == tables.MISSING
+    assert row(words, ("static", "past"))["below / transition / saturated, %"] == tables.MISSING
     assert re.fullmatch(r"[\d.]+ \[[\d.]+, [\d.]+\]", past["TTFT P99, ms"])
-    uncounted = words.loc[("random", "past")]
+    uncounted = row(words, ("random", "past"))
     assert uncounted["counted"] == "no: errors"
     assert uncounted["PoA-hat"] == uncounted["load range"] == tables.MISSING
 

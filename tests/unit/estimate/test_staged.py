@@ -13,6 +13,7 @@ from anarchy.config import StagePlan
 from anarchy.estimate import columns
 from anarchy.estimate.conditions import Condition, CostModel, Part, cost_model, estimate_condition
 from anarchy.estimate.curvature import branches, curvature, largest
+from anarchy.estimate.deployments import MeasuredCell
 from anarchy.estimate.game import cell_game
 from anarchy.estimate.grouping import Found, model_notes
 from anarchy.estimate.ladder import Curves
@@ -37,6 +38,7 @@ from tests.helpers.condition_samples import (
     stages_of,
     trace_of,
 )
+from tests.helpers.frames import at
 from tests.helpers.ladder_samples import write_trace
 
 GRID = (16, 32, 96, 32)
@@ -49,7 +51,7 @@ def plans(grid: tuple[int, ...] = GRID) -> list[StagePlan]:
     ]
 
 
-def estimated(*cells, grid: tuple[int, ...] = GRID) -> Found:
+def estimated(*cells: MeasuredCell, grid: tuple[int, ...] = GRID) -> Found:
     return estimate_stages(cells, plans(grid), METHOD, HEAD)
 
 
@@ -109,7 +111,7 @@ def test_the_factors_shares_of_a_rise_sum_to_one() -> None:
     rise = found.facts["workloads"]["unique"]["rise"]["set"]["static"]
     assert set(rise) == set(columns.RISE_KEYS)
     assert (rise["from"], rise["to"]) == ("s0", "s2")
-    assert rise["poa_hat"] == pytest.approx(stages.loc["s2", "poa_hat"] / stages.loc["s0", "poa_hat"])
+    assert rise["poa_hat"] == pytest.approx(at(stages, "s2", "poa_hat") / at(stages, "s0", "poa_hat"))
     assert rise["poa_hat_lo"] < rise["poa_hat"] < rise["poa_hat_hi"]
     shares = [rise[f"{name}_share"] for name in ("dynamics", "routing", "freezing")]
     assert sum(shares) == pytest.approx(1.0)
@@ -140,9 +142,9 @@ def test_a_policy_that_halves_latency_is_found_where_it_does() -> None:
     adaptive = [staged_cell((16, 96), ADAPTIVE, launch=launch, seed=20 + launch) for launch in (1, 2, 3)]
     ratios = estimated(*static, *adaptive, grid=(16, 96)).tables["ratios"]
     ttft = ratios[ratios["quantity"] == "ttft_p50"].set_index("stage")
-    assert ttft.loc["s0", "ratio_lo"] < 1.0 < ttft.loc["s0", "ratio_hi"]
-    assert 1.0 < ttft.loc["s1", "ratio_lo"] < 2.0 < ttft.loc["s1", "ratio_hi"] * 1.1
-    assert ttft.loc["s1", "ratio"] == pytest.approx(2.0, rel=0.15)
+    assert at(ttft, "s0", "ratio_lo") < 1.0 < at(ttft, "s0", "ratio_hi")
+    assert 1.0 < at(ttft, "s1", "ratio_lo") < 2.0 < at(ttft, "s1", "ratio_hi") * 1.1
+    assert at(ttft, "s1", "ratio") == pytest.approx(2.0, rel=0.15)
 
 
 def test_without_an_adaptive_policy_the_others_are_held_against_the_reference() -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from anarchy.games.requests import Requests, chunks, latencies, load_on, loads, time_order
 
+Floats = npt.NDArray[np.float64]
 
-def cell(n=60, m=3, seed: int = 0, **changes):
+
+def cell(n: int = 60, m: int = 3, seed: int = 0, **changes: Any) -> Requests:
     rng = np.random.default_rng(seed)
     sent = np.round(rng.uniform(0.0, 10.0, n), 1)  # rounded: ties
     first = sent + rng.uniform(0.1, 1.0, n)
@@ -28,7 +32,7 @@ def cell(n=60, m=3, seed: int = 0, **changes):
     return replace(requests, **changes) if changes else requests
 
 
-def loads_by_definition(requests, times):
+def loads_by_definition(requests: Requests, times: Floats) -> npt.NDArray[np.int_]:
     out = np.zeros((len(times), requests.n_workers), dtype=int)
     for k, t in enumerate(times):
         for i in range(len(requests)):
@@ -108,7 +112,7 @@ def test_order_is_by_time_then_identifier_then_row() -> None:
 
 
 @pytest.mark.parametrize("dtype", [str, object])
-def test_order_is_the_one_of_a_full_sort(dtype) -> None:
+def test_order_is_the_one_of_a_full_sort(dtype: type) -> None:
     requests = cell(n=500, seed=3)
     requests = replace(requests, request_id=requests.request_id.astype(dtype))
     expected = np.lexsort((requests.request_id, requests.t_sent))
@@ -129,7 +133,7 @@ def test_latency_of_a_failed_request_is_nan() -> None:
 
 
 @pytest.mark.parametrize("wrong", [np.nan, -5.0])
-def test_counted_request_without_a_latency_is_refused_by_name(wrong) -> None:
+def test_counted_request_without_a_latency_is_refused_by_name(wrong: float) -> None:
     first = cell().t_first_token.copy()
     first[7] = wrong
     requests = cell(counted=np.ones(60, dtype=bool), t_first_token=first)
@@ -147,7 +151,7 @@ def test_counted_request_without_a_latency_is_refused_by_name(wrong) -> None:
         ("t_left", -1.0, "t_left before t_sent"),
     ],
 )
-def test_a_clock_that_steps_back_is_refused_by_row(column, value, message) -> None:
+def test_a_clock_that_steps_back_is_refused_by_row(column: str, value: float, message: str) -> None:
     requests = cell(counted=np.ones(60, dtype=bool))
     requests = replace(requests, t_left=requests.t_first_token.copy())
     times = getattr(requests, column).copy()
@@ -160,7 +164,7 @@ def test_a_clock_that_steps_back_is_refused_by_row(column, value, message) -> No
 
 @pytest.mark.parametrize("column", ["t_intended", "t_sent", "t_first_token"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_counted_request_needs_its_times(column, value) -> None:
+def test_a_counted_request_needs_its_times(column: str, value: float) -> None:
     requests = cell(counted=np.ones(60, dtype=bool))
     times = getattr(requests, column).copy()
     times[7] = value
@@ -176,7 +180,7 @@ def test_chunks_cover_all_rows_once() -> None:
 
 def test_unknown_metric_is_refused() -> None:
     with pytest.raises(ValueError, match="want one of"):
-        latencies(cell(), "itl")
+        latencies(cell(), "itl")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -197,6 +201,6 @@ def test_unknown_metric_is_refused() -> None:
         ({"t_left": np.zeros((60, 1))}, "t_left has shape"),
     ],
 )
-def test_columns_that_do_not_fit_together_are_refused(changes, message) -> None:
+def test_columns_that_do_not_fit_together_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         cell(**changes)

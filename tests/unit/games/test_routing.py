@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import permutations, product
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from anarchy.games.assignment import LOCKSTEP_MAX, assigned_columns, cheapest_assignments
@@ -27,11 +29,12 @@ from anarchy.games.routing import (
     windows,
 )
 
+Floats = npt.NDArray[np.float64]
 AFFINE = AffineLatency(0.3, 0.07, kappa=0.25)
 FULL = FullLatency(0.2, (1.0, 3.0, 6.0), (0.05, 0.2, 1.5))
 
 
-def cell(n=50, m=3, seed: int = 0, overlap=False):
+def cell(n: int = 50, m: int = 3, seed: int = 0, overlap: bool = False) -> Requests:
     rng = np.random.default_rng(seed)
     sent = np.round(rng.uniform(0.0, 10.0, n), 1)
     return Requests(
@@ -49,17 +52,22 @@ def cell(n=50, m=3, seed: int = 0, overlap=False):
     )
 
 
-def made_windows(load, worker, latency=None, omega_overlap=None):
+def made_windows(
+    load: npt.ArrayLike,
+    worker: npt.ArrayLike,
+    latency: npt.ArrayLike | None = None,
+    omega_overlap: Floats | None = None,
+) -> Windows:
     load, worker = np.atleast_2d(load), np.atleast_2d(worker)
     row = np.arange(worker.size).reshape(worker.shape)
     latency = np.ones(worker.shape) if latency is None else np.atleast_2d(latency)
     return Windows(row, np.zeros(len(worker)), worker, latency, load, omega_overlap)
 
 
-def brute_force(seen, affine, full):
+def brute_force(seen: Windows, affine: AffineLatency, full: FullLatency) -> Floats:
     """SC, SCm, OPTf, OPTc of every window, from their definitions and nothing else."""
 
-    def marginal(n, s):
+    def marginal(n: int, s: int) -> Any:
         a, b = full(np.array([n + s, n + s - 1]))
         return (n + s) * a - (n + s - 1) * b
 
@@ -67,10 +75,10 @@ def brute_force(seen, affine, full):
     for w in range(len(seen)):
         n, a = seen.load[w], seen.worker[w]
         credit = np.zeros((m, m)) if seen.omega_overlap is None else affine.kappa * seen.omega_overlap[w]
-        taken, SCm = dict.fromkeys(range(m), 0), 0.0
+        taken, SCm = dict.fromkeys(range(m), 0), np.zeros(())
         for i in range(m):
             taken[a[i]] += 1
-            SCm += price(marginal(n[a[i]], taken[a[i]]), credit[i, a[i]])
+            SCm = SCm + price(marginal(n[a[i]], taken[a[i]]), credit[i, a[i]])
         OPTf = min(
             sum(price(affine(n[pi[i]] + 1), credit[i, pi[i]]) for i in range(m))
             for pi in permutations(range(m))
@@ -82,7 +90,7 @@ def brute_force(seen, affine, full):
     return np.array(out).T
 
 
-def assert_costs(seen, affine=AFFINE, full=FULL) -> None:
+def assert_costs(seen: Windows, affine: AffineLatency = AFFINE, full: FullLatency = FULL) -> None:
     costs = window_costs(seen, affine, full)
     expected = brute_force(seen, affine, full)
     for got, want in zip((costs.SC, costs.SCm, costs.OPTf, costs.OPTc), expected, strict=True):
@@ -91,13 +99,13 @@ def assert_costs(seen, affine=AFFINE, full=FULL) -> None:
 
 @pytest.mark.parametrize("overlap", [False, True])
 @pytest.mark.parametrize("m", [1, 2, 3])
-def test_costs_are_those_of_brute_force(m, overlap) -> None:
+def test_costs_are_those_of_brute_force(m: int, overlap: bool) -> None:
     for seed in range(3):
         assert_costs(windows(cell(n=24, m=m, seed=seed, overlap=overlap)), AFFINE, FULL)
 
 
 @pytest.mark.parametrize("overlap", [False, True])
-def test_costs_are_those_of_brute_force_over_four_workers(overlap) -> None:
+def test_costs_are_those_of_brute_force_over_four_workers(overlap: bool) -> None:
     assert_costs(windows(cell(n=14, m=4, seed=8, overlap=overlap)))
 
 
@@ -132,7 +140,15 @@ def test_windows_hold_consecutive_counted_requests_in_order() -> None:
 def test_order_of_the_rows_is_of_no_matter() -> None:
     requests = cell(n=80, overlap=True)
     shuffle = np.random.default_rng(1).permutation(80)
-    columns = ("request_id", "t_intended", "t_sent", "t_first_token", "t_last_token", "worker", "counted")
+    columns: tuple[str, ...] = (
+        "request_id",
+        "t_intended",
+        "t_sent",
+        "t_first_token",
+        "t_last_token",
+        "worker",
+        "counted",
+    )
     columns += ("overlap", "omega")
     shuffled = replace(requests, **{name: getattr(requests, name)[shuffle] for name in columns})
     a, b = (window_costs(windows(r), AFFINE, FULL) for r in (requests, shuffled))
@@ -148,6 +164,8 @@ def test_rows_of_the_fit_are_the_windows_requests_at_their_own_time() -> None:
     n = loads(requests, requests.t_sent[row])
     assert rows.x.tolist() == [n[k, requests.worker[i]] + 1 for k, i in enumerate(row)]
     assert rows.top == n.max() + 1
+    assert requests.omega is not None
+    assert requests.overlap is not None
     expected = [requests.omega[i] * requests.overlap[i, requests.worker[i]] for i in row]
     np.testing.assert_array_equal(rows.omega_overlap, expected)
     np.testing.assert_array_equal(rows.latency, seen.latency.ravel())
@@ -228,7 +246,7 @@ def test_marginal_costs_add_up_to_the_social_cost() -> None:
 
 def test_a_curve_whose_marginal_cost_falls_is_refused() -> None:
     with pytest.raises(ValueError, match="must be convex"):
-        marginal_costs(lambda x: 1.0 / (1.0 + np.asarray(x) ** 2), 5)
+        marginal_costs(lambda x: np.asarray(1.0 / (1.0 + x**2), dtype=np.float64), 5)
 
 
 def test_too_few_slots_are_refused() -> None:
@@ -245,6 +263,7 @@ def test_negative_overlap_is_refused() -> None:
 def test_unknown_overlap_earns_nothing() -> None:
     requests = cell(overlap=True)
     unknown = windows(replace(requests, overlap=np.full((50, 3), np.nan)))
+    assert unknown.omega_overlap is not None
     assert not unknown.omega_overlap.any()
 
 
@@ -257,7 +276,7 @@ def test_pigou_gives_four_thirds() -> None:
     constant = marginal_costs(AffineLatency(1.0, 0.0), N)[1:] / N
     congested = marginal_costs(AffineLatency(0.0, 1.0 / N), N)[1:] / N
     optimum = cheapest_slots(np.concatenate([constant, congested])[None, :], N)[0]
-    equilibrium = AffineLatency(0.0, 1.0 / N)(N)
+    equilibrium = AffineLatency(0.0, 1.0 / N)(np.array(N))
     assert equilibrium / optimum == pytest.approx(4 / 3, rel=1e-4)
 
 
@@ -289,12 +308,12 @@ def test_affine_equilibria_never_pass_five_halves() -> None:
 
 
 @pytest.mark.parametrize("m", [1, 2, 3, 4])
-def test_batched_assignment_is_that_of_brute_force(m) -> None:
+def test_batched_assignment_is_that_of_brute_force(m: int) -> None:
     rng = np.random.default_rng(m)
     for n in (m, m + 1, 6):
-        cost = rng.choice([0.0, 0.25, 1.0, 1e-9, 1e9], (20, m, n)) + rng.integers(0, 2, (20, m, n))
-        every = [[one[range(m), pi].sum() for pi in permutations(range(n), m)] for one in cost]
-        np.testing.assert_allclose(cheapest_assignments(cost), np.min(every, axis=1), rtol=1e-12)
+        cost: Any = rng.choice([0.0, 0.25, 1.0, 1e-9, 1e9], (20, m, n)) + rng.integers(0, 2, (20, m, n))
+        every = np.array([[one[range(m), pi].sum() for pi in permutations(range(n), m)] for one in cost])
+        np.testing.assert_allclose(cheapest_assignments(cost), every.min(axis=1), rtol=1e-12)
 
 
 def test_batched_assignment_of_nothing() -> None:
@@ -305,7 +324,7 @@ def test_batched_assignment_of_nothing() -> None:
 
 @pytest.mark.parametrize("m", [2, LOCKSTEP_MAX + 1])
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
-def test_a_cost_that_is_not_finite_is_refused(m, wrong) -> None:
+def test_a_cost_that_is_not_finite_is_refused(m: int, wrong: float) -> None:
     cost = np.ones((3, m, m))
     cost[1, 0, 1] = wrong
     with pytest.raises(ValueError, match="not finite"):
@@ -313,13 +332,13 @@ def test_a_cost_that_is_not_finite_is_refused(m, wrong) -> None:
 
 
 @pytest.mark.parametrize("shape", [(3, 3), (2, 4, 3)])
-def test_costs_of_another_shape_are_refused(shape) -> None:
+def test_costs_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="columns >= rows"):
         cheapest_assignments(np.ones(shape))
 
 
 @pytest.mark.parametrize("m", [5, LOCKSTEP_MAX, LOCKSTEP_MAX + 1])
-def test_costs_of_larger_pools_are_those_of_the_assignment(m) -> None:
+def test_costs_of_larger_pools_are_those_of_the_assignment(m: int) -> None:
     seen = windows(cell(n=12 * m, m=m, overlap=True))
     costs = window_costs(seen, AFFINE, FULL)
     for w in range(len(seen)):
@@ -331,6 +350,7 @@ def test_costs_of_larger_pools_are_those_of_the_assignment(m) -> None:
 def test_only_windows_with_a_credit_are_assigned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows of one cell with and without a credit, side by side: each as if it were alone."""
     seen = windows(cell(n=60, overlap=True))
+    assert seen.omega_overlap is not None
     overlap = seen.omega_overlap.copy()
     overlap[::2] = 0.0
     mixed = window_costs(replace(seen, omega_overlap=overlap), AFFINE, FULL)
@@ -359,7 +379,7 @@ def test_a_worked_example_lays_every_number_open() -> None:
 
 
 @pytest.mark.parametrize("w", [-1, 1])
-def test_a_window_that_is_not_there_cannot_be_explained(w) -> None:
+def test_a_window_that_is_not_there_cannot_be_explained(w: int) -> None:
     with pytest.raises(IndexError, match=f"no window {w}: there are 1"):
         explain_window(made_windows([0, 3], [1, 1]), w, AFFINE, FULL)
 
@@ -382,7 +402,7 @@ def test_a_worker_that_never_gets_a_request_is_still_a_choice() -> None:
 
 
 @pytest.mark.parametrize(("n", "expected"), [(2, 0), (3, 1), (5, 1), (6, 2)])
-def test_as_many_windows_as_the_requests_fill(n, expected) -> None:
+def test_as_many_windows_as_the_requests_fill(n: int, expected: int) -> None:
     requests = replace(cell(n=n), counted=np.ones(n, dtype=bool))
     seen = windows(requests)
     costs = window_costs(seen, AFFINE, FULL)
@@ -412,13 +432,13 @@ def test_all_times_and_identifiers_the_same() -> None:
 
 
 @pytest.mark.parametrize("name", ["overlap", "omega"])
-def test_an_infinite_credit_is_refused(name) -> None:
+def test_an_infinite_credit_is_refused(name: str) -> None:
     requests = replace(cell(overlap=True), overlap=np.ones((50, 3)), omega=np.ones(50))
     with pytest.raises(ValueError, match="nor infinite"):
         windows(replace(requests, **{name: np.full_like(getattr(requests, name), np.inf)}))
 
 
-def big_cell(n, overlap):
+def big_cell(n: int, overlap: bool) -> Requests:
     """About 100 requests in flight on five workers, a tenth of them failed; times in milliseconds: ties."""
     rng = np.random.default_rng(9)
     sent = np.sort(rng.integers(0, n * 10, n)) / 1000.0
@@ -440,7 +460,7 @@ def big_cell(n, overlap):
 
 
 @pytest.mark.parametrize(("n", "overlap"), [(1_000_000, False), (100_000, True)])
-def test_a_big_cell_is_what_its_windows_are_one_by_one(n, overlap) -> None:
+def test_a_big_cell_is_what_its_windows_are_one_by_one(n: int, overlap: bool) -> None:
     requests = big_cell(n, overlap)
     seen = windows(requests)
     rows = curve_rows(requests, seen)
@@ -460,7 +480,7 @@ def test_a_big_cell_is_what_its_windows_are_one_by_one(n, overlap) -> None:
 
 
 @pytest.mark.parametrize("m", [3, LOCKSTEP_MAX, LOCKSTEP_MAX + 1])
-def test_columns_are_distinct_and_do_not_depend_on_the_other_matrices(m) -> None:
+def test_columns_are_distinct_and_do_not_depend_on_the_other_matrices(m: int) -> None:
     cost = np.random.default_rng(m).integers(0, 3, (30, m, m + 2)).astype(float)
     columns = assigned_columns(cost)
     assert all(len(set(row)) == m for row in columns.tolist())

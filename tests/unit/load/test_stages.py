@@ -227,15 +227,15 @@ def test_whatever_the_stages_the_load_follows_them_and_the_cell_ends(
         before = stage.concurrency
         beyond = [t for user, t, _, _ in sent if user >= stage.concurrency and t < span.settled_s]
         assert all(t + min(latency_s, DEADLINE_S) <= span.settled_s + 1e-9 for t in beyond), "no backlog"
-    for user, t, phase, stage in sent:
-        assert user < stages[stage].concurrency, "only the users of the stage send"
-        span = phases.spans[stage]
+    for user, t, phase, number in sent:
+        assert user < stages[number].concurrency, "only the users of the stage send"
+        span = phases.spans[number]
         if phase == "measure":
             assert span.settled_s <= t < span.end_s
         elif phase == "warmup":
             assert span.start_s <= t < span.settled_s
         else:
-            assert (phase, stage) == ("cooldown", len(stages) - 1)
+            assert (phase, number) == ("cooldown", len(stages) - 1)
             assert t >= span.end_s
     assert phases.measured == sum(phase == "measure" for _, _, phase, _ in sent)
     spread = START_SPREAD_S + tick_s
@@ -278,6 +278,7 @@ def test_the_server_sees_the_stages() -> None:
     assert report.measured == sum(record.phase == "measure" for record in records)
     # What ends in a measured part differs from what was sent in it by what was under way at its ends.
     assert report.requests_per_s is not None
+    assert report.measure_s is not None
     assert report.requests_per_s * report.measure_s == pytest.approx(report.measured, abs=2 + 8 + 3)
     by_phase = Counter(record.phase for record in records)
     assert set(by_phase) <= {"warmup", "measure", "cooldown"}

@@ -12,9 +12,11 @@ import pytest
 
 from anarchy.config import Controller, Policy
 from anarchy.config.files import load_study
+from anarchy.config.policies import BatchedBaseline
 from anarchy.control.detector import PARAMETERS, Regime
 from anarchy.control.sources import ClientSource
 from anarchy.control.thresholds import Multiples
+from anarchy.designs.detection.tier import DetectionTier
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import CONFIG
 from anarchy.load.router import FixedRouter
@@ -48,32 +50,30 @@ def at_once(plan: DeploymentPlan, **settings: Any) -> DeploymentPlan:
     return replace(plan, experiment=experiment)
 
 
-class MadeUpDeployment(SimpleNamespace):
+def made_up(plan: DeploymentPlan, selector: Path | None = Path("selector.sock")) -> Any:
     """A deployment of one prefill and three decode workers, with a frontend for every policy."""
-
-    def __init__(self, plan: DeploymentPlan, selector: Path | None = Path("selector.sock")) -> None:
-        super().__init__(
-            endpoints={
-                frontend.name: ("127.0.0.1", 8000 + number)
-                for number, frontend in enumerate(reversed(frontends(plan.policies)))
-            },
-            workers=(
-                SimpleNamespace(role="prefill", instance_id=11),
-                *(SimpleNamespace(role="decode", instance_id=21 + index) for index in range(3)),
-            ),
-            selector=selector,
-            spec=SimpleNamespace(block_size=16, num_gpu_blocks=4096),
-        )
+    return SimpleNamespace(
+        endpoints={
+            frontend.name: ("127.0.0.1", 8000 + number)
+            for number, frontend in enumerate(reversed(frontends(plan.policies)))
+        },
+        workers=(
+            SimpleNamespace(role="prefill", instance_id=11),
+            *(SimpleNamespace(role="decode", instance_id=21 + index) for index in range(3)),
+        ),
+        selector=selector,
+        spec=SimpleNamespace(block_size=16, num_gpu_blocks=4096),
+    )
 
 
 def routed(plan: DeploymentPlan, policy: Policy, folder: Path, **more: Any) -> CellRouting:
-    return CellRouting(plan, cell_of(plan, policy), MadeUpDeployment(plan, **more), folder)
+    return CellRouting(plan, cell_of(plan, policy), made_up(plan, **more), folder)
 
 
 def test_the_frontends_of_an_adaptive_policy_are_in_the_order_of_its_regimes(tmp_path: Path) -> None:
     plan = planned("builtin")
     routing = routed(plan, KNOWN["adaptive"], tmp_path)
-    ports = MadeUpDeployment(plan).endpoints
+    ports = made_up(plan).endpoints
     assert [endpoint.port for endpoint in routing.endpoints] == [
         ports[name][1] for name in ("static", "adaptive-transition", "adaptive-saturated")
     ]
@@ -96,9 +96,7 @@ def test_a_static_policy_is_a_fixed_route_to_its_own_frontend(tmp_path: Path, ex
     plan = planned("builtin" if experiment == "adaptive" else "static", experiment)
     routing = routed(plan, KNOWN["static"], tmp_path)
     assert isinstance(routing.router, FixedRouter)
-    assert [endpoint.port for endpoint in routing.endpoints] == [
-        MadeUpDeployment(plan).endpoints["static"][1]
-    ]
+    assert [endpoint.port for endpoint in routing.endpoints] == [made_up(plan).endpoints["static"][1]]
     route = routing.router.fixed
     assert (route.frontend, route.prefill_id, route.decode_id) == (0, None, None)
     assert (route.labels.policy, route.labels.tau, route.labels.omega) == ("static", 0.0, 1.0)
@@ -112,7 +110,7 @@ def test_a_static_policy_is_a_fixed_route_to_its_own_frontend(tmp_path: Path, ex
 
 def test_every_pair_of_a_grid_goes_to_its_own_frontend(tmp_path: Path) -> None:
     plan = planned("builtin", "pareto")
-    ports = MadeUpDeployment(plan).endpoints
+    ports = made_up(plan).endpoints
     assert len(plan.policies) == len(ports) == 2
     for policy in plan.policies:
         routing = routed(plan, policy, tmp_path)
@@ -142,7 +140,7 @@ def test_a_baseline_has_no_selection_and_its_own_seed(tmp_path: Path, name: str)
     assert isinstance(again, PinnedRouter)
     assert again._rng.getstate() == router._rng.getstate()
     other = replace(plan.cells[0], policy=KNOWN[name], seed=derive_seed("another"))
-    apart = CellRouting(plan, other, MadeUpDeployment(plan, None), tmp_path).router
+    apart = CellRouting(plan, other, made_up(plan, None), tmp_path).router
     assert isinstance(apart, PinnedRouter)
     assert apart._rng.getstate() != router._rng.getstate()
 
@@ -153,12 +151,14 @@ def test_a_batch_is_collected_in_the_deployments_own_time(tmp_path: Path) -> Non
     policy = KNOWN["batched-optimal"]
     router = routed(plan, policy, tmp_path).router
     assert isinstance(router, PinnedRouter)
+    assert isinstance(policy, BatchedBaseline)
     assert policy.batch_s is not None
+    assert router._batch is not None
     assert router._batch._seconds == pytest.approx(policy.batch_s * plan.model.dilation)
 
 
 def test_the_selector_knows_every_worker_of_each_role() -> None:
-    selector = selector_of(MadeUpDeployment(planned("pinned")))
+    selector = selector_of(made_up(planned("pinned")))
     assert {name: len(pool.events) for name, pool in selector.pools.items()} == {"prefill": 1, "decode": 3}
     assert {(pool.block_size, pool.blocks) for pool in selector.pools.values()} == {(16, 4096)}
 
@@ -188,6 +188,7 @@ def test_the_controller_sets_the_router_and_its_log_is_sealed_with_the_cell(tmp_
 
         def slow() -> bool:
             routing.ended(record(0, t_first_token=9.0, t_last_token=9.5))
+            assert isinstance(routing.router, AdaptiveRouter)
             return routing.router._route.labels.regime == "saturated"
 
         until(slow)
@@ -199,6 +200,7 @@ def test_the_controller_sets_the_router_and_its_log_is_sealed_with_the_cell(tmp_
 
 def test_what_only_watches_sets_nothing_and_leaves_a_log_of_its_own(tmp_path: Path) -> None:
     plan = planned("static", "saturation")
+    assert isinstance(plan.settings, DetectionTier)
     assert plan.settings.watch == ("prometheus", "client")
     with routed(plan, KNOWN["static"], tmp_path) as routing:
         assert isinstance(routing.router, FixedRouter)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -127,7 +128,7 @@ def test_a_refused_connection_is_told_as_the_death_behind_it() -> None:
                 )
 
     session = Session.__new__(Session)
-    session.deployment = Dying()
+    session.deployment = Dying()  # type: ignore[assignment]
     with pytest.raises(DeploymentFaultError, match="process_died frontend-static"):
         session._tell_the_cause()
 
@@ -144,7 +145,7 @@ def planned(routing: str, experiment: str = "adaptive") -> DeploymentPlan:
 def session_of(plan: DeploymentPlan, folder: Path, self_test: SelfTest | None = None) -> Session:
     """A session on a deployment that is only made up."""
     pinned = any(policy.way == "pinned" for policy in plan.policies)
-    deployment = SimpleNamespace(
+    deployment: Any = SimpleNamespace(
         endpoints={policy.name: ("127.0.0.1", 8000 + n) for n, policy in enumerate(frontends(plan.policies))},
         workers=tuple(
             SimpleNamespace(role=role, index=index, instance_id=10 + number)
@@ -155,7 +156,7 @@ def session_of(plan: DeploymentPlan, folder: Path, self_test: SelfTest | None = 
         self_test=self_test,
         raise_if_faulty=lambda: None,
     )
-    progress = SimpleNamespace(start_cell=lambda *_: None, update=lambda *_: None)
+    progress: Any = SimpleNamespace(start_cell=lambda *_: None, update=lambda *_: None)
     return Session(plan, folder, deployment, progress, StackStart("t", "plan"))
 
 
@@ -204,7 +205,7 @@ def self_test(p_value: float, *, contrast: float = 0.5, tested: bool = True) -> 
 
 
 @pytest.fixture
-def proven(monkeypatch: pytest.MonkeyPatch):
+def proven(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
     """Makes the proof of pinned routing end as told, and tells what it was asked."""
     asked: list[Any] = []
 
@@ -284,8 +285,13 @@ def test_with_one_worker_nothing_is_tested_and_it_is_said(tmp_path: Path, proven
     assert untested.routing_test(named(untested.plan, "static")) == {"reason": "one worker"}
 
 
-BUILTIN = {"ok": True, "p_value": 0.4, "omega": "inert", "checks": [{"policy": "static"}]}
-PINNED = {"ok": False, "p_value": 0.0, "omega": "tested", "checks": [{"policy": "pinned-static"}]}
+BUILTIN: dict[str, Any] = {"ok": True, "p_value": 0.4, "omega": "inert", "checks": [{"policy": "static"}]}
+PINNED: dict[str, Any] = {
+    "ok": False,
+    "p_value": 0.0,
+    "omega": "tested",
+    "checks": [{"policy": "pinned-static"}],
+}
 BASELINE = {"reason": "the client chooses by itself"}
 
 

@@ -38,7 +38,7 @@ class Table:
         return 0.004 + self.prefill_token_s * tokens
 
     def ttfts_s(self, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        return 0.004 + self.prefill_token_s * tokens
+        return np.asarray(0.004 + self.prefill_token_s * tokens, dtype=np.float64)
 
     def itl_s(self, active_kv_tokens: float, context_length: float) -> float:
         return 0.005 + 1e-8 * active_kv_tokens

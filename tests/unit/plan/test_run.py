@@ -134,7 +134,7 @@ def test_no_document_names_the_user_or_the_site(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("LOGNAME", "jdoe")
     site = home / "site.yaml"
-    keys = {"partition": "p", "interface": "lo", "account": "secret-account"}
+    keys: dict[str, Any] = {"partition": "p", "interface": "lo", "account": "secret-account"}
     keys |= {"models": {LLAMA: "/data/jdoe/w"}}
     site.write_text(json.dumps({**keys, "serving_python": str(home / "python")}))
     choices = {"engine": "vllm", "experiments": ["adaptive"], "site": str(site), "results": str(home / "r")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.helpers.baselines import assign_batch, least_loaded, power_of_two, ro
 DRAWS = 4000
 
 
-def shares(draw, workers):
+def shares(draw: Callable[[], int], workers: int) -> list[float]:
     """Share of each worker in many draws."""
     seen = Counter(draw() for _ in range(DRAWS))
     return [seen[worker] / DRAWS for worker in range(workers)]
@@ -48,7 +49,7 @@ def test_power_of_two_shares_ties_and_takes_the_only_worker() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_one_seed_gives_one_series_of_choices(seed: int) -> None:
-    def series():
+    def series() -> list[tuple[int, int, int, tuple[int, ...]]]:
         rng = random.Random(seed)
         return [
             (

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from anarchy.config import AnyPolicy
+from anarchy.config import AnyPolicy, Policy
 from anarchy.config.files import validate
 from anarchy.ground.errors import UserError
 from anarchy.routing import proof
-from anarchy.routing.selector import Choice
+from anarchy.routing.proof import PinnedProof
+from anarchy.routing.selector import Choice, SelectorPool
 from anarchy.serving.health import UnhealthyError
-from anarchy.serving.selftest import choice_probabilities
+from anarchy.serving.selftest import ALPHA, choice_probabilities
+
+Hear = Callable[[float, float], tuple[float, float]]
 
 
 class LawfulSelector:
@@ -21,27 +27,36 @@ class LawfulSelector:
 
     BLOCK = 16
 
-    def __init__(self, pools, *, hear=lambda tau, omega: (tau, omega), indexes=True, off=0.0) -> None:
+    def __init__(
+        self,
+        pools: Sequence[SelectorPool],
+        *,
+        hear: Hear = lambda tau, omega: (tau, omega),
+        indexes: bool = True,
+        off: float = 0.0,
+    ) -> None:
         (pool,) = pools
         self.workers = len(pool.events)
         self.hear, self.indexes, self.off = hear, indexes, off
         self.rng = random.Random(1)
-        self.booked = {}
-        self.pending = {}
-        self.held = {}
+        self.booked: dict[str, tuple[int, int]] = {}
+        self.pending: dict[str, bool] = {}
+        self.held: dict[tuple[int, ...], int] = {}
         self.forgotten = False
 
-    async def open(self, _) -> None:
+    async def open(self, _: object) -> None:
         pass
 
     async def close(self) -> None:
         assert not self.booked, "a reservation was left"
         assert self.forgotten
 
-    async def forget(self, _) -> None:
+    async def forget(self, _: object) -> None:
         self.forgotten = True
 
-    async def choose(self, pool, key, prompt, tau, omega, reserve=True):
+    async def choose(
+        self, pool: str, key: str, prompt: Sequence[int], tau: float, omega: float, reserve: bool = True
+    ) -> Choice:
         blocks = len(prompt) // self.BLOCK
         held = self.held.get(tuple(prompt)) if self.indexes else None
         loads = [0.0] * self.workers
@@ -50,7 +65,7 @@ class LawfulSelector:
             loads[worker] += size
             pending[worker] += size if name in self.pending else 0.0
 
-        def costs(omega):
+        def costs(omega: float) -> list[float]:
             return [
                 omega * (pending[worker] + (0 if worker == held else blocks)) + loads[worker] + blocks
                 for worker in range(self.workers)
@@ -65,18 +80,20 @@ class LawfulSelector:
         overlaps = tuple(1.0 if worker == held else 0.0 for worker in range(self.workers))
         return Choice(worker, tuple(cost + self.off for cost in costs(omega)), overlaps, tuple(loads))
 
-    def prefilled(self, pool, key) -> None:
+    def prefilled(self, pool: str, key: str) -> None:
         self.pending.pop(key)
 
-    def freed(self, pool, key) -> None:
+    def freed(self, pool: str, key: str) -> None:
         self.booked.pop(key)
         self.pending.pop(key, None)
 
-    def stored(self, pool, worker, prompt) -> None:
+    def stored(self, pool: str, worker: int, prompt: Sequence[int]) -> None:
         self.held[tuple(prompt)] = worker
 
 
-def pinned(kind="kv", tau=None, omega=None, way="pinned"):
+def pinned(
+    kind: str = "kv", tau: float | None = None, omega: float | None = None, way: str = "pinned"
+) -> Policy:
     document = {"name": kind.replace("_", "-"), "title": kind, "kind": kind, "way": way}
     pair = {} if tau is None else {"tau": tau, "omega": omega}
     return validate(document | pair, AnyPolicy, where="test")
@@ -85,26 +102,28 @@ def pinned(kind="kv", tau=None, omega=None, way="pinned"):
 GRID = [pinned(tau=tau, omega=omega) for tau in (0.0, 0.3, 0.7, 1.0) for omega in (0.0, 0.3, 0.7, 1.0)]
 
 
-def prove(monkeypatch: pytest.MonkeyPatch, policies, workers=2, **selector):
+def prove(
+    monkeypatch: pytest.MonkeyPatch, policies: Sequence[Policy], workers: int = 2, **selector: Any
+) -> PinnedProof:
     monkeypatch.setattr(proof, "Selector", lambda pools: LawfulSelector(pools, **selector))
-    return proof.prove_pinned(None, policies, workers=workers, block_size=16, seed=5)
+    return proof.prove_pinned(Path("selector.sock"), policies, workers=workers, block_size=16, seed=5)
 
 
 @pytest.mark.parametrize("workers", [2, 5])
-def test_a_router_that_follows_the_law_passes(monkeypatch: pytest.MonkeyPatch, workers) -> None:
+def test_a_router_that_follows_the_law_passes(monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
     result = prove(monkeypatch, [*GRID, pinned("adaptive")], workers)
     assert result.ok, result.checks
     assert len(result.checks) == 16 + 1  # the grid has the pairs of the two lower regimes
     told = result.routing_test()
     assert told["ok"] is True
-    assert told["p_value"] >= proof.ALPHA
+    assert told["p_value"] >= ALPHA
     assert told["omega"] == "tested"
     assert all(check["ok"] for check in told["checks"])
 
 
 @pytest.mark.parametrize("workers", [2, 5])
 def test_a_router_that_ignores_what_it_is_told_fails_even_with_its_own_defaults(
-    monkeypatch: pytest.MonkeyPatch, workers
+    monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     result = prove(monkeypatch, [pinned(tau=0.0, omega=1.0)], workers, hear=lambda *_: (0.0, 1.0))
     assert [(check.tau, check.omega, check.ok) for check in result.checks] == [(0, 1, True), (1, 0, False)]
@@ -115,7 +134,9 @@ def test_a_router_that_ignores_what_it_is_told_fails_even_with_its_own_defaults(
 
 @pytest.mark.parametrize("pair", [(0.0, 0.3), (0.3, 0.0), (0.7, 1.0), (1.0, 0.7), (0.8, 0.1), (0.0, 0.0)])
 @pytest.mark.parametrize("workers", [2, 5])
-def test_tau_and_omega_are_each_missed(monkeypatch: pytest.MonkeyPatch, pair, workers) -> None:
+def test_tau_and_omega_are_each_missed(
+    monkeypatch: pytest.MonkeyPatch, pair: tuple[float, float], workers: int
+) -> None:
     policies = [pinned(tau=pair[0], omega=pair[1])]
     other_tau, other_omega = proof.contrast(*pair)
     assert prove(monkeypatch, policies, workers).ok
@@ -126,7 +147,7 @@ def test_tau_and_omega_are_each_missed(monkeypatch: pytest.MonkeyPatch, pair, wo
 @pytest.mark.parametrize("defaults", [(0.0, 1.0), (1.0, 0.0), (0.3, 1.0), (0.7, 0.3), (1.0, 1.0), (0.0, 0.0)])
 @pytest.mark.parametrize("workers", [2, 5])
 def test_nothing_that_ignores_what_it_is_told_passes(
-    monkeypatch: pytest.MonkeyPatch, defaults, workers
+    monkeypatch: pytest.MonkeyPatch, defaults: tuple[float, float], workers: int
 ) -> None:
     """Not even with policies that are its defaults and close to them."""
     policies = [pinned(tau=defaults[0], omega=defaults[1]), pinned(tau=0.3, omega=1.0)]
@@ -135,12 +156,16 @@ def test_nothing_that_ignores_what_it_is_told_passes(
 
 @pytest.mark.parametrize("pair", [(2.0, 1.0), (5.0, 0.5), (0.05, 0.01), (0.5, 4.0)])
 @pytest.mark.parametrize("workers", [2, 5])
-def test_wide_values_can_be_proven_too(monkeypatch: pytest.MonkeyPatch, pair, workers) -> None:
+def test_wide_values_can_be_proven_too(
+    monkeypatch: pytest.MonkeyPatch, pair: tuple[float, float], workers: int
+) -> None:
     assert prove(monkeypatch, [pinned(tau=pair[0], omega=pair[1])], workers).ok
 
 
 @pytest.mark.parametrize(("pair", "what"), [((0.7, 0.001), "omega is 0.001"), ((9.0, 1.0), "tau is 9")])
-def test_values_that_no_proof_can_tell_apart_are_refused(monkeypatch: pytest.MonkeyPatch, pair, what) -> None:
+def test_values_that_no_proof_can_tell_apart_are_refused(
+    monkeypatch: pytest.MonkeyPatch, pair: tuple[float, float], what: str
+) -> None:
     with pytest.raises(UserError, match=what):
         prove(monkeypatch, [pinned(tau=pair[0], omega=pair[1])])
 
@@ -156,7 +181,7 @@ def test_a_router_without_an_index_is_unhealthy(monkeypatch: pytest.MonkeyPatch)
         prove(monkeypatch, GRID[:1], indexes=False)
 
 
-async def _nothing():
+async def _nothing() -> None:
     return None
 
 
@@ -172,7 +197,7 @@ def test_what_leaves_no_choice_is_not_tested(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("workers", [2, 3, 5, 8])
 @pytest.mark.parametrize("omega", [0.05, 0.1, 0.3, 1.0, 5.0])
-def test_the_stored_prompt_turns_the_order_round(workers, omega) -> None:
+def test_the_stored_prompt_turns_the_order_round(workers: int, omega: float) -> None:
     loads = [proof.STEP_BLOCKS * rank for rank in range(workers)]
     blocks = proof.stored_blocks(omega, workers)
     costs = proof.predicted_costs(loads, blocks, workers - 1, omega)

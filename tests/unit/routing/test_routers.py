@@ -4,40 +4,51 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, TypeVar
 
 import pytest
 
-from anarchy.config import AnyPolicy
+from anarchy.config import AnyPolicy, Policy
 from anarchy.config.files import validate
 from anarchy.control.detector import PARAMETERS, Regime
 from anarchy.ground.errors import UserError
+from anarchy.load.router import Labels, Route, Router
 from anarchy.load.workload import Request
 from anarchy.routing.routers import AdaptiveRouter, PinnedRouter, Selection
-from anarchy.routing.selector import Choice
+from anarchy.routing.selector import Choice, Selector
 from anarchy.trace.decisions import DecisionLog, read_decisions
 
 PREFILL, DECODE = (11,), (21, 22, 23)
 PROMPT = Request(prompt=tuple(range(32)), output_tokens=4, template=-1)
-DONE = SimpleNamespace(status="ok")
+DONE: Any = SimpleNamespace(status="ok")
+FAILED: Any = SimpleNamespace(status="http_500")
+T = TypeVar("T")
+Build = Callable[..., PinnedRouter]
 
 
-class ObedientSelector:
+class ObedientSelector(Selector):
     """Chooses the next of `script`, and remembers what it was asked and told."""
 
-    def __init__(self, script=(), fault=None, delay=0.0) -> None:
+    def __init__(
+        self, script: Sequence[int] = (), fault: Exception | None = None, delay: float = 0.0
+    ) -> None:
+        super().__init__([])
         self.script, self.fault, self.delay = list(script), fault, delay
-        self.calls = []
-        self.reserved = Counter()
+        self.calls: list[tuple[Any, ...]] = []
+        self.reserved: Counter[tuple[str, str]] = Counter()
 
-    async def open(self, path) -> None:
+    async def open(self, path: Path) -> None:
         self.calls.append(("open", path.name))
 
     async def close(self) -> None:
         self.calls.append(("close",))
 
-    async def choose(self, pool, key, prompt, tau, omega, reserve=True):
+    async def choose(
+        self, pool: str, key: str, prompt: Sequence[int], tau: float, omega: float, reserve: bool = True
+    ) -> Choice:
         self.calls.append(("choose", pool, key, tau, omega))
         await asyncio.sleep(self.delay)
         if self.fault is not None:
@@ -47,18 +58,18 @@ class ObedientSelector:
             self.script.pop(0) if self.script else 0, (8.0, 9.0, 7.0), (0.0, 0.5, 1.0), (1.0, 2.0, 3.0)
         )
 
-    def prefilled(self, pool, key) -> None:
+    def prefilled(self, pool: str, key: str) -> None:
         self.calls.append(("prefilled", pool, key))
 
-    def freed(self, pool, key) -> None:
+    def freed(self, pool: str, key: str) -> None:
         self.calls.append(("freed", pool, key))
         self.reserved[pool, key] -= 1
 
-    def stored(self, pool, worker, prompt) -> None:
+    def stored(self, pool: str, worker: int, prompt: Sequence[int]) -> None:
         self.calls.append(("stored", pool, worker, len(prompt)))
 
 
-def policy(kind, **more):
+def policy(kind: str, **more: float) -> Policy:
     document = {"name": kind.replace("_", "-"), "title": kind, "kind": kind, "way": "pinned", **more}
     return validate(document, AnyPolicy, where="test")
 
@@ -67,10 +78,15 @@ KV = policy("kv", tau=0.7, omega=0.3)
 
 
 @pytest.fixture
-def build(tmp_path: Path):
+def build(tmp_path: Path) -> Build:
     """A router of a policy, with a log in a folder of the test's own."""
 
-    def make(kind, selector=None, prefill=PREFILL, **more):
+    def make(
+        kind: Policy,
+        selector: ObedientSelector | None = None,
+        prefill: tuple[int, ...] = PREFILL,
+        **more: Any,
+    ) -> PinnedRouter:
         return PinnedRouter(
             kind,
             prefill,
@@ -84,10 +100,10 @@ def build(tmp_path: Path):
     return make
 
 
-def run(router, body):
+def run(router: Router, body: Callable[[], Awaitable[T]]) -> T:
     """Open the router, run a coroutine with it, and close it whatever happens."""
 
-    async def whole():
+    async def whole() -> T:
         try:
             await router.open()
             return await body()
@@ -97,17 +113,18 @@ def run(router, body):
     return asyncio.run(whole())
 
 
-def decisions(tmp_path: Path):
+def decisions(tmp_path: Path) -> list[dict[str, Any]]:
     log = DecisionLog(tmp_path)
     log.close()
-    return read_decisions(log.seal()).to_pylist()
+    rows: list[dict[str, Any]] = read_decisions(log.seal()).to_pylist()
+    return rows
 
 
-def test_a_request_goes_where_dynamo_says_and_is_let_go(build, tmp_path: Path) -> None:
+def test_a_request_goes_where_dynamo_says_and_is_let_go(build: Build, tmp_path: Path) -> None:
     selector = ObedientSelector([2])
     router = build(KV, selector, frontend=1)
 
-    async def body():
+    async def body() -> Route:
         route = await router.route("a", PROMPT, 1.5)
         router.first_token("a")
         router.ended("a", DONE)
@@ -136,24 +153,24 @@ def test_a_request_goes_where_dynamo_says_and_is_let_go(build, tmp_path: Path) -
     assert row["wall_us"] > 0
 
 
-def test_a_request_that_failed_is_freed_and_leaves_no_prompt(build) -> None:
+def test_a_request_that_failed_is_freed_and_leaves_no_prompt(build: Build) -> None:
     selector = ObedientSelector([1, 1])
     router = build(KV, selector, prefill=(11, 12))
 
     async def body() -> None:
         await router.route("a", PROMPT, 0.0)
-        router.ended("a", SimpleNamespace(status="http_500"))
+        router.ended("a", FAILED)
 
     run(router, body)
     assert not any(call[0] in ("prefilled", "stored") for call in selector.calls)
     assert set(selector.reserved.values()) == {0}
 
 
-def test_both_pools_are_asked_where_there_is_a_choice(build, tmp_path: Path) -> None:
+def test_both_pools_are_asked_where_there_is_a_choice(build: Build, tmp_path: Path) -> None:
     selector = ObedientSelector([1, 2])
     router = build(KV, selector, prefill=(11, 12))
 
-    async def body():
+    async def body() -> tuple[Route, bool]:
         route = await router.route("a", PROMPT, 0.0)
         router.first_token("a")
         freed_early = ("freed", "prefill", "a") in selector.calls
@@ -167,7 +184,7 @@ def test_both_pools_are_asked_where_there_is_a_choice(build, tmp_path: Path) -> 
     assert decisions(tmp_path)[0]["prefill_costs"] == [8.0, 9.0, 7.0]
 
 
-def test_a_choice_cancelled_between_the_pools_is_freed(build) -> None:
+def test_a_choice_cancelled_between_the_pools_is_freed(build: Build) -> None:
     selector = ObedientSelector()
     router = build(KV, selector, prefill=(11, 12))
 
@@ -187,7 +204,7 @@ def test_a_choice_cancelled_between_the_pools_is_freed(build) -> None:
     assert selector.reserved["prefill", "a"] == 0
 
 
-def test_a_selector_that_fails_ends_the_request_with_its_words(build) -> None:
+def test_a_selector_that_fails_ends_the_request_with_its_words(build: Build) -> None:
     router = build(KV, ObedientSelector(fault=UserError("the selector has gone", remedy="see its log")))
 
     async def body() -> None:
@@ -197,16 +214,16 @@ def test_a_selector_that_fails_ends_the_request_with_its_words(build) -> None:
         run(router, body)
 
 
-def test_dynamos_policies_need_a_selector(build) -> None:
+def test_dynamos_policies_need_a_selector(build: Build) -> None:
     with pytest.raises(ValueError, match="needs a selector"):
         build(KV)
 
 
-def test_an_adaptive_policy_follows_the_regime(build, tmp_path: Path) -> None:
+def test_an_adaptive_policy_follows_the_regime(build: Build, tmp_path: Path) -> None:
     selector = ObedientSelector()
     router = build(policy("adaptive"), selector)
 
-    async def body():
+    async def body() -> list[Labels]:
         labels = []
         for name, regime in (("a", None), ("b", Regime.SATURATED), ("c", Regime.BELOW)):
             if regime is not None:
@@ -227,7 +244,7 @@ def test_an_adaptive_policy_follows_the_regime(build, tmp_path: Path) -> None:
 def test_the_built_in_adaptive_router_chooses_the_regimes_frontend() -> None:
     router = AdaptiveRouter("adaptive", {Regime.BELOW: 0, Regime.TRANSITION: 2, Regime.SATURATED: 1})
 
-    async def body():
+    async def body() -> list[Route]:
         routes = []
         for regime in Regime:
             router.set_regime(regime)
@@ -241,10 +258,10 @@ def test_the_built_in_adaptive_router_chooses_the_regimes_frontend() -> None:
 
 
 @pytest.mark.parametrize("kind", ["round_robin", "random", "least_loaded", "power_of_two", "batched_optimal"])
-def test_baselines_need_no_selector_and_give_all_back(build, tmp_path, kind) -> None:
+def test_baselines_need_no_selector_and_give_all_back(build: Build, tmp_path: Path, kind: str) -> None:
     router = build(policy(kind, **({"batch_s": 0.001} if kind == "batched_optimal" else {})))
 
-    async def body():
+    async def body() -> tuple[list[Route], list[int]]:
         names = [f"{i}" for i in range(30)]
         routes = await asyncio.gather(*(router.route(name, PROMPT, 0.0) for name in names))
         in_flight = list(router._pools["decode"].in_flight)
@@ -266,7 +283,7 @@ def test_baselines_need_no_selector_and_give_all_back(build, tmp_path, kind) -> 
     assert row["costs"] is None
 
 
-def test_a_baseline_asks_and_tells_the_selector_nothing(build) -> None:
+def test_a_baseline_asks_and_tells_the_selector_nothing(build: Build) -> None:
     selector = ObedientSelector()
     router = build(policy("round_robin"), selector)
 
@@ -279,24 +296,24 @@ def test_a_baseline_asks_and_tells_the_selector_nothing(build) -> None:
     assert selector.calls == []
 
 
-def test_a_batch_waits_its_time_and_no_longer(build) -> None:
+def test_a_batch_waits_its_time_and_no_longer(build: Build) -> None:
     router = build(policy("batched_optimal", batch_s=0.02), dilation=2.0)
 
-    async def body():
+    async def body() -> tuple[float, list[Route]]:
         loop = asyncio.get_running_loop()
         started = loop.time()
         first = asyncio.create_task(router.route("a", PROMPT, 0.0))
         await asyncio.sleep(0.03)
         second = asyncio.create_task(router.route("b", PROMPT, 0.0))
         routes = await asyncio.gather(first, second)
-        return loop.time() - started, routes
+        return loop.time() - started, list(routes)
 
     seconds, routes = run(router, body)
     assert 0.035 <= seconds < 30.0
     assert routes[0].decode_id != routes[1].decode_id
 
 
-def test_a_request_that_is_cancelled_takes_no_slot_of_its_batch(build) -> None:
+def test_a_request_that_is_cancelled_takes_no_slot_of_its_batch(build: Build) -> None:
     router = build(policy("batched_optimal", batch_s=0.02))
 
     async def body() -> None:
@@ -309,7 +326,7 @@ def test_a_request_that_is_cancelled_takes_no_slot_of_its_batch(build) -> None:
     assert router._pools["decode"].in_flight == [1, 1, 1]
 
 
-def test_closing_gives_up_a_batch_that_is_being_collected(build) -> None:
+def test_closing_gives_up_a_batch_that_is_being_collected(build: Build) -> None:
     router = build(policy("batched_optimal", batch_s=30.0))
 
     async def body() -> None:
@@ -321,12 +338,12 @@ def test_closing_gives_up_a_batch_that_is_being_collected(build) -> None:
 
 
 def test_one_seed_gives_one_series(tmp_path: Path) -> None:
-    def series(folder):
+    def series(folder: Path) -> list[int | None]:
         router = PinnedRouter(
             policy("random"), PREFILL, DECODE, selection=None, decisions=DecisionLog(folder), seed=3
         )
 
-        async def body():
+        async def body() -> list[int | None]:
             return [(await router.route(f"{i}", PROMPT, 0.0)).decode_id for i in range(50)]
 
         return run(router, body)

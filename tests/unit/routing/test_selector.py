@@ -7,26 +7,31 @@ import importlib.util
 import json
 import sys
 import types
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
 from anarchy.ground.errors import UserError
-from anarchy.routing.selector import Selector, SelectorPool
+from anarchy.routing.selector import Choice, Selector, SelectorPool
 from anarchy.serving.selector_process import SERVICE, service_command
 
+T = TypeVar("T")
+Operation = dict[str, Any]
+Answer = Callable[[Operation], Operation | None]
 POOL = SelectorPool.modelled("decode", 2, 16, 64)
 
 
 class ScriptedService:
     """Listens where a selector would; `answer` makes of each operation what goes back, or None."""
 
-    def __init__(self, answer) -> None:
+    def __init__(self, answer: Answer) -> None:
         self.answer = answer
-        self.told = []
-        self.writers = []
+        self.told: list[Operation] = []
+        self.writers: list[asyncio.StreamWriter] = []
 
-    async def converse(self, reader, writer) -> None:
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.writers.append(writer)
         while line := await reader.readline():
             operation = json.loads(line)
@@ -41,14 +46,17 @@ class ScriptedService:
             writer.close()
 
 
-def chosen(operation, worker=0):
+Body = Callable[[Selector, ScriptedService], Awaitable[T]]
+
+
+def chosen(operation: Operation, worker: int = 0) -> Operation:
     return {"i": operation["i"], "worker": worker, "costs": [1, 2], "overlaps": [0, 1], "loads": [3, 4]}
 
 
-def talk(tmp_path: Path, answer, body, **more):
+def talk(tmp_path: Path, answer: Answer, body: Body[T], **more: float) -> T:
     """Run `body` with a selector that is open to a scripted service."""
 
-    async def whole():
+    async def whole() -> T:
         service = ScriptedService(answer)
         path = tmp_path / "s"
         async with await asyncio.start_unix_server(service.converse, path):
@@ -64,7 +72,7 @@ def talk(tmp_path: Path, answer, body, **more):
 
 
 def test_a_choice_holds_what_the_service_told(tmp_path: Path) -> None:
-    async def body(selector, service):
+    async def body(selector: Selector, service: ScriptedService) -> tuple[Choice, list[Operation]]:
         choice = await selector.choose("decode", "a", (5, 6), 0.7, 0.3)
         return choice, service.told
 
@@ -84,12 +92,12 @@ def test_a_choice_holds_what_the_service_told(tmp_path: Path) -> None:
 
 
 def test_answers_find_those_who_wait_whatever_their_order(tmp_path: Path) -> None:
-    held = []
+    held: list[Operation] = []
 
-    def answer(operation) -> None:
+    def answer(operation: Operation) -> None:
         held.append(operation)
 
-    async def body(selector, service):
+    async def body(selector: Selector, service: ScriptedService) -> list[int]:
         tasks = [asyncio.create_task(selector.choose("decode", f"{i}", (1,), 0.0, 1.0)) for i in range(5)]
         while len(held) < 5:
             await asyncio.sleep(0.001)
@@ -104,7 +112,7 @@ def test_answers_find_those_who_wait_whatever_their_order(tmp_path: Path) -> Non
 
 
 def test_operations_keep_their_order(tmp_path: Path) -> None:
-    async def body(selector, service):
+    async def body(selector: Selector, service: ScriptedService) -> list[str]:
         await selector.choose("decode", "a", (1,), 0.0, 1.0)
         selector.prefilled("decode", "a")
         selector.freed("decode", "a")
@@ -116,12 +124,12 @@ def test_operations_keep_their_order(tmp_path: Path) -> None:
     assert ops == ["hello", "choose", "prefilled", "freed", "stored", "choose"]
 
 
-def chosen_or_none(operation):
+def chosen_or_none(operation: Operation) -> Operation | None:
     return chosen(operation) if operation["op"] == "choose" else None
 
 
 def test_a_service_that_goes_away_fails_what_waits_and_what_comes(tmp_path: Path) -> None:
-    async def body(selector, service) -> None:
+    async def body(selector: Selector, service: ScriptedService) -> None:
         waiting = asyncio.create_task(selector.choose("decode", "a", (1,), 0.0, 1.0))
         while len(service.told) < 2:
             await asyncio.sleep(0.001)
@@ -136,7 +144,7 @@ def test_a_service_that_goes_away_fails_what_waits_and_what_comes(tmp_path: Path
 
 
 def test_a_service_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
-    async def body(selector, service) -> None:
+    async def body(selector: Selector, service: ScriptedService) -> None:
         with pytest.raises(UserError, match="did not answer within"):
             await selector.choose("decode", "a", (1,), 0.0, 1.0)
 
@@ -144,7 +152,7 @@ def test_a_service_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_an_operation_that_failed_is_told_with_its_words(tmp_path: Path) -> None:
-    async def body(selector, service) -> None:
+    async def body(selector: Selector, service: ScriptedService) -> None:
         with pytest.raises(UserError, match="could not do 'choose': no schedulable workers"):
             await selector.choose("decode", "a", (1,), 0.0, 1.0)
 
@@ -152,11 +160,11 @@ def test_an_operation_that_failed_is_told_with_its_words(tmp_path: Path) -> None
 
 
 def test_one_that_nobody_waits_for_fails_the_next_choice(tmp_path: Path) -> None:
-    def answer(operation):
+    def answer(operation: Operation) -> Operation:
         failed = operation["op"] == "freed"
         return {"i": None, "op": "freed", "error": "KeyError: 'a'"} if failed else chosen(operation)
 
-    async def body(selector, service) -> None:
+    async def body(selector: Selector, service: ScriptedService) -> None:
         selector.freed("decode", "a")
         while len(service.told) < 2:
             await asyncio.sleep(0.001)
@@ -168,7 +176,7 @@ def test_one_that_nobody_waits_for_fails_the_next_choice(tmp_path: Path) -> None
 
 
 def test_a_choice_that_is_cancelled_is_freed(tmp_path: Path) -> None:
-    async def body(selector, service):
+    async def body(selector: Selector, service: ScriptedService) -> Operation:
         task = asyncio.create_task(selector.choose("decode", "a", (1,), 0.0, 1.0))
         while len(service.told) < 2:
             await asyncio.sleep(0.001)
@@ -207,18 +215,20 @@ def test_the_command_runs_the_script_alone() -> None:
 
 
 @pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch):
+def service(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """The service's module, of whose packages this environment need not have all."""
     if importlib.util.find_spec("msgspec") is None:
         monkeypatch.setitem(sys.modules, "msgspec", types.ModuleType("msgspec"))
     spec = importlib.util.spec_from_file_location("selector_service", SERVICE)
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "selector_service", module)
     spec.loader.exec_module(module)
     return module
 
 
-def test_a_modelled_cache_tells_of_the_blocks_that_are_new(service) -> None:
+def test_a_modelled_cache_tells_of_the_blocks_that_are_new(service: types.ModuleType) -> None:
     cache = service.ModelledCache(4, 100)
     (first,) = cache.store(range(10))
     assert (first[0], len(first[1]), first[2], first[3]) == ("BlockStored", 2, None, list(range(8)))
@@ -230,7 +240,7 @@ def test_a_modelled_cache_tells_of_the_blocks_that_are_new(service) -> None:
     assert cache.store([1, 2, 3]) == []  # no full block
 
 
-def test_a_modelled_cache_evicts_what_was_used_longest_ago_from_its_end(service) -> None:
+def test_a_modelled_cache_evicts_what_was_used_longest_ago_from_its_end(service: types.ModuleType) -> None:
     cache = service.ModelledCache(1, 4)
     ((_, (a0, a1), *_),) = cache.store([1, 2])
     ((_, (b0, b1), *_),) = cache.store([3, 4])
@@ -243,7 +253,7 @@ def test_a_modelled_cache_evicts_what_was_used_longest_ago_from_its_end(service)
     assert a0
 
 
-def test_a_prompt_longer_than_the_cache_keeps_its_head(service) -> None:
+def test_a_prompt_longer_than_the_cache_keeps_its_head(service: types.ModuleType) -> None:
     cache = service.ModelledCache(1, 3)
     (stored,) = cache.store(range(10))
     assert stored[3] == [0, 1, 2]

@@ -50,8 +50,8 @@ def test_nonsense_costs_are_refused(costs: list[float], tau: float) -> None:
 def test_fit_p_value_is_uniform_or_conservative_under_the_prediction() -> None:
     rng = np.random.default_rng(1)
     for costs, tau in (([1, 17], 0.7), ([1, 17, 33, 49, 65], 0.7), ([1, 17, 33, 49, 65], 0.1)):
-        chance = choice_probabilities(costs, tau)
-        p_values = [fit_p_value(rng.multinomial(400, chance), chance) for _ in range(400)]
+        chance = choice_probabilities(costs, tau).tolist()
+        p_values = [fit_p_value(rng.multinomial(400, chance).tolist(), chance) for _ in range(400)]
         assert np.mean(np.asarray(p_values) < 0.05) < 0.09
 
 
@@ -63,10 +63,10 @@ def test_fit_p_value_is_exact_for_argmin() -> None:
 def test_fit_p_value_sees_the_wrong_temperature() -> None:
     rng = random.Random(3)
     costs = [1, 17]
-    drawn = Counter(rng.choices((0, 1), choice_probabilities(costs, 1.0), k=400))
+    drawn = Counter(rng.choices((0, 1), choice_probabilities(costs, 1.0).tolist(), k=400))
     counts = (drawn[0], drawn[1])
-    assert fit_p_value(counts, choice_probabilities(costs, 1.0)) > ALPHA
-    assert fit_p_value(counts, choice_probabilities(costs, 0.3)) < ALPHA
+    assert fit_p_value(counts, choice_probabilities(costs, 1.0).tolist()) > ALPHA
+    assert fit_p_value(counts, choice_probabilities(costs, 0.3).tolist()) < ALPHA
 
 
 def check(p_value: float, p_value_dispatched: float, p_value_contrast: float) -> PolicyCheck:

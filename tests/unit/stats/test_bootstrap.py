@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from arch.bootstrap import StationaryBootstrap, optimal_block_length
 from scipy import stats
@@ -21,15 +24,17 @@ from anarchy.stats.bootstrap import (
 )
 from anarchy.stats.intervals import Resampled, quotient
 
+Floats = npt.NDArray[np.float64]
 
-def ar1(rng, n, rho=0.6):
+
+def ar1(rng: np.random.Generator, n: int, rho: float = 0.6) -> Floats:
     series = rng.normal(size=n)
     for t in range(1, n):
         series[t] = rho * series[t - 1] + np.sqrt(1 - rho**2) * series[t]
     return series
 
 
-def costs(n=400, seed: int = 0, shift=0.0):
+def costs(n: int = 400, seed: int = 0, shift: float = 0.0) -> tuple[Floats, Floats]:
     rng = np.random.default_rng(seed)
     z = ar1(rng, n)
     return 20.0 + shift + 3.0 * z + rng.normal(size=n), 5.0 + 0.5 * z
@@ -89,7 +94,7 @@ def test_counts_are_those_of_the_blocks_on_the_circle() -> None:
 def test_interval_agrees_with_arch() -> None:
     over, under = costs(1500)
     ours = bootstrap_ratio([over], [under], replicates=4000).interval()
-    theirs = StationaryBootstrap(ours.block_length, over, under, seed=0)
+    theirs = StationaryBootstrap(ours.block_length, over, under, seed=0)  # type: ignore[arg-type]
     lo, hi = theirs.conf_int(lambda a, b: a.sum() / b.sum(), reps=2000, method="percentile").ravel()
     width = hi - lo
     assert abs(ours.lo - lo) < 0.12 * width
@@ -139,7 +144,7 @@ def test_three_launches_are_resampled_and_two_are_not() -> None:
 
 
 @pytest.mark.parametrize("n_launches", [3, 5, 12])
-def test_spread_between_launches_is_students(n_launches) -> None:
+def test_spread_between_launches_is_students(n_launches: int) -> None:
     levels = np.exp(np.random.default_rng(n_launches).normal(0.0, 0.02, n_launches))
     launches = [np.full(50, level) for level in levels]  # no spread inside
     draws = bootstrap_mean(launches, replicates=20_000).draws
@@ -180,7 +185,7 @@ def test_what_cells_share_of_their_launches_cancels_in_their_quotient() -> None:
 @pytest.mark.parametrize("n_launches", [1, 3])
 @pytest.mark.parametrize("workers", [2, 3])
 def test_any_number_of_workers_gives_the_same_bits(
-    monkeypatch: pytest.MonkeyPatch, n_launches, workers
+    monkeypatch: pytest.MonkeyPatch, n_launches: int, workers: int
 ) -> None:
     monkeypatch.setattr(bootstrap, "_CHUNK", 2000)  # dozens of chunks
     monkeypatch.setattr(bootstrap, "_COUNT_CHUNK", 20_000)
@@ -188,18 +193,19 @@ def test_any_number_of_workers_gives_the_same_bits(
     over, under = [a for a, _ in pairs], [b for _, b in pairs]
     stacked, lengths = [np.stack(pair) for pair in pairs], [6.0] * n_launches
     columns, ratios = {"SC": over, "OPTf": under}, {"hat": ("SC", "OPTf")}
-    for draw in (
+    drawn: tuple[Callable[[int], Floats], ...] = (
         lambda w: resampled_sums(stacked, lengths, replicates=400, workers=w),
         lambda w: bootstrap_ratio(over, under, replicates=400, workers=w).draws,
         lambda w: bootstrap_ratios(columns, ratios, series="SC", replicates=400, workers=w)["hat"].draws,
         lambda w: bootstrap_mean(over, replicates=400, workers=w).draws,
         lambda w: bootstrap_quantile(over, 0.9, replicates=400, workers=w).draws,
-    ):
+    )
+    for draw in drawn:
         np.testing.assert_array_equal(draw(workers), draw(1))
 
 
 def test_what_a_worker_raises_is_raised() -> None:
-    def fail(chunk, part) -> None:
+    def fail(chunk: object, part: object) -> None:
         raise RuntimeError(f"chunk {chunk}")
 
     with pytest.raises(RuntimeError, match="chunk 0"):
@@ -280,7 +286,7 @@ def test_a_denominator_of_zero_gives_no_number() -> None:
         ([np.ones(5)], [np.full(5, np.nan)], "finite"),
     ],
 )
-def test_columns_that_do_not_pair_up_are_refused(over, under, message) -> None:
+def test_columns_that_do_not_pair_up_are_refused(over: Any, under: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         bootstrap_ratio(over, under, replicates=10)
 
@@ -308,7 +314,7 @@ def test_quotient_is_across_launches_only_where_both_sides_are() -> None:
 
 
 @pytest.mark.parametrize("q", [0.0, 0.5, 0.99, 1.0])
-def test_quantile_draws_are_quantiles_of_the_resamples(q) -> None:
+def test_quantile_draws_are_quantiles_of_the_resamples(q: float) -> None:
     values = np.random.default_rng(3).gamma(2.0, 1.0, 300)
     length = block_length(values)
     result = bootstrap_quantile([values], q, replicates=20, seed=8)
@@ -356,10 +362,17 @@ def test_a_cell_that_lacks_a_launch_still_draws_the_others_together() -> None:
     levels = np.array([1.0, 0.6, 0.8, 1.2, 1.4, 1.1])  # the two that will be missing are no outliers
     ones = [np.ones(100)] * 6
 
-    def draws(ids, stream):
+    def draws(ids: Sequence[int], stream: int) -> Resampled:
         made = [np.full(100, levels[l]) for l in ids]
         pair = {"over": made, "under": ones[: len(ids)]}
-        options = {"series": "over", "replicates": 2000, "seed": 1, "stream": stream, "ids": ids, "of": 6}
+        options: dict[str, Any] = {
+            "series": "over",
+            "replicates": 2000,
+            "seed": 1,
+            "stream": stream,
+            "ids": ids,
+            "of": 6,
+        }
         return bootstrap_ratios(pair, {"r": ("over", "under")}, **options)["r"]
 
     whole, same = draws(range(6), 0), draws(range(6), 1)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from anarchy.stats.knee import find_knee, first_at_or_above, kneedle, regime, ttft_crossing, two_segments
 
 GRID = np.array([1, 2, 4, 8, 16, 32, 64, 96, 112, 128, 160, 192, 256, 384, 512])
 
+Floats = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.int_]
 
-def ladder(C=GRID, knee=110.0, level=15.0, before=0.0, after=2.0):
+
+def ladder(
+    C: Numbers = GRID, knee: float = 110.0, level: float = 15.0, before: float = 0.0, after: float = 2.0
+) -> Floats:
     bend = np.maximum(0.0, np.log(C / knee))
     return level * (C / 64.0) ** before * np.exp((after - before) * bend)
 
 
-def noisy(poa, sd, seed: int = 0, replicates=800):
+def noisy(poa: Floats, sd: float, seed: int = 0, replicates: int = 800) -> tuple[Floats, Floats]:
     """An observed ladder and bootstrap draws round it, with the noise that the observation has."""
     rng = np.random.default_rng(seed)
     seen = poa * np.exp(rng.normal(0.0, sd, poa.size))
@@ -23,15 +29,13 @@ def noisy(poa, sd, seed: int = 0, replicates=800):
 
 
 @pytest.mark.parametrize("knee", [40.0, 96.0, 110.0, 128.0, 200.0])
-def test_exact_knee_is_found_on_and_between_grid_points(knee) -> None:
+def test_exact_knee_is_found_on_and_between_grid_points(knee: float) -> None:
     poa = ladder(knee=knee, before=0.05)
     found = find_knee(GRID, poa, np.tile(poa, (200, 1)))
     assert found.exists
     assert found.knee == pytest.approx(knee, rel=0.01)
-    assert (found.slope_before, found.slope_after) == (
-        pytest.approx(0.05, abs=0.02),
-        pytest.approx(2.0, abs=0.03),
-    )
+    assert found.slope_before == pytest.approx(0.05, abs=0.02)
+    assert found.slope_after == pytest.approx(2.0, abs=0.03)
     assert found.growth == pytest.approx((512 / knee) ** 1.95, rel=0.05)
     assert found.improvement > 0.99
 
@@ -49,6 +53,9 @@ def test_noisy_knee_lies_in_its_interval() -> None:
         seen, draws = noisy(ladder(), 0.08, seed, 300)
         found = find_knee(GRID, seen, draws)
         assert found.exists
+        assert found.lo is not None
+        assert found.knee is not None
+        assert found.hi is not None
         assert found.lo <= found.knee <= found.hi
         hits += found.lo <= 110.0 <= found.hi
     assert hits >= 34
@@ -57,7 +64,7 @@ def test_noisy_knee_lies_in_its_interval() -> None:
 
 @pytest.mark.parametrize("sd", [0.005, 0.05, 0.18])
 @pytest.mark.parametrize("slope", [0.0, 0.3])
-def test_no_knee_is_invented_on_one_line(sd, slope) -> None:
+def test_no_knee_is_invented_on_one_line(sd: float, slope: float) -> None:
     found = [find_knee(GRID, *noisy(ladder(before=slope, after=slope), sd, seed, 200)) for seed in range(40)]
     assert sum(f.exists for f in found) <= 2
     refused = next(f for f in found if not f.exists)
@@ -107,6 +114,7 @@ def test_four_points_are_enough_for_a_plain_knee() -> None:
     C = np.array([16, 64, 128, 512])
     found = find_knee(C, *noisy(ladder(C), 0.03))
     assert found.exists
+    assert found.knee is not None
     assert 64 <= found.knee <= 128
 
 
@@ -139,7 +147,7 @@ def test_breakpoint_is_the_best_of_all_by_exhaustive_least_squares() -> None:
         ([1.0, 2.0, 3.0, 4.0], np.ones((1, 5))),
     ],
 )
-def test_fit_refuses_what_has_no_logarithm_or_no_order(C, poa) -> None:
+def test_fit_refuses_what_has_no_logarithm_or_no_order(C: list[float], poa: Floats) -> None:
     with pytest.raises(ValueError, match="C "):
         two_segments(np.array(C), poa)
 
@@ -152,7 +160,9 @@ def test_knee_refuses_shapes_that_do_not_fit() -> None:
 
 
 def test_kneedle_stands_beside() -> None:
-    assert 64 <= kneedle(GRID, ladder()) <= 192
+    found = kneedle(GRID, ladder())
+    assert found is not None
+    assert 64 <= found <= 192
     assert kneedle(GRID, np.full(GRID.size, 4.0)) is None
     assert kneedle(GRID[:4], ladder()[:4]) is None
 
@@ -186,5 +196,5 @@ def test_first_grid_point_at_or_above() -> None:
         (0, 512, 5, 100.0, "artifact"),
     ],
 )
-def test_regimes(n_windows, C, m, knee, expected) -> None:
+def test_regimes(n_windows: int, C: int, m: int, knee: float | None, expected: str) -> None:
     assert regime(n_windows, C, m, knee) == expected

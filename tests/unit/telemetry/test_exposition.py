@@ -28,7 +28,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
      ('a{le="1"} 6 # {trace_id="7 8"} 0.05 1700000000.5', {"le": "1"}, 6.0),
      ("a 7 # {} 0.05", {}, 7.0), ("a +Inf", {}, math.inf), ('{"a",x="1"} 8', {"x": "1"}, 8.0)],
 )  # fmt: skip
-def test_a_line_is_read_as_the_format_says(line, labels, value) -> None:
+def test_a_line_is_read_as_the_format_says(line: str, labels: dict[str, str], value: float) -> None:
     assert parse_line(line) == ("a", tuple(sorted(labels.items())), value)
 
 
@@ -37,7 +37,7 @@ def test_a_line_is_read_as_the_format_says(line, labels, value) -> None:
              'a{x="1"}', "a 1_000", "a " + "9" * 400, "\x1b[31ma\x07 x", 'a{x="1",x="2"} 1',
              "a" * (LONGEST_LINE + 1) + " 1"],
 )  # fmt: skip
-def test_what_is_no_line_is_refused_with_a_short_quotation(line) -> None:
+def test_what_is_no_line_is_refused_with_a_short_quotation(line: str) -> None:
     with pytest.raises(PageError) as refused:
         parse_line(line)
     assert str(refused.value).isprintable()
@@ -98,6 +98,6 @@ def test_openmetrics_is_read_by_its_own_parser() -> None:
      ("# TYPE a gauge\na 1\na 2\n# EOF\n", "a series stands on it twice"),
      ("# TYPE a histogram\na_bucket 1\n# EOF\n", "le"), ('a{x="1} 1\n# EOF\n', "no OpenMetrics text")],
 )  # fmt: skip
-def test_a_page_that_is_no_openmetrics_is_refused(text, reason) -> None:
+def test_a_page_that_is_no_openmetrics_is_refused(text: str, reason: str) -> None:
     with pytest.raises(PageError, match=reason):
         read_samples(text.replace("# UNIT a\x20\n", ""), OPENMETRICS, "a")

@@ -74,7 +74,7 @@ def test_hosts_that_are_called_like_aliases_are_not_mixed_up() -> None:
     assert [node_alias(0), node_alias(99)] == ["node01", "node100"]
 
 
-def make_spec(folder: Path, **changes: object) -> DeploymentSpec:
+def make_spec(folder: Path, **changes: Any) -> DeploymentSpec:
     (folder / "profile.npz").write_bytes(b"table")
     spec = DeploymentSpec(
         model="/home/anna/models/llama",
@@ -117,7 +117,7 @@ def test_the_locks_of_both_environments_are_there() -> None:
     assert facts["serving"]["value"]["sha256"] != facts["driver"]["value"]["sha256"]
 
 
-def write(folder: Path, name: str, document: dict) -> Path:
+def write(folder: Path, name: str, document: dict[str, Any]) -> Path:
     path = folder / name
     path.mkdir()
     (path / "fingerprint.json").write_text(json.dumps(document))

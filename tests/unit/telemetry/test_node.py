@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -21,10 +23,13 @@ from tests.helpers.telemetry_samples import GPU_VALUES, write_fake_nvidia_smi
 TOKEN = "hunter2-of-the-cluster"  # no well-known shape: only the variable's name gives it away
 
 
+Smi = Callable[..., None]
+
+
 @pytest.fixture
-def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def install(**options: object) -> None:
-        write_fake_nvidia_smi(tmp_path / "bin", **options)  # type: ignore[arg-type]
+def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Smi:
+    def install(**options: Any) -> None:
+        write_fake_nvidia_smi(tmp_path / "bin", **options)
         monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
 
     return install
@@ -53,7 +58,7 @@ def test_it_runs_as_a_command_and_imports_only_the_standard_library() -> None:
         assert f" {heavy}\n" not in done.stderr
 
 
-def test_facts_of_a_made_up_b200(smi) -> None:
+def test_facts_of_a_made_up_b200(smi: Smi) -> None:
     smi()
     facts = node_facts()["facts"]
     assert [row["index"] for row in facts["gpus"]["value"]] == [0, 1]
@@ -68,7 +73,7 @@ def test_facts_of_a_made_up_b200(smi) -> None:
     assert facts["gpu_state"]["value"][1]["power.draw"] == 711.25
 
 
-def test_a_field_that_the_driver_does_not_know_costs_that_field_alone(smi) -> None:
+def test_a_field_that_the_driver_does_not_know_costs_that_field_alone(smi: Smi) -> None:
     smi(refused=("power.max_limit", "ecc.mode.current"))
     first = gpu.gpus(5.0)[0]
     assert first["power.max_limit"] is None
@@ -80,7 +85,7 @@ def test_a_field_that_the_driver_does_not_know_costs_that_field_alone(smi) -> No
     ("mode", "reason"),
     [("hang", "no answer within"), ("garbage", "nvidia-smi printed"), ("fail", "ended with status 9")],
 )
-def test_a_broken_nvidia_smi_is_null_with_the_reason(smi, mode: str, reason: str) -> None:
+def test_a_broken_nvidia_smi_is_null_with_the_reason(smi: Smi, mode: str, reason: str) -> None:
     smi(mode=mode)
     started = time.monotonic()
     facts = node_facts(timeout_s=5.0 if mode == "hang" else 60.0)["facts"]
@@ -90,7 +95,9 @@ def test_a_broken_nvidia_smi_is_null_with_the_reason(smi, mode: str, reason: str
     assert facts["cpu"]["value"] is not None
 
 
-def test_no_secret_of_the_environment_and_no_variable_is_told(smi, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_secret_of_the_environment_and_no_variable_is_told(
+    smi: Smi, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setenv("SOME_PATH_OF_MINE", "/a/path/that/nobody/asked/for")
     smi(mode="fail", tail=f"(log in /var/{TOKEN}/nvidia.log)")

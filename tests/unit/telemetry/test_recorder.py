@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -24,12 +25,14 @@ from anarchy.telemetry.alias import Anonymiser
 from anarchy.telemetry.gpu import GpuNode, GpuStream
 from anarchy.telemetry.metrics import Scraper, Source
 from anarchy.telemetry.recorder import Recorder, recording_folder
-from anarchy.telemetry.recording import read, seal, values
+from anarchy.telemetry.recording import Recording, read, seal, values
 from tests.helpers.telemetry_samples import write_fake_nvidia_smi
 from tests.helpers.waiting import until
 
 TOKEN = "hunter2-of-the-cluster"
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
+Serve = Callable[[Answer], str]
+Smi = Callable[..., None]
 
 
 def plain(text: Callable[[], str] | str) -> Answer:
@@ -54,13 +57,13 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 def recorded(folder: Path, metric: str, source: str | None = None) -> int:
     """Values of a metric in the segments that a running recording has written."""
     try:
-        return values(read(folder), metric, source=source).num_rows
+        return int(values(read(folder), metric, source=source).num_rows)
     except UserError:  # nothing yet
         return 0
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[Answer], str]]:
+def serve() -> Iterator[Serve]:
     servers: list[http.server.ThreadingHTTPServer] = []
 
     def start(answer: Answer) -> str:
@@ -105,7 +108,7 @@ def drip(handler: http.server.BaseHTTPRequestHandler) -> None:
         time.sleep(0.1)
 
 
-def test_answers_and_reasons_come_in_order_within_one_deadline(serve) -> None:
+def test_answers_and_reasons_come_in_order_within_one_deadline(serve: Serve) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         closed = f"http://127.0.0.1:{unused.getsockname()[1]}/metrics"
@@ -144,7 +147,7 @@ def counting() -> Callable[[], str]:
     )
 
 
-def test_a_recording_is_sealed_and_can_be_cut_by_wall_clock(serve, tmp_path: Path) -> None:
+def test_a_recording_is_sealed_and_can_be_cut_by_wall_clock(serve: Serve, tmp_path: Path) -> None:
     folder = tmp_path / "rec"
     names = Anonymiser({"b200-1": "node01"})
     sources = [Source("worker", serve(plain(counting()))), Source("bad", serve(redirect))]
@@ -176,13 +179,13 @@ def test_a_recording_is_sealed_and_can_be_cut_by_wall_clock(serve, tmp_path: Pat
     assert "anna" not in json.dumps(summary)
 
 
-def _is(recording, metric: str):
+def _is(recording: Recording, metric: str) -> Any:
     import pyarrow.compute as pc
 
     return pc.equal(recording.metrics["metric"], metric)
 
 
-def test_a_source_that_is_away_has_no_values_then(serve, tmp_path: Path) -> None:
+def test_a_source_that_is_away_has_no_values_then(serve: Serve, tmp_path: Path) -> None:
     healthy = threading.Event()
     healthy.set()
     asked: list[bool] = []
@@ -209,7 +212,7 @@ def test_a_source_that_is_away_has_no_values_then(serve, tmp_path: Path) -> None
     assert values(recording, "a").num_rows == recording.scrapes.num_rows - answered
 
 
-def test_a_series_that_vanishes_has_no_values_afterwards(serve, tmp_path: Path) -> None:
+def test_a_series_that_vanishes_has_no_values_afterwards(serve: Serve, tmp_path: Path) -> None:
     asked = itertools.count()
     sources = [Source("w", serve(plain(lambda: "a 1\nb 2\n" if next(asked) < 3 else "a 1\n")))]
     with Recorder(tmp_path / "rec", sources, gpu_nodes=(), interval_s=0.05, flush_s=0.1):
@@ -238,7 +241,7 @@ def running_in(folder: Path) -> list[psutil.Process]:
     ]
 
 
-def test_a_kill_leaves_segments_that_can_be_read_and_sealed(serve, tmp_path: Path) -> None:
+def test_a_kill_leaves_segments_that_can_be_read_and_sealed(serve: Serve, tmp_path: Path) -> None:
     folder = tmp_path / "rec"
     write_fake_nvidia_smi(tmp_path / "bin")
     process = subprocess.Popen(
@@ -268,7 +271,7 @@ def test_a_kill_leaves_segments_that_can_be_read_and_sealed(serve, tmp_path: Pat
     assert not list(folder.glob("*-*.parquet"))
 
 
-def test_a_folder_in_use_is_refused_and_new_starts_get_new_folders(serve, tmp_path: Path) -> None:
+def test_a_folder_in_use_is_refused_and_new_starts_get_new_folders(serve: Serve, tmp_path: Path) -> None:
     first = recording_folder(tmp_path, 1e9)
     assert first == tmp_path / "telemetry" / "20010909T014640Z"
     with Recorder(first, [], gpu_nodes=(), interval_s=0.05):
@@ -279,7 +282,7 @@ def test_a_folder_in_use_is_refused_and_new_starts_get_new_folders(serve, tmp_pa
 
 
 def test_a_disk_that_cannot_be_written_is_counted_and_nothing_raises(
-    serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
@@ -292,15 +295,15 @@ def test_a_disk_that_cannot_be_written_is_counted_and_nothing_raises(
 
 
 @pytest.fixture
-def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def install(**options: object) -> None:
+def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Smi:
+    def install(**options: Any) -> None:
         write_fake_nvidia_smi(tmp_path / "bin", **options)
         monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
 
     return install
 
 
-def test_gpus_of_two_nodes_are_sampled_with_the_skew_of_their_clocks(smi, tmp_path: Path) -> None:
+def test_gpus_of_two_nodes_are_sampled_with_the_skew_of_their_clocks(smi: Smi, tmp_path: Path) -> None:
     smi(refused=("clocks_event_reasons.active",))
     nodes = (GpuNode("node01"), GpuNode("node02", ("env", "TELEMETRY_TEST=1")))
     power_draw = "nvidia_smi_power_draw"
@@ -322,7 +325,7 @@ def test_gpus_of_two_nodes_are_sampled_with_the_skew_of_their_clocks(smi, tmp_pa
     ("mode", "reason"), [("garbage", "nvidia-smi printed"), ("fail", "ended with status 9")]
 )
 def test_a_broken_nvidia_smi_is_a_reason_and_no_secret(
-    smi, serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, reason: str
+    smi: Smi, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, reason: str
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     smi(mode=mode, tail=f"(log in /var/{TOKEN}/nvidia.log)")
@@ -344,10 +347,11 @@ def test_without_nvidia_smi_one_reason_is_recorded_and_no_more(tmp_path: Path) -
     assert recorder.errors == {("node01/gpu", "nvidia-smi: not found"): 1}
 
 
-def test_a_hanging_nvidia_smi_is_ended_and_tried_again(smi) -> None:
+def test_a_hanging_nvidia_smi_is_ended_and_tried_again(smi: Smi) -> None:
     smi(mode="hang")
     stream = GpuStream(GpuNode("node01"))
     assert stream.poll(100.0) == ([], [])
+    assert stream._process is not None
     pid = stream._process.pid
     assert stream.poll(105.0) == ([], [])
     assert stream.poll(111.0) == ([], ["nvidia-smi: no sample for 10 s"])
@@ -362,7 +366,7 @@ def test_a_hanging_nvidia_smi_is_ended_and_tried_again(smi) -> None:
 
 
 def test_what_does_not_change_is_neither_parsed_nor_written_again(
-    serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parse, parsed = exposition.parse_line, list[str]()
 

@@ -89,7 +89,7 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     log = DecisionLog(tmp_path)
     log.open()
 
-    def full(_) -> None:
+    def full(_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(log, "_file", type("Full", (), {"write": staticmethod(full)})())
@@ -102,7 +102,7 @@ def test_a_disk_full_at_the_end_leaves_the_lines(tmp_path: Path, monkeypatch: py
     log.open()
     log.write(BY_DYNAMO)
 
-    def full(*_, **__) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(pq, "write_table", full)
@@ -112,7 +112,7 @@ def test_a_disk_full_at_the_end_leaves_the_lines(tmp_path: Path, monkeypatch: py
     assert not (tmp_path / DECISIONS_FILE).exists()
 
 
-def fill(log) -> None:
+def fill(log: DecisionLog) -> None:
     """Write until the disk is full; the kernel says when."""
     for number in range(10_000):
         log.write(replace(BY_DYNAMO, request_id=f"{number:04}-000000"))

@@ -141,7 +141,7 @@ def test_half_a_trace_is_refused(tmp_path: Path, table: pd.DataFrame) -> None:
 
 
 def test_overlap_columns_are_kept(tmp_path: Path, table: pd.DataFrame) -> None:
-    told = table.assign(decode_overlap=[[0.0, 1.0]] * 99 + [None])
+    told = table.assign(decode_overlap=pd.Series([[0.0, 1.0]] * 99 + [None]))
     assert read_trace(write_trace(tmp_path / "cell", told)).table.column("decode_overlap").null_count == 1
 
 

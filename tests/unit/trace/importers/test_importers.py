@@ -599,7 +599,7 @@ def test_a_bad_aiperf_record_is_refused_with_its_line(tmp_path: Path, change: Ch
     assert error.value.where == f"{source}:3"
 
 
-JUNK = (None, [], {}, [1], "", "x", "\ud800", -1, 1.5, True, 10**30, 1e300)
+JUNK: tuple[Any, ...] = (None, [], {}, [1], "", "x", "\ud800", -1, 1.5, True, 10**30, 1e300)
 
 
 def places(data: dict[str, Any], at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
