@@ -19,6 +19,8 @@ SIDE_BY_SIDE := -n logical --maxprocesses 8 --dist loadfile
 ONE_BY_ONE := -n logical --maxprocesses 8 --dist worksteal
 # What starts engines, Slurm or a browser is left out by a bare pytest (pyproject.toml) and named here.
 DAILY := -m "not (nightly or vllm)"
+# The longest first: the short ones at the end keep every process busy until all are through.
+WITHOUT_DEPLOYMENTS := tests/workflow tests/notebooks tests/packaging tests/fuzz tests/property tests/unit
 export PYTHON
 # What a cluster's modules or a notebook server set is for other Pythons (scripts/anarchy/ground/surroundings.py).
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE JUPYTER_PATH JUPYTER_CONFIG_DIR JUPYTER_DATA_DIR IPYTHONDIR
@@ -56,10 +58,9 @@ test-setup: setup
 test-browser: test-setup  # without a browser the report's tests are skipped, except in CI
 	@command -v chromium google-chrome >/dev/null || envs/apt-install chromium fonts-dejavu-core || [ -z "$${CI:-}" ]
 
-test: test-browser lint  ## everything below, in order of speed; Slurm's part only as root
+test: test-browser lint  ## everything below; Slurm's part only as root
 	@[ "$$(id -u)" -ne 0 ] || slurm/lab/install-packages
-	@$(PYTEST) $(SIDE_BY_SIDE) tests/unit tests/property tests/packaging tests/notebooks tests/fuzz
-	@$(PYTEST) $(DAILY) $(ONE_BY_ONE) tests/workflow
+	@$(PYTEST) $(DAILY) $(ONE_BY_ONE) $(WITHOUT_DEPLOYMENTS)
 	@$(PYTEST) $(DAILY) tests/live tests/slurm
 
 test-unit: test-setup  ## pure code: unit and property tests, seconds

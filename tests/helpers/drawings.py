@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Final
 
+import pytest
 from matplotlib.figure import Figure
 
 from anarchy.designs.detection import figures as detection
 from anarchy.designs.ladder import cost_model
 from anarchy.designs.ladder import figures as ladder
+from anarchy.designs.loading import load_systems
 from anarchy.designs.pareto import figures as pareto
 from anarchy.designs.registry import design_of
 from anarchy.designs.sheet import Sheet
@@ -18,6 +23,10 @@ from anarchy.designs.stages import figures as stages
 from anarchy.designs.tables import Made, make
 from anarchy.ground.layout import Layout
 from anarchy.tables import System
+from tests.helpers.shared import made_once
+from tests.helpers.synthetic_estimates import write_results
+from tests.helpers.synthetic_pareto import write_pareto
+from tests.helpers.synthetic_staged import write_staged
 
 Draw = Callable[..., Figure]
 
@@ -47,6 +56,14 @@ FIGURES: Final[Mapping[str, Mapping[str, Draw]]] = {
 }
 """Name of a design -> name of a figure -> what draws it."""
 
+WRITERS: Final[Mapping[str, Callable[[Path], Layout]]] = {
+    "equilibrium": write_results,
+    "saturation": partial(write_staged, experiment="saturation"),
+    "adaptive": partial(write_staged, experiment="adaptive"),
+    "pareto": write_pareto,
+}
+"""Name of an experiment -> what writes made-up estimates of it."""
+
 
 def draw_all(system: System, width: float | None = None) -> dict[str, Figure]:
     """Every figure of one system: those of its first workload by name, of each further one with its name."""
@@ -58,9 +75,21 @@ def draw_all(system: System, width: float | None = None) -> dict[str, Figure]:
     }
 
 
-def save_figures(layout: Layout, systems: list[System]) -> None:
-    """Save every figure of these systems, as the notebooks do."""
-    for system in systems:
+def drawn_results(temporary: pytest.TempPathFactory, root: Path, *experiments: str) -> Layout:
+    """Made-up results of these experiments under ``root/quick``, with every figure as the notebooks save it.
+
+    E1 has three systems, the others one. They are drawn once in a run of the tests, and copied.
+    """
+    for experiment in experiments:
+        made = made_once(temporary, f"drawn-{experiment}", partial(_draw, experiment))
+        shutil.copytree(made, root, dirs_exist_ok=True)
+    return Layout(root / "quick")
+
+
+def _draw(experiment: str, root: Path) -> None:
+    """Write the estimates of an experiment and save their figures."""
+    layout = WRITERS[experiment](root)
+    for system in load_systems(layout):
         sheet = Sheet(layout, system, {})
         for name, draw in FIGURES[system.design].items():
             sheet.figure(name, draw)

@@ -15,6 +15,7 @@ from anarchy.designs.registry import designs
 from anarchy.workflow.staleness.closure import Package
 from anarchy.workflow.staleness.sources import EXECUTES, parts_of, python_of, roots_of
 from tests.helpers.places import PROJECT
+from tests.helpers.shared import made_once
 
 DESIGN_OF = {design.notebook: design for design in designs()}
 """Each experiment of the paper is named as the notebook of its design."""
@@ -33,7 +34,12 @@ DATA = {"claims": {"data/paper/claims.yaml"}, "report": {"scripts/anarchy/report
 @pytest.fixture(scope="module")
 def used(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What each step ran and read, over the recorded traces of tier quick."""
-    results = tmp_path_factory.mktemp("results")
+    folder = made_once(tmp_path_factory, "used-definitions", use_everything)
+    told: dict[str, Any] = json.loads((folder / "used.json").read_text())
+    return told
+
+
+def use_everything(results: Path) -> None:
     (results / "quick").mkdir()
     (results / "quick" / "raw").symlink_to(PROJECT / "data" / "sample" / "quick" / "raw")
     script, output = Path(__file__).with_name("used_definitions.py"), results / "used.json"
@@ -41,8 +47,6 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         [sys.executable, script, results, output], cwd=PROJECT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = json.loads(output.read_text())
-    return told
 
 
 @pytest.fixture(scope="module")

@@ -15,16 +15,13 @@ from anarchy.designs.ladder.design import DESIGN as LADDER
 from anarchy.designs.loading import load_systems
 from anarchy.designs.registry import designs
 from anarchy.ground.layout import Layout
-from tests.helpers.drawings import save_figures
-from tests.helpers.synthetic_estimates import write_results
-from tests.helpers.synthetic_pareto import write_pareto
-from tests.helpers.synthetic_staged import write_staged
+from tests.helpers.drawings import drawn_results
 
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-CLAIMS = [
+CLAIMS: list[dict[str, Any]] = [
     {"id": "C1", "claim": "three regimes <everywhere> & \"always\"", "published": "structure",
      "measured": "2 of 3 systems", "verdict": "not reproduced", "reason": "no knee on one",
      "engine": "simulated", "tier": "quick",
@@ -38,15 +35,11 @@ CLAIMS = [
 def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     """Results of every experiment, of three systems in E1, of which this run made two, and the report."""
     root = tmp_path_factory.mktemp("results")
-    layout = write_results(root)
-    write_staged(root, "saturation")
-    write_staged(root, "adaptive")
-    write_pareto(root)
+    layout = drawn_results(tmp_path_factory, root, "equilibrium", "saturation", "adaptive", "pareto")
     for system in load_systems(layout, "equilibrium")[:1]:
         notebook = layout.notebook("equilibrium", *system.key)
         notebook.parent.mkdir(parents=True)
         notebook.write_text("{}", encoding="utf-8")
-    save_figures(layout, load_systems(layout))
     report.write_summary(layout)
     run = {
         "tier": "quick",
@@ -295,11 +288,10 @@ def test_report_holds_everything_and_names_no_network(layout: Layout) -> None:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Layout:
-    """Results of one system in E1, soon drawn."""
-    layout = write_results(tmp_path_factory.mktemp("small"))
+    """Results of one system in E1."""
+    layout = drawn_results(tmp_path_factory, tmp_path_factory.mktemp("small"), "equilibrium")
     for folder in layout.estimated()[1:]:
         shutil.rmtree(folder)
-    save_figures(layout, load_systems(layout))
     return layout
 
 

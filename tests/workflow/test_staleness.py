@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.places import PROJECT
+from tests.helpers.shared import made_once
 
 PARTS = ("Snakefile", "envs", "notebooks", "profiles", "scripts", "workflow")
 SYSTEMS = {
@@ -76,19 +77,22 @@ def estimated(*experiments: str, system: str | None = None) -> set[str]:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project in which tier quick was run, as far as Snakemake can see."""
     copy = tmp_path_factory.mktemp("copy") / "project"
+    shutil.copytree(made_once(tmp_path_factory, "project-after-a-run", copy_and_run), copy)
+    assert stale(copy) == set()
+    return copy
+
+
+def copy_and_run(copy: Path) -> None:
     skipped = shutil.ignore_patterns("__pycache__", "*.egg-info", "sample")
     for part in (*PARTS, "data"):
         source = PROJECT / part
         if source.is_dir():
             shutil.copytree(source, copy / part, ignore=skipped)
         else:
-            copy.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, copy / part)
     called(copy, "-c", FINISHED)
     # Its last step reads the empty estimates, and fails; what was recorded of the jobs is all that is needed.
     called(copy, "-m", "snakemake", "--touch", "--forceall", "--config", RECORDED, check=False)
-    assert stale(copy) == set()
-    return copy
 
 
 def called(project: Path, *words: str, check: bool = True) -> str:

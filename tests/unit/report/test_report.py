@@ -17,7 +17,7 @@ from anarchy.report.findings import find
 from anarchy.report.pictures import data_uri
 from anarchy.report.summary import by_experiment
 from anarchy.tables import System
-from tests.helpers.drawings import save_figures
+from tests.helpers.drawings import drawn_results
 from tests.helpers.synthetic_estimates import write_results
 from tests.helpers.synthetic_pareto import write_pareto
 from tests.helpers.synthetic_staged import write_staged
@@ -26,12 +26,9 @@ from tests.helpers.synthetic_staged import write_staged
 @pytest.fixture(scope="module")
 def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     """One system of E2, E3 and E4 each, and one of E3 under another name."""
-    root = tmp_path_factory.mktemp("results")
-    write_staged(root, "saturation")
-    write_staged(root, "adaptive")
-    layout = write_pareto(root)
-    save_figures(layout, load_systems(layout))
-    return layout
+    return drawn_results(
+        tmp_path_factory, tmp_path_factory.mktemp("results"), "saturation", "adaptive", "pareto"
+    )
 
 
 @pytest.fixture(scope="module")
