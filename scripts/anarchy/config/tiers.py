@@ -19,7 +19,7 @@ from anarchy.config.loads import Level, Load, StagePlan
 from anarchy.config.policies import AdaptivePolicy, Policy, Source
 from anarchy.config.routing import Routing
 from anarchy.config.systems import Systems
-from anarchy.config.values import LARGEST, Launches, Names, PositiveSeconds, Seconds, Strict
+from anarchy.config.values import LARGEST, Launches, Name, Names, PositiveSeconds, Seconds, Strict
 from anarchy.ground.plugins import parts
 
 
@@ -89,6 +89,9 @@ class Tier(Strict, ABC):
     """Fresh launches of every deployment; three or more give intervals over launches."""
     workloads: Names
     timing: Timing
+    identity: Name | None = None
+    """The name that seeds and hashes of its cells are made with, where it is not its own: a tier that is renamed
+    keeps its sealed cells."""
     engine: EngineName = "mocker"
     """What measures it where the run names no engine."""
     limits: Limits = Limits()

@@ -109,7 +109,7 @@ class Launch:
     @property
     def identity(self) -> tuple[object, ...]:
         """What makes its seeds its own."""
-        return self.seed, self.experiment.name, self.tier, *self.key[1:]
+        return self.seed, self.experiment.name, self.settings.identity or self.tier, *self.key[1:]
 
 
 @dataclass(frozen=True, kw_only=True)
