@@ -39,12 +39,12 @@ reproduce: setup  ## measure, estimate, draw, report: make reproduce [TIER=quick
 	@$(DRIVER)/anarchy unlock
 	@$(DRIVER)/snakemake $(if $(CHOICES),--config $(CHOICES))
 
-redraw: setup  ## estimates, figures and report from the recorded traces of tier quick in data/sample: nothing is measured
+redraw: setup  ## estimates, figures and report from the recorded traces of tier live in data/sample: nothing is measured
 	@rm -rf results/recorded
-	@mkdir -p results/recorded/quick
-	@cp -r data/sample/quick/raw results/recorded/quick/
+	@mkdir -p results/recorded/live
+	@cp -r data/sample/live/raw results/recorded/live/
 	@$(DRIVER)/anarchy unlock
-	@$(DRIVER)/snakemake --config tier=quick knees=recorded results=results/recorded
+	@$(DRIVER)/snakemake --config tier=live knees=recorded results=results/recorded
 
 plan: setup  ## what a run would measure and cost, without running it
 	@$(DRIVER)/anarchy plan --cost $(addprefix --,$(CHOICES))

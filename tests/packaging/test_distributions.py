@@ -17,7 +17,7 @@ import pytest
 from anarchy.cli.extras import MODULES
 from tests.helpers.places import PROJECT
 
-TRACES = PROJECT / "data" / "sample" / "quick" / "raw" / "equilibrium" / "llama-3.1-70b" / "1p2d"
+TRACES = PROJECT / "data" / "sample" / "live" / "raw" / "equilibrium" / "llama-3.1-70b" / "1p2d"
 SOURCES = PROJECT / "scripts" / "anarchy"
 SHIPPED = {
     f"anarchy/{path.relative_to(SOURCES)}"

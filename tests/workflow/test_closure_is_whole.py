@@ -40,8 +40,8 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def use_everything(results: Path) -> None:
-    (results / "quick").mkdir()
-    (results / "quick" / "raw").symlink_to(PROJECT / "data" / "sample" / "quick" / "raw")
+    (results / "live").mkdir()
+    (results / "live" / "raw").symlink_to(PROJECT / "data" / "sample" / "live" / "raw")
     script, output = Path(__file__).with_name("used_definitions.py"), results / "used.json"
     done = subprocess.run(
         [sys.executable, script, results, output], cwd=PROJECT, capture_output=True, text=True

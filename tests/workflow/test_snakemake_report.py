@@ -20,7 +20,7 @@ from anarchy.workflow.rules import Workflow
 from tests.helpers.places import PROJECT
 from tests.workflow.commands import snakemake_command
 
-CHOICES = ("tier=quick", "knees=recorded")
+CHOICES = ("tier=live", "knees=recorded")
 
 
 EMPTY = "<svg xmlns='http://www.w3.org/2000/svg'/>"
@@ -88,7 +88,7 @@ def test_every_figure_is_in_with_its_caption_and_category(embedded: dict[str, di
     for experiment, model, topology in run.bench.systems():
         design = run.design(experiment)
         for name in design.figures:
-            file = f"quick/figures/{experiment}/{model}_{topology}_{name}.svg"
+            file = f"live/figures/{experiment}/{model}_{topology}_{name}.svg"
             expected[file] = (f"{design.id}, {design.title}", name, words(design.figures[name]))
     figures = {
         path: (one["category"], one["labels"]["figure"], words(one["caption"]))
@@ -101,10 +101,10 @@ def test_every_figure_is_in_with_its_caption_and_category(embedded: dict[str, di
 def test_tables_overview_and_claims_are_in(embedded: dict[str, dict[str, Any]]) -> None:
     others = {path for path, one in embedded.items() if one["caption"] and one["category"]}
     assert others == set(embedded)
-    assert "quick/figures/equilibrium/overview_poa.svg" in others
-    assert {"quick/tables/summary.csv", "quick/claims.csv"} <= others
-    assert {path for path in others if path.startswith("quick/tables/adaptive")} == {
-        f"quick/tables/adaptive/llama-3.1-70b_1p2d{tail}.csv" for tail in ("", "_ratios")
+    assert "live/figures/equilibrium/overview_poa.svg" in others
+    assert {"live/tables/summary.csv", "live/claims.csv"} <= others
+    assert {path for path in others if path.startswith("live/tables/adaptive")} == {
+        f"live/tables/adaptive/llama-3.1-70b_1p2d{tail}.csv" for tail in ("", "_ratios")
     }
 
 

@@ -1,6 +1,6 @@
 """Estimate, draw, judge and report the recorded sample, and say which definitions of the package really ran.
 
-Usage: used_definitions.py RESULTS OUTPUT, where RESULTS/quick/raw holds the traces of tier quick.
+Usage: used_definitions.py RESULTS OUTPUT, where RESULTS/live/raw holds the traces of tier quick.
 OUTPUT: {step: {"ran": ["module:definition", ...], "read": [files of the project that it opened]}}. A step is
 a command and what it is about: ``system pareto``, ``notebook pareto``, ``claims``, ``report``.
 
@@ -47,7 +47,7 @@ def main(results: Path, output: Path) -> None:
         words = ["system", *system, "--replicates", "20", *choices]
         told[f"system {experiment}"] = step(command(words), output)
     told["claims"] = step(command(["claims", *choices]), output)
-    for file in results.glob("quick/estimates/*/*/system.json"):
+    for file in results.glob("live/estimates/*/*/system.json"):
         keep_first_workload(file)
     for experiment, system in systems.items():
         file = run.notebook(run.design(experiment))
@@ -75,7 +75,7 @@ def notebook(file: Path, system: tuple[str, str, str], results: Path) -> Callabl
     code = ["".join(cell["source"]) for cell in cells if "parameters" not in cell["metadata"].get("tags", ())]
     lines = [line for text in code for line in text.splitlines() if not line.startswith("%")]
     names = dict(zip(("experiment", "model", "topology"), system, strict=True))
-    names |= {"tier": "quick", "results": str(results)}
+    names |= {"tier": "live", "results": str(results)}
     program = compile("\n".join(lines), str(file), "exec")
     return lambda: exec(program, {**names, "display": lambda *_: None})
 

@@ -68,13 +68,20 @@ def totals(deployments: Sequence[DeploymentPlan]) -> str:
 
 def jobs(planned: Sequence[Expected], site: Site) -> str:
     """One line: jobs, the most nodes of one, GPU-hours held, and the longest time limit."""
-    hours = sum(gpu_hours(site, one.plan, one.predicted) for one in planned)
-    most = max((nodes_of(site, one.plan) for one in planned), default=0)
+    served = [one for one in planned if not engine_of(one.plan.engine).replayed]
+    replayed = len(planned) - len(served)
     longest = max((minutes(site, one.plan, one.predicted) for one in planned), default=0)
-    return (
-        f"on partition {site.partition}: {len(planned)} jobs of up to {most} nodes with "
-        f"{site.gpus_per_node} GPUs, {hours:.1f} GPU-hours held, time limits up to {longest} min"
-    )
+    found = []
+    if served:
+        hours = sum(gpu_hours(site, one.plan, one.predicted) for one in served)
+        most = max(nodes_of(site, one.plan) for one in served)
+        found.append(
+            f"on partition {site.partition}: {len(served)} jobs of up to {most} nodes with "
+            f"{site.gpus_per_node} GPUs, {hours:.1f} GPU-hours held"
+        )
+    if replayed:
+        found.append(f"on partition {site.cpu_partition or site.partition}: {replayed} jobs of one CPU")
+    return f"{'; '.join(found)}; time limits up to {longest} min"
 
 
 def knees(planned: Sequence[Expected]) -> list[str]:

@@ -195,7 +195,7 @@ def test_what_the_executor_refuses_is_refused_in_the_site_file() -> None:
 
 
 def resources(model: str, topology: str, **changes: Any) -> dict[str, Any]:
-    bench = open_run({})
+    bench = open_run({"tier": "live"})
     plan = next(d for d in bench.deployments if d.key[1:3] == (model, topology))
     return job_resources(SITE.model_copy(update=changes), plan, bench.predicted(plan))
 
@@ -292,7 +292,7 @@ def test_a_check_asks_for_nodes_as_jobs_do() -> None:
 
 
 def test_a_time_limit_that_the_partition_forbids_is_refused(tmp_path: Path) -> None:
-    bench = open_run({})
+    bench = open_run({"tier": "live"})
     first = bench.deployments[0]
     assert minutes(SITE, first, bench.predicted(first)) > SITE.start_minutes
     path = written(tmp_path, "partition: p\ninterface: lo\nmax_minutes: 10\n")
@@ -316,7 +316,7 @@ def test_the_probe_tells_address_and_gpus(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_plan_tells_what_its_jobs_hold() -> None:
-    bench = open_run({"experiments": "equilibrium"})
+    bench = open_run({"experiments": "equilibrium", "tier": "live"})
     plans = bench.plans
     choices = bench.choices.model_copy(update={"launcher": "slurm"})
     on_cluster = bench.run.model_copy(update={"choices": choices})
@@ -339,3 +339,19 @@ def test_mixed_and_foreign_lines_are_no_answers() -> None:
     assert node_probe.answers(f"module loaded\n{whole}\n{mixed}\n[1]\n{{}}\n") == [
         {"slurm_name": "node01", "gpus": 8}
     ]
+
+
+def test_a_deployment_in_virtual_time_asks_for_one_cpu_and_no_gpu() -> None:
+    bench = open_run({"experiments": "equilibrium"})
+    plan = bench.deployments[0]
+    asked = job_resources(SITE, plan, bench.predicted(plan))
+    assert (asked["nodes"], asked["tasks"], asked["cpus_per_task"]) == (1, 1, 1)
+    assert {"gres", "mpi", "tasks_per_gpu"}.isdisjoint(asked)
+    assert asked["slurm_partition"] == SITE.partition
+    own = job_resources(
+        SITE.model_copy(update={"cpu_partition": "cpus", "constraint": "b200"}), plan, bench.predicted(plan)
+    )
+    assert own["slurm_partition"] == "cpus"
+    assert "constraint" not in own, "it is about the nodes with GPUs"
+    told = plan_table.jobs(plan_table.expected(replace(bench, site=SITE)), SITE)
+    assert told.startswith(f"on partition {SITE.partition}: 20 jobs of one CPU; time limits")

@@ -325,7 +325,7 @@ def test_two_kept_cells_of_one_policy_differ_as_docs_findings_says() -> None:
     """E3, one hot template: the controller never fired, so both cells were routed by the same rule."""
     found = []
     for policy in ("pinned-adaptive", "pinned-static"):
-        path = "data/sample/quick/raw/adaptive/llama-3.1-70b/1p2d/pinned/1/cells"
+        path = "data/sample/live/raw/adaptive/llama-3.1-70b/1p2d/pinned/1/cells"
         trace = read_cell(PROJECT / path / f"hot-staged_{policy}")
         spans = trace.manifest.stages
         stages = tuple(Stage(span.name, span.concurrency, 0.0, 1.0) for span in spans)

@@ -32,7 +32,7 @@ MODEL = "models/llama-3.1-70b.yaml"
 
 
 def quick(document: dict[str, Any]) -> dict[str, Any]:
-    tier = document["tiers"]["quick"]
+    tier = document["tiers"]["live"]
     assert isinstance(tier, dict)
     return tier
 
@@ -41,8 +41,9 @@ def test_the_shipped_study_loads_and_is_that_of_the_paper() -> None:
     study = load_study(CONFIG)
     equilibrium = study.experiments["equilibrium"]
     assert study.cluster == Cluster(nodes=3, gpus_per_node=8)
-    systems = {(s.model, s.topology) for s in equilibrium.systems}
-    assert systems == {
+    papers = {(s.model, s.topology) for s in equilibrium.systems_of("full")}
+    assert {(s.model, s.topology) for s in equilibrium.systems} - papers == {("llama-3.1-70b", "2p4d")}
+    assert papers == {
         ("nemotron-4-340b", "1p2d"),
         ("llama-3.1-70b", "1p2d"),
         ("llama-3.1-70b", "1p5d"),
@@ -50,8 +51,9 @@ def test_the_shipped_study_loads_and_is_that_of_the_paper() -> None:
     full = equilibrium.tiers["full"]
     assert full.grid == (1, 2, 4, 8, 16, 32, 64, 96, 112, 128, 160, 192, 256, 384, 512)
     assert full.launches == 3
-    assert equilibrium.tiers["quick"].launches == 1
-    assert {96, 128} <= set(equilibrium.tiers["quick"].grid)
+    assert (equilibrium.tiers["live"].launches, equilibrium.tiers["live"].engine) == (1, "mocker")
+    assert (equilibrium.tiers["quick"].launches, equilibrium.tiers["quick"].engine) == (5, "virtual")
+    assert {96, 128} <= set(equilibrium.tiers["live"].grid)
 
 
 def test_the_shipped_run_loads() -> None:
@@ -70,8 +72,8 @@ def test_the_shipped_run_loads() -> None:
         ("topologies/1p2d.yaml", (), "decodes", "decode"),
         ("workloads/unique.yaml", (), "output_token", "output_tokens"),
         (EXPERIMENT, (), "routings", "routing"),
-        (EXPERIMENT, ("tiers", "quick"), "concurency", "concurrency"),
-        (EXPERIMENT, ("tiers", "quick", "timing"), "warmup", "warmup_s"),
+        (EXPERIMENT, ("tiers", "live"), "concurency", "concurrency"),
+        (EXPERIMENT, ("tiers", "live", "timing"), "warmup", "warmup_s"),
         (EXPERIMENT, ("systems", 0), "modell", "model"),
     ],
 )
@@ -110,7 +112,7 @@ def test_missing_key(config: Path) -> None:
 @pytest.mark.parametrize("value", [0, -1, True, 8.0, 8.5, "8", None, [8]])
 def test_concurrency_that_is_no_positive_integer(config: Path, value: object) -> None:
     edit(config, EXPERIMENT, lambda document: quick(document).update(concurrency=[value]))
-    refused(config, EXPERIMENT, "'tiers.quick.concurrency.0'", f"got {value!r}")
+    refused(config, EXPERIMENT, "'tiers.live.concurrency.0'", f"got {value!r}")
 
 
 @pytest.mark.parametrize(
@@ -119,12 +121,12 @@ def test_concurrency_that_is_no_positive_integer(config: Path, value: object) ->
 )
 def test_grids_that_are_none(config: Path, grid: object, word: str) -> None:
     edit(config, EXPERIMENT, lambda document: quick(document).update(concurrency=grid))
-    refused(config, EXPERIMENT, "'tiers.quick.concurrency'", word)
+    refused(config, EXPERIMENT, "'tiers.live.concurrency'", word)
 
 
 def test_an_empty_grid_leaves_nothing_to_measure(config: Path) -> None:
     edit(config, EXPERIMENT, lambda document: quick(document).update(concurrency=[]))
-    refused(config, EXPERIMENT, "'tiers.quick.concurrency'", "is empty")
+    refused(config, EXPERIMENT, "'tiers.live.concurrency'", "is empty")
 
 
 # --- other values ---
@@ -160,7 +162,7 @@ def test_values_out_of_range_or_of_another_type(config: Path, file: str, key: st
 
 def test_durations_in_the_wrong_order(config: Path) -> None:
     edit(config, EXPERIMENT, lambda document: quick(document)["timing"].update(measure_max_s=0.1))
-    refused(config, EXPERIMENT, "'tiers.quick.timing'", "measure_max_s must not be below measure_s")
+    refused(config, EXPERIMENT, "'tiers.live.timing'", "measure_max_s must not be below measure_s")
 
 
 def test_a_measure_phase_of_no_length(config: Path) -> None:
@@ -182,12 +184,12 @@ def test_the_same_deployment_twice(config: Path, key: str, value: object, twice:
 
 def test_the_same_workload_twice(config: Path) -> None:
     edit(config, EXPERIMENT, lambda document: quick(document).update(workloads=["unique", "unique"]))
-    refused(config, EXPERIMENT, "'tiers.quick.workloads'", "unique stands there twice")
+    refused(config, EXPERIMENT, "'tiers.live.workloads'", "unique stands there twice")
 
 
 def test_no_workload(config: Path) -> None:
     edit(config, EXPERIMENT, lambda document: quick(document).update(workloads=[]))
-    refused(config, EXPERIMENT, "'tiers.quick.workloads'", "at least one")
+    refused(config, EXPERIMENT, "'tiers.live.workloads'", "at least one")
 
 
 def test_a_skew_with_nothing_to_skew(config: Path) -> None:
@@ -203,16 +205,16 @@ def test_a_skew_with_nothing_to_skew(config: Path) -> None:
     [
         (
             lambda d: d["systems"].append({"model": "llama-3.1-7b", "topology": "1p2d"}),
-            "systems.3.model",
+            "systems.4.model",
             "llama-3.1-70b",
         ),
         (
             lambda d: d["systems"].append({"model": "llama-3.1-70b", "topology": "1p3d"}),
-            "systems.3.topology",
+            "systems.4.topology",
             "1p",
         ),
         (lambda d: d.update(routing=["statics"]), "routing", "static"),
-        (lambda d: quick(d).update(workloads=["uniqe"]), "tiers.quick.workloads", "unique"),
+        (lambda d: quick(d).update(workloads=["uniqe"]), "tiers.live.workloads", "unique"),
     ],
 )
 def test_unknown_references(
@@ -352,7 +354,7 @@ def test_lists_of_names_from_the_command_line(value: object) -> None:
 @pytest.mark.parametrize(
     ("choice", "word"),
     [
-        ({"teir": "quick"}, "did you mean 'tier'?"),
+        ({"teir": "live"}, "did you mean 'tier'?"),
         ({"engine": "magic"}, "'engine'"),
         ({"models": "a,a"}, "a stands there twice"),
         ({"models": 7}, "'models'"),

@@ -73,7 +73,7 @@ def test_the_paper_sixteen_pairs_are_swept_in_both_ways_at_tier_full() -> None:
 
 
 @pytest.mark.parametrize("experiment", ["saturation", "adaptive", "pareto"])
-@pytest.mark.parametrize("tier", ["smoke", "quick", "full"])
+@pytest.mark.parametrize("tier", ["smoke", "live", "full"])
 def test_every_experiment_has_every_tier(experiment: str, tier: str) -> None:
     one = STUDY.experiments[experiment]
     assert tier in one.tiers
@@ -88,7 +88,7 @@ def test_every_experiment_has_every_tier(experiment: str, tier: str) -> None:
 
 
 @pytest.mark.parametrize("experiment", ["saturation", "adaptive"])
-@pytest.mark.parametrize("tier", ["smoke", "quick", "full"])
+@pytest.mark.parametrize("tier", ["smoke", "live", "full"])
 def test_past_the_knee_a_controller_has_k_and_three_polls(experiment: str, tier: str) -> None:
     settings = STUDY.experiments[experiment].tiers[tier]
     assert settings.watching is not None
@@ -97,7 +97,7 @@ def test_past_the_knee_a_controller_has_k_and_three_polls(experiment: str, tier:
 
 
 @pytest.mark.parametrize("experiment", ["saturation", "adaptive", "pareto"])
-@pytest.mark.parametrize("tier", ["quick", "full"])
+@pytest.mark.parametrize("tier", ["live", "full"])
 def test_the_affine_curve_has_two_loads_of_the_reference(experiment: str, tier: str) -> None:
     one = STUDY.experiments[experiment]
     parts = one.tiers[tier].levels
@@ -238,8 +238,8 @@ def test_a_list_of_policies_is_short_for_a_set_of_each() -> None:
             ("'routing.builtin'", "there is no 'adaptiv'", "did you mean 'adaptive"),
         ),
         (
-            lambda d: d["tiers"]["quick"]["routing"]["pinned"]["policies"].append("randon"),
-            ("'tiers.quick.routing.pinned'", "there is no 'randon'", "did you mean 'random'"),
+            lambda d: d["tiers"]["live"]["routing"]["pinned"]["policies"].append("randon"),
+            ("'tiers.live.routing.pinned'", "there is no 'randon'", "did you mean 'random'"),
         ),
         (
             lambda d: d["routing"]["builtin"]["policies"].append("random"),
@@ -287,7 +287,7 @@ def test_the_reference_is_the_one_named_the_only_one_or_the_static_default() -> 
 # --- loads, stages, and what a tier is made of ---
 
 
-def tier(document: dict[str, Any], name: str = "quick") -> dict[str, Any]:
+def tier(document: dict[str, Any], name: str = "live") -> dict[str, Any]:
     found = document["tiers"][name]
     assert isinstance(found, dict)
     return found
@@ -311,49 +311,49 @@ def tier(document: dict[str, Any], name: str = "quick") -> dict[str, Any]:
             ),
             ("'routing'", "2 policies over a grid of C"),
         ),
-        (E2, lambda d: tier(d).pop("watch"), ("'tiers.quick.watch' is missing",)),
+        (E2, lambda d: tier(d).pop("watch"), ("'tiers.live.watch' is missing",)),
         (E2, lambda d: d.update(routing=["static", "adaptive"]), ("'routing'", "adaptive follows")),
         (
             E1,
             lambda d: tier(d).update(repeats=2),
-            ("'tiers.quick.repeats' belongs to pareto", "take repeats out"),
+            ("'tiers.live.repeats' belongs to pareto", "take repeats out"),
         ),
         (
             E1,
             lambda d: tier(d).update(watch=["client"]),
-            ("'tiers.quick.watch' belongs to detection and stages",),
+            ("'tiers.live.watch' belongs to detection and stages",),
         ),
-        (E1, lambda d: tier(d).update(poll_s=1.0), ("'tiers.quick.poll_s' belongs to detection and stages",)),
+        (E1, lambda d: tier(d).update(poll_s=1.0), ("'tiers.live.poll_s' belongs to detection and stages",)),
         (E1, lambda d: tier(d)["timing"].pop("measure_s"), ("timing.measure_s must be above 0",)),
         (
             E1,
             lambda d: tier(d).update(systems=[{"model": "llama-3.1-70b", "topology": "2p2d"}]),
-            ("'tiers.quick.systems.0'", "there is no 'llama-3.1-70b on 2p2d'", "llama-3.1-70b on 1p2d"),
+            ("'tiers.live.systems.0'", "there is no 'llama-3.1-70b on 2p2d'", "llama-3.1-70b on 1p2d"),
         ),
         (E2, lambda d: tier(d).update(timing={"measure_s": 5, "measure_max_s": 5}), ("deadline_s alone",)),
-        (E2, lambda d: tier(d).update(concurrency=[8]), ("'tiers.quick.concurrency' belongs to ladder",)),
+        (E2, lambda d: tier(d).update(concurrency=[8]), ("'tiers.live.concurrency' belongs to ladder",)),
         (E2, lambda d: tier(d).update(watch=["client", "client"]), ("client stands there twice",)),
-        (E2, lambda d: tier(d).update(poll_s=0), ("'tiers.quick.poll_s'", "above 0")),
+        (E2, lambda d: tier(d).update(poll_s=0), ("'tiers.live.poll_s'", "above 0")),
         (
             E2,
             lambda d: tier(d)["stages"].append(tier(d)["stages"][0]),
-            ("'tiers.quick.stages'", "up-0.4 stands there twice"),
+            ("'tiers.live.stages'", "up-0.4 stands there twice"),
         ),
         (
             E2,
             lambda d: tier(d)["stages"][0].update(seconds=0),
-            ("'tiers.quick.stages.0.seconds'", "above 0"),
+            ("'tiers.live.stages.0.seconds'", "above 0"),
         ),
         (
             E2,
             lambda d: tier(d)["stages"][0].update(knee_times=1.0),
-            ("'tiers.quick.stages.0.knee_times'", "watch prometheus takes its baseline", "below the knee"),
+            ("'tiers.live.stages.0.knee_times'", "watch prometheus takes its baseline", "below the knee"),
         ),
         (
             E3,
             lambda d: tier(d)["stages"][0].update(seconds=1.0),
             (
-                "'tiers.quick.stages.0.seconds'",
+                "'tiers.live.stages.0.seconds'",
                 "1 s, but the baseline of adaptive takes 4 polls",
                 "every 0.5 s, and one to spare: 2.5 s",
             ),
@@ -363,7 +363,7 @@ def tier(document: dict[str, Any], name: str = "quick") -> dict[str, Any]:
             lambda d: tier(d).update(
                 stages=[{"name": "s", "knee_times": 0.9, "settle_s": 0.0, "seconds": 9.0}]
             ),
-            ("'tiers.quick.stages'", "no C between 8 and c_ref = 65"),
+            ("'tiers.live.stages'", "no C between 8 and c_ref = 65"),
         ),
         (
             E3,
@@ -376,12 +376,12 @@ def tier(document: dict[str, Any], name: str = "quick") -> dict[str, Any]:
         (
             E3,
             lambda d: tier(d)["stages"][0].update(concurrency=64),
-            ("'tiers.quick.stages.0'", "below needs knee_times", "or concurrency", "one of them"),
+            ("'tiers.live.stages.0'", "below needs knee_times", "or concurrency", "one of them"),
         ),
         (
             E4,
             lambda d: tier(d)["loads"][0].update(on_grid=True),
-            ("'tiers.quick.loads.0'", "on_grid is for loads past the knee, but low is not"),
+            ("'tiers.live.loads.0'", "on_grid is for loads past the knee, but low is not"),
         ),
         (
             E4,
@@ -396,24 +396,24 @@ def tier(document: dict[str, Any], name: str = "quick") -> dict[str, Any]:
         (
             E4,
             lambda d: tier(d)["routing"]["builtin"].update(policies=["adaptive"]),
-            ("'tiers.quick'", "adaptive takes its baseline in a first stage"),
+            ("'tiers.live'", "adaptive takes its baseline in a first stage"),
         ),
         (
             E4,
             lambda d: tier(d)["loads"][1].update(knee_times=0.199),
-            ("'tiers.quick.loads.1'", "below and low are both C = 2 at a knee of 8"),
+            ("'tiers.live.loads.1'", "below and low are both C = 2 at a knee of 8"),
         ),
-        (E4, lambda d: tier(d).update(loads=[]), ("'tiers.quick.loads'", "is empty")),
-        (E4, lambda d: tier(d)["loads"][0].update(knee_times=-1), ("'tiers.quick.loads.0.knee_times'",)),
+        (E4, lambda d: tier(d).update(loads=[]), ("'tiers.live.loads'", "is empty")),
+        (E4, lambda d: tier(d)["loads"][0].update(knee_times=-1), ("'tiers.live.loads.0.knee_times'",)),
         (
             E4,
             lambda d: tier(d).update(loads=[{"name": "at", "knee_times": 1.3}]),
-            ("'tiers.quick.loads'", "no cell to fit its affine latency curve"),
+            ("'tiers.live.loads'", "no cell to fit its affine latency curve"),
         ),
         (
             E4,
             lambda d: (tier(d).pop("loads"), tier(d).update(concurrency=[8], repeats=1)),
-            ("'tiers.quick.loads' is missing", "'tiers.quick.concurrency' belongs to ladder"),
+            ("'tiers.live.loads' is missing", "'tiers.live.concurrency' belongs to ladder"),
         ),
     ],
 )
@@ -488,7 +488,7 @@ def test_a_reference_of_its_own_makes_up_for_the_static_default(config: Path) ->
 
 def test_an_unknown_key_inside_a_stage_names_the_nearest(config: Path) -> None:
     edit(config, E2, lambda d: tier(d)["stages"][0].update(knee_time=1.0))
-    assert "'knee_times'" in refused(config, E2, "unknown key 'tiers.quick.stages.0.knee_time'").remedy
+    assert "'knee_times'" in refused(config, E2, "unknown key 'tiers.live.stages.0.knee_time'").remedy
 
 
 def test_a_stage_is_a_block_of_its_own() -> None:

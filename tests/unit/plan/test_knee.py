@@ -244,7 +244,7 @@ def test_a_knee_of_something_else_stands_in_for_nothing(
 def test_a_real_engine_takes_no_simulated_knee(tmp_path: Path) -> None:
     site = tmp_path / "site.yaml"
     site.write_text(json.dumps({"partition": "p", "interface": "lo", "models": {LLAMA: "/w"}}))
-    choices = {"engine": "vllm", "experiments": ["adaptive"], "site": str(site)}
+    choices = {"engine": "vllm", "experiments": ["adaptive"], "tier": "live", "site": str(site)}
     with pytest.raises(UserError, match="engine mocker, here vllm"):
         open_run({**choices, "knees": "recorded"})
     planned = open_run(choices).run.deployments
@@ -255,14 +255,14 @@ def test_a_tier_at_which_e1_tells_no_knee_is_refused() -> None:
     """Before anything is measured; the limits are those of the fit."""
     assert (LOWEST_KNEE, KNEE_POINTS) == (C_MIN, MIN_POINTS)
     document = STUDY.model_dump()
-    document["experiments"]["equilibrium"]["tiers"]["quick"]["concurrency"] = (2, 16, 32, 64)
+    document["experiments"]["equilibrium"]["tiers"]["live"]["concurrency"] = (2, 16, 32, 64)
     few = Study.model_validate(document)
-    document["experiments"]["equilibrium"]["tiers"].pop("quick")
+    document["experiments"]["equilibrium"]["tiers"].pop("live")
     none = Study.model_validate(document)
     profiles = open_run({}).profiles
-    for study, what in ((few, "has 3 C from 8 on, a knee takes 4"), (none, "has no tier 'quick'")):
+    for study, what in ((few, "has 3 C from 8 on, a knee takes 4"), (none, "has no tier 'live'")):
         with pytest.raises(UserError, match="a knee that nothing measures") as caught:
-            resolve(study, Choices(experiments=("adaptive",)), profiles)
+            resolve(study, Choices(experiments=("adaptive",), tier="live"), profiles)
         assert what in caught.value.what
         assert "knees=recorded" in caught.value.remedy
 
@@ -287,7 +287,7 @@ def test_a_load_moves_to_a_c_of_e1_that_is_near(
     assert on_grid(wanted, knee, grid) == C
 
 
-@pytest.mark.parametrize("tier", ["smoke", "quick", "repeats", "full"])
+@pytest.mark.parametrize("tier", ["smoke", "live", "repeats", "full"])
 @pytest.mark.parametrize("experiment", ["adaptive", "pareto"])
 def test_e1_and_e3_or_e4_measure_one_saturated_point(tier: str, experiment: str) -> None:
     """Claim C13 compares it between experiments; at every knee that these systems may have."""
@@ -306,7 +306,7 @@ def test_e1_and_e3_or_e4_measure_one_saturated_point(tier: str, experiment: str)
 
 
 def test_a_recorded_knee_keeps_the_multiples_as_they_are() -> None:
-    bench = open_run({"experiments": ["adaptive"], "knees": "recorded"})
+    bench = open_run({"experiments": ["adaptive"], "tier": "live", "knees": "recorded"})
     (stages, *_) = (cell.stages for plan in bench.plans for cell in plan.cells)
     assert [stage.concurrency for stage in stages] == [65, 162, 324, 324, 32]
 
@@ -337,13 +337,13 @@ def test_a_part_of_the_study_brings_e1_of_its_systems_along() -> None:
     assert bench.systems() == (("adaptive", LLAMA, "1p5d"),)
     whole = open_run({"experiments": ["all"], "tier": "full"})
     assert not any(one.prerequisite for one in whole.run.deployments)
-    alone = open_run({"experiments": ["pareto"], "sets": "pinned"})
+    alone = open_run({"experiments": ["pareto"], "tier": "live", "sets": "pinned"})
     assert {one.routing for one in alone.run.deployments if one.prerequisite} == {"static"}
 
 
 def test_the_limit_of_a_job_holds_at_every_knee_that_e1_can_tell() -> None:
-    bench = open_run({"experiments": ["saturation", "adaptive", "pareto"], "tier": "quick"})
-    grid = STUDY.experiments["equilibrium"].tiers["quick"].grid
+    bench = open_run({"experiments": ["saturation", "adaptive", "pareto"], "tier": "live"})
+    grid = STUDY.experiments["equilibrium"].tiers["live"].grid
     from anarchy.plan.binding import wall_s
 
     for one in bench.asked:
@@ -354,10 +354,10 @@ def test_the_limit_of_a_job_holds_at_every_knee_that_e1_can_tell() -> None:
 
 
 def test_a_prediction_says_what_it_rests_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    (first, *_) = open_run({"experiments": ["adaptive"]}).run.deployments
+    (first, *_) = open_run({"experiments": ["adaptive"], "tier": "live"}).run.deployments
     assert (first.predicted.knee, first.predicted.knee_from[:16]) == (162, "the recorded one")
     monkeypatch.setattr("anarchy.plan.workbench.load_knees", lambda *_: type("None_", (), {"knees": ()}))
-    (first, *_) = open_run({"experiments": ["adaptive"]}).run.deployments
+    (first, *_) = open_run({"experiments": ["adaptive"], "tier": "live"}).run.deployments
     assert first.predicted.knee_from == "timing table llama-3.1-70b-tp4, until E1 tells it"
     assert 162 < (first.predicted.knee or 0) < 300
 

@@ -55,10 +55,10 @@ KNEES = {(NEMOTRON, "1p2d"): 87, (LLAMA, "1p2d"): 162, (LLAMA, "1p5d"): 141}
 def planned(
     study: Study = STUDY, profiles: Any = PROFILES, knees: Any = KNEES, **choices: Any
 ) -> tuple[DeploymentPlan, ...]:
-    """Every deployment, its loads bound to a knee."""
+    """Every deployment, its loads bound to a knee; of tier live, if the choices name none."""
     return tuple(
         bind(one, Knee(knees[one.key[1:3]]), profiles[one.model.profile])
-        for one in plan(study, Choices(**choices), profiles)
+        for one in plan(study, Choices(**{"tier": "live", **choices}), profiles)
     )
 
 
@@ -80,7 +80,7 @@ def altered(path: tuple[str, ...], value: Any) -> Study:
 # --- what is planned ---
 
 
-@pytest.mark.parametrize(("tier", "launches"), [("quick", 1), ("full", 3)])
+@pytest.mark.parametrize(("tier", "launches"), [("live", 1), ("full", 3)])
 def test_every_system_routing_and_launch_once(tier: str, launches: int) -> None:
     deployments = planned(tier=tier)
     assert [d.key for d in deployments] == [
@@ -100,7 +100,7 @@ def test_every_concurrency_of_the_grid_exactly_once_and_the_same_again(
     seed: int, grid: list[int], workloads: list[str]
 ) -> None:
     document = STUDY.model_dump()
-    document["experiments"]["equilibrium"]["tiers"]["quick"] |= {
+    document["experiments"]["equilibrium"]["tiers"]["live"] |= {
         "concurrency": tuple(grid),
         "workloads": tuple(workloads),
     }
@@ -125,7 +125,7 @@ def test_the_order_is_shuffled_and_differs_between_deployments_and_seeds() -> No
 
 def test_the_order_of_one_seed_never_changes() -> None:
     """Written down: another order would be another experiment."""
-    study = altered((*EXPERIMENT, "tiers", "quick", "concurrency"), (1, 2, 4, 8, 16, 32, 64, 128))
+    study = altered((*EXPERIMENT, "tiers", "live", "concurrency"), (1, 2, 4, 8, 16, 32, 64, 128))
     first = planned(study, seed=7, models=LLAMA)[0]
     assert [cell.concurrency for cell in first.cells] == [2, 16, 64, 1, 32, 4, 8, 128]
     assert first.cells[0].seed == 7582457300233803828
@@ -244,15 +244,15 @@ def test_all_is_every_experiment_that_has_the_tier() -> None:
     def named(tier: str) -> list[str]:
         return list(dict.fromkeys(d.experiment.name for d in planned(experiments="all", tier=tier)))
 
-    assert named("quick") == named("full") == ["equilibrium", "saturation", "adaptive", "pareto"]
-    assert named("repeats") == ["equilibrium", "adaptive", "pareto"]
+    assert named("live") == named("full") == ["equilibrium", "saturation", "adaptive", "pareto"]
+    assert named("live-repeats") == ["equilibrium", "adaptive", "pareto"]
     both = planned(experiments="equilibrium,pareto")
     assert both == (*planned(experiments="equilibrium"), *planned(experiments="pareto"))
     with pytest.raises(UserError, match="no experiment has a tier 'huge'"):
         planned(experiments="all", tier="huge")
 
 
-STAGES = ("experiments", "adaptive", "tiers", "quick")
+STAGES = ("experiments", "adaptive", "tiers", "live")
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_what_decides_a_staged_cell(path: tuple[str, ...], value: Any, changed: 
 def test_longer_stages_and_another_knee_change_the_hash() -> None:
     before = hashes(planned(experiments="adaptive"))
     stages = tuple(
-        stage.model_dump() for stage in STUDY.experiments["adaptive"].tiers["quick"].stage_plans[:3]
+        stage.model_dump() for stage in STUDY.experiments["adaptive"].tiers["live"].stage_plans[:3]
     )
     for after in (
         hashes(planned(altered((*STAGES, "stages"), stages), experiments="adaptive")),
@@ -317,7 +317,7 @@ def test_repeats_are_measurements_of_their_own() -> None:
         (("workloads", "unique", "templates"), 5),
         ((*EXPERIMENT, "seed"), 1),
         *(
-            ((*EXPERIMENT, "tiers", "quick", "timing", key), value)
+            ((*EXPERIMENT, "tiers", "live", "timing", key), value)
             for key, value in {
                 "warmup_s": 3.0,
                 "measure_s": 6.0,
@@ -365,7 +365,7 @@ def test_what_only_people_or_the_analysis_read_costs_no_measurement(
 
 
 def test_another_grid_leaves_the_cells_of_the_old_one_alone() -> None:
-    study = altered((*EXPERIMENT, "tiers", "quick", "concurrency"), (2, 32, 48, 512))
+    study = altered((*EXPERIMENT, "tiers", "live", "concurrency"), (2, 32, 48, 512))
     before, after = hashes(planned()), hashes(planned(study))
     shared = before.keys() & after.keys()
     assert {key[-1] for key in shared} == {"unique-c0002", "unique-c0032"}
@@ -380,8 +380,8 @@ def test_a_model_filter_leaves_out_and_touches_nothing_else(models: str, seed: i
 
 
 def test_topologies_and_sets_are_left_out_alike() -> None:
-    whole = planned(experiments="all", tier="repeats")
-    part = planned(experiments="all", tier="repeats", topologies="1p5d", sets="builtin")
+    whole = planned(experiments="all", tier="live-repeats")
+    part = planned(experiments="all", tier="live-repeats", topologies="1p5d", sets="builtin")
     assert part == tuple(d for d in whole if (d.topology.name, d.routing) == ("1p5d", "builtin"))
     assert {d.experiment.name for d in part} == {"adaptive", "pareto"}
 
@@ -404,7 +404,7 @@ def test_hashes_are_those_of_the_content() -> None:
         ({"sets": "pined", "experiments": "pareto"}, "no set of policies 'pined'", "builtin, pinned"),
         ({"topologies": "1p5d", "experiments": "saturation"}, "holds no deployment", "topologies: 1p5d"),
         ({"experiments": "e9"}, "no experiment 'e9'", "equilibrium"),
-        ({"tier": "huge"}, "no tier 'huge'", "quick"),
+        ({"tier": "huge"}, "no tier 'huge'", "live"),
         ({"experiments": []}, "holds no deployment", "experiments: none"),
     ],
 )
@@ -500,7 +500,8 @@ def test_more_frontends_and_pinned_routing_take_longer_to_start() -> None:
     assert pinned.start_s == predict.start_s("mocker") + predict.PINNED_S
 
 
-def test_e2_to_e4_take_some_seventeen_minutes_at_tier_quick() -> None:
+def test_e2_to_e4_take_some_seventeen_minutes_at_tier_live() -> None:
     """By the timing tables; E1 takes 14 more."""
-    deployments = open_run({"experiments": "saturation,adaptive,pareto", "knees": "recorded"}).plans
+    choices = {"experiments": "saturation,adaptive,pareto", "tier": "live", "knees": "recorded"}
+    deployments = open_run(choices).plans
     assert sum(deployment.wall_s for deployment in deployments) <= 17.5 * 60

@@ -36,7 +36,7 @@ def hashes(bench: Workbench) -> dict[tuple[Any, ...], str]:
     }
 
 
-@pytest.mark.parametrize("tier", ["smoke", "quick", "full"])
+@pytest.mark.parametrize("tier", ["smoke", "live", "full"])
 def test_what_is_read_back_is_what_was_planned(tmp_path: Path, tier: str) -> None:
     """Every deployment, every cell in its order, seeds and hashes: the YAML is not looked at again."""
     bench = chosen(tmp_path, tier=tier, seed=3)
@@ -180,9 +180,9 @@ def test_a_plan_names_what_is_measured_first(capsys: pytest.CaptureFixture[str])
 
 
 def test_a_report_tells_the_choices_as_make_takes_them(tmp_path: Path) -> None:
-    bench = chosen(tmp_path, tier="quick", models="llama-3.1-70b", knees="recorded", seed=2)
+    bench = chosen(tmp_path, tier="live", models="llama-3.1-70b", knees="recorded", seed=2)
     told = run_info(bench, [])
     assert told["run"] == bench.run.digest
     assert set(told["command"].split()) == {
-        *("make", "reproduce", "TIER=quick", "MODELS=llama-3.1-70b", "KNEES=recorded", "SEED=2")
+        *("make", "reproduce", "TIER=live", "MODELS=llama-3.1-70b", "KNEES=recorded", "SEED=2")
     }

@@ -18,7 +18,7 @@ def planned(tier: str, seed: int | None = None) -> dict[tuple[str, ...], Deploym
 
 
 @pytest.mark.parametrize(
-    ("run", "tier", "seed"), [("quick", "quick", None), ("repeats", "repeats", None), ("seed-1", "quick", 1)]
+    ("run", "tier", "seed"), [("live", "live", None), ("live-repeats", "live-repeats", None), ("seed-1", "live", 1)]
 )
 def test_recorded_cells_are_whole_and_of_the_plan_as_it_is(run: str, tier: str, seed: int | None) -> None:
     plans, raw = planned(tier, seed), SAMPLE / run / "raw"
@@ -36,7 +36,7 @@ def test_recorded_cells_are_whole_and_of_the_plan_as_it_is(run: str, tier: str, 
 
 def test_all_of_tier_quick_is_recorded() -> None:
     """`make redraw` measures nothing."""
-    raw = SAMPLE / "quick" / "raw"
+    raw = SAMPLE / "live" / "raw"
     assert {folder.parent.relative_to(raw).parts for folder in raw.glob("*/*/*/*/*/deployment.json")} == set(
-        planned("quick")
+        planned("live")
     )
