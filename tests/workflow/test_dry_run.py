@@ -21,7 +21,15 @@ def jobs(told: str) -> Counter[str]:
 
 
 @pytest.mark.parametrize(
-    ("tier", "sweeps", "systems"), [("smoke", 8, 6), ("quick", 8, 6), ("repeats", 33, 7), ("full", 54, 12)]
+    ("tier", "sweeps", "systems"),
+    [
+        ("smoke", 8, 6),
+        ("live", 8, 6),
+        ("quick", 47, 11),
+        ("live-repeats", 33, 7),
+        ("repeats", 172, 10),
+        ("full", 54, 12),
+    ],
 )
 def test_every_tier_plans_one_job_a_launch_of_a_routing(
     snakemake: Run, tier: str, sweeps: int, systems: int
@@ -36,7 +44,7 @@ def test_every_tier_plans_one_job_a_launch_of_a_routing(
 
 def test_one_experiment_plans_e1_of_its_systems_and_nothing_else(snakemake: Run) -> None:
     """Its loads are multiples of a knee, which E1 has to tell first: visible before anything starts."""
-    done = snakemake("experiments=pareto", options=("-n",))
+    done = snakemake("experiments=pareto", "tier=live", options=("-n",))
     assert done.returncode == 0, done.stderr
     text = done.stdout + done.stderr
     counts = jobs(text)
@@ -47,7 +55,7 @@ def test_one_experiment_plans_e1_of_its_systems_and_nothing_else(snakemake: Run)
 
 
 def test_a_recorded_knee_needs_no_e1(snakemake: Run) -> None:
-    done = snakemake("experiments=pareto", "knees=recorded", options=("-n",))
+    done = snakemake("experiments=pareto", "tier=live", "knees=recorded", options=("-n",))
     assert done.returncode == 0, done.stderr
     counts = jobs(done.stdout + done.stderr)
     assert (counts["sweep"], counts["estimate"], counts["notebook"], counts["knee"]) == (2, 1, 1, 0)
@@ -73,6 +81,7 @@ def test_one_model_plans_nothing_of_the_other(snakemake: Run) -> None:
         ("models=llama-3", "there is no model 'llama-3'", "llama-3.1-70b"),
         ("tier=fast", "no experiment has a tier 'fast'", "quick"),
         ("engine=cuda", "'engine'", "engine"),
+        ("engine=virtual", "engine virtual cannot run cells in which C changes", "mocker"),
         ("experiments=equilibrum", "there is no experiment 'equilibrum'", "equilibrium"),
         ("seed=-1", "'seed'", "seed"),
         ("knees=guessed", "'knees'", "knees"),

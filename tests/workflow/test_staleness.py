@@ -24,14 +24,14 @@ SYSTEMS = {
     "adaptive": ["llama-3.1-70b/1p2d"],
     "pareto": ["nemotron-4-340b/1p2d"],
 }
-"""What tier quick measures."""
+"""What tier live measures."""
 ALL = tuple(SYSTEMS)
 WIDE = "equilibrium/llama-3.1-70b/1p5d"
 """The one system with the topology 1p5d."""
 JUDGED, REPORTED = "judging the published claims", "writing the report"
 MESSAGE = re.compile(r"^Job \d+: (.+)$", re.MULTILINE)
 
-RECORDED = "knees=recorded"
+RECORDED = ("knees=recorded", "tier=live")
 """Without the step that turns E1's estimate, here an empty file, into the knee."""
 
 FINISHED = """
@@ -39,7 +39,7 @@ from pathlib import Path
 from anarchy.plan.workbench import open_run
 from anarchy.workflow.rules import Workflow
 
-run = Workflow(open_run({"knees": "recorded"}))
+run = Workflow(open_run({"knees": "recorded", "tier": "live"}))
 overview = run.layout.figures("equilibrium") / "overview_poa"
 files = [*run.measured, *run.rendered, run.layout.report]
 files += [overview.with_suffix(suffix) for suffix in (".pdf", ".png", ".svg", ".narrow.svg")]
@@ -75,7 +75,7 @@ def estimated(*experiments: str, system: str | None = None) -> set[str]:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project in which tier quick was run, as far as Snakemake can see."""
+    """A copy of the project in which tier live was run, as far as Snakemake can see."""
     copy = tmp_path_factory.mktemp("copy") / "project"
     shutil.copytree(made_once(tmp_path_factory, "project-after-a-run", copy_and_run), copy)
     assert stale(copy) == set()
@@ -92,7 +92,7 @@ def copy_and_run(copy: Path) -> None:
             shutil.copy(source, copy / part)
     called(copy, "-c", FINISHED)
     # Its last step reads the empty estimates, and fails; what was recorded of the jobs is all that is needed.
-    called(copy, "-m", "snakemake", "--touch", "--forceall", "--config", RECORDED, check=False)
+    called(copy, "-m", "snakemake", "--touch", "--forceall", "--config", *RECORDED, check=False)
 
 
 def called(project: Path, *words: str, check: bool = True) -> str:
@@ -111,7 +111,7 @@ def called(project: Path, *words: str, check: bool = True) -> str:
 
 def stale(project: Path, *config: str) -> set[str]:
     """Every job that a dry run would do, in the words of its rule."""
-    told = called(project, "-m", "snakemake", "-n", "--config", RECORDED, *config)
+    told = called(project, "-m", "snakemake", "-n", "--config", *RECORDED, *config)
     jobs = set(MESSAGE.findall(told))
     assert jobs or "Nothing to be done" in told, told
     assert "missing provenance" not in told, told

@@ -90,8 +90,8 @@ class Tier(Strict, ABC):
     workloads: Names
     timing: Timing
     identity: Name | None = None
-    """The name that seeds and hashes of its cells are made with, where it is not its own: a tier that is renamed
-    keeps its sealed cells."""
+    """The name that seeds and hashes of its cells are made with, where it is not its own: a tier that is
+    renamed keeps its sealed cells."""
     engine: EngineName = "mocker"
     """What measures it where the run names no engine."""
     limits: Limits = Limits()

@@ -1,8 +1,8 @@
 """Does a policy take effect on the virtual clock? Known loads on the workers, choices against theory.
 
 The prediction is that of the live self-test (`serving.selftest`): a softmax over the workers' scaled costs.
-One request is held on one decode worker while others pass one by one, so that tau alone decides how many join
-it. With several prefill workers and tau 0 one prompt is sent again and again: with omega above 0 all go where
+Requests are held on all decode workers but one while others pass one by one, so that tau alone decides where.
+With several prefill workers and tau 0 one prompt is sent again and again: with omega above 0 all go where
 its blocks lie, with omega 0 any worker is as good.
 """
 
@@ -22,7 +22,9 @@ from anarchy.serving.selftest import ALPHA, choice_probabilities, contrast_tau, 
 from anarchy.virtual.replayer import Job, Replayer
 
 PASSING: Final = 400
-"""Requests that pass while one is held."""
+"""Requests that pass while others are held."""
+PLACEMENTS: Final = 4
+"""How often held requests are placed anew where their placement tells nothing."""
 REPEATED: Final = 60
 """Times that one prompt is sent again."""
 PROMPT_TOKENS: Final = 128
@@ -87,27 +89,27 @@ class _Tests:
         self.replayer, self.engines, self.pools = replayer, engines, pools
 
     def decode(self, policy: str, router: Mapping[str, Any]) -> Row:
-        """Whether tau takes effect on the decode choice: of m workers one is loaded, the others are idle."""
-        m, tau = self.pools[1], float(router["router_temperature"])
-        held, workers = self._held(router)
-        drawn = [int(np.count_nonzero(workers == held)), int(np.count_nonzero(workers != held))]
-        predicted, contrast = (self._shares(m, t) for t in (tau, contrast_tau(tau)))
-        p_value, p_contrast = fit_p_value(drawn, predicted), fit_p_value(drawn, contrast)
+        """Whether tau takes effect on the decode choice, with known loads on the workers.
+
+        A placement of the held requests that could not tell tau from its contrast is drawn again.
+        """
+        tau = float(router["router_temperature"])
+        for _ in range(PLACEMENTS):
+            loads, drawn = self._held(router)
+            predicted, contrast = (choice_probabilities(loads, t).tolist() for t in (tau, contrast_tau(tau)))
+            p_value, p_contrast = fit_p_value(drawn, predicted), fit_p_value(drawn, contrast)
+            if p_value < ALPHA or p_contrast < ALPHA:
+                break
         return {
             "policy": policy,
             "choice": "decode",
+            "loads": loads,
             "predicted": predicted,
             "drawn": drawn,
             "p_value": p_value,
             "p_value_contrast": p_contrast,
             "ok": p_value >= ALPHA and p_contrast < ALPHA,
         }
-
-    @staticmethod
-    def _shares(m: int, tau: float) -> list[float]:
-        """Chance of the loaded worker, and of the idle ones together."""
-        loaded = float(choice_probabilities([1.0, *[0.0] * (m - 1)], tau)[0])
-        return [loaded, 1.0 - loaded]
 
     def prefill(self, policy: str, router: Mapping[str, Any]) -> Row:
         """Whether omega takes effect on the prefill choice: one prompt again and again, with tau 0."""
@@ -133,36 +135,39 @@ class _Tests:
 
     def turns(self, policy: str) -> Row:
         """Whether each worker has its turn, whatever is held."""
-        _, workers = self._held(None)
-        counts = np.bincount(workers, minlength=self.pools[1])
-        even = int(counts.max() - counts.min()) <= 1
+        loads, drawn = self._held(None)
+        even = max(drawn) - min(drawn) <= 1
         return {
             "policy": policy,
             "choice": "decode",
+            "loads": loads,
             "predicted": [1.0 / self.pools[1]] * self.pools[1],
-            "drawn": [int(count) for count in counts],
+            "drawn": drawn,
             "p_value": float(even),
             "ok": even,
         }
 
-    def _held(self, router: Mapping[str, Any] | None) -> tuple[int, np.ndarray[Any, Any]]:
-        """The decode worker of a request that is held, and those of the requests that pass meanwhile."""
+    def _held(self, router: Mapping[str, Any] | None) -> tuple[list[float], list[int]]:
+        """Held requests on each decode worker, and requests that then passed."""
+        m = self.pools[1]
         blocks = PROMPT_TOKENS // BLOCK_SIZE
-        ids = [list(range(i * blocks, (i + 1) * blocks)) for i in range(PASSING + 1)]
-        shape = {"input_length": PROMPT_TOKENS}
-        rows = [
-            {"session_id": "0", "timestamp": 0, **shape, "output_length": HELD_TOKENS, "hash_ids": ids[0]}
+        ids = [list(range(i * blocks, (i + 1) * blocks)) for i in range(PASSING + m - 1)]
+        held = [self._row(user, {"timestamp": 0}, HELD_TOKENS, ids[user]) for user in range(m - 1)]
+        passing = [
+            self._row(m - 1, {"delay": 1.0} if i else {"timestamp": 1000.0}, 2, ids[m - 1 + i])
+            for i in range(PASSING)
         ]
-        for i in range(PASSING):
-            when = {"delay": 1.0} if i else {"timestamp": 1000.0}
-            rows.append({"session_id": "1", **when, **shape, "output_length": 2, "hash_ids": ids[i + 1]})
-        columns = self._replay(rows, router)
-        passing = columns["user"] == 1
-        until = columns["terminal_time_ms"][~passing].max()
-        passing &= columns["arrival_time_ms"] < until
-        return int(columns["decode_worker_idx"][columns["user"] == 0][0]), columns["decode_worker_idx"][
-            passing
-        ]
+        columns = self._replay([*held, *passing], router)
+        passed = columns["user"] == m - 1
+        until = columns["terminal_time_ms"][~passed].min()
+        workers = columns["decode_worker_idx"]
+        drawn = np.bincount(workers[passed & (columns["arrival_time_ms"] < until)], minlength=m)
+        return np.bincount(workers[~passed], minlength=m).astype(float).tolist(), drawn.tolist()
+
+    @staticmethod
+    def _row(user: int, when: Mapping[str, float], output_tokens: int, ids: Sequence[int]) -> Row:
+        shape = {"input_length": PROMPT_TOKENS, "output_length": output_tokens, "hash_ids": ids}
+        return {"session_id": str(user), **when, **shape}
 
     def _replay(self, rows: Sequence[Row], router: Mapping[str, Any] | None) -> Mapping[str, Any]:
         trace: Path = self.replayer.folder / "proof.jsonl"

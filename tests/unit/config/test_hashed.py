@@ -113,7 +113,8 @@ def test_a_controller_counts_where_a_policy_has_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("run", "tier", "seed"), [("live", "live", None), ("live-repeats", "live-repeats", None), ("seed-1", "live", 1)]
+    ("run", "tier", "seed"),
+    [("live", "live", None), ("live-repeats", "live-repeats", None), ("seed-1", "live", 1)],
 )
 def test_no_recorded_cell_is_orphaned(run: str, tier: str, seed: int | None) -> None:
     """By their manifests alone; `test_sample` reads the traces as well."""

@@ -18,7 +18,8 @@ def planned(tier: str, seed: int | None = None) -> dict[tuple[str, ...], Deploym
 
 
 @pytest.mark.parametrize(
-    ("run", "tier", "seed"), [("live", "live", None), ("live-repeats", "live-repeats", None), ("seed-1", "live", 1)]
+    ("run", "tier", "seed"),
+    [("live", "live", None), ("live-repeats", "live-repeats", None), ("seed-1", "live", 1)],
 )
 def test_recorded_cells_are_whole_and_of_the_plan_as_it_is(run: str, tier: str, seed: int | None) -> None:
     plans, raw = planned(tier, seed), SAMPLE / run / "raw"
