@@ -113,13 +113,13 @@ lab-down:  ## end that cluster and remove what it made
 lab-status:  ## its processes, nodes and jobs
 	@$(DRIVER)/python slurm/lab/lab.py status || [ $$? -eq 1 ]
 
-lab-reproduce: setup  ## tier quick of E1 through that cluster, 15 minutes; it comes up and goes away (root)
+lab-reproduce: setup  ## tier live of E1 through that cluster, 15 minutes; it comes up and goes away (root)
 	@slurm/lab/install-packages
 	@$(DRIVER)/python slurm/lab/lab.py status >/dev/null || trap '$(DRIVER)/python slurm/lab/lab.py down' EXIT; \
 	$(DRIVER)/python slurm/lab/lab.py up; \
 	$(DRIVER)/anarchy unlock; \
 	$(DRIVER)/snakemake --profile slurm --config site=slurm/lab/site.yaml results=results/lab \
-		$(if $(filter EXPERIMENTS=%,$(MAKEOVERRIDES)),,experiments=equilibrium) $(CHOICES)
+		$(if $(filter EXPERIMENTS=%,$(MAKEOVERRIDES)),,experiments=equilibrium) $(if $(filter TIER=%,$(MAKEOVERRIDES)),,tier=live) $(CHOICES)
 
 smoke-b200: setup  ## first run on a cluster with GPUs: one deployment, one cell, every gate [SITE=slurm/site.yaml]
 	@$(DRIVER)/anarchy doctor --site $(SITE) --engine $(ENGINE) --models llama-3.1-70b
