@@ -27,7 +27,7 @@ unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE JUPYTER_PATH JUPYTER
 
 .PHONY: help setup reproduce redraw plan doctor test test-unit test-live test-notebooks test-workflow test-slurm test-faults test-containers test-vllm test-long test-nightly test-setup test-browser fuzz \
 	lab-up lab-down lab-status lab-reproduce smoke-b200 \
-	lint format bench bench-estimator bench-coverage bench-client profiles schemas clean distclean
+	lint format bench bench-estimator bench-coverage bench-client bench-virtual profiles schemas clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -144,10 +144,13 @@ format: test-setup  ## bring every file into the project's format
 	@$(DRIVER)/snakefmt Snakefile workflow/rules
 	@$(DRIVER)/nbstripout notebooks/*.ipynb
 
-bench: bench-estimator bench-client  ## speed, as ratios against a peer in one run (docs/benchmarks.md)
+bench: bench-estimator bench-client bench-virtual  ## speed, as ratios against a peer in one run (docs/benchmarks.md)
 
 bench-estimator: test-setup  # against arch and SciPy, 4 minutes
 	@$(DRIVER)/python -m tests.bench.bench_estimator
+
+bench-virtual: test-setup  # E1 and E4 with 20 launches in virtual time, and whose time it is: 6 minutes
+	@$(DRIVER)/python -m tests.bench.bench_virtual
 
 bench-coverage: test-setup  # how often the intervals hold the truth, simulated: 7 minutes
 	@OMP_NUM_THREADS=1 $(DRIVER)/python -m tests.bench.simulate_coverage
