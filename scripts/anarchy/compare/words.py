@@ -10,7 +10,8 @@ import pandas as pd
 
 from anarchy.compare.matching import Comparison, Run
 from anarchy.designs.metrics import Metric
-from anarchy.ground.words import MISSING, engine_words, number
+from anarchy.ground.words import MISSING, number
+from anarchy.tables import engine_words
 
 CHANCE: Final = 0.05
 """Share of 95 % intervals that miss the truth."""

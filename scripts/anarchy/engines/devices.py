@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from anarchy.engines.engine import Engine
 from anarchy.engines.registry import UNKNOWN, engine_of, engines
 
 CPU: Final = "CPU"
 MIXED: Final = "mixed: "
-"""What a device begins with where the nodes have different GPUs."""
+"""What a device, or a label, begins with where there are different ones."""
+_AND: Final = " and "
 PAPERS_DEVICE: Final = "B200"
 """Label of the hardware that the published claims are about."""
 
@@ -36,7 +38,7 @@ def device_seen(engine: str, on: str, nodes: Sequence[Mapping[str, Any]]) -> str
 
 
 def engine_label(engine: str, device: str | None) -> str:
-    """What figures, tables and verdicts call an engine: `simulated`, `B200`, `vLLM on CPU`, a GPU's name.
+    """What figures, tables and verdicts call an engine: `simulated`, `simulated in virtual time`, `B200`, ...
 
     A trace may tell of an engine that is none of this project's: that is `unknown`, with the word it has.
     """
@@ -47,5 +49,30 @@ def engine_label(engine: str, device: str | None) -> str:
 
 def common_label(labels: Sequence[str]) -> str:
     """One label for what was measured together: theirs when they agree, else all, said to be mixed."""
-    different = sorted(set(labels))
-    return different[0] if len(different) == 1 else "mixed: " + " and ".join(different)
+    different = sorted({label for one in labels for label in labels_in(one)})
+    return different[0] if len(different) == 1 else MIXED + _AND.join(different)
+
+
+def labels_in(label: str) -> list[str]:
+    """The labels that a common one is made of."""
+    return label.removeprefix(MIXED).split(_AND) if label.startswith(MIXED) else [label]
+
+
+def is_simulated(label: str) -> bool:
+    """Whether everything that a label names is simulated: it follows predicted times, on no hardware."""
+    return all(_named(one) for one in labels_in(label))
+
+
+def is_virtual(label: str) -> bool:
+    """Whether a label names, perhaps among others, an engine on a virtual clock."""
+    return any(engine.replayed for one in labels_in(label) for engine in _named(one))
+
+
+def is_live(label: str) -> bool:
+    """Whether a label names, perhaps among others, an engine that is not on a virtual clock."""
+    return any(not any(engine.replayed for engine in _named(one)) for one in labels_in(label))
+
+
+def _named(label: str) -> list[Engine]:
+    """The simulated engines of a label."""
+    return [engine for engine in engines().values() if engine.simulated and engine.label(None) == label]

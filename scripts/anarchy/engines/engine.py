@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 GRACE_S = 3.0
 """How long a process may take to end by itself after SIGTERM (mock engines take 0.2 s)."""
 SIMULATED = "simulated"
-"""Label of every engine that computes nothing."""
+"""Label of mock engines behind a live serving stack."""
 
 
 def simulated(_: str | None) -> str:

@@ -31,7 +31,7 @@ SYSTEM: Final = (
         model_title="the model, for people",
         topology="name of the topology",
         topology_title="the topology, for people",
-        engine="label of the engine, for figures: simulated, B200, ...",
+        engine="label of the engine, for figures: simulated, simulated in virtual time, B200, ...",
     ),
     *numbers("wall s a model s", dilation="how much simulated engines slow time down"),
 )

@@ -121,7 +121,6 @@ def read_planned(bench: Workbench, plan: DeploymentPlan, cell: Cell) -> CellTrac
 
 def head_of(plan: DeploymentPlan, manifests: Sequence[Manifest]) -> Row:
     """What labels everything that is said of a system."""
-    labels = [engine_label(of.engine, of.device) for of in manifests]
     return {
         "experiment": plan.experiment.name,
         "tier": plan.tier,
@@ -129,9 +128,15 @@ def head_of(plan: DeploymentPlan, manifests: Sequence[Manifest]) -> Row:
         "model_title": plan.model.title,
         "topology": plan.topology.name,
         "topology_title": plan.topology.title,
-        "engine": common_label(labels or [engine_label(plan.engine, None)]),
+        "engine": _label(plan, manifests),
         "dilation": plan.model.dilation,
     }
+
+
+def _label(plan: DeploymentPlan, manifests: Sequence[Manifest]) -> str:
+    """What the engines of cells are called together; of the planned one where no cell was measured."""
+    labels = [engine_label(of.engine, of.device) for of in manifests]
+    return common_label(labels or [engine_label(plan.engine, None)])
 
 
 def describe(plan: DeploymentPlan, summary: dict[str, Any], cells: Sequence[Manifest]) -> dict[str, Any]:
@@ -140,6 +145,7 @@ def describe(plan: DeploymentPlan, summary: dict[str, Any], cells: Sequence[Mani
     return {
         "routing_set": plan.routing,
         "trial": plan.trial,
+        "engine": _label(plan, cells),
         "measuring_s": sum((cell.client.get("measure_s") or 0.0) * cell.dilation for cell in cells),
         "gpus": max((start.get("gpus", 0) for start in starts), default=0),
         "predicted_s": plan.wall_s,

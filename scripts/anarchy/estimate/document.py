@@ -159,6 +159,8 @@ class DeploymentFacts(Document):
     routing_set: str
     trial: int
     """Number of the launch, from 1."""
+    engine: str | None = None
+    """Label of its engine; left out in documents of before a system could have two."""
     measuring_s: float
     """Spent in measure phases that count."""
     gpus: int

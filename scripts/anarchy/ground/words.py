@@ -90,21 +90,6 @@ def milliseconds(table: pd.DataFrame, rows: pd.DataFrame, name: str) -> None:
         table[column] = rows[name + bound] * (1e3 if is_time else 1.0)
 
 
-def engine_words(
-    engines: Sequence[str], dilations: Sequence[float], tiers: Sequence[str], kinds: Sequence[str]
-) -> str:
-    """What numbers come from, in one line: engines, time dilation, timing table, tiers, kinds of interval."""
-    engines, dilations = sorted(set(engines)), sorted(set(dilations))
-    parts = [engine if engine.startswith("vLLM") else f"{engine} engine" for engine in engines]
-    if dilations and dilations[-1] > 1:
-        span = f"{dilations[0]:g}x" if len(dilations) == 1 else f"{dilations[0]:g}x to {dilations[-1]:g}x"
-        parts.append(f"model time dilated {span}")
-    if "simulated" in engines:
-        parts.append("predicted B200 timing table")
-    parts += [f"tier {tier}" for tier in sorted(set(tiers))]
-    return ", ".join(parts + [f"intervals: 95 % {kind}" for kind in kinds])
-
-
 def caption(what: str, label: str) -> str:
     """A table's caption: what it shows, and the engine's label."""
     return f"{what} {label[:1].upper()}{label[1:]}. Brackets hold the intervals."

@@ -13,6 +13,7 @@ from anarchy.designs import tables as design_tables
 from anarchy.designs.ladder.tables import summary_table, summary_words
 from anarchy.designs.loading import load_systems
 from anarchy.designs.registry import design_of
+from anarchy.engines.devices import is_live, is_simulated, is_virtual, labels_in
 from anarchy.ground.errors import UserError
 from anarchy.ground.files import write_whole
 from anarchy.ground.layout import Layout
@@ -76,12 +77,24 @@ def render(layout: Layout, run_info: Mapping[str, Any], claims: Sequence[Mapping
         hosts=running_on.hosts(systems),
         gpus=running_on.gpus(systems),
         processes=running_on.processes(systems),
-        simulated=sorted({str(s.info["engine"]) for s in systems} & {"simulated"}),
-        dilations=list(dict.fromkeys((s.title, s.info["dilation"]) for s in systems)),
+        simulated=_simulated(systems),
         versions=facts.versions(systems, run_info),
         regenerate=facts.regenerate(tier, systems, run_info),
         missing=MISSING,
     )
+
+
+def _simulated(systems: Sequence[System]) -> dict[str, Any]:
+    """What has to be said of simulated engines: whether live ones are among them, dilated, and virtual ones."""
+    labels = [label for system in systems for label in labels_in(str(system.info["engine"]))]
+    told = [label for label in labels if is_simulated(label)]
+    live = [system for system in systems if is_live(str(system.info["engine"]))]
+    return {
+        "any": bool(told),
+        "live": any(is_live(label) for label in told),
+        "virtual": any(is_virtual(label) for label in told),
+        "dilations": list(dict.fromkeys((system.title, system.info["dilation"]) for system in live)),
+    }
 
 
 def write(layout: Layout, html: str) -> Path:

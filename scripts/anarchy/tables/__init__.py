@@ -6,7 +6,6 @@ from anarchy.ground.words import (
     MISSING,
     caption,
     duration,
-    engine_words,
     interval,
     intervals,
     is_missing,
@@ -18,6 +17,7 @@ from anarchy.ground.words import (
 )
 from anarchy.tables.conditions import HEADINGS, TITLES, ratio_interval
 from anarchy.tables.files import latex, write_csv, write_latex
+from anarchy.tables.labels import engine_words
 from anarchy.tables.systems import System
 
 __all__ = [

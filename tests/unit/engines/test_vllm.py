@@ -343,7 +343,8 @@ def test_a_cpu_and_a_simulation_are_called_so() -> None:
     assert device_seen("vllm", "cpu", [node("NVIDIA B200")]) == "CPU"
     assert engine_label("vllm", "CPU") == "vLLM on CPU"
     assert device_seen("mocker", "", [node("NVIDIA B200")]) is None
-    assert engine_label("mocker", None) == engine_label("virtual", None) == "simulated"
+    assert engine_label("mocker", None) == "simulated"
+    assert engine_label("virtual", None) == "simulated in virtual time"
     assert engine_label("unknown", None) == "unknown"
     assert engine_label("elsewhere", None) == "unknown (elsewhere)"
 
