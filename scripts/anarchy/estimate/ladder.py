@@ -188,10 +188,12 @@ def _find_knee(rows: Sequence[Row], draws: Mapping[int, Resampled]) -> Knee:
 
 def summarise(estimate: LadderEstimate, c_ref: int = C_REF) -> dict[str, Any]:
     """What stands above the rows, as plain values: knee, plateau, rise, deepest cell, regimes, curves."""
+    rises = _rises(estimate)
     return {
         "knee": describe_knee(estimate, c_ref),
         "plateau": _plateau(estimate),
-        "rise": _rise(estimate),
+        "rise": {key: rises[-1][key] for key in ("value", "lo", "hi")} if rises else None,
+        "rises": rises,
         "deepest": _deepest(estimate.rows),
         "regimes": [[row["concurrency"], row["regime"]] for row in estimate.rows],
         "curves": {str(launch): describe_curves(curves) for launch, curves in estimate.curves.items()},
@@ -232,15 +234,19 @@ def _plateau(estimate: LadderEstimate) -> dict[str, Any] | None:
     }
 
 
-def _rise(estimate: LadderEstimate) -> dict[str, Any] | None:
-    """PoA-hat of the deepest cell over the plateau's: a ratio, so free of the cost model's scale."""
-    inside, deepest = plateau_cells(estimate.rows), _deepest(estimate.rows)
-    if not inside or deepest is None:
-        return None
-    value, draws = _geometric_mean([estimate.draws[C] for C in inside])
-    deep = estimate.draws[deepest["concurrency"]]
-    value, lo, hi = _value_and_interval(deep.value / value, deep.draws / draws)
-    return {"value": value, "lo": lo, "hi": hi}
+def _rises(estimate: LadderEstimate) -> list[dict[str, Any]]:
+    """PoA-hat over the plateau's of its last cell and every deeper one: ratios, free of the model's scale."""
+    inside = plateau_cells(estimate.rows)
+    if not inside:
+        return []
+    level, draws = _geometric_mean([estimate.draws[C] for C in inside])
+    found = []
+    for C in (row["concurrency"] for row in estimate.rows if np.isfinite(row["poa_hat"])):
+        if inside[-1] <= C:
+            one = estimate.draws[C]
+            value, lo, hi = _value_and_interval(one.value / level, one.draws / draws)
+            found.append({"concurrency": C, "value": value, "lo": lo, "hi": hi})
+    return found
 
 
 def plateau_cells(rows: Sequence[Row]) -> list[int]:

@@ -51,6 +51,12 @@ class Deepest(Document):
     hi: Real
 
 
+class RiseTo(Ends):
+    """PoA-hat of one cell over the plateau's."""
+
+    concurrency: int
+
+
 class Growth(Document):
     """How median TTFT and mean ITL grow from the plateau's last cell to the deepest."""
 
@@ -70,6 +76,8 @@ class LadderWorkload(Document):
     plateau: Plateau | None
     rise: Ends | None
     """PoA-hat of the deepest cell over the plateau's."""
+    rises: list[RiseTo] = Field(default_factory=list)
+    """The same of the plateau's last cell and every deeper one, by C; without a plateau empty."""
     deepest: Deepest | None
     regimes: list[tuple[int, str]]
     """By C."""
