@@ -163,7 +163,7 @@ def engine_label(cells: pd.DataFrame) -> str:
         raise UserError(
             "the rows of this figure do not say which engine they come from",
             where="column engine",
-            remedy="fill the column `engine` (an engine's label: `simulated`, the GPU's name, ...), or make the estimates again",
+            remedy="fill the column `engine` with the engine's label, or make the estimates again",
         )
     dilations = [float(factor) for factor in cells["dilation"].dropna()]
     return engine_words(engines, dilations, list(cells["tier"].dropna()), interval_kinds(cells))

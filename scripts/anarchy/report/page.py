@@ -85,7 +85,7 @@ def render(layout: Layout, run_info: Mapping[str, Any], claims: Sequence[Mapping
 
 
 def _simulated(systems: Sequence[System]) -> dict[str, Any]:
-    """What has to be said of simulated engines: whether live ones are among them, dilated, and virtual ones."""
+    """What has to be said of simulated engines: which kinds are among them, and how live ones are dilated."""
     labels = [label for system in systems for label in labels_in(str(system.info["engine"]))]
     told = [label for label in labels if is_simulated(label)]
     live = [system for system in systems if is_live(str(system.info["engine"]))]

@@ -27,12 +27,14 @@ def test_what_a_label_names(label: str, simulated: bool, virtual: bool, live: bo
 
 def test_a_label_of_both_names_both() -> None:
     assert labels_in(BOTH) == ["simulated", "simulated in virtual time"]
-    assert common_label([BOTH, "B200", "simulated"]) == "mixed: B200 and simulated and simulated in virtual time"
+    assert (
+        common_label([BOTH, "B200", "simulated"]) == "mixed: B200 and simulated and simulated in virtual time"
+    )
 
 
 def test_numbers_in_virtual_time_follow_the_predicted_table_too() -> None:
-    assert engine_words(["simulated in virtual time"], [1.0], ["quick"], ["across 5 launches"]) == (
-        "simulated in virtual time, predicted B200 timing table, tier quick, intervals: 95 % across 5 launches"
+    assert engine_words(["simulated in virtual time"], [1.0], ["quick"], ["within-run"]) == (
+        "simulated in virtual time, predicted B200 timing table, tier quick, intervals: 95 % within-run"
     )
     assert engine_words([BOTH], [1.0, 3.0], ["quick"], []).startswith(
         "simulated engine, simulated in virtual time, model time dilated 1x to 3x, predicted B200"
