@@ -21,9 +21,10 @@ MOST: Final = 10_000
 
 
 def enough(bounds: Bounds, low: float, high: float, least: int, most: int = MOST) -> int | None:
-    """Smallest number from `least` on whose interval lies inside [low, high] or outside it; None up to `most`.
+    """Smallest number from `least` on whose interval lies inside [low, high] or outside it.
 
-    `bounds` must narrow with the number, so that what decides once decides from there on.
+    None where none up to `most` does. `bounds` must narrow with the number, so that what decides
+    once decides from there on.
     """
 
     def decides(n: int) -> bool:

@@ -100,6 +100,14 @@ def level_effect(between: Variance, noise: Variance | None, level: float = LEVEL
     return LevelEffect(between, noise, f, p_value, sd, sd_upper_bound(between, level))
 
 
+def effect_lower_bound(f: float, df: int, df_noise: int, noise_sd: float, level: float = LEVEL) -> float:
+    """One-sided lower bound of the levels' own standard deviation: what of F no noise explains, at least 0.
+
+    `noise_sd sqrt(F / F_level(df, df_noise) - 1)`: the noise enters as it was estimated.
+    """
+    return noise_sd * sqrt(max(0.0, f / float(fisher.ppf(level, df, df_noise)) - 1.0))
+
+
 def variance_of(values: FloatArray) -> Variance | None:
     """Sample variance, (n,) -> df = n - 1; None with fewer than two values."""
     return Variance(float(np.var(values, ddof=1)), values.size - 1) if values.size > 1 else None
