@@ -23,6 +23,9 @@ INCONCLUSIVE: Outcome = "inconclusive"
 NOT_TESTABLE: Outcome = "not testable here"
 OUTCOMES = (REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE, NOT_TESTABLE)
 
+Reach = Literal["below", "past", "both"]
+"""Which side of the knee a claim is about."""
+
 System = Mapping[str, Any]
 """One system.json and, under `frames`, the tables beside it: what was estimated of a model on a topology."""
 
@@ -81,13 +84,29 @@ class Published(Strict):
         return self
 
 
+class ScaleFree(Strict):
+    """Published growth of PoA-hat from the plateau to deep saturation, free of the cost model's scale."""
+
+    text: str
+    lo: Annotated[float, Field(gt=0)]
+    hi: Annotated[float, Field(gt=0)]
+    systems: tuple[About, ...]
+    """The systems that it follows for."""
+
+
 class Claim(Strict):
     """One claim of the paper and how it is judged."""
 
     id: Annotated[str, Field(pattern=r"^C[0-9]+$")]
     claim: str
     experiment: Name
+    also: tuple[Name, ...] = ()
+    """Further experiments that can show it."""
+    range: Reach = "both"
+    """Which side of the knee it is about: what must agree between engines where virtual numbers judge it."""
     published: Published
+    scale_free: ScaleFree | None = None
+    """Told beside the level, and never decides it."""
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share by which the range is widened on both sides."""
     tolerance_reason: str = ""
@@ -143,6 +162,22 @@ class Part:
     hi: float | None = None
     way: str = field(default="", kw_only=True)
     """Way to route, where the claim is judged apart for each."""
+    launches_to_decide: int | None = field(default=None, kw_only=True)
+    """Of a part that is left open: how many launches would decide it, where a number would."""
+    aside: bool = field(default=False, kw_only=True)
+    """Told beside the others, and not counted."""
+
+
+def range_of(claim: Claim, point: float | None = None) -> tuple[float, float]:
+    """The published range, or a published point, widened by the tolerance."""
+    published = claim.published
+    if point is None:
+        assert published.lo is not None
+        assert published.hi is not None
+        low, high = published.lo, published.hi
+    else:
+        low = high = point
+    return low * (1 - claim.tolerance), high * (1 + claim.tolerance)
 
 
 def against_range(
@@ -152,15 +187,8 @@ def against_range(
 
     Inside: reproduced. Disjoint: not reproduced. Overlapping in part, or no interval: inconclusive.
     """
-    published = claim.published
-    if point is None:
-        assert published.lo is not None
-        assert published.hi is not None
-        low, high = published.lo, published.hi
-    else:
-        low = high = point
-    low, high = low * (1 - claim.tolerance), high * (1 + claim.tolerance)
-    open_low = published.lo_open and point is None
+    low, high = range_of(claim, point)
+    open_low = claim.published.lo_open and point is None
     shown = f"{'(' if open_low else '['}{end_of(low)}, {end_of(high)}]"
     if claim.tolerance:
         shown += f" (published, widened by {claim.tolerance:.0%})"
@@ -176,6 +204,11 @@ def against_range(
 def system_title(system: System) -> str:
     """For people: the model and the topology."""
     return f"{system['model_title']} {system['topology_title']}"
+
+
+def launches_of(system: System) -> int:
+    """How many launches a system was measured in."""
+    return len({one.get("trial") for one in system.get("deployments") or ()})
 
 
 def has_interval(value: Mapping[str, Any]) -> bool:

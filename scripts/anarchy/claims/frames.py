@@ -1,0 +1,50 @@
+"""What rules share that read the tables beside system.json, whose columns `estimate.columns` names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from anarchy.claims.deciding import LAUNCHES
+from anarchy.claims.model import INCONCLUSIVE, NOT_TESTABLE, Outcome, Part, System, system_title
+from anarchy.config import KNEE_WORKLOAD
+from anarchy.tables import is_missing, whole
+
+Row = Mapping[Any, Any]
+
+
+def frame_of(system: System, name: str, workload: str) -> pd.DataFrame | None:
+    """The rows of a workload in a table beside system.json; None where there are none."""
+    frame = (system.get("frames") or {}).get(name)
+    if frame is None or "workload" not in frame:
+        return None
+    mine: pd.DataFrame = frame[frame["workload"] == workload]
+    return None if mine.empty else mine
+
+
+def nothing(system: System, quantity: str, reason: str, outcome: Outcome = INCONCLUSIVE) -> list[Part]:
+    """The one answer where there is no value."""
+    return [Part(system_title(system), outcome, reason, quantity)]
+
+
+def past_no_knee(system: System, workload: str, quantity: str) -> list[Part]:
+    """What to say of a workload under which no knee is known; empty where one is."""
+    if workload == KNEE_WORKLOAD:
+        return []
+    reason = "no knee is known under this workload: prompts repeat, and prefill hardly saturates, so that no "
+    return nothing(system, quantity, f"{reason}load is known to be past it")
+
+
+def of_launches(row: Row, outcome: Outcome, why: str) -> tuple[Outcome, str]:
+    """An outcome, left open where fewer than three launches are behind it: one does not tell their spread."""
+    if outcome in (INCONCLUSIVE, NOT_TESTABLE) or row["n_launches"] >= LAUNCHES:
+        return outcome, why
+    return INCONCLUSIVE, f"{why}, within {whole(row['n_launches'])} launch(es), which say nothing of others"
+
+
+def bounded(row: Row, name: str) -> list[float | None]:
+    """A value of a row and the two ends of its interval; None for what is not known."""
+    values = (row[f"{name}{end}"] for end in ("", "_lo", "_hi"))
+    return [None if is_missing(value) else float(value) for value in values]
