@@ -14,7 +14,7 @@ from anarchy.ground.files import disk_errors, make_folder, write_json
 
 COLUMNS = (
     *("id", "scope", "workload", "way", "engine", "tier", "dilation", "verdict", "published"),
-    *("quantity", "measured", "lo", "hi", "reason", "knee", "claim"),
+    *("quantity", "measured", "lo", "hi", "reason", "launches_to_decide", "knee", "claim"),
 )
 
 
@@ -48,10 +48,12 @@ def render_csv(verdicts: Sequence[Verdict]) -> str:
                 "quantity": verdict.parts[0].quantity if verdict.parts else "",
                 "measured": verdict.measured,
                 "reason": verdict.reason,
+                "launches_to_decide": verdict.launches_to_decide,
             }
         )
         for part in verdict.parts:
-            row = {key: value for key, value in asdict(part).items() if key != "system" and value is not None}
+            told = {key: value for key, value in asdict(part).items() if key in COLUMNS}
+            row = {key: value for key, value in told.items() if value is not None}
             writer.writerow({**shared, **row, "scope": part.system})
     return text.getvalue()
 

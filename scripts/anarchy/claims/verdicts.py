@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from anarchy.claims.engines import decided, measured_by, remark
 from anarchy.claims.model import (
     INCONCLUSIVE,
     NOT_REPRODUCED,
@@ -26,15 +27,14 @@ from anarchy.claims.model import (
 )
 from anarchy.claims.rules import notes, rules
 from anarchy.claims.rules.drift import beside
+from anarchy.claims.validation import validated
 from anarchy.config.files import load_block
-from anarchy.engines.devices import PAPERS_DEVICE
+from anarchy.engines.devices import common_label, is_virtual
 from anarchy.ground.layout import PROJECT
 from anarchy.tables import engine_words
 from anarchy.tables.knees import knee_words
 
 CLAIMS_FILE = PROJECT / "data" / "paper" / "claims.yaml"
-SIMULATED = "simulated"
-"""What system.json calls an engine that follows a timing table."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ class Verdict:
     """Where the values come from, in words: engine, dilation, timing table, tier and kind of interval."""
     knee: str = ""
     """Whose knee the loads behind it are multiples of, in words; empty where they are of no knee."""
+    launches_to_decide: int | None = None
+    """Where it is left open and launches would decide every system that is: how many."""
     parts: tuple[Part, ...] = ()
 
 
@@ -74,11 +76,13 @@ def judge(claims: Claims, systems: Sequence[System]) -> list[Verdict]:
     ``systems`` are `tables.System.document`: system.json with the tables beside it under ``frames``. Besides
     the keys that every one of them has, a claim on E1 may look at ``regimes`` ({workload: [[C, regime],
     ...]}) and, of a workload, at ``growth`` ({"ttft": {"value", "lo", "hi"}, "itl": {...}}: ratios of the
-    deepest C to the plateau) and ``rise`` (that ratio of PoA-hat).
+    deepest C to the plateau) and ``rise`` (that ratio of PoA-hat). Where virtual numbers judge, systems of
+    design ``engines`` among them say whether these may (`validation`).
     """
     verdicts: list[Verdict] = []
     for claim in claims.claims:
-        there = [system for system in systems if system["experiment"] == claim.experiment]
+        shows = (claim.experiment, *claim.also)
+        there = [system for system in systems if system["experiment"] in shows]
         measured = [beside(system, systems) for system in there if _is_about(claim, system)]
         groups = dict.fromkeys(
             (workload, system["engine"]) for system in measured for workload in system["workloads"]
@@ -94,7 +98,8 @@ def judge(claims: Claims, systems: Sequence[System]) -> list[Verdict]:
             )
         else:
             for workload, engine in groups:
-                verdicts += _judge_group(claim, measured, workload, engine)
+                members = [system for system in measured if system["engine"] == engine]
+                verdicts += _judge_group(claim, members, workload, systems)
     return verdicts
 
 
@@ -107,31 +112,33 @@ def _is_about(claim: Claim, system: System) -> bool:
     return not claim.systems or here in [(about.model, about.topology) for about in claim.systems]
 
 
-def _judge_group(claim: Claim, systems: Sequence[System], workload: str, engine: str) -> list[Verdict]:
-    """The verdicts by the systems that one engine measured under one workload: one a way to route."""
+def _judge_group(
+    claim: Claim, members: Sequence[System], workload: str, systems: Sequence[System]
+) -> list[Verdict]:
+    """The verdicts by the systems of one label under one workload: one a way to route."""
     assert claim.rule is not None
-    members = [system for system in systems if system["engine"] == engine and workload in system["workloads"]]
-    parts = [part for system in members for part in rules()[claim.rule](claim, system, workload)]
+    members = [system for system in members if workload in system["workloads"]]
+    parts: list[Part] = []
+    for system in members:
+        for part in rules()[claim.rule](claim, system, workload):
+            virtual = is_virtual(measured_by(system, part.way))
+            reach = "both" if part.aside else claim.range
+            parts.append(validated(part, system, workload, reach, systems) if virtual else part)
     return [
-        _verdict(claim, members, workload, engine, tuple(part for part in parts if part.way == way))
+        _verdict(claim, members, workload, tuple(part for part in parts if part.way == way))
         for way in dict.fromkeys(part.way for part in parts)
     ]
 
 
-def _verdict(
-    claim: Claim, members: Sequence[System], workload: str, engine: str, parts: tuple[Part, ...]
-) -> Verdict:
+def _verdict(claim: Claim, members: Sequence[System], workload: str, parts: tuple[Part, ...]) -> Verdict:
+    engine = common_label([measured_by(system, parts[0].way) for system in members])
     outcome, reason = _combine(parts)
     if claim.rule == "knee_position":
         outcome, reason = _both_models(members, workload, outcome, reason)
-    known = notes()
-    said = [known[key] for key in (claim.rule, f"{claim.rule}, {parts[0].way}") if key in known]
     if outcome != NOT_TESTABLE:
-        reason = "; ".join([reason, *said])
-    if engine == SIMULATED and outcome != NOT_TESTABLE:
-        reason += "; by simulated engines, which follow predicted times: no measurement of the hardware"
-    elif engine != PAPERS_DEVICE and outcome != NOT_TESTABLE:
-        reason += f"; by {engine}: no measurement of the hardware that the claim is about"
+        known = notes()
+        said = [known[key] for key in (claim.rule, f"{claim.rule}, {parts[0].way}") if key in known]
+        reason = "; ".join(filter(None, [reason, *said, decided(engine), remark(engine)]))
     return Verdict(
         id=claim.id,
         claim=claim.claim,
@@ -152,6 +159,7 @@ def _verdict(
             _interval_kinds(members),
         ),
         knee=_knees(members, workload),
+        launches_to_decide=_launches_to_decide(outcome, parts),
         parts=parts,
     )
 
@@ -160,6 +168,13 @@ def _knees(members: Sequence[System], workload: str) -> str:
     """Whose knees the loads of systems are multiples of."""
     words = {system_title(system): knee_words(system, workload) for system in members}
     return "; ".join(f"{title}: {told}" for title, told in words.items() if told)
+
+
+def _launches_to_decide(outcome: Outcome, parts: Sequence[Part]) -> int | None:
+    """Launches that would decide every part that is left open; None where one of them has no such number."""
+    counts = [part.launches_to_decide for part in parts if part.verdict == INCONCLUSIVE and not part.aside]
+    known = [count for count in counts if count is not None]
+    return max(known) if outcome == INCONCLUSIVE and known and len(known) == len(counts) else None
 
 
 def _measured(parts: Sequence[Part]) -> str:
@@ -180,7 +195,9 @@ def _interval_kinds(systems: Sequence[System]) -> list[str]:
 
 
 def _combine(parts: Sequence[Part]) -> tuple[Outcome, str]:
-    """One system against the claim settles it; otherwise all must speak for it."""
+    """One system against the claim settles it; otherwise all that are not aside must speak for it."""
+    aside = "; scale-free values stand beside it and do not count" if any(p.aside for p in parts) else ""
+    parts = [part for part in parts if not part.aside]
     counts = {outcome: sum(part.verdict == outcome for part in parts) for outcome in OUTCOMES}
     if counts[NOT_TESTABLE] == len(parts):
         return NOT_TESTABLE, parts[0].reason
@@ -192,7 +209,7 @@ def _combine(parts: Sequence[Part]) -> tuple[Outcome, str]:
         outcome = INCONCLUSIVE
     tally = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     what = "system" if len({part.system for part in parts}) == len(parts) else "comparison"
-    return outcome, f"of {len(parts)} {what}{'s' if len(parts) > 1 else ''}: {tally}"
+    return outcome, f"of {len(parts)} {what}{'s' if len(parts) > 1 else ''}: {tally}{aside}"
 
 
 def _both_models(

@@ -14,6 +14,7 @@ import yaml
 
 from anarchy import claims as module
 from anarchy.claims import CLAIMS_FILE, Claim, Published, Verdict, against_range, judge, load, write
+from anarchy.claims.model import Part
 from anarchy.ground.errors import UserError
 
 CLAIMS = load()
@@ -81,6 +82,11 @@ def verdict_on(claim: str, systems: list[System]) -> Verdict:
     found = [verdict for verdict in judge(CLAIMS, systems) if verdict.id == claim]
     assert len(found) == 1
     return found[0]
+
+
+def levels(verdict: Verdict) -> list[Part]:
+    """The parts that count: what is scale-free stands beside them."""
+    return [part for part in verdict.parts if not part.aside]
 
 
 def spoiled(
@@ -358,7 +364,7 @@ def test_plateau_level(value: tuple[float, float], outcome: str) -> None:
 
 def test_the_plateau_of_the_340b_has_a_value_of_its_own() -> None:
     systems = spoiled("plateau", "hi", value=12.5, systems=spoiled("plateau", "lo", value=11.5))
-    parts = verdict_on("C3", systems).parts
+    parts = levels(verdict_on("C3", systems))
     assert [part.verdict for part in parts] == ["not reproduced", "reproduced", "reproduced"]
 
 
@@ -384,7 +390,30 @@ def test_deep_saturation(deepest: dict[str, Any] | None, outcome: str) -> None:
 @pytest.mark.parametrize(("value", "word"), [(40.0, "below it"), (900.0, "above it")])
 def test_deep_saturation_says_on_which_side_it_lies(value: float, word: str) -> None:
     deepest = {"concurrency": 512, "poa_hat": value, "lo": value - 2, "hi": value + 2}
-    assert all(word in part.reason for part in verdict_on("C7", spoiled("deepest", value=deepest)).parts)
+    parts = levels(verdict_on("C7", spoiled("deepest", value=deepest)))
+    assert all(word in part.reason for part in parts)
+
+
+def test_launches_that_would_decide_a_level() -> None:
+    deepest = {"concurrency": 512, "poa_hat": 180.0, "lo": 130.0, "hi": 250.0}
+    systems = [
+        {**each, "deployments": [{"trial": k} for k in range(3)]}
+        for each in spoiled("deepest", value=deepest)
+    ]
+    verdict = verdict_on("C7", systems)
+    assert verdict.verdict == "inconclusive"
+    assert verdict.launches_to_decide is not None
+    assert verdict.launches_to_decide > 3
+    assert f"{verdict.launches_to_decide} launches would decide" in verdict.parts[0].reason
+    assert verdict_on("C7", spoiled("deepest", value=deepest)).launches_to_decide is None
+
+
+def test_no_launches_make_up_for_a_shallow_grid() -> None:
+    verdict = verdict_on(
+        "C7", spoiled("deepest", "hi", value=100.0, systems=spoiled("deepest", "lo", value=90.0))
+    )
+    assert verdict.launches_to_decide is None
+    assert "no number of launches decides, a deeper C would" in verdict.parts[0].reason
 
 
 def test_without_a_knee_nothing_is_deep() -> None:
@@ -406,7 +435,7 @@ def growth(ttft: tuple[float | None, float | None], itl: tuple[float | None, flo
         (growth((1, 2), (4, 6)), "not reproduced"),
         (growth((1, 5), (4, 6)), "inconclusive"),
         (growth((None, None), (1, 2)), "inconclusive"),
-        (None, "not testable here"),
+        (None, "inconclusive"),
     ],
 )
 def test_prefill_first(found: dict[str, Any] | None, outcome: str) -> None:
@@ -473,7 +502,7 @@ def test_files(tmp_path: Path) -> None:
     rows = list(csv.DictReader(files[0].open()))
     assert tuple(rows[0]) == module.COLUMNS
     assert len(rows) == sum(1 + len(verdict.parts) for verdict in verdicts)
-    first = [row for row in rows if row["id"] == "C3"]
+    first = [row for row in rows if row["id"] == "C3" and "scale-free" not in row["quantity"]]
     assert [row["scope"] for row in first] == [
         "all systems",
         "Nemotron-4-340B 1P2D",

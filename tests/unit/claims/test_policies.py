@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from anarchy.claims import Verdict, judge, load, write
 from anarchy.designs.loading import load_systems
 from tests.helpers.synthetic_pareto import write_pareto
 from tests.helpers.synthetic_staged import write_staged
+from tests.unit.claims.test_claims import all_systems
 
 CLAIMS = load()
+VIRTUAL = "simulated in virtual time"
 Documents = dict[str, dict[str, Any]]
 
 
@@ -55,8 +58,12 @@ RATE_PAST = {**POA_PAST, "quantity": "throughput_rps"}
 @pytest.mark.parametrize(
     ("values", "outcome", "word"),
     [
-        ({"cv_bound": 0.0049}, "reproduced", "lies inside [0, 0.5]"),
-        ({"cv_bound": 0.011}, "inconclusive", "partly inside"),
+        (
+            {"cv_bound": 0.0049},
+            "reproduced",
+            "margin 0.500 % (published): CV between 0 % and 0.490 %, so it lies below",
+        ),
+        ({"cv_bound": 0.011}, "inconclusive", "which the margin does not part"),
         (
             {
                 "cv_bound": 0.09,
@@ -67,7 +74,7 @@ RATE_PAST = {**POA_PAST, "quantity": "throughput_rps"}
                 "p_value": 1e-9,
             },
             "not reproduced",
-            "outside",
+            "above the margin",
         ),
         ({"cv_bound": math.nan}, "inconclusive", "not estimated"),
         ({"valid": False, "reasons": "fewer than two levels"}, "inconclusive", "fewer than two levels"),
@@ -311,6 +318,139 @@ def test_one_launch_says_nothing_of_drift(documents: Documents) -> None:
 
 def test_experiments_that_share_no_saturated_point_tell_no_drift(documents: Documents) -> None:
     staged = documents["adaptive 1p2d"]
-    for beside in ((), (ladder_of(staged, 2.0, 7),)):
-        (verdict,) = verdicts("C13", staged, *beside).values()
-        assert verdict.verdict == "not testable here"
+    (alone,) = verdicts("C13", staged).values()
+    assert (alone.verdict, alone.reason) == (
+        "not testable here",
+        "E1 did not measure this system, so no point is shared",
+    )
+    (verdict,) = verdicts("C13", staged, ladder_of(staged, 2.0, 7)).values()
+    assert verdict.verdict == "inconclusive"
+    assert f"E1 at C = {past(staged)['concurrency']} too would decide" in verdict.parts[0].reason
+
+
+def test_one_point_by_two_engines_is_no_drift(documents: Documents) -> None:
+    staged = documents["adaptive 1p2d"]
+    stage = past(staged)
+    ladder = {**ladder_of(staged, stage["poa_hat"] / 3, int(stage["concurrency"])), "engine": VIRTUAL}
+    (verdict,) = verdicts("C13", staged, ladder).values()
+    assert verdict.verdict == "inconclusive"
+    reason = verdict.parts[0].reason
+    assert f"E1 was measured by another engine ({VIRTUAL}) than this experiment (simulated)" in reason
+    assert f"E1 on this engine too, at C = {stage['concurrency']}, would decide" in reason
+
+
+def test_e1_and_e4_share_a_point_as_well(documents: Documents) -> None:
+    pareto = {**documents["pareto 1p2d"], "engine": VIRTUAL}
+    rows = pareto["frames"]["pairs"]
+    rows = rows[rows["reference"].astype(bool) & (rows["way"] == "builtin") & (rows["repeat"] == 1)]
+    load = rows[rows["load"] == "saturated"].iloc[0]
+    ladder = {**ladder_of(pareto, load["poa_hat"], int(load["concurrency"])), "engine": VIRTUAL}
+    verdict = verdicts("C13", pareto, ladder)["builtin"]
+    assert (verdict.engine, verdict.parts[0].measured) == (VIRTUAL, pytest.approx(0.0))
+    assert "load saturated against E1's cell" in verdict.parts[0].reason
+
+
+def test_a_workload_that_e1_did_not_measure_is_told(documents: Documents) -> None:
+    staged = documents["adaptive 1p2d"]
+    ladder = ladder_of(staged, 2.0, 7)
+    other = ladder["frames"]["cells"].assign(workload="templates")
+    (verdict,) = verdicts("C13", staged, {**ladder, "frames": {"cells": other}}).values()
+    assert "E1 did not measure this workload" in verdict.parts[0].reason
+
+
+# --- what would decide ---
+
+
+def test_launches_that_would_decide_a_drift(documents: Documents) -> None:
+    staged = documents["adaptive 1p2d"]
+    stage = past(staged)
+    wide = {f"poa_hat_{end}": stage["poa_hat"] * (1 + side * 0.2) for end, side in (("lo", -1), ("hi", 1))}
+    staged = changed(
+        staged, "stages", {"reference": True, "way": "builtin"}, poa_hat=stage["poa_hat"], **wide
+    )
+    ladder = ladder_of(staged, stage["poa_hat"] / 1.2, int(stage["concurrency"]))
+    verdict = verdicts("C13", staged, ladder)["builtin"]
+    part = verdict.parts[0]
+    assert verdict.verdict == "inconclusive"
+    assert part.launches_to_decide is not None
+    assert part.launches_to_decide > 3
+    assert verdict.launches_to_decide == part.launches_to_decide
+    assert f"{part.launches_to_decide} launches would decide" in part.reason
+
+
+def test_a_drift_of_one_launch_needs_three(documents: Documents) -> None:
+    staged = documents["adaptive 1p2d"]
+    stage = past(staged)
+    staged = changed(staged, "stages", {"reference": True}, n_launches=1)
+    ladder = ladder_of(staged, stage["poa_hat"] / 30, int(stage["concurrency"]))
+    assert verdicts("C13", staged, ladder)["builtin"].launches_to_decide == 3
+
+
+def test_launches_do_not_narrow_a_variance_ratio(documents: Documents) -> None:
+    names = ("variance_ratio", "variance_ratio_lo", "variance_ratio_hi")
+    values = dict(zip(names, (44.0, 15.4, 126.0), strict=True))
+    verdict = verdicts("C5", changed(documents["pareto 1p2d"], "spread", POA_PAST, **values))["builtin"]
+    assert verdict.launches_to_decide is None
+    assert (
+        "no number of launches decides, the interval is as wide as 16 pairs make it;"
+        in verdict.parts[0].reason
+    )
+    assert "pairs would" in verdict.parts[0].reason
+
+
+@pytest.mark.parametrize(
+    ("bounds", "launches", "needed", "word"),
+    [
+        ((0.18, 0.09, 1.1), 3, 4, "4 launches would decide"),
+        ((0.08, 0.04, 0.5), 3, 89, "89 launches would decide"),
+        ((0.094, 0.05, 0.6), 3, None, "lies at the edge of the range"),
+        ((math.nan, math.nan, math.nan), 1, None, "fewer than 3 tell no spread"),
+    ],
+)
+def test_launches_that_would_decide_a_spread(
+    documents: Documents, bounds: tuple[float, ...], launches: int, needed: int | None, word: str
+) -> None:
+    values = dict(zip(("poa_hat_cv", "poa_hat_cv_lo", "poa_hat_cv_hi"), bounds, strict=True))
+    where = {"policy": "static", "stage": "past"}
+    document = changed(documents["adaptive 1p5d"], "stages", where, n_launches=launches, **values)
+    part = verdicts("C11", document)["builtin"].parts[0]
+    assert part.verdict == "inconclusive"
+    assert word in part.reason
+    assert part.launches_to_decide == needed
+
+
+def test_the_number_stands_in_the_files(documents: Documents, tmp_path: Path) -> None:
+    values = {"poa_hat_cv": 0.18, "poa_hat_cv_lo": 0.09, "poa_hat_cv_hi": 1.1, "n_launches": 3}
+    document = changed(documents["adaptive 1p5d"], "stages", {"policy": "static", "stage": "past"}, **values)
+    files = write(judge(CLAIMS, [document]), tmp_path)
+    rows = pd.read_csv(files[0], dtype=str, keep_default_na=False)
+    mine = rows[(rows["id"] == "C11") & (rows["way"] == "builtin")]
+    assert list(mine["launches_to_decide"]) == ["4", "4"]
+    (told,) = [
+        one for one in json.loads(files[1].read_text()) if one["id"] == "C11" and one["way"] == "builtin"
+    ]
+    assert told["launches_to_decide"] == told["parts"][0]["launches_to_decide"] == 4
+
+
+def test_a_workload_without_a_knee_is_open_and_not_untestable(documents: Documents) -> None:
+    staged = documents["adaptive 1p5d"]
+    frames = {
+        name: frame.assign(workload="hot") if "workload" in frame else frame
+        for name, frame in staged["frames"].items()
+    }
+    hot = {**staged, "workloads": {"hot": staged["workloads"]["unique"]}, "frames": frames}
+    for claim in ("C8", "C10", "C11"):
+        found = verdicts(claim, hot)
+        assert {verdict.verdict for verdict in found.values()} == {"inconclusive"}
+
+
+def test_every_claim_has_a_verdict_when_all_experiments_ran(documents: Documents) -> None:
+    """E1 and E4 in virtual time, E3 live."""
+    virtual = [{**one, "engine": VIRTUAL} for name, one in documents.items() if name.startswith("pareto")]
+    ladders = [{**one, "engine": VIRTUAL} for one in all_systems()]
+    for ladder in ladders:
+        ladder["frames"] = ladder_of(documents["adaptive 1p2d"], 2.0, 384)["frames"]
+    live = [one for name, one in documents.items() if name.startswith("adaptive")]
+    found = judge(CLAIMS, [*ladders, *virtual, *live])
+    assert {verdict.id for verdict in found} == {claim.id for claim in CLAIMS.claims}
+    assert "not testable here" not in {verdict.verdict for verdict in found}

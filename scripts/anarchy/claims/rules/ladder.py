@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from anarchy.claims.deciding import LAUNCHES, needed
+from anarchy.claims.growth import growth_part, reach_parts
 from anarchy.claims.model import (
     INCONCLUSIVE,
     NOT_REPRODUCED,
@@ -17,14 +19,16 @@ from anarchy.claims.model import (
     against_range,
     end_of,
     has_interval,
+    launches_of,
     system_title,
 )
 from anarchy.claims.rules import Rule, alone
+from anarchy.stats.deciding import Bounds, student_bounds
 from anarchy.tables import interval, number
 
 STABLE_SLOPE: Final = 0.15
 """Largest exponent of C, up or down, at which a plateau counts as stable: under 11 % a doubling. Ours."""
-
+DEEPER: Final = "no number of launches decides, a deeper C would"
 
 NOTES: Final = {
     "three_regimes": '"artifact" means fewer than 30 windows or C < m, our definition; a plateau is stable '
@@ -109,8 +113,13 @@ def knee_position(claim: Claim, system: System, workload: str) -> Part:
     return part(NOT_REPRODUCED, f"no knee up to C = {deepest['concurrency']}")
 
 
-def plateau_level(claim: Claim, system: System, workload: str) -> Part:
-    """C3: the plateau's interval lies in the published range, or at the system's own published value."""
+def plateau_level(claim: Claim, system: System, workload: str) -> list[Part]:
+    """C3: the level of the plateau, and beside it how far above it deep saturation lies."""
+    return [_plateau_part(claim, system, workload), *growth_part(claim, system, workload)]
+
+
+def _plateau_part(claim: Claim, system: System, workload: str) -> Part:
+    """The plateau's interval lies in the published range, or at the system's own published value."""
     plateau = system["workloads"][workload]["plateau"]
 
     def part(verdict: Outcome, reason: str, *values: float | None) -> Part:
@@ -126,16 +135,23 @@ def plateau_level(claim: Claim, system: System, workload: str) -> Part:
     return part(outcome, reason, plateau["poa_hat"], plateau["lo"], plateau["hi"])
 
 
-def deep_saturation(claim: Claim, system: System, workload: str) -> Part:
-    """C7: PoA-hat at the deepest C, if that lies past the knee.
+def deep_saturation(claim: Claim, system: System, workload: str) -> list[Part]:
+    """C7: the level of PoA-hat in deep saturation; beside it its growth, and where that gets how far."""
+    level = _deepest_part(claim, system, workload)
+    return [level, *growth_part(claim, system, workload), *reach_parts(claim, system, workload)]
+
+
+def _deepest_part(claim: Claim, system: System, workload: str) -> Part:
+    """PoA-hat at the deepest C, if that lies past the knee.
 
     Below the published range leaves it open: deeper it might have been reached. Above speaks against it.
     """
     found = system["workloads"][workload]
     deepest, knee = found["deepest"], found["knee"]
 
-    def part(verdict: Outcome, reason: str, *values: float | None) -> Part:
-        return Part(system_title(system), verdict, reason, "PoA-hat at the deepest C", *values)
+    def part(verdict: Outcome, reason: str, *values: float | None, count: int | None = None) -> Part:
+        what = "PoA-hat at the deepest C"
+        return Part(system_title(system), verdict, reason, what, *values, launches_to_decide=count)
 
     if deepest is None:
         return part(INCONCLUSIVE, "no valid cell")
@@ -143,13 +159,27 @@ def deep_saturation(claim: Claim, system: System, workload: str) -> Part:
     first = knee["first_post_knee"] if knee["exists"] else None
     if first is None or deepest["concurrency"] <= first:
         reason = f"C = {deepest['concurrency']}, the deepest measured, is not deep past a knee"
-        return part(INCONCLUSIVE, reason, *values)
+        return part(INCONCLUSIVE, f"{reason}; {DEEPER}", *values)
     outcome, why = against_range(claim, deepest["lo"], deepest["hi"])
     if outcome == NOT_REPRODUCED:
         assert claim.published.lo is not None
         below = deepest["hi"] < claim.published.lo
-        outcome, why = (INCONCLUSIVE, f"{why}, below it") if below else (outcome, f"{why}, above it")
+        outcome, why = (
+            (INCONCLUSIVE, f"{why}, below it; {DEEPER}") if below else (outcome, f"{why}, above it")
+        )
+        return part(outcome, f"at C = {deepest['concurrency']} {why}", *values)
+    if outcome == INCONCLUSIVE:
+        count, told = needed(_deepest_bounds(system, deepest), claim, launches_of(system))
+        return part(outcome, f"at C = {deepest['concurrency']} {why}; {told}", *values, count=count)
     return part(outcome, f"at C = {deepest['concurrency']} {why}", *values)
+
+
+def _deepest_bounds(system: System, deepest: Mapping[str, Any]) -> Bounds | None:
+    """Intervals of the deepest cell by the number of launches; None where there are too few."""
+    now = launches_of(system)
+    if now < LAUNCHES or not has_interval(deepest) or deepest["lo"] <= 0:
+        return None
+    return student_bounds(deepest["poa_hat"], deepest["lo"], deepest["hi"], now)
 
 
 def prefill_first(claim: Claim, system: System, workload: str) -> Part:
@@ -161,6 +191,8 @@ def prefill_first(claim: Claim, system: System, workload: str) -> Part:
             system_title(system), verdict, reason, "TTFT at the deepest C over the plateau's", *values
         )
 
+    if growth is None and "growth" in system["workloads"][workload]:
+        return part(INCONCLUSIVE, "no growth was estimated: no plateau, or no valid cell deeper than it")
     if growth is None:
         return part(NOT_TESTABLE, claim.not_testable)
     ttft, itl = growth["ttft"], growth["itl"]
@@ -182,7 +214,7 @@ def _at(deepest: Mapping[str, Any]) -> str:
 RULES: Final[dict[str, Rule]] = {
     "three_regimes": alone(three_regimes),
     "knee_position": alone(knee_position),
-    "plateau_level": alone(plateau_level),
-    "deep_saturation": alone(deep_saturation),
+    "plateau_level": plateau_level,
+    "deep_saturation": deep_saturation,
     "prefill_first": alone(prefill_first),
 }
