@@ -39,7 +39,7 @@ def growth_part(claim: Claim, system: System, workload: str) -> list[Part]:
     if rise is None:
         return [Part(title, INCONCLUSIVE, "no growth was estimated", GROWTH, aside=True)]
     outcome, why = _held(claim, published, system, rise, _points(found))
-    reason = f"from the plateau to C = {found['deepest']['concurrency']}: {why}"
+    reason = f"from the plateau to C = {found['deepest']['concurrency']}, as deep as our grid goes: {why}"
     return [Part(title, outcome, reason, GROWTH, rise["value"], rise["lo"], rise["hi"], aside=True)]
 
 

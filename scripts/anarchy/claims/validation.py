@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from anarchy.claims.model import INCONCLUSIVE, NOT_TESTABLE, Part, Reach, System
-from anarchy.tables import TITLES, number
+from anarchy.tables import TITLES, percent
 
 DESIGN: Final = "engines"
 """Name of the design that compares them."""
@@ -40,7 +40,11 @@ def validated(part: Part, system: System, workload: str, reach: Reach, systems: 
     agreed = [one for one in found if one["within"] is True]
     if agreed:
         return _noted(part, f"cross-validated, within tolerance of the live stack{_at(agreed)}")
-    return _noted(part, "cross-validation did not decide whether virtual and live numbers agree")
+    missing = ", ".join(
+        dict.fromkeys(_missing(each) for one in found for each in one.get("not_compared") or ())
+    )
+    note = "cross-validation did not decide whether virtual and live numbers agree"
+    return _noted(part, f"{note}, without {missing}" if missing else note)
 
 
 def _agreement(system: System, workload: str, reach: Reach, systems: Iterable[System]) -> Iterable[Found]:
@@ -70,8 +74,13 @@ def _at(found: Sequence[Found]) -> str:
 
 
 def _outside(one: Found) -> str:
-    """Quantities that differ by more than their tolerance, each with both."""
+    """Quantities that differ by more than their tolerance, each with both, as shares of the live number."""
     return "; ".join(_told(each) for each in one.get("outside") or ())
+
+
+def _missing(each: Found) -> str:
+    """A quantity at a C that could not be compared."""
+    return f"{TITLES.get(str(each['quantity']), str(each['quantity']))} at C = {each['concurrency']}"
 
 
 def _told(each: str | Found) -> str:
@@ -79,5 +88,5 @@ def _told(each: str | Found) -> str:
         return each
     place = f" at C = {each['concurrency']}" if each.get("concurrency") is not None else ""
     quantity = TITLES.get(str(each["quantity"]), str(each["quantity"]))
-    difference, tolerance = (number(each.get(key)) for key in ("difference", "tolerance"))
+    difference, tolerance = (percent(each.get(key)) for key in ("difference", "tolerance"))
     return f"{quantity}{place} differs by {difference}, tolerance {tolerance}"

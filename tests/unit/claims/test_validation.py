@@ -90,7 +90,7 @@ def test_the_side_of_the_knee_that_a_claim_is_about_must_agree(
     verdict, reason = of_70b(verdict_on(claim, [*virtual(), compared(False, **sides)]))
     assert verdict == outcome
     if outcome == "inconclusive":
-        assert "PoA-hat at C = 192 differs by 0.310, tolerance 0.100" in reason
+        assert "PoA-hat at C = 192 differs by 31.0 %, tolerance 10.0 %" in reason
         assert "by these numbers alone: reproduced" in reason
     else:
         assert "cross-validated, within tolerance of the live stack" in reason
@@ -113,6 +113,10 @@ def test_a_comparison_that_does_not_tell_leaves_the_verdict() -> None:
     verdict, reason = of_70b(verdict_on("C1", [*virtual(), compared(None)]))
     assert verdict == "reproduced"
     assert "did not decide" in reason
+    partly = compared(None)
+    lacking = {"quantity": "ttft_p99", "concurrency": 384, "reason": "no number: live"}
+    partly["agreement"][0]["not_compared"] = [lacking]
+    assert "agree, without TTFT P99 at C = 384" in of_70b(verdict_on("C1", [*virtual(), partly]))[1]
     unnamed = {**compared(False), "agreement": [{**compared(False)["agreement"][0], "outside": ["TTFT P99"]}]}
     assert "TTFT P99" in of_70b(verdict_on("C1", [*virtual(), unnamed]))[1]
 
