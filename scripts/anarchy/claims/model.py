@@ -132,6 +132,8 @@ class Paper(Strict):
     arxiv: str
     title: str
     date: str
+    topologies: tuple[Name, ...] = ()
+    """Those that it measured; others are told beside them. Empty: all count."""
 
 
 class Claims(Strict):

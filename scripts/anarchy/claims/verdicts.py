@@ -7,7 +7,7 @@ all of them: one system against the claim settles it, and for it all must speak.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from anarchy.claims.engines import decided, measured_by, remark
@@ -83,7 +83,8 @@ def judge(claims: Claims, systems: Sequence[System]) -> list[Verdict]:
     for claim in claims.claims:
         shows = (claim.experiment, *claim.also)
         there = [system for system in systems if system["experiment"] in shows]
-        measured = [beside(system, systems) for system in there if _is_about(claim, system)]
+        about = [system for system in there if _is_about(claim, system)]
+        measured = [{**beside(system, systems), "ours": _is_ours(claims, system)} for system in about]
         groups = dict.fromkeys(
             (workload, system["engine"]) for system in measured for workload in system["workloads"]
         )
@@ -112,6 +113,12 @@ def _is_about(claim: Claim, system: System) -> bool:
     return not claim.systems or here in [(about.model, about.topology) for about in claim.systems]
 
 
+def _is_ours(claims: Claims, system: System) -> bool:
+    """Whether the paper did not measure such a topology, so that it settles none of its claims."""
+    known = claims.paper.topologies
+    return bool(known) and system["topology"] not in known
+
+
 def _judge_group(
     claim: Claim, members: Sequence[System], workload: str, systems: Sequence[System]
 ) -> list[Verdict]:
@@ -123,18 +130,26 @@ def _judge_group(
         for part in rules()[claim.rule](claim, system, workload):
             virtual = is_virtual(measured_by(system, part.way))
             reach = "both" if part.aside else claim.range
-            parts.append(validated(part, system, workload, reach, systems) if virtual else part)
+            told = validated(part, system, workload, reach, systems) if virtual else part
+            parts.append(_aside(told) if system["ours"] else told)
     return [
         _verdict(claim, members, workload, tuple(part for part in parts if part.way == way))
         for way in dict.fromkeys(part.way for part in parts)
     ]
 
 
+def _aside(part: Part) -> Part:
+    """What a topology of ours says: told, and not counted."""
+    reason = f"{part.reason}; the paper did not measure this topology, so it does not count"
+    return replace(part, reason=reason, aside=True)
+
+
 def _verdict(claim: Claim, members: Sequence[System], workload: str, parts: tuple[Part, ...]) -> Verdict:
     engine = common_label([measured_by(system, parts[0].way) for system in members])
     outcome, reason = _combine(parts)
-    if claim.rule == "knee_position":
-        outcome, reason = _both_models(members, workload, outcome, reason)
+    if claim.rule == "knee_position" and outcome != NOT_TESTABLE:
+        counting = [system for system in members if not system["ours"]]
+        outcome, reason = _both_models(counting, workload, outcome, reason)
     if outcome != NOT_TESTABLE:
         known = notes()
         said = [known[key] for key in (claim.rule, f"{claim.rule}, {parts[0].way}") if key in known]
@@ -196,8 +211,10 @@ def _interval_kinds(systems: Sequence[System]) -> list[str]:
 
 def _combine(parts: Sequence[Part]) -> tuple[Outcome, str]:
     """One system against the claim settles it; otherwise all that are not aside must speak for it."""
-    aside = "; scale-free values stand beside it and do not count" if any(p.aside for p in parts) else ""
+    aside = "; other values stand beside it and do not count" if any(p.aside for p in parts) else ""
     parts = [part for part in parts if not part.aside]
+    if not parts:
+        return NOT_TESTABLE, "no topology of the paper was measured"
     counts = {outcome: sum(part.verdict == outcome for part in parts) for outcome in OUTCOMES}
     if counts[NOT_TESTABLE] == len(parts):
         return NOT_TESTABLE, parts[0].reason

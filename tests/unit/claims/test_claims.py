@@ -467,6 +467,17 @@ def test_a_simulated_engine_is_said_and_a_real_one_is_not() -> None:
     assert verdict.engine == "B200"
 
 
+def test_a_topology_that_the_paper_did_not_measure_settles_nothing() -> None:
+    ours = spoiled("knee", "hi", value=220.0, systems=spoiled("knee", "lo", value=210.0))[2]
+    ours = {**ours, "topology": "2p4d", "topology_title": "2P4D"}
+    verdict = verdict_on("C2", [*all_systems(), ours])
+    assert verdict.verdict == "reproduced"
+    assert [part.verdict for part in verdict.parts] == ["reproduced"] * 3 + ["not reproduced"]
+    assert verdict.parts[3].reason.endswith("the paper did not measure this topology, so it does not count")
+    alone = verdict_on("C2", [ours])
+    assert (alone.verdict, alone.reason) == ("not testable here", "no topology of the paper was measured")
+
+
 def test_engines_and_workloads_are_judged_apart() -> None:
     systems = all_systems()
     other = spoiled("plateau", "hi", value=2.0, systems=spoiled("plateau", "lo", value=1.0))
