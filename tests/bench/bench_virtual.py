@@ -1,7 +1,7 @@
 """What virtual time costs: E1 and E4 with 20 launches, and whose time it is.
 
-Usage: python -m tests.bench.bench_virtual [RESULTS]. Everything is measured anew into RESULTS, a folder of its
-own by default. Wall times are of this machine as it is now; the shares say more: of the library, of this
+Usage: python -m tests.bench.bench_virtual [RESULTS]. Everything is measured anew into RESULTS, by default a
+folder of its own. Wall times are of this machine as it is now; the shares say more: of the library, of this
 project's code around it, and of the estimator.
 """
 
