@@ -12,6 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from anarchy.designs.detection import figures as detection
+from anarchy.designs.engines import figures as engines
 from anarchy.designs.ladder import cost_model
 from anarchy.designs.ladder import figures as ladder
 from anarchy.designs.loading import load_systems
@@ -24,6 +25,7 @@ from anarchy.designs.tables import Made, make
 from anarchy.ground.layout import Layout
 from anarchy.tables import System
 from tests.helpers.shared import made_once
+from tests.helpers.synthetic_engines import write_engines
 from tests.helpers.synthetic_estimates import write_results
 from tests.helpers.synthetic_pareto import write_pareto
 from tests.helpers.synthetic_staged import write_staged
@@ -53,6 +55,10 @@ FIGURES: Final[Mapping[str, Mapping[str, Draw]]] = {
         "spread": pareto.spread_of_pairs,
         "front": pareto.pareto_front,
     },
+    "engines": {
+        "sides": engines.sides_against_concurrency,
+        "differences": engines.differences_against_concurrency,
+    },
 }
 """Name of a design -> name of a figure -> what draws it."""
 
@@ -61,6 +67,7 @@ WRITERS: Final[Mapping[str, Callable[[Path], Layout]]] = {
     "saturation": partial(write_staged, experiment="saturation"),
     "adaptive": partial(write_staged, experiment="adaptive"),
     "pareto": write_pareto,
+    "engines": write_engines,
 }
 """Name of an experiment -> what writes made-up estimates of it."""
 

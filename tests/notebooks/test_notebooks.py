@@ -29,6 +29,7 @@ def path_of(design: Design) -> Path:
         ("saturation", "quick", "llama-3.1-70b", "1p2d", ()),
         ("adaptive", "quick", "llama-3.1-70b", "1p2d", ()),
         ("pareto", "quick", "llama-3.1-70b", "1p2d", ()),
+        ("engines", "quick", "llama-3.1-70b", "1p2d", ("_templates",)),
     ],
 )
 def test_notebook_writes_every_figure_and_table(

@@ -25,9 +25,9 @@ from tests.helpers.synthetic_staged import write_staged
 
 @pytest.fixture(scope="module")
 def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
-    """One system of E2, E3 and E4 each, and one of E3 under another name."""
+    """One system of E2, E3, E4 and V1 each."""
     return drawn_results(
-        tmp_path_factory, tmp_path_factory.mktemp("results"), "saturation", "adaptive", "pareto"
+        tmp_path_factory, tmp_path_factory.mktemp("results"), "saturation", "adaptive", "pareto", "engines"
     )
 
 

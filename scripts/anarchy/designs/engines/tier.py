@@ -1,0 +1,91 @@
+"""A grid of C that a live stack and a virtual clock both measure, and how far they may differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from anarchy.config.policies import Policy
+from anarchy.config.tiers import Condition, ConstantTier, Problem
+from anarchy.config.values import MOST_ENTRIES, NonNegative, Strict, Users
+from anarchy.designs.engines.agreement import Tolerance
+
+Share = Annotated[float, Field(strict=True, gt=0, le=1)]
+
+
+class Tolerances(Strict):
+    """How far the virtual number may lie from the live one, as a share of the live one.
+
+    Set before the first run, by what a verdict can bear: none of them is fitted to what was measured.
+    """
+
+    ttft_p50: Share = 0.15
+    """Of the median time to first token."""
+    ttft_p99: Share = 0.25
+    """Of its 99 % quantile: a tail of a few requests."""
+    itl_mean: Share = 0.10
+    """Of the mean inter-token latency."""
+    throughput_rps: Share = 0.05
+    """Of the requests completed a second."""
+    poa_hat: Share = 0.15
+    """Of PoA-hat."""
+    window_range: Share = 0.25
+    """Of the load range as windows begin, or `window_range_requests` where these are more."""
+    window_range_requests: NonNegative = 2.0
+    """Requests: where workers are even, any share of the range is less than one request."""
+
+    def of(self, quantity: str) -> Tolerance:
+        """That of one quantity."""
+        least = self.window_range_requests if quantity == "window_range" else 0.0
+        return Tolerance(getattr(self, quantity), least)
+
+
+class EnginesTier(ConstantTier):
+    """A grid of C, a constant cell each, under one policy, for sets that differ in their engine."""
+
+    parts_key: ClassVar[str] = "concurrency"
+
+    design: Literal["engines"] = "engines"
+    concurrency: Annotated[
+        tuple[Users, ...],
+        Field(min_length=1, max_length=MOST_ENTRIES, json_schema_extra={"uniqueItems": True}),
+    ]
+    """The grid of C, rising: a constant cell each."""
+    tolerances: Tolerances = Tolerances()
+    """How far the virtual clock may differ from the live stack."""
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """The grid of C."""
+        return self.concurrency
+
+    def conditions(self, policies: Sequence[Policy], reference: Policy) -> list[Condition]:  # noqa: ARG002
+        """Every C under each policy."""
+        return [Condition(policy, C) for policy in policies for C in self.concurrency]
+
+    def count(self, policies: int) -> int:
+        """One a C and policy."""
+        return policies * len(self.concurrency)
+
+    def problems(self, policies: Sequence[Policy]) -> Iterator[Problem]:
+        """Sets under different policies: they would differ in more than their engine."""
+        yield from super().problems(policies)
+        names = list(dict.fromkeys(policy.name for policy in policies))
+        if len(names) > 1:
+            yield Problem(
+                "/routing",
+                f"sets under different policies ({', '.join(names)}) differ in more than their engine",
+                "name one policy in both sets, or make an experiment of each",
+            )
+
+    @field_validator("concurrency")
+    @classmethod
+    def _rises(cls, grid: tuple[int, ...]) -> tuple[int, ...]:
+        if list(grid) != sorted(set(grid)):
+            raise ValueError("the concurrency grid must be rising, each C once")
+        return grid
+
+
+TIER = EnginesTier
