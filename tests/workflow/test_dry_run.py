@@ -23,11 +23,11 @@ def jobs(told: str) -> Counter[str]:
 @pytest.mark.parametrize(
     ("tier", "sweeps", "systems"),
     [
-        ("smoke", 8, 6),
+        ("smoke", 10, 7),
         ("live", 8, 6),
-        ("quick", 47, 11),
+        ("quick", 53, 14),
         ("live-repeats", 33, 7),
-        ("repeats", 172, 10),
+        ("repeats", 190, 13),
         ("full", 54, 12),
     ],
 )

@@ -15,6 +15,7 @@ from anarchy.compare import render as rendered
 from anarchy.compare.render import ROWS_SHOWN
 from anarchy.config import StagePlan
 from anarchy.config.loads import Stage
+from anarchy.designs.engines.columns import DIFFERENCES, SIDES
 from anarchy.designs.ladder import columns as ladder_columns
 from anarchy.designs.metrics import DIFFERENCE
 from anarchy.designs.pareto.columns import PAIRS, SPREAD
@@ -175,6 +176,8 @@ def test_what_is_declared_is_what_the_estimates_hold() -> None:
         "ratios": columns.RATIOS.names,
         "pairs": PAIRS.names,
         "spread": SPREAD.names,
+        "sides": SIDES.names,
+        "differences": DIFFERENCES.names,
     }
     # Design CELL_COLUMNS leaves out what figures do not need of a cell; `routing` is PoA-cal again.
     missing = {"policy"}
@@ -182,7 +185,7 @@ def test_what_is_declared_is_what_the_estimates_hold() -> None:
         assert set(source.columns) - set(written[stem]) <= missing
         bounded = {name.removesuffix("_lo") for name in written[stem] if name.endswith("_lo")}
         assert bounded - {"routing"} == {one.column for one in source.metrics}
-    for stems in (("stages", "ratios"), ("pairs", "spread")):
+    for stems in (("stages", "ratios"), ("pairs", "spread"), ("sides", "differences")):
         names = [one.name for stem in stems for one in OF[stem].metrics]
         assert len(names) == len(set(names))
     assert {one.name for one in OF["stages"].metrics if one.scale is DIFFERENCE} == {

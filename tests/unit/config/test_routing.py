@@ -331,7 +331,11 @@ def tier(document: dict[str, Any], name: str = "live") -> dict[str, Any]:
             ("'tiers.live.systems.0'", "there is no 'llama-3.1-70b on 2p2d'", "llama-3.1-70b on 1p2d"),
         ),
         (E2, lambda d: tier(d).update(timing={"measure_s": 5, "measure_max_s": 5}), ("deadline_s alone",)),
-        (E2, lambda d: tier(d).update(concurrency=[8]), ("'tiers.live.concurrency' belongs to ladder",)),
+        (
+            E2,
+            lambda d: tier(d).update(concurrency=[8]),
+            ("'tiers.live.concurrency' belongs to engines and ladder",),
+        ),
         (E2, lambda d: tier(d).update(watch=["client", "client"]), ("client stands there twice",)),
         (E2, lambda d: tier(d).update(poll_s=0), ("'tiers.live.poll_s'", "above 0")),
         (
@@ -413,7 +417,7 @@ def tier(document: dict[str, Any], name: str = "live") -> dict[str, Any]:
         (
             E4,
             lambda d: (tier(d).pop("loads"), tier(d).update(concurrency=[8], repeats=1)),
-            ("'tiers.live.loads' is missing", "'tiers.live.concurrency' belongs to ladder"),
+            ("'tiers.live.loads' is missing", "'tiers.live.concurrency' belongs to engines and ladder"),
         ),
     ],
 )

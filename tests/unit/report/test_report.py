@@ -62,12 +62,12 @@ def test_every_figure_of_every_design_has_a_reading() -> None:
 def test_every_experiment_has_a_section_in_order(html: str) -> None:
     text = said(html)
     heads = re.findall(r"<h2>(.*?)</h2>", text)
-    assert [head[:2] for head in heads if re.match(r"E\d", head)] == ["E2", "E3", "E4"]
-    for experiment in ("saturation", "adaptive", "pareto"):
+    assert [head[:2] for head in heads if re.match(r"[EV]\d", head)] == ["E2", "E3", "E4", "V1"]
+    for experiment in ("saturation", "adaptive", "pareto", "engines"):
         assert f'<section id="{experiment}">' in text
         assert f'<section id="{experiment}_llama-3.1-70b_1p2d">' in text
         assert f'href="#{experiment}"' in text
-    assert text.count("not part of this run") == 2
+    assert text.count("not part of this run") == 3
 
 
 def test_a_run_without_a_ladder_has_no_overview(layout: Layout, html: str) -> None:
@@ -101,7 +101,7 @@ def test_the_page_shows_the_files_that_notebooks_saved(layout: Layout, html: str
 
 
 def test_long_tables_are_folded_and_unfold_in_print(html: str) -> None:
-    assert len(re.findall(r"<details><summary>[^<]*: \d+ rows</summary>", html)) == 4
+    assert len(re.findall(r"<details><summary>[^<]*: \d+ rows</summary>", html)) == 5
     assert "beforeprint" in html
 
 

@@ -1,0 +1,317 @@
+"""Two engines on the same cells: estimates of each by its own curves, differences, figures and words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import FillBetweenPolyCollection
+
+from anarchy.config import Experiment, Policy
+from anarchy.config.files import load_study
+from anarchy.designs.engines import comparison
+from anarchy.designs.engines.agreement import Tolerance
+from anarchy.designs.engines.columns import COMPARED, DIFFERENCES, SIDES
+from anarchy.designs.engines.document import Agreement
+from anarchy.designs.engines.estimate import estimate
+from anarchy.designs.engines.tier import EnginesTier, Tolerances
+from anarchy.designs.ladder.estimate import estimate as estimate_ladder
+from anarchy.designs.ladder.tier import LadderTier
+from anarchy.designs.loading import load_systems
+from anarchy.designs.system import estimate_system
+from anarchy.estimate.deployments import MeasuredCell
+from anarchy.estimate.game import cell_game
+from anarchy.estimate.grouping import Found
+from anarchy.figures import style
+from anarchy.games.requests import FloatArray
+from anarchy.ground.errors import UserError
+from anarchy.ground.layout import CONFIG
+from anarchy.plan.workbench import open_run
+from anarchy.report.findings import find
+from anarchy.tables import System
+from tests.helpers.condition_samples import HEAD, METHOD, STATIC, constant, measured, pair, trace_of
+from tests.helpers.drawings import draw_all, make_all
+from tests.helpers.figure_checks import assert_legible, plain
+from tests.helpers.made_up_run import seal_everything
+from tests.helpers.synthetic_engines import GRID as SYNTHETIC_GRID
+from tests.helpers.synthetic_engines import write_engines
+
+GRID = (16, 48, 96)
+PLAN: dict[str, Any] = {
+    "launches": 1,
+    "workloads": ["unique"],
+    "timing": {"measure_s": 1, "measure_max_s": 1},
+}
+TIER = EnginesTier.model_validate({"concurrency": GRID, **PLAN})
+SETS = {"live": "mocker", "virtual": "virtual"}
+
+
+def cell(
+    routing: str,
+    C: int,
+    launch: int = 1,
+    *,
+    slower: float = 1.0,
+    reason: str = "",
+    engine: str = "",
+    policy: Policy = STATIC,
+) -> MeasuredCell:
+    table = constant(C, 10 * launch + (routing == "virtual"), slower=slower, n=240)
+    trace = trace_of(
+        table,
+        policy.name,
+        launch=launch,
+        concurrency=C,
+        engine=engine or SETS.get(routing, "mocker"),
+        dilation=3.0 if routing == "live" else 1.0,
+    )
+    return measured(trace, policy, routing=routing, launch=launch, concurrency=C, reason=reason)
+
+
+def sweep(launches: int = 1, slower: float = 1.0, past: float = 1.0) -> list[MeasuredCell]:
+    """Both engines; the virtual one is slower by a factor, and past C_ref by another one."""
+    return [
+        cell(name, C, launch, slower=1.0 if name == "live" else slower * (past if METHOD.c_ref < C else 1.0))
+        for name in SETS
+        for launch in range(1, launches + 1)
+        for C in GRID
+    ]
+
+
+def estimated(cells: list[MeasuredCell], tier: EnginesTier = TIER) -> Found:
+    found = estimate(cells, tier, METHOD, {**HEAD, "engine": "simulated"})
+    for entry in found.facts["agreement"]:
+        assert Agreement.model_validate(entry)
+    return found
+
+
+def of(found: Found, quantity: str, C: int) -> pd.Series:
+    return found.tables["differences"].set_index(["quantity", "concurrency"]).loc[(quantity, C)]
+
+
+@pytest.fixture(scope="module")
+def alike() -> Found:
+    return estimated(sweep())
+
+
+def test_every_cell_and_every_comparison_has_its_row(alike: Found) -> None:
+    sides, differences = alike.tables["sides"], alike.tables["differences"]
+    assert list(sides.columns) == list(SIDES.names)
+    assert list(differences.columns) == list(DIFFERENCES.names)
+    assert len(sides) == len(SETS) * len(GRID)
+    assert len(differences) == len(COMPARED) * len(GRID)
+    assert dict(zip(sides["routing_set"], sides["engine_name"], strict=True)) == SETS
+    assert dict(zip(sides["routing_set"], sides["dilation"], strict=True)) == {"live": 3.0, "virtual": 1.0}
+    assert differences["valid"].all()
+    assert (differences["difference_lo"] <= differences["difference_hi"]).all()
+    assert alike.facts["engines"] == SETS
+    assert alike.facts["policy"] == "static"
+
+
+def test_each_engine_is_estimated_as_a_ladder_of_its_own(alike: Found) -> None:
+    ladder_tier = LadderTier.model_validate({"concurrency": GRID, **PLAN})
+    for name in SETS:
+        own = [one for one in sweep() if one.routing == name]
+        head = {**HEAD, "engine": "simulated"}
+        ladder = estimate_ladder(own, ladder_tier, METHOD, head)
+        sides = alike.tables["sides"]
+        mine = sides[sides["routing_set"] == name].reset_index(drop=True)
+        for column in ("poa_hat", "poa_cal", "ttft_p50", "ttft_p99", "itl_mean", "throughput_rps"):
+            expected = ladder.tables["cells"][column].to_numpy(dtype=float)
+            assert mine[column].to_numpy(dtype=float) == pytest.approx(expected, rel=1e-12)
+        curves = alike.facts["workloads"]["unique"]["curves"][name]
+        assert curves == ladder.facts["workloads"]["unique"]["curves"]
+
+
+def test_the_load_range_is_that_of_windows_as_they_begin(alike: Found) -> None:
+    trace = cell("live", GRID[0]).trace
+    assert trace is not None
+    load: FloatArray = cell_game(trace).windows.load.astype(np.float64)
+    sides = alike.tables["sides"].set_index(["routing_set", "concurrency"])
+    assert sides.loc[("live", GRID[0]), "window_range"] == pytest.approx(np.mean(load.max(1) - load.min(1)))
+
+
+def test_a_planted_difference_is_told_where_it_is() -> None:
+    found = estimated(sweep(past=1.5))
+    row = of(found, "ttft_p50", 96)
+    assert row["difference"] == pytest.approx(0.5, abs=0.15)
+    assert row["difference_lo"] < row["difference"] < row["difference_hi"]
+    assert not row["within"]
+    assert row["tolerance"] == 0.15
+    (told,) = found.facts["agreement"]
+    assert told["past"]["within"] is False
+    assert {"quantity": "ttft_p50", "concurrency": 96, "tolerance": 0.15}.items() <= told["past"]["outside"][
+        0
+    ].items()
+    assert "ttft_p50" not in {one["quantity"] for one in told["below"]["outside"]}
+    assert told["below"]["concurrency"] == [16, 48]
+
+
+def test_intervals_are_over_launches_where_there_are_three() -> None:
+    found = estimated(sweep(launches=3))
+    assert set(found.tables["differences"]["interval_kind"]) == {"across-launches"}
+    assert set(found.tables["differences"]["n_launches"]) == {3}
+    assert set(found.facts["workloads"]["unique"]["curves"]["virtual"]) == {"1", "2", "3"}
+
+
+@pytest.mark.parametrize("side", list(SETS))
+def test_a_cell_that_fails_a_gate_is_not_compared(side: str) -> None:
+    cells = [one for one in sweep() if (one.routing, one.concurrency) != (side, 96)]
+    found = estimated([*cells, cell(side, 96, reason="client_bound, short")])
+    rows = found.tables["differences"].query("concurrency == 96")
+    assert set(rows["reasons"]) == {f"{side}: client_bound, short"}
+    assert not rows["valid"].any()
+    assert rows["within"].isna().all()
+    (told,) = found.facts["agreement"]
+    assert told["past"]["within"] is None
+    assert told["past"]["concurrency"] is None
+    assert told["below"]["not_compared"] == []
+
+
+def test_one_engine_alone_is_told_and_no_crash() -> None:
+    found = estimated([one for one in sweep() if one.routing == "virtual"])
+    assert set(found.tables["differences"]["reasons"]) == {"live: not in this run"}
+    assert found.facts["engines"] == {"live": "", "virtual": "virtual"}
+    missing = [measured(None, routing=name, concurrency=C) for name in SETS for C in GRID]
+    nothing = estimated(missing)
+    assert set(nothing.tables["differences"]["reasons"]) == {"live: not measured; virtual: not measured"}
+
+
+@pytest.mark.parametrize(
+    ("engines", "reason"),
+    [
+        ({"live": "virtual", "virtual": "virtual"}, "live: measured on a virtual clock too"),
+        ({"live": "mocker", "virtual": "mocker"}, "virtual: not measured on a virtual clock"),
+    ],
+)
+def test_an_engine_is_not_compared_with_itself(engines: dict[str, str], reason: str) -> None:
+    """As `--config engine=virtual` would do, which replaces the live engine."""
+    found = estimated([cell(name, C, engine=engine) for name, engine in engines.items() for C in GRID])
+    assert set(found.tables["differences"]["reasons"]) == {reason}
+
+
+def test_without_a_cell_to_fit_to_only_poa_hat_is_missing() -> None:
+    found = estimated([cell(name, C) for name in SETS for C in (96, 192)])
+    differences = found.tables["differences"]
+    lacking = differences[~differences["valid"]]
+    assert set(lacking["quantity"]) == {"poa_hat"}
+    assert set(lacking["reasons"]) == {"no number: live and virtual"}
+
+
+def test_other_sets_and_several_policies_are_refused() -> None:
+    with pytest.raises(UserError, match="'builtin' is neither live nor virtual"):
+        estimated([*sweep(), cell("builtin", 16)])
+    with pytest.raises(UserError, match="differ in more than their engine"):
+        estimated([*sweep(), cell("virtual", 16, policy=pair(0.7, 1.0))])
+
+
+# --- the tier and the experiment ---
+
+
+def test_the_tier_refuses_a_grid_that_falls_and_sets_under_different_policies() -> None:
+    with pytest.raises(ValueError, match="must be rising"):
+        EnginesTier.model_validate({**PLAN, "concurrency": [64, 16]})
+    assert not list(TIER.problems([STATIC, STATIC]))
+    (problem,) = TIER.problems([STATIC, pair(0.7, 1.0)])
+    assert problem.key == "/routing"
+
+
+def test_the_experiment_measures_both_engines_and_names_its_tolerances() -> None:
+    experiment: Experiment = load_study(CONFIG).experiments["engines"]
+    for tier in experiment.tiers.values():
+        assert isinstance(tier, EnginesTier)
+        assert tier.tolerances == TIER.tolerances
+    plans = open_run({"experiments": ["engines"], "tier": "quick"}).plans
+    assert {(plan.routing, plan.engine) for plan in plans} == set(SETS.items())
+    assert len(plans) == 6
+
+
+def test_every_file_is_written_read_drawn_and_compared(tmp_path: Path) -> None:
+    bench = open_run({"experiments": ["engines"], "tier": "smoke", "results": str(tmp_path)})
+    seal_everything(bench)
+    (system,) = bench.systems()
+    estimate_system(bench, *system, replicates=100).write(bench.layout.estimates(*system))
+    (read,) = load_systems(bench.layout)
+    # Cells that are made up all say `mocker`.
+    assert set(read.frames["differences"]["reasons"]) == {"virtual: not measured on a virtual clock"}
+    for figure in draw_all(read).values():
+        assert "not counted" in plain(figure) or "live: mocker" in plain(figure)
+    for source in comparison.SOURCES:
+        assert set(source.columns) <= set(read.frames[source.file.partition(".")[0]].columns)
+
+
+def test_tolerances_are_those_that_were_set_before_the_first_run() -> None:
+    assert Tolerances().model_dump() == {
+        "ttft_p50": 0.15,
+        "ttft_p99": 0.25,
+        "itl_mean": 0.10,
+        "throughput_rps": 0.05,
+        "poa_hat": 0.15,
+        "window_range": 0.25,
+        "window_range_requests": 2.0,
+    }
+    assert Tolerances().of("window_range") == Tolerance(0.25, 2.0)
+    assert Tolerances().of("poa_hat") == Tolerance(0.15)
+
+
+# --- figures, tables, words ---
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> System:
+    layout = write_engines(tmp_path_factory.mktemp("results"), workloads=("unique", "templates"))
+    return load_systems(layout)[0]
+
+
+@pytest.mark.parametrize("width", [style.SINGLE, style.DOUBLE])
+def test_all_text_is_legible_and_every_figure_names_both_engines(system: System, width: float) -> None:
+    for figure in draw_all(system, width).values():
+        assert_legible(figure, width)
+        said = plain(figure)
+        assert "live: mocker" in said
+        assert "virtual" in said
+        for part in ("simulated engine", "dilated 1x to 3x", "predicted B200", "tier quick", "within-run"):
+            assert part in said
+
+
+def test_the_band_is_the_tolerance_and_a_point_outside_it_looks_different(system: System) -> None:
+    panels = draw_all(system)["differences"].axes
+    rows = system.of("unique", "differences")
+    for quantity, axes in zip(COMPARED, panels, strict=True):
+        bands = [one for one in axes.collections if isinstance(one, FillBetweenPolyCollection)]
+        heights = [float(band.get_paths()[0].vertices[:, 1].max()) for band in bands]
+        assert heights == pytest.approx(
+            100.0 * rows.loc[rows["quantity"] == quantity, "tolerance"].to_numpy()
+        )
+        colours = [group.lines[0].get_color() for group in axes.containers]
+        outside = [style.BLUE, style.VERMILLION] if quantity == "ttft_p99" else [style.BLUE]
+        assert colours == outside
+
+
+def test_a_cell_that_is_not_counted_is_named_with_its_reason(system: System) -> None:
+    drawn = draw_all(system)
+    assert "live, C = 192: client_bound" in plain(drawn["sides_templates"])
+    assert "C = 192: live: client_bound" in plain(drawn["differences_templates"])
+
+
+def test_tables_name_the_engines_and_what_is_within(system: System) -> None:
+    made = make_all(system)
+    assert set(made[""].raw["engine"]) == set(SETS.values())
+    assert list(made[""].words["engine"].unique()) == ["live: mocker", "virtual"]
+    assert list(made[""].words["workload"].unique()) == ["unique", "templates"]
+    words = made["differences"].words.set_index(["workload", "C", "quantity"])
+    assert words.loc[("unique", "192", "TTFT P99, ms"), "within"] == "no"
+    assert words.loc[("unique", "16", "TTFT P99, ms"), "within"] == "yes"
+    assert words.loc[("templates", "192", "ITL, ms"), "within"] == "not compared: live: client_bound"
+    assert words.loc[("unique", "192", "TTFT P99, ms"), "tolerance, %"] == "25.0"
+
+
+def test_findings_say_where_engines_agree(system: System) -> None:
+    unique, templates = find(system, "unique"), find(system, "templates")
+    assert unique.parts[0] == "virtual against mocker up to C_ref = 64: C = 16 to 64, all within tolerance"
+    assert unique.parts[1].startswith("past it: C = 192, outside tolerance: TTFT P99 at C = 192 (+")
+    assert templates.parts[1] == "past it: nothing compared"
+    assert templates.notes == (f"Not compared at C = {SYNTHETIC_GRID[-1]}: all of it (live: client_bound)",)
