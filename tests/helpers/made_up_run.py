@@ -41,7 +41,7 @@ def write_cell(bench: Workbench, deployment: DeploymentPlan, cell: Cell) -> None
         launch=deployment.trial,
         concurrency=cell.concurrency,
         workload=cell.workload.name,
-        engine="mocker",
+        engine=deployment.engine,
         plan_hash=cell.plan_hash,
         load=cell.load,
         repeat=cell.repeat,

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from anarchy.designs.registry import designs
+from anarchy.plan.workbench import open_run
 from anarchy.workflow.staleness.closure import Package
 from anarchy.workflow.staleness.sources import EXECUTES, parts_of, python_of, roots_of
+from tests.helpers.made_up_run import seal_everything
 from tests.helpers.places import PROJECT
 from tests.helpers.shared import made_once
 
@@ -33,7 +35,7 @@ DATA = {"claims": {"data/paper/claims.yaml"}, "report": {"scripts/anarchy/report
 
 @pytest.fixture(scope="module")
 def used(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What each step ran and read, over the recorded traces of tier quick."""
+    """What each step ran and read, over the recorded traces of tier live, and made-up ones of V1."""
     folder = made_once(tmp_path_factory, "used-definitions", use_everything)
     told: dict[str, Any] = json.loads((folder / "used.json").read_text())
     return told
@@ -42,6 +44,7 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def use_everything(results: Path) -> None:
     (results / "live").mkdir()
     (results / "live" / "raw").symlink_to(PROJECT / "data" / "sample" / "live" / "raw")
+    seal_everything(open_run({"tier": "smoke", "experiments": ["engines"], "results": str(results)}))
     script, output = Path(__file__).with_name("used_definitions.py"), results / "used.json"
     done = subprocess.run(
         [sys.executable, script, results, output], cwd=PROJECT, capture_output=True, text=True

@@ -15,7 +15,7 @@ from anarchy.designs.ladder.design import DESIGN as LADDER
 from anarchy.designs.loading import load_systems
 from anarchy.designs.registry import designs
 from anarchy.ground.layout import Layout
-from tests.helpers.drawings import drawn_results
+from tests.helpers.drawings import WRITERS, drawn_results
 
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -35,7 +35,7 @@ CLAIMS: list[dict[str, Any]] = [
 def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     """Results of every experiment, of three systems in E1, of which this run made two, and the report."""
     root = tmp_path_factory.mktemp("results")
-    layout = drawn_results(tmp_path_factory, root, "equilibrium", "saturation", "adaptive", "pareto")
+    layout = drawn_results(tmp_path_factory, root, *WRITERS)
     for system in load_systems(layout, "equilibrium")[:1]:
         notebook = layout.notebook("equilibrium", *system.key)
         notebook.parent.mkdir(parents=True)
@@ -49,6 +49,7 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
             ["saturation", "llama-3.1-70b", "1p2d"],
             ["adaptive", "llama-3.1-70b", "1p2d"],
             ["pareto", "llama-3.1-70b", "1p2d"],
+            ["engines", "llama-3.1-70b", "1p2d"],
         ],
         "predicted_s": 700.0,
         "measured_s": 731.0,

@@ -36,23 +36,27 @@ def main(results: Path, output: Path) -> None:
     """Run one system of each design, then what comes after."""
     # One core: what other processes run is not seen.
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    run = Workflow(open_run({"results": str(results), "knees": "recorded"}))
+    chosen = {"results": str(results), "knees": "recorded"}
+    runs = [
+        Workflow(open_run({**chosen, "tier": "live", "experiments": ["all"]})),
+        Workflow(open_run({**chosen, "tier": "smoke", "experiments": ["engines"]})),
+    ]
     for file in sorted(SCRIPTS.rglob("*.py")):
         if not module_of(file).startswith(ELSEWHERE):
             importlib.import_module(module_of(file))
-    choices = ("--results", str(results), "--knees", "recorded")
-    systems = {system[0]: system for system in run.bench.systems()}
+    choices = ("--results", str(results), "--knees", "recorded", "--tier")
+    systems = {system[0]: (run, system) for run in runs for system in run.bench.systems()}
     told: dict[str, Any] = {}
-    for experiment, system in systems.items():
-        words = ["system", *system, "--replicates", "20", *choices]
+    for experiment, (run, system) in systems.items():
+        words = ["system", *system, "--replicates", "20", *choices, run.bench.choices.tier]
         told[f"system {experiment}"] = step(command(words), output)
-    told["claims"] = step(command(["claims", *choices]), output)
-    for file in results.glob("live/estimates/*/*/system.json"):
+    told["claims"] = step(command(["claims", *choices, "live"]), output)
+    for file in results.glob("*/estimates/*/*/system.json"):
         keep_first_workload(file)
-    for experiment, system in systems.items():
+    for experiment, (run, system) in systems.items():
         file = run.notebook(run.design(experiment))
-        told[f"notebook {experiment}"] = step(notebook(file, system, results), output)
-    told["report"] = step(command(["report", *choices]), output)
+        told[f"notebook {experiment}"] = step(notebook(file, system, run.layout.root), output)
+    told["report"] = step(command(["report", *choices, "live"]), output)
     output.write_text(json.dumps(told))
 
 
@@ -69,13 +73,13 @@ def command(words: list[str]) -> Callable[[], Any]:
     return lambda: options.command(options)
 
 
-def notebook(file: Path, system: tuple[str, str, str], results: Path) -> Callable[[], Any]:
-    """The code cells of a notebook, with the parameters of a system."""
+def notebook(file: Path, system: tuple[str, str, str], root: Path) -> Callable[[], Any]:
+    """The code cells of a notebook, with the parameters of a system; ``root``: the folder of its tier."""
     cells = [cell for cell in json.loads(file.read_text())["cells"] if cell["cell_type"] == "code"]
     code = ["".join(cell["source"]) for cell in cells if "parameters" not in cell["metadata"].get("tags", ())]
     lines = [line for text in code for line in text.splitlines() if not line.startswith("%")]
     names = dict(zip(("experiment", "model", "topology"), system, strict=True))
-    names |= {"tier": "live", "results": str(results)}
+    names |= {"tier": root.name, "results": str(root.parent)}
     program = compile("\n".join(lines), str(file), "exec")
     return lambda: exec(program, {**names, "display": lambda *_: None})
 

@@ -1,4 +1,4 @@
-"""Every design there is: the folders of this room, in the order of the paper's experiments."""
+"""Every design there is: the folders of this room, in the order of the paper's experiments, ours last."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from anarchy.ground.plugins import parts
 
 @cache
 def designs() -> tuple[Design, ...]:
-    """Every design, by the experiment of the paper that it is."""
+    """Every design, by the experiment that it is."""
     found = (module.DESIGN for module in parts("anarchy.designs", "design").values())
     return tuple(sorted(found, key=lambda design: (design.id, design.name)))
 
