@@ -1,6 +1,7 @@
 """Estimate, draw, judge and report the recorded sample, and say which definitions of the package really ran.
 
-Usage: used_definitions.py RESULTS OUTPUT, where RESULTS/live/raw holds the traces of tier quick.
+Usage: used_definitions.py RESULTS OUTPUT, where RESULTS/live/raw holds the traces of tier live, and
+RESULTS/smoke/raw those of V1 at tier smoke.
 OUTPUT: {step: {"ran": ["module:definition", ...], "read": [files of the project that it opened]}}. A step is
 a command and what it is about: ``system pareto``, ``notebook pareto``, ``claims``, ``report``.
 

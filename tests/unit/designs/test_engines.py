@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.collections import FillBetweenPolyCollection
+from matplotlib.container import ErrorbarContainer
 
 from anarchy.config import Experiment, Policy
 from anarchy.config.files import load_study
@@ -88,8 +88,10 @@ def estimated(cells: list[MeasuredCell], tier: EnginesTier = TIER) -> Found:
     return found
 
 
-def of(found: Found, quantity: str, C: int) -> pd.Series:
-    return found.tables["differences"].set_index(["quantity", "concurrency"]).loc[(quantity, C)]
+def of(found: Found, quantity: str, C: int) -> dict[str, Any]:
+    rows = found.tables["differences"]
+    (row,) = rows[(rows["quantity"] == quantity) & (rows["concurrency"] == C)].to_dict("records")
+    return {str(name): value for name, value in row.items()}
 
 
 @pytest.fixture(scope="module")
@@ -281,11 +283,12 @@ def test_the_band_is_the_tolerance_and_a_point_outside_it_looks_different(system
     rows = system.of("unique", "differences")
     for quantity, axes in zip(COMPARED, panels, strict=True):
         bands = [one for one in axes.collections if isinstance(one, FillBetweenPolyCollection)]
-        heights = [float(band.get_paths()[0].vertices[:, 1].max()) for band in bands]
+        heights = [float(np.max(np.asarray(band.get_paths()[0].vertices)[:, 1])) for band in bands]
         assert heights == pytest.approx(
             100.0 * rows.loc[rows["quantity"] == quantity, "tolerance"].to_numpy()
         )
-        colours = [group.lines[0].get_color() for group in axes.containers]
+        drawn = [one for one in axes.containers if isinstance(one, ErrorbarContainer)]
+        colours = [one.lines[0].get_color() for one in drawn]
         outside = [style.BLUE, style.VERMILLION] if quantity == "ttft_p99" else [style.BLUE]
         assert colours == outside
 

@@ -12,6 +12,10 @@ DESIGN: Final = Design(
     title="the virtual clock against the live stack",
     notebook="engines",
     main="sides",
+    sort_keys={
+        "sides": ("workload", "concurrency", "routing_set"),
+        "differences": ("workload", "concurrency"),
+    },
     figures={
         "sides": (
             "What the live stack and the virtual clock measured of the same cells, against concurrency, with "

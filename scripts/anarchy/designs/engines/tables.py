@@ -29,11 +29,7 @@ HEADINGS: Final = {**SHARED_HEADINGS, "window_range": ("load range", 1.0)}
 
 def side_table(system: System) -> pd.DataFrame:
     """One row a workload, set of policies and C; latencies in ms, `engine` is the engine's name."""
-    order = ["concurrency", "routing_set"]
-    rows = pd.concat(
-        [system.of(name).sort_values(order, kind="stable") for name in system.info["workloads"]],
-        ignore_index=True,
-    )
+    rows = system.rows
     table = rows[["workload", "routing_set"]].copy()
     table["engine"] = rows["engine_name"]
     table["concurrency"] = rows["concurrency"]
