@@ -137,9 +137,9 @@ def test_the_load_range_is_that_of_windows_as_they_begin(alike: Found) -> None:
 
 
 def test_a_planted_difference_is_told_where_it_is() -> None:
-    found = estimated(sweep(past=1.5))
+    found = estimated(sweep(past=3.0))
     row = of(found, "ttft_p50", 96)
-    assert row["difference"] == pytest.approx(0.5, abs=0.15)
+    assert row["difference"] == pytest.approx(2.0, abs=0.5)
     assert row["difference_lo"] < row["difference"] < row["difference_hi"]
     assert not row["within"]
     assert row["tolerance"] == 0.15

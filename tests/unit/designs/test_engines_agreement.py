@@ -134,3 +134,26 @@ def test_what_is_outside_says_by_how_much_and_what_it_may_be() -> None:
 
 def test_nothing_planned_is_not_known() -> None:
     assert over([]) == {"concurrency": None, "within": None, "outside": [], "not_compared": []}
+
+
+@pytest.mark.parametrize(
+    ("virtual", "interval", "within"),
+    [
+        (1.1, (-0.5, 0.9), True),  # inside is inside, however noisy
+        (1.3, (0.16, 0.5), False),  # all of the interval is outside
+        (1.3, (0.14, 0.5), None),  # some of it is inside: noise alone may do that
+        (0.7, (-0.5, -0.16), False),
+        (0.7, (-0.5, -0.10), None),
+        (1.3, None, False),  # nobody knows the noise: the point decides
+    ],
+)
+def test_what_noise_alone_may_do_is_left_open(
+    virtual: float, interval: tuple[float, float] | None, within: bool | None
+) -> None:
+    found = Comparison("ttft_p50", 16, 1.0, virtual, SHARE, interval=interval)
+    assert found.within is within
+    assert bool(found.open) == (within is None)
+    whole = over([found, one(1.0, 1.0)])
+    assert whole["within"] is within
+    assert [each["reason"][:9] for each in whole["not_compared"]] == (["too noisy"] if within is None else [])
+    assert len(whole["outside"]) == (within is False)

@@ -37,6 +37,8 @@ class Comparison:
     tolerance: Tolerance
     absent: str = ""
     """Why a cell does not count; empty where both do."""
+    interval: tuple[float, float] | None = None
+    """That of the difference, as shares of the live number; None where nobody knows it."""
 
     @property
     def reason(self) -> str:
@@ -60,10 +62,32 @@ class Comparison:
 
     @property
     def within(self) -> bool | None:
-        """Whether the difference is no larger than its tolerance; None where nothing is compared."""
+        """Whether the difference is no larger than its tolerance; None where nothing is compared.
+
+        Also None where it is larger and its interval reaches into the tolerance: noise alone may do that.
+        """
         if self.reason:
             return None
-        return abs(self.virtual - self.live) <= self._distance * (1.0 + ROUNDING)
+        if abs(self.virtual - self.live) <= self._distance * (1.0 + ROUNDING):
+            return True
+        return None if self._may_be_noise else False
+
+    @property
+    def open(self) -> str:
+        """Why nobody knows whether it is within its tolerance; empty where somebody does."""
+        if self.reason or self.within is not None:
+            return self.reason
+        assert self.interval is not None
+        low, high = self.interval
+        return f"too noisy: the difference is between {low:+.0%} and {high:+.0%}"
+
+    @property
+    def _may_be_noise(self) -> bool:
+        """Whether the interval of the difference and the tolerance meet."""
+        if self.interval is None or self.allowed is None:
+            return False
+        low, high = self.interval
+        return low <= self.allowed and high >= -self.allowed
 
     @property
     def _distance(self) -> float:
@@ -87,13 +111,13 @@ def agreement(workload: str, title: str, comparisons: Sequence[Comparison], c_re
 def over(comparisons: Sequence[Comparison], lowest: float = 0, highest: float = inf) -> Row:
     """What the comparisons of a range of C come to, its ends included.
 
-    ``within`` is false where one is outside its tolerance; true where all were made and none is; else null:
-    with one missing, or none planned, nobody knows. ``concurrency`` is the range of what was compared.
+    ``within`` is false where one is outside its tolerance; true where all are inside; else null: with one
+    missing or too noisy, or none planned, nobody knows. ``concurrency`` is the range of what was compared.
     """
     mine = [one for one in comparisons if lowest <= one.concurrency <= highest]
     made = [one for one in mine if not one.reason]
-    outside = [one for one in made if not one.within]
-    whole = bool(mine) and len(made) == len(mine)
+    outside = [one for one in made if one.within is False]
+    whole = bool(mine) and all(one.within for one in mine)
     at = [one.concurrency for one in made]
     return {
         "concurrency": [min(at), max(at)] if at else None,
@@ -108,8 +132,8 @@ def over(comparisons: Sequence[Comparison], lowest: float = 0, highest: float = 
             for one in outside
         ],
         "not_compared": [
-            {"quantity": one.quantity, "concurrency": one.concurrency, "reason": one.reason}
+            {"quantity": one.quantity, "concurrency": one.concurrency, "reason": one.open}
             for one in mine
-            if one.reason
+            if one.open
         ],
     }

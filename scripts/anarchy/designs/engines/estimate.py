@@ -6,7 +6,7 @@ Both latency curves are those of each engine and launch, fitted to its own cells
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import count
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from anarchy.estimate.grouping import Found, describe_model, grouped, model_note
 from anarchy.estimate.performance import QUANTILE_REPLICATES, bounded
 from anarchy.ground.errors import UserError
 from anarchy.stats.bootstrap import bootstrap_mean
-from anarchy.stats.intervals import Resampled, quotient
+from anarchy.stats.intervals import Interval, Resampled, quotient
 
 Row = dict[str, Any]
 
@@ -180,14 +180,24 @@ def _differences(
         for quantity in COMPARED:
             live, virtual = (side.row[quantity] if side else NAN for side in both.values())
             one = Comparison(quantity, C, live, virtual, tier.tolerances.of(quantity), absent)
+            drawn = _drawn(one, both, method)
+            if drawn is not None:
+                one = replace(one, interval=(drawn.lo - 1.0, drawn.hi - 1.0))
             compared.append(one)
-            rows.append(_difference_row(one, both, method))
+            rows.append(_difference_row(one, both, "" if drawn is None else drawn.kind))
     return rows, compared
 
 
-def _difference_row(one: Comparison, both: Mapping[str, Side | None], method: Method) -> Row:
-    """One comparison with the interval of its difference."""
+def _drawn(one: Comparison, both: Mapping[str, Side | None], method: Method) -> Interval | None:
+    """Virtual over live with its interval; None where nothing is compared."""
     live, virtual = both[LIVE], both[VIRTUAL]
+    if live is None or virtual is None or one.difference is None:
+        return None
+    return quotient(virtual.draws[one.quantity], live.draws[one.quantity], seed=method.seed).interval()
+
+
+def _difference_row(one: Comparison, both: Mapping[str, Side | None], interval_kind: str) -> Row:
+    """One comparison with the interval of its difference."""
     names = {f"{name}_engine": side.row["engine_name"] if side else "" for name, side in both.items()}
     row: Row = {
         **names,
@@ -200,14 +210,9 @@ def _difference_row(one: Comparison, both: Mapping[str, Side | None], method: Me
         "within": one.within,
         "n_launches": min(side.row["n_launches"] if side else 0 for side in both.values()),
         "valid": not one.reason,
-        "reasons": one.reason,
+        "reasons": one.open,
     }
-    if live is None or virtual is None or one.difference is None:
+    if one.interval is None:
         return row
-    drawn = quotient(virtual.draws[one.quantity], live.draws[one.quantity], seed=method.seed).interval()
-    return {
-        **row,
-        "difference_lo": drawn.lo - 1.0,
-        "difference_hi": drawn.hi - 1.0,
-        "interval_kind": drawn.kind,
-    }
+    low, high = one.interval
+    return {**row, "difference_lo": low, "difference_hi": high, "interval_kind": interval_kind}
