@@ -302,7 +302,7 @@ def tier(document: dict[str, Any], name: str = "live") -> dict[str, Any]:
         (
             E1,
             lambda d: d.update(routing={"two": {"policies": ["static", "adaptive"]}}),
-            ("'tiers.full'", "adaptive takes its baseline in a first stage"),
+            ("'tiers.bench'", "adaptive takes its baseline in a first stage"),
         ),
         (
             E1,
