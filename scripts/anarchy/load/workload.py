@@ -12,6 +12,7 @@ import itertools
 import math
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -75,7 +76,7 @@ class WorkloadSpec:
                 "widen token_low..token_high, lengthen input_tokens, or use templates",
             )
 
-    @property
+    @cached_property
     def output_range(self) -> tuple[int, int]:
         """Shortest and longest output, tokens, both possible."""
         spread = max(self.output_tokens * self.output_jitter, float(self.output_slack))

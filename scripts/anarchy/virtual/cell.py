@@ -21,6 +21,8 @@ from anarchy.virtual.sessions import write_sessions
 TRIES: Final = 8
 """Each replays longer than the one before, or with more requests a user."""
 LONGER: Final = 1.6
+SLACK: Final = 1.15
+"""A request takes longer than its guess by so much: a second try costs more than replaying a little too far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +66,13 @@ def simulate(cell: VirtualCell, replayer: Replayer) -> Outcome:
     Raises ReplayError as `Replayer.run`, and UserError where memory cannot hold it or it never gets so far.
     """
     plan = cell.phases
+    measure = min(max(plan.measure_s, plan.min_requests * cell.residence_s / cell.users), plan.measure_max_s)
     # The opening wave takes up to two residences, and so do the requests under way at the end.
-    until = max(plan.warmup_s, cell.stagger_s + 2 * cell.residence_s) + plan.measure_s + 2 * cell.residence_s
+    until = max(plan.warmup_s, cell.stagger_s + 2 * cell.residence_s) + SLACK * measure + 2 * cell.residence_s
     per_user = cell.residence_s
     replay_s, replayed = 0.0, 0
     for attempt in range(1, TRIES + 1):
-        turns = max(4, math.ceil(1.5 * until / per_user))
+        turns = max(4, math.ceil(1.2 * until / per_user) + 2)
         trace = replayer.folder / "sessions.jsonl"
         write_sessions(
             trace,
