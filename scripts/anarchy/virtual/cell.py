@@ -22,7 +22,7 @@ TRIES: Final = 8
 """Each replays longer than the one before, or with more requests a user."""
 LONGER: Final = 1.6
 SLACK: Final = 1.15
-"""A request takes longer than its guess by so much: a second try costs more than replaying a little too far."""
+"""So much longer than guessed: a second try costs more than replaying a little too far."""
 
 
 @dataclass(frozen=True, kw_only=True)
