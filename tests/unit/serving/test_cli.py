@@ -22,6 +22,7 @@ from anarchy.serving.health import UnhealthyError
 from anarchy.serving.supervisor import ProcessDiedError, ProcessExit
 
 DEPLOYMENT = ("equilibrium", "llama-3.1-70b", "1p2d", "static", "1")
+LIVE = (*DEPLOYMENT, "--tier", "live")
 
 
 @pytest.fixture(autouse=True)
@@ -32,12 +33,21 @@ def _keep_signals(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_serve_keeps_out_of_the_logs_of_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     specs: list[DeploymentSpec] = []
     monkeypatch.setattr(foreground, "serve", lambda spec, tell: specs.append(spec))
-    assert cli.main(["serve", *DEPLOYMENT, "--port", "20123", "--results", str(tmp_path)]) == 0
+    assert cli.main(["serve", *LIVE, "--port", "20123", "--results", str(tmp_path)]) == 0
     (spec,) = specs
     assert spec.http_ports == (20123,)
     assert spec.log_dir.name == "serve"
     assert spec.log_dir.is_dir()
     assert [path.name for path in tmp_path.rglob("*.log")] == []
+
+
+def test_what_is_measured_in_virtual_time_is_served_by_nobody(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["serve", *DEPLOYMENT, "--results", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert "'virtual' is not served" in told
+    assert "mocker, vllm" in told
 
 
 @pytest.mark.parametrize("command", ["serve", "sweep"])
@@ -65,7 +75,7 @@ def test_a_failed_deployment_is_told_without_a_traceback(
 
     monkeypatch.setattr(foreground, "serve", fail)
     monkeypatch.setattr(sweep, "sweep", fail)
-    assert cli.main([command, *DEPLOYMENT, "--results", str(tmp_path)]) == 1
+    assert cli.main([command, *LIVE, "--results", str(tmp_path)]) == 1
     told = capsys.readouterr().err
     assert str(error) in told
     assert "logs in a/b" in told
