@@ -19,7 +19,7 @@ from anarchy.gates.registry import machine_gates
 from anarchy.gates.verdict import evaluate
 from anarchy.ground.errors import UserError
 from anarchy.ground.files import disk_errors, make_folder
-from anarchy.ground.layout import cell_directory
+from anarchy.ground.layout import MANIFEST_FILE, cell_directory
 from anarchy.load.workload import WorkloadSpec
 from anarchy.measure.progress import SweepProgress
 from anarchy.measure.requests import phases_of, stagger_s, workload_of
@@ -115,7 +115,7 @@ def unpack(folder: Path) -> None:
     names = packed_names(folder)
     for name in names:
         directory = cell_directory(folder, name)
-        if not (directory / "manifest.json").exists() and is_packed(directory):
+        if not (directory / MANIFEST_FILE).exists() and is_packed(directory):
             trace = read_cell(directory)
             make_folder(directory)
             seal(directory, trace.table, trace.manifest.model_copy(update={"seal": None}))

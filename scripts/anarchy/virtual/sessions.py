@@ -12,8 +12,8 @@ from anarchy.load.workload import UNIQUE_PROMPT, Workload
 
 MOST_TURNS: Final = 1_000_000
 """Of one user: block numbers of prompts of their own leave room for so many."""
-BYTES_PER_TURN: Final = 1_200
-"""Memory of a turn in the library, beside its blocks (1,024 users of 60 turns took 120 MiB more)."""
+BYTES_PER_TURN: Final = 2_000
+"""Memory of a turn in the library, beside its blocks (1,024 users of 60 turns took 120 MiB)."""
 BYTES_PER_BLOCK: Final = 16
 MOST_BYTES: Final = 4 * 2**30
 """Memory that the trace of one cell may take."""

@@ -1,0 +1,128 @@
+"""A deployment in virtual time, with a library of the test's own: sealed cell by cell, packed, resumed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anarchy.ground.errors import UserError
+from anarchy.ground.layout import cell_directory
+from anarchy.measure import replay, sweep
+from anarchy.plan.launches import UnboundDeployment
+from anarchy.plan.workbench import Workbench, open_run
+from anarchy.trace.packed import packed_names
+from anarchy.trace.reader import read_cell, sealed_cells
+from anarchy.virtual.replayer import Job, Replayed, ReplayError
+from tests.helpers.replays import Library
+
+CHOICES = {
+    "experiments": "equilibrium", "tier": "smoke", "engine": "virtual", "models": "llama-3.1-70b",
+    "topologies": "1p2d",
+}  # fmt: skip
+
+
+class Process(Library):
+    """The library in the place of its process; it may fail at a job."""
+
+    fails_at: int | None = None
+    started: int = 0
+
+    def __init__(self, python: Path, log: Path) -> None:
+        super().__init__(log.parent)
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def run(self, job: Job) -> Replayed:
+        type(self).started += 1
+        if self.started == self.fails_at:
+            raise ReplayError("the library's process ended with signal 11")
+        return super().run(job)
+
+
+@pytest.fixture
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Workbench, UnboundDeployment, Path]:
+    monkeypatch.setattr(replay, "Replayer", Process)
+    monkeypatch.setattr(replay, "serving_versions", lambda _: {"ai-dynamo-runtime": "1.5.1"})
+    monkeypatch.setattr(
+        replay, "prove", lambda _, policies, *__: {name: {"ok": True} for name, *_ in policies}
+    )
+    monkeypatch.setattr(sweep, "check_serving", lambda *_: None)
+    monkeypatch.setattr(Process, "fails_at", None)
+    monkeypatch.setattr(Process, "started", 0)
+    bench = open_run({**CHOICES, "results": str(tmp_path)})
+    (deployment,) = bench.deployments
+    return bench, deployment, bench.folder(deployment)
+
+
+def test_all_cells_of_a_deployment_become_one_file(opened: tuple[Any, ...]) -> None:
+    bench, deployment, folder = opened
+    sweep.sweep(bench, deployment)
+    plan = bench.bound(deployment)
+    assert sorted(packed_names(folder)) == sorted(cell.name for cell in plan.cells)
+    assert list((folder / "cells").iterdir()) == []
+    for cell in plan.cells:
+        trace = read_cell(cell_directory(folder, cell.name))
+        assert trace.manifest.plan_hash == cell.plan_hash
+        assert trace.manifest.gates is not None
+        assert trace.manifest.gates.valid
+        assert trace.manifest.versions["ai-dynamo-runtime"] == "1.5.1"
+    started = Process.started
+    sweep.sweep(bench, deployment)
+    assert Process.started == started, "nothing is left to replay"
+
+
+def test_a_crash_costs_its_cell_and_the_next_call_replays_that_alone(opened: tuple[Any, ...]) -> None:
+    bench, deployment, folder = opened
+    Process.fails_at = 3
+    with pytest.raises(UserError, match="1 of 6 cells could not be replayed") as caught:
+        sweep.sweep(bench, deployment)
+    assert "signal 11" in caught.value.what
+    kept = {cell.name: read_cell(cell).manifest.started_at for cell in sealed_cells(folder)}
+    assert len(kept) == 5
+    assert packed_names(folder) == ()
+    Process.fails_at = None
+    sweep.sweep(bench, deployment)
+    assert len(packed_names(folder)) == 6
+    for name, started_at in kept.items():
+        assert read_cell(cell_directory(folder, name)).manifest.started_at == started_at
+
+
+def test_a_cell_of_another_plan_is_replayed_and_the_others_are_kept(opened: tuple[Any, ...]) -> None:
+    bench, deployment, folder = opened
+    sweep.sweep(bench, deployment)
+    times = {cell.name: read_cell(cell).manifest.started_at for cell in sealed_cells(folder)}
+    *kept, last = deployment.cells
+    changed = replace(last, workload=last.workload.model_copy(update={"output_tokens": 32}))
+    bench.layout.summary(*deployment.key).unlink()
+    sweep.sweep(bench, replace(deployment, cells=(*kept, changed)))
+    now = {cell.name: read_cell(cell).manifest.started_at for cell in sealed_cells(folder)}
+    (new,) = [name for name in now if now[name] != times[name]]
+    assert new.endswith(f"{changed.condition.concurrency:04d}")
+    assert [path.name for path in (folder / "attempts").iterdir()] == [f"{new}.1"], "the old one is set aside"
+
+
+def test_a_policy_without_effect_measures_nothing(
+    opened: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, deployment, folder = opened
+    failed = {"static": {"ok": False, "checks": ["drawn 400 of 400"]}}
+    monkeypatch.setattr(replay, "prove", lambda *_: failed)
+    with pytest.raises(UserError, match="override_inert") as caught:
+        sweep.sweep(bench, deployment)
+    assert "envs/dynamo.lock" in caught.value.remedy
+    assert sealed_cells(folder) == []
+
+
+def test_a_timing_table_that_ends_below_the_context_is_refused(opened: tuple[Any, ...]) -> None:
+    bench, deployment, _ = opened
+    long = deployment.cells[0].workload.model_copy(update={"input_tokens": 1_000_000})
+    plan = bench.bound(replace(deployment, cells=(replace(deployment.cells[0], workload=long),)))
+    with pytest.raises(UserError, match="contexts of up to 1000083 tokens"):
+        replay.check_table(plan, bench.profiles[plan.model.profile])
