@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from anarchy.config.files import load_study
 from anarchy.gates.registry import machine_gates
+from anarchy.ground.layout import CONFIG
 from anarchy.telemetry import recording
 from anarchy.trace.reader import read_cell
 from lab import Lab
@@ -71,7 +73,8 @@ def test_a_ladder_over_two_nodes(lab: Lab, env: dict[str, str], site: Path, tmp_
     assert status == 0, log.read_text() + (sweep_log.read_text() if sweep_log.is_file() else "")
 
     cells = [read_cell(path) for path in sorted((folder / "cells").iterdir())]
-    assert [cell.manifest.concurrency for cell in cells] == [2, 8, 16, 32]
+    grid = load_study(CONFIG).experiments["equilibrium"].tiers["smoke"].grid
+    assert [cell.manifest.concurrency for cell in cells] == list(grid)
     for cell in cells:
         manifest = cell.manifest
         assert (manifest.engine, manifest.device, manifest.dilation) == ("vllm", "CPU", 1.0)
