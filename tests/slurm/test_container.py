@@ -24,7 +24,8 @@ import psutil
 import pytest
 import yaml
 
-from anarchy.ground.layout import DYNAMO_PYTHON
+from anarchy.config.files import load_study
+from anarchy.ground.layout import CONFIG, DYNAMO_PYTHON
 from lab import HERE, PROJECT, Lab
 from tests.slurm import apptainer_stand_in, pyxis_stand_in
 
@@ -170,7 +171,8 @@ def test_the_serving_stack_runs_inside_the_image_and_the_sweep_outside(bench: Be
             assert ("--gres=gpu:b200:8" if on_gpus else "--gres=none") in call["step"]
 
     manifests = [json.loads(path.read_text()) for path in bench.deployment.glob("cells/*/manifest.json")]
-    assert len(manifests) == 4
+    grid = load_study(CONFIG).experiments["equilibrium"].tiers["smoke"].grid
+    assert sorted(manifest["concurrency"] for manifest in manifests) == list(grid)
     assert sum(manifest["gates"]["valid"] for manifest in manifests) >= 2
     for manifest in manifests:
         assert [(w["node"], w["gpus"]) for w in manifest["workers"]] == [
