@@ -97,7 +97,7 @@ def test_a_ladder_over_two_nodes(lab: Lab, env: dict[str, str], site: Path, tmp_
     assert kv_moved(folder) >= sum(int(cell.equals("status", "ok").sum()) for cell in cells) / 2
     fingerprint = json.loads((folder / "fingerprint.json").read_text())
     assert str(tmp_path) not in json.dumps(fingerprint)
-    assert fingerprint["deployment"]["vllm"]["device"] == "cpu"
+    assert (fingerprint["deployment"]["engine"], fingerprint["deployment"]["on"]) == ("vllm", "cpu")
     # Nothing is left on any node.
     assert lab.query("squeue", "-h").strip() == ""
     nodes = [pid for name, pid in lab.status().pids.items() if name.startswith("node")]
