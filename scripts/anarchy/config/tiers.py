@@ -19,7 +19,17 @@ from anarchy.config.loads import Level, Load, StagePlan
 from anarchy.config.policies import AdaptivePolicy, Policy, Source
 from anarchy.config.routing import Routing
 from anarchy.config.systems import Systems
-from anarchy.config.values import LARGEST, Launches, Name, Names, PositiveSeconds, Seconds, Strict
+from anarchy.config.values import (
+    LARGEST,
+    MOST_ENTRIES,
+    Launches,
+    Name,
+    Names,
+    PositiveSeconds,
+    Seconds,
+    Strict,
+    Users,
+)
 from anarchy.ground.plugins import parts
 
 
@@ -165,6 +175,38 @@ class ConstantTier(Tier):
         if self.timing.measure_s <= 0:
             raise ValueError("timing.measure_s must be above 0")
         return self
+
+
+class GridTier(ConstantTier):
+    """A tier of constant cells over a grid of C, under every policy."""
+
+    parts_key: ClassVar[str] = "concurrency"
+
+    concurrency: Annotated[
+        tuple[Users, ...],
+        Field(min_length=1, max_length=MOST_ENTRIES, json_schema_extra={"uniqueItems": True}),
+    ]
+    """The grid of C, rising: a constant cell each."""
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """The grid of C."""
+        return self.concurrency
+
+    def conditions(self, policies: Sequence[Policy], reference: Policy) -> list[Condition]:  # noqa: ARG002
+        """Every C under each policy."""
+        return [Condition(policy, C) for policy in policies for C in self.concurrency]
+
+    def count(self, policies: int) -> int:
+        """One a C and policy."""
+        return policies * len(self.concurrency)
+
+    @field_validator("concurrency")
+    @classmethod
+    def _rises(cls, grid: tuple[int, ...]) -> tuple[int, ...]:
+        if list(grid) != sorted(set(grid)):
+            raise ValueError("the concurrency grid must be rising, each C once")
+        return grid
 
 
 def tier_kinds() -> dict[str, type[Tier]]:

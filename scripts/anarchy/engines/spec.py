@@ -31,6 +31,14 @@ HOLD_TOKENS = 20_000
 """Output tokens of a request that outlasts every self-test."""
 
 
+def slots(users: int) -> int:
+    """Requests that a worker runs at once where no limit is set: nobody waits for a slot.
+
+    Past this the live engine answers 503 to everything that follows.
+    """
+    return max(MAX_NUM_SEQS, 2 * users)
+
+
 def default_dynamo_python() -> Path:
     """Python of the serving environment: the variable's, else the one that `make setup` builds."""
     named = os.environ.get(DYNAMO_PYTHON_VARIABLE)

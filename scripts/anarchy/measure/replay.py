@@ -15,19 +15,20 @@ from typing import Any
 from anarchy.engines import virtual
 from anarchy.engines.profiles import Profile, write_npz
 from anarchy.engines.registry import engine_of
-from anarchy.gates.registry import machine_gates
 from anarchy.gates.verdict import evaluate
 from anarchy.ground.errors import UserError
 from anarchy.ground.files import disk_errors, make_folder
 from anarchy.ground.layout import MANIFEST_FILE, cell_directory
 from anarchy.load.workload import WorkloadSpec
+from anarchy.measure.attempts import attempts_at, deserves_another, seed_of
+from anarchy.measure.manifest import manifest_of
 from anarchy.measure.progress import SweepProgress
 from anarchy.measure.requests import phases_of, stagger_s, workload_of
-from anarchy.plan.launches import Cell, DeploymentPlan, derive_seed
+from anarchy.plan.launches import Cell, DeploymentPlan
 from anarchy.serving.versions import machine_versions, serving_versions
 from anarchy.trace.packed import is_packed, packed_names, remove_folders, remove_pack, write_pack
 from anarchy.trace.reader import CellTrace, read_cell
-from anarchy.trace.schema import GateResult, Manifest, WorkerCount, WorkerEntry
+from anarchy.trace.schema import GateResult, Manifest, WorkerEntry
 from anarchy.trace.starts import StackStart, note_start, utc
 from anarchy.trace.state import set_aside
 from anarchy.trace.writer import seal
@@ -170,17 +171,18 @@ class _Replay:
 
     def measure(self, cell: Cell, test: dict[str, Any]) -> str:
         """Replay one cell until its gates are content or its attempts are spent; return its verdict."""
-        attempts = self.plan.experiment.attempts
-        for attempt in range(1, attempts + 1):
-            directory = cell_directory(self.folder, cell.name)
+        directory = cell_directory(self.folder, cell.name)
+        attempt = attempts_at(self.folder, cell)
+        again = True
+        while again:
+            attempt += 1
             set_aside(directory)
-            seed = cell.seed if attempt == 1 else derive_seed(cell.seed, "attempt", attempt)
+            seed = seed_of(cell, attempt)
             began = time.time()
             outcome = self._simulate(cell, seed)
             gates = self._seal(directory, cell, seed, attempt, outcome, test, began)
-            if gates.valid or not set(gates.reasons) <= machine_gates():
-                break
-        self.start.sealed += 1
+            self.start.sealed += 1
+            again = deserves_another(gates, attempt, self.plan.experiment.attempts)
         verdict = "valid" if gates.valid else "NOT VALID: " + ", ".join(gates.reasons)
         return f"{verdict}, {outcome.table.num_rows} requests"
 
@@ -222,23 +224,9 @@ class _Replay:
         self, cell: Cell, seed: int, attempt: int, outcome: Outcome, test: dict[str, Any], began: float
     ) -> Manifest:
         plan, phases = self.plan, outcome.phases
-        return Manifest(
-            cell=cell.name,
-            model=plan.model.name,
-            topology=plan.topology.name,
-            policy=cell.policy.name,
-            way=cell.policy.way,
-            load=cell.load,
-            repeat=cell.repeat,
-            concurrency=cell.concurrency,
-            n_workers=WorkerCount(prefill=plan.topology.prefill, decode=plan.topology.decode),
-            launch=plan.trial,
-            experiment=plan.experiment.name,
-            tier=plan.tier,
-            workload=cell.workload.name,
-            engine=plan.engine,
-            dilation=plan.model.dilation,
-            plan_hash=cell.plan_hash,
+        return manifest_of(
+            plan,
+            cell,
             seed=seed,
             started_at=utc(began),
             launched_at=self.start.launched_at,

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from anarchy.config import Policy
-from anarchy.gates.registry import machine_gates
 from anarchy.gates.verdict import evaluate
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import cell_directory
@@ -18,22 +17,22 @@ from anarchy.load.cell import ClientConfig
 from anarchy.load.client import run_client
 from anarchy.load.payload import Endpoint
 from anarchy.load.report import ClientReport
+from anarchy.measure.attempts import attempts_at, deserves_another, seed_of
+from anarchy.measure.manifest import manifest_of
 from anarchy.measure.progress import SweepProgress
 from anarchy.measure.requests import phases_of, stagger_s, workload_of
 from anarchy.measure.routing import CellRouting
-from anarchy.plan.launches import Cell, DeploymentPlan, derive_seed
+from anarchy.plan.launches import Cell, DeploymentPlan
 from anarchy.routing.proof import PinnedProof, prove_pinned
 from anarchy.serving.health import UnhealthyError
 from anarchy.serving.selftest import SelfTest
 from anarchy.serving.stack import Deployment
 from anarchy.trace.reader import CellTrace
-from anarchy.trace.schema import Manifest, RequestRecord, WorkerCount, WorkerEntry
+from anarchy.trace.schema import Manifest, RequestRecord, WorkerEntry
 from anarchy.trace.starts import StackStart, note_start, utc
-from anarchy.trace.state import CellState, cell_state, set_aside
+from anarchy.trace.state import set_aside
 from anarchy.trace.writer import TraceWriter, read_rows, seal
 
-MEASURED = frozenset({CellState.DONE, CellState.INVALID})
-"""States of a cell that was measured to its end under this plan."""
 FAULT_KNOWN_S = 2.0
 """How long after a process has died its deployment knows it at the latest."""
 
@@ -111,7 +110,7 @@ class Session:
             manifest = self.measure(cell, attempt)
             self.start.cells_s = time.monotonic() - started - self.start.start_s
             note_start(self.folder, self.start)
-            if _deserves_another(manifest, attempt, self.plan.experiment.attempts):
+            if deserves_another(manifest.gates, attempt, self.plan.experiment.attempts):
                 self.progress.again(cell.cost.wall_s)
                 queue.append((cell, attempt + 1))
 
@@ -119,8 +118,7 @@ class Session:
         """Measure one cell, seal it, and return its manifest with the verdict of the gates."""
         directory = cell_directory(self.folder, cell.name)
         set_aside(directory)
-        # The same prompts once more would be found in the prefix cache that the last attempt has filled.
-        seed = cell.seed if attempt == 1 else derive_seed(cell.seed, "attempt", attempt)
+        seed = seed_of(cell, attempt)
         self.progress.start_cell(cell.name, cell.cost.wall_s)
         with (
             TraceWriter(directory) as writer,
@@ -185,26 +183,11 @@ class Session:
         return {str(w.instance_id): w.index for w in self.deployment.workers if w.role == role}
 
     def _manifest(self, cell: Cell, attempt: int, seed: int, report: ClientReport) -> Manifest:
-        plan = self.plan
-        return Manifest(
-            cell=cell.name,
-            model=plan.model.name,
-            topology=plan.topology.name,
-            policy=cell.policy.name,
-            way=cell.policy.way,
-            load=cell.load,
-            repeat=cell.repeat,
+        return manifest_of(
+            self.plan,
+            cell,
             stages=report.stages,
-            concurrency=cell.concurrency,
-            n_workers=WorkerCount(prefill=plan.topology.prefill, decode=plan.topology.decode),
-            launch=plan.trial,
-            experiment=plan.experiment.name,
-            tier=plan.tier,
-            workload=cell.workload.name,
-            engine=plan.engine,
             device=self.device,
-            dilation=plan.model.dilation,
-            plan_hash=cell.plan_hash,
             seed=seed,
             started_at=utc(report.started_at),
             launched_at=self.start.launched_at,
@@ -224,14 +207,3 @@ class Session:
             routing_test=self.routing_test(cell.policy),
             attempt=attempt,
         )
-
-
-def attempts_at(folder: Path, cell: Cell) -> int:
-    """How often a cell has been measured to its end under this plan."""
-    kept = [*folder.glob(f"attempts/{cell.name}.*"), cell_directory(folder, cell.name)]
-    return sum(cell_state(directory, cell.plan_hash) in MEASURED for directory in kept)
-
-
-def _deserves_another(manifest: Manifest, attempt: int, attempts: int) -> bool:
-    reasons = set(manifest.gates.reasons) if manifest.gates else set()
-    return attempt < attempts and bool(reasons) and reasons <= machine_gates()

@@ -23,7 +23,7 @@ from anarchy.control.detector import PARAMETERS
 from anarchy.engines.devices import device_seen
 from anarchy.engines.engine import ServedModel
 from anarchy.engines.registry import engine_of, served_by
-from anarchy.engines.spec import MAX_NUM_SEQS, DeploymentSpec
+from anarchy.engines.spec import DeploymentSpec, slots
 from anarchy.gates.registry import machine_gates
 from anarchy.ground import preflight
 from anarchy.ground.errors import UserError
@@ -265,8 +265,7 @@ def specify(
         prefill=plan.topology.prefill,
         decode=plan.topology.decode,
         settings=served_by(plan.engine).settings(_served_model(bench, plan), logs),
-        # Past this the engine answers 503 to everything that follows.
-        max_num_seqs=max(MAX_NUM_SEQS, 2 * largest),
+        max_num_seqs=slots(largest),
         decode_max_num_seqs=limits.decode_max_num_seqs,
         max_num_batched_tokens=limits.max_num_batched_tokens,
         num_gpu_blocks=limits.num_gpu_blocks,

@@ -29,6 +29,8 @@ class Process(Library):
 
     fails_at: int | None = None
     started: int = 0
+    alone: bool = False
+    """Whether the first decode worker takes every request."""
 
     def __init__(self, python: Path, log: Path) -> None:
         super().__init__(log.parent)
@@ -43,7 +45,10 @@ class Process(Library):
         type(self).started += 1
         if self.started == self.fails_at:
             raise ReplayError("the library's process ended with signal 11")
-        return super().run(job)
+        told = super().run(job)
+        if self.alone:
+            told.columns["decode_worker_idx"][:] = 0
+        return told
 
 
 @pytest.fixture
@@ -56,6 +61,7 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Workbench, 
     monkeypatch.setattr(sweep, "check_serving", lambda *_: None)
     monkeypatch.setattr(Process, "fails_at", None)
     monkeypatch.setattr(Process, "started", 0)
+    monkeypatch.setattr(Process, "alone", False)
     bench = open_run({**CHOICES, "results": str(tmp_path)})
     (deployment,) = bench.deployments
     return bench, deployment, bench.folder(deployment)
@@ -126,3 +132,22 @@ def test_a_timing_table_that_ends_below_the_context_is_refused(opened: tuple[Any
     plan = bench.bound(replace(deployment, cells=(replace(deployment.cells[0], workload=long),)))
     with pytest.raises(UserError, match="contexts of up to 1000083 tokens"):
         replay.check_table(plan, bench.profiles[plan.model.profile])
+
+
+def test_attempts_are_counted_over_calls_and_each_has_requests_of_its_own(
+    opened: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One decode worker takes everything, which speaks of the machine: every attempt is kept and numbered."""
+    bench, deployment, folder = opened
+    busy = tuple(cell for cell in deployment.cells if cell.condition.concurrency == 64)
+    alone = replace(deployment, cells=busy)
+    monkeypatch.setattr(Process, "alone", True)
+    for calls in (1, 2):
+        bench.layout.summary(*deployment.key).unlink(missing_ok=True)
+        sweep.sweep(bench, alone)
+        (cell,) = sealed_cells(folder)
+        earlier = sorted((folder / "attempts").iterdir())
+        manifests = [read_cell(one).manifest for one in (*earlier, cell)]
+        assert [manifest.attempt for manifest in manifests] == list(range(1, 2 + calls))
+        assert len({manifest.seed for manifest in manifests}) == 1 + calls
+        assert all(manifest.gates and "worker_silent" in manifest.gates.reasons for manifest in manifests)

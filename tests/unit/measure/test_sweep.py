@@ -16,7 +16,8 @@ from anarchy.config import Policy
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import cell_directory
 from anarchy.measure import session as session_module
-from anarchy.measure.session import Session, attempts_at
+from anarchy.measure.attempts import attempts_at
+from anarchy.measure.session import Session
 from anarchy.measure.sweep import _refuse_a_mixture, _timed, is_open, routing_tests
 from anarchy.plan.launches import Cell, DeploymentPlan
 from anarchy.plan.workbench import open_run

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from anarchy.config.policies import Policy
-from anarchy.config.tiers import Condition, ConstantTier, Problem
-from anarchy.config.values import MOST_ENTRIES, NonNegative, Strict, Users
+from anarchy.config.tiers import GridTier, Problem
+from anarchy.config.values import NonNegative, Strict
 from anarchy.designs.engines.agreement import Tolerance
 
 Share = Annotated[float, Field(strict=True, gt=0, le=1)]
@@ -42,32 +42,12 @@ class Tolerances(Strict):
         return Tolerance(getattr(self, quantity), least)
 
 
-class EnginesTier(ConstantTier):
+class EnginesTier(GridTier):
     """A grid of C, a constant cell each, under one policy, for sets that differ in their engine."""
 
-    parts_key: ClassVar[str] = "concurrency"
-
     design: Literal["engines"] = "engines"
-    concurrency: Annotated[
-        tuple[Users, ...],
-        Field(min_length=1, max_length=MOST_ENTRIES, json_schema_extra={"uniqueItems": True}),
-    ]
-    """The grid of C, rising: a constant cell each."""
     tolerances: Tolerances = Tolerances()
     """How far the virtual clock may differ from the live stack."""
-
-    @property
-    def grid(self) -> tuple[int, ...]:
-        """The grid of C."""
-        return self.concurrency
-
-    def conditions(self, policies: Sequence[Policy], reference: Policy) -> list[Condition]:  # noqa: ARG002
-        """Every C under each policy."""
-        return [Condition(policy, C) for policy in policies for C in self.concurrency]
-
-    def count(self, policies: int) -> int:
-        """One a C and policy."""
-        return policies * len(self.concurrency)
 
     def problems(self, policies: Sequence[Policy]) -> Iterator[Problem]:
         """Sets under different policies: they would differ in more than their engine."""
@@ -79,13 +59,6 @@ class EnginesTier(ConstantTier):
                 f"sets under different policies ({', '.join(names)}) differ in more than their engine",
                 "name one policy in both sets, or make an experiment of each",
             )
-
-    @field_validator("concurrency")
-    @classmethod
-    def _rises(cls, grid: tuple[int, ...]) -> tuple[int, ...]:
-        if list(grid) != sorted(set(grid)):
-            raise ValueError("the concurrency grid must be rising, each C once")
-        return grid
 
 
 TIER = EnginesTier

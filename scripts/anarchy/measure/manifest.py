@@ -1,0 +1,31 @@
+"""The manifest of a cell: what its plan knows, the same for every engine, and what was measured beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anarchy.plan.launches import Cell, DeploymentPlan
+from anarchy.trace.schema import Manifest, WorkerCount
+
+
+def manifest_of(plan: DeploymentPlan, cell: Cell, **measured: Any) -> Manifest:
+    """The manifest of a cell; ``measured`` are its further fields (`trace.schema.Manifest`)."""
+    return Manifest(
+        cell=cell.name,
+        model=plan.model.name,
+        topology=plan.topology.name,
+        policy=cell.policy.name,
+        way=cell.policy.way,
+        load=cell.load,
+        repeat=cell.repeat,
+        concurrency=cell.concurrency,
+        n_workers=WorkerCount(prefill=plan.topology.prefill, decode=plan.topology.decode),
+        launch=plan.trial,
+        experiment=plan.experiment.name,
+        tier=plan.tier,
+        workload=cell.workload.name,
+        engine=plan.engine,
+        dilation=plan.model.dilation,
+        plan_hash=cell.plan_hash,
+        **measured,
+    )
