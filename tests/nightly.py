@@ -1,14 +1,17 @@
 """Run the parts of the nightly suite one after the other, and write what came of each into docs/nightly.md.
 
 Usage: python -m tests.nightly [PART ...], where a part is a target of `make`; without one, every part. A part
-that fails does not keep the others from running; the exit status is 1 then.
+that fails does not keep the others from running; the exit status is 1 then. A part that is not run this time
+keeps its row, with the commit and the date that it was run on.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tests.helpers.places import PROJECT
@@ -32,16 +35,35 @@ def summary(output: str) -> str:
     return (closing or lines or ["no output"])[-1]
 
 
-def page(rows: list[tuple[str, str, float, str]], commit: str, began: datetime) -> str:
-    """The page: a row a part, with its minutes and how pytest closed."""
-    table = "\n".join(
-        f"| `make {part}` | {PARTS[part]} | {result} | {minutes:.0f} | {told} |"
-        for part, result, minutes, told in rows
-    )
+@dataclass(frozen=True)
+class Row:
+    """What came of one part: when, on which commit, minutes, and how pytest closed."""
+
+    part: str
+    began: datetime
+    commit: str
+    passed: bool
+    minutes: float
+    closing: str
+
+    def line(self) -> str:
+        """Its row of the page."""
+        result = "passed" if self.passed else "failed"
+        return (
+            f"| `make {self.part}` | {PARTS[self.part]} | {result} | {self.minutes:.0f} | {self.closing} "
+            f"| {self.began:%Y-%m-%d %H:%M} | {self.commit} |"
+        )
+
+
+def page(rows: list[Row], before: str = "") -> str:
+    """The page: these rows, and from the page before them the rows of other parts."""
+    lines = {match[1]: match[0] for match in re.finditer(r"^\| `make ([a-z-]+)` .*\|$", before, re.MULTILINE)}
+    lines |= {row.part: row.line() for row in rows}
+    table = "\n".join(lines[part] for part in PARTS if part in lines)
     return (
         "# The last nightly run\n\n"
-        f"Written by `make test-nightly`: {began:%Y-%m-%d %H:%M} UTC, commit {commit}.\n\n"
-        "| part | what | result | minutes | how it closed |\n|---|---|---|---|---|\n"
+        "Written by `make test-nightly`. Times are UTC.\n\n"
+        "| part | what | result | minutes | how it closed | began | commit |\n|---|---|---|---|---|---|---|\n"
         f"{table}\n"
     )
 
@@ -60,19 +82,20 @@ def main(parts: list[str]) -> int:
     if unknown := set(parts) - set(PARTS):
         print(f"no such part: {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}", file=sys.stderr)
         return 2
-    began, commit = datetime.now(UTC), commit_of_tree()
-    rows: list[tuple[str, str, float, str]] = []
+    commit = commit_of_tree()
+    rows: list[Row] = []
     for part in parts or list(PARTS):
-        started = time.monotonic()
+        began, started = datetime.now(UTC), time.monotonic()
         done = subprocess.run(
             ["make", "--no-print-directory", part],
             cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         print(done.stdout, flush=True)
-        result = "passed" if done.returncode == 0 else "failed"
-        rows.append((part, result, (time.monotonic() - started) / 60, summary(done.stdout)))
-        PAGE.write_text(page(rows, commit, began), encoding="utf-8")
-    return int(any(result == "failed" for _, result, *_ in rows))
+        minutes = (time.monotonic() - started) / 60
+        rows.append(Row(part, began, commit, done.returncode == 0, minutes, summary(done.stdout)))
+        before = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+        PAGE.write_text(page(rows, before), encoding="utf-8")
+    return int(any(not row.passed for row in rows))
 
 
 if __name__ == "__main__":

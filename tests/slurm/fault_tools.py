@@ -28,11 +28,8 @@ CELLS = 6  # tier smoke
 SITE = HERE / "site.yaml"
 POLL = ("--anarchy-init-seconds-before-status-checks", "5", "--seconds-between-status-checks", "1")
 """Looks at the job after 5 s, then 11, 21, 31 s later, and so on."""
-UNDER_WAY_S = 180.0
-END_S = 240.0
-"""How long a run may take to end after a fault: the next look at the job and Slurm's own patience."""
-WHOLE_S = 200.0
-GONE_S = 90.0
+PATIENCE_S = 900.0
+"""After this something hangs; a busy machine alone takes a fraction of it."""
 
 
 @dataclass
@@ -136,15 +133,17 @@ class Run:
 
     def assert_nothing_left(self) -> None:
         """No job of ours is with Slurm, and no process on any node."""
-        until(lambda: not self.jobs(), GONE_S, lambda: f"jobs {self.jobs()} to end")
+        until(lambda: not self.jobs(), PATIENCE_S, lambda: f"jobs {self.jobs()} to end")
         until(
-            lambda: not self.processes(), GONE_S, lambda: f"processes to end: {described(self.processes())}"
+            lambda: not self.processes(),
+            PATIENCE_S,
+            lambda: f"processes to end: {described(self.processes())}",
         )
 
     def complete(self, kept: Mapping[str, str]) -> str:
         """Call once more; the run completes, and the valid cells of before were not measured again."""
         call = self.start()
-        assert call.wait(WHOLE_S) == 0, call.output()
+        assert call.wait(PATIENCE_S) == 0, call.output()
         self.assert_complete(kept)
         self.assert_nothing_left()
         return call.output()
@@ -184,14 +183,17 @@ class Call:
         return number
 
     def under_way(self) -> dict[str, str]:
-        """Wait until a cell is sealed and another one runs; return the valid ones with their digests."""
+        """Wait until a cell is sealed and another one runs; return the valid ones with their digests.
+
+        On a busy machine there may be none: whether a cell is valid is the machine's doing, not the fault's.
+        """
         run = self.run
 
         def middle() -> bool:
             assert self.process.poll() is None, self.output()
-            return bool(run.valid()) and bool(run.running())
+            return bool(run.sealed()) and bool(run.running())
 
-        until(middle, UNDER_WAY_S, lambda: f"a sealed cell and a running one\n{self.output()}")
+        until(middle, PATIENCE_S, lambda: f"a sealed cell and a running one\n{self.output()}")
         return run.valid()
 
     def wait(self, timeout_s: float) -> int:

@@ -35,8 +35,8 @@ MODEL = "llama-3.1-70b"
 WORKERS = {"node01": 2, "node02": 1}
 """Workers of 1P/2D, two of four GPUs on a node."""
 NAMES = {"etcd", "event_broker.py", "dynamo.frontend", "dynamo.mocker"}
-WHOLE_S = 300.0
-GONE_S = 90.0
+PATIENCE_S = 900.0
+"""After this something hangs; a busy machine alone takes a fraction of it."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def test_the_serving_stack_runs_inside_the_image_and_the_sweep_outside(bench: Be
     homes: set[str] = set()
     sweeps = 0
     try:
-        ends = time.monotonic() + WHOLE_S
+        ends = time.monotonic() + PATIENCE_S
         while run.poll() is None and time.monotonic() < ends:
             for process in bench.processes():
                 name, node, variables = looked_at(process)
@@ -195,10 +195,10 @@ def test_the_serving_stack_runs_inside_the_image_and_the_sweep_outside(bench: Be
 def test_what_runs_inside_ends_with_the_sweep(bench: Bench, lab: Lab, number: signal.Signals) -> None:
     run = bench.start()
     try:
-        until(lambda: "dynamo.mocker" in [looked_at(process)[0] for process in bench.processes()], 180.0)
+        until(lambda: "dynamo.mocker" in [looked_at(process)[0] for process in bench.processes()], PATIENCE_S)
         (sweep,) = [process for process in bench.processes() if looked_at(process)[0] == "sweep"]
         sweep.send_signal(number)
-        run.wait(WHOLE_S)
+        run.wait(PATIENCE_S)
     finally:
         end(run)
     assert run.returncode != 0
@@ -260,9 +260,9 @@ def name_of(argv: list[str]) -> str:
 
 def nothing_left(bench: Bench, lab: Lab) -> None:
     """No job is with Slurm, no process on any node, no scratch folder in the results."""
-    until(lambda: not lab.query("squeue", "-h").strip(), GONE_S)
-    until(lambda: not bench.processes(), GONE_S)
-    until(lambda: not list(bench.deployment.glob("anarchy-*")), GONE_S)
+    until(lambda: not lab.query("squeue", "-h").strip(), PATIENCE_S)
+    until(lambda: not bench.processes(), PATIENCE_S)
+    until(lambda: not list(bench.deployment.glob("anarchy-*")), PATIENCE_S)
 
 
 def until(condition: Callable[[], bool], timeout_s: float) -> None:

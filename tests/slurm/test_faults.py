@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from lab import PROJECT, Lab
-from tests.slurm.fault_tools import END_S, WHOLE_S, Call, Run, forget_jobs, kill, small_disk, until
+from tests.slurm.fault_tools import PATIENCE_S, Call, Run, forget_jobs, kill, small_disk, until
 
 pytestmark = pytest.mark.slurm
 
@@ -49,7 +49,7 @@ def assert_failed_and_completes(call: Call, kept: Mapping[str, str], *what: str)
 
     And the user has read one line with these words and the path of the log.
     """
-    assert call.wait(END_S) == 1, call.output()
+    assert call.wait(PATIENCE_S) == 1, call.output()
     call.run.assert_nothing_left()
     call.run.complete(kept)
     line = call.told()
@@ -82,7 +82,7 @@ def test_a_node_loses_power(run: Run, node: str) -> None:
     call = run.start()
     kept = call.under_way()
     run.lab.kill_node(node)
-    assert call.wait(END_S) == 1, call.output()
+    assert call.wait(PATIENCE_S) == 1, call.output()
     run.lab.restore_node(node)
     assert_failed_and_completes(call, kept, r"NODE_FAIL|decode-\d")
 
@@ -120,7 +120,7 @@ def test_sigterm_lets_the_job_finish(run: Run) -> None:
     call = run.start()
     kept = call.under_way()
     call.process.terminate()
-    assert call.wait(WHOLE_S) == 1, "what comes after the measurements was not made"
+    assert call.wait(PATIENCE_S) == 1, "what comes after the measurements was not made"
     assert "Will exit after finishing currently running jobs" in call.output()
     assert "Traceback" not in call.output()
     run.assert_nothing_left()
@@ -179,7 +179,7 @@ def test_the_controller_is_away_for_a_minute(run: Run) -> None:
     run.lab.stop_controller()
     time.sleep(60)
     run.lab.start_controller()
-    assert call.wait(WHOLE_S) == 0, call.output()
+    assert call.wait(PATIENCE_S) == 0, call.output()
     run.assert_nothing_left()
     run.assert_complete(kept)
 
@@ -205,7 +205,7 @@ def test_the_shared_folder_fills_up(lab: Lab, tmp_path: Path) -> None:
         with filler.open("wb") as file, contextlib.suppress(OSError):
             while True:
                 file.write(bytes(65536))
-        assert call.wait(END_S) == 1, call.output()
+        assert call.wait(PATIENCE_S) == 1, call.output()
         filler.unlink()
         assert_failed_and_completes(call, kept, "no disk space is left|No space left")
 

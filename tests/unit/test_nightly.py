@@ -27,10 +27,21 @@ def test_how_a_part_closed(output: str, told: str) -> None:
     assert nightly.summary(output) == told
 
 
-def test_the_page_names_date_commit_and_each_result() -> None:
-    text = nightly.page([("fuzz", "failed", 14.6, "1 failed in 9s")], "abc-dirty", BEGAN)
-    assert "2026-01-02 03:04 UTC, commit abc-dirty" in text
-    assert "| `make fuzz` | hostile files by the ten thousand | failed | 15 | 1 failed in 9s |" in text
+def test_a_row_names_date_commit_and_result() -> None:
+    text = nightly.page([nightly.Row("fuzz", BEGAN, "abc-dirty", False, 14.6, "1 failed in 9s")])
+    assert (
+        "| `make fuzz` | hostile files by the ten thousand | failed | 15 | 1 failed in 9s "
+        "| 2026-01-02 03:04 | abc-dirty |"
+    ) in text
+
+
+def test_a_part_that_is_not_run_keeps_its_row() -> None:
+    before = nightly.page(
+        [nightly.Row(part, BEGAN, "abc", False, 14.6, "1 failed") for part in ("fuzz", "test-vllm")]
+    )
+    after = nightly.page([nightly.Row("fuzz", BEGAN, "def", True, 1.0, "1 passed")], before)
+    rows = [line for line in after.splitlines() if line.startswith("| `make")]
+    assert [row.split("|")[-2].strip() for row in rows] == ["abc", "def"]
 
 
 def test_a_part_that_fails_keeps_no_other_from_running(
