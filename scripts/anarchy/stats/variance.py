@@ -7,9 +7,11 @@ The model is normal values, here logarithms of positive quantities, so standard 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, expm1, log, nan, sqrt
+from math import exp, expm1, isfinite, log, nan, sqrt
 
 import numpy as np
+from scipy.optimize import brentq
+from scipy.special import ncfdtr
 from scipy.stats import chi2
 from scipy.stats import f as fisher
 
@@ -100,12 +102,35 @@ def level_effect(between: Variance, noise: Variance | None, level: float = LEVEL
     return LevelEffect(between, noise, f, p_value, sd, sd_upper_bound(between, level))
 
 
-def effect_lower_bound(f: float, df: int, df_noise: int, noise_sd: float, level: float = LEVEL) -> float:
-    """One-sided lower bound of the levels' own standard deviation: what of F no noise explains, at least 0.
+def levels_own_bounds(
+    f: float, df: int, df_noise: int, noise_sd: float, level: float = LEVEL
+) -> tuple[float, float]:
+    """One-sided lower and upper bound of the standard deviation of just these levels' own values.
 
-    `noise_sd sqrt(F / F_level(df, df_noise) - 1)`: the noise enters as it was estimated.
+    The levels are fixed, not a sample of more: F is noncentral, with `df` times the squared ratio of that
+    standard deviation to `noise_sd` as its noncentrality. The bounds are the noncentralities under which F is
+    as large, or as small, in `1 - level` of all measurements. The noise is that of a level's mean, the same
+    for all, and enters as it was estimated. Errors: ValueError for an F or a noise that is not positive and
+    finite. Source: Steiger (2004), Psychological Methods 9(2), the interval of a standardised effect.
     """
-    return noise_sd * sqrt(max(0.0, f / float(fisher.ppf(level, df, df_noise)) - 1.0))
+    if not (isfinite(f) and f > 0.0 and isfinite(noise_sd) and noise_sd > 0.0):
+        raise ValueError(f"F {f} and noise {noise_sd} must be positive and finite")
+
+    def noncentrality(chance: float) -> float:
+        """Where F is at most what was seen with this chance; 0 where it is less likely than that anyway."""
+
+        def over(nc: float) -> float:
+            return float(ncfdtr(df, df_noise, nc, f)) - chance
+
+        if over(0.0) <= 0.0:
+            return 0.0
+        top = df * f + 1.0
+        while over(top) > 0.0:
+            top *= 2.0
+        return float(brentq(over, 0.0, top))
+
+    lo, hi = (noise_sd * sqrt(noncentrality(chance) / df) for chance in (level, 1.0 - level))
+    return lo, hi
 
 
 def variance_of(values: FloatArray) -> Variance | None:

@@ -96,7 +96,7 @@ def test_it_decides_when_the_data_decide(claim: str, cv: float, noise: float, ri
 
 
 def test_much_noise_leaves_no_effect_open() -> None:
-    assert outcomes("C4", 0.0, 0.03)["inconclusive"] > 0.9 * SEEDS
+    assert outcomes("C4", 0.0, 0.03)["inconclusive"] > 0.8 * SEEDS
 
 
 def test_a_verdict_at_the_margin_itself_is_wrong_in_one_of_twenty_at_most() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from anarchy.claims import Verdict, judge, load, write
 from anarchy.designs.loading import load_systems
+from anarchy.stats.variance import levels_own_bounds
 from tests.helpers.synthetic_pareto import write_pareto
 from tests.helpers.synthetic_staged import write_staged
 from tests.unit.claims.test_claims import all_systems
@@ -59,14 +60,13 @@ RATE_PAST = {**POA_PAST, "quantity": "throughput_rps"}
     ("values", "outcome", "word"),
     [
         (
-            {"cv_bound": 0.0049},
+            {"f": 2.5, "df_noise": 60, "cv_noise": 0.002},
             "reproduced",
-            "margin 0.500 % (published): CV between 0 % and 0.490 %, so it lies below",
+            "margin 0.500 % (published): CV between 0.124 % and 0.359 %, so it lies below",
         ),
-        ({"cv_bound": 0.011}, "inconclusive", "which the margin does not part"),
+        ({"f": 2.5, "df_noise": 60, "cv_noise": 0.004}, "inconclusive", "which the margin does not part"),
         (
             {
-                "cv_bound": 0.09,
                 "effect": True,
                 "f": 200.0,
                 "df_noise": 40,
@@ -90,21 +90,30 @@ def test_no_effect_below_the_knee_is_a_bounded_one(
 
 
 def test_each_way_is_judged_apart_and_omega_is_explained_where_it_cannot_act(documents: Documents) -> None:
-    found = verdicts("C4", changed(documents["pareto 1p2d"], "spread", POA_BELOW, cv_bound=0.004))
+    found = verdicts(
+        "C4", changed(documents["pareto 1p2d"], "spread", POA_BELOW, f=1.0, df_noise=60, cv_noise=0.002)
+    )
     assert (found["builtin"].verdict, found["pinned"].verdict) == ("reproduced", "inconclusive")
     assert "sets the overlap weight to 0" in found["builtin"].reason
     assert "overlap weight" not in found["pinned"].reason
     assert "CV of PoA-hat between pairs, noise taken out, %" in found["pinned"].measured
 
 
-def test_the_lower_end_is_what_noise_does_not_explain(documents: Documents) -> None:
+def test_the_bounds_are_of_the_planned_pairs_alone(documents: Documents) -> None:
     values = {"cv_bound": 0.09, "effect": True, "f": 9.0, "df": 15, "df_noise": 30, "cv_noise": 0.01}
     part = verdicts("C4", changed(documents["pareto 1p2d"], "spread", POA_BELOW, **values))["builtin"].parts[
         0
     ]
-    critical = 2.0148  # F at 95 % with (15, 30) degrees of freedom
-    assert part.lo == pytest.approx(100 * 0.01 * math.sqrt(9.0 / critical - 1), rel=1e-3)
-    assert part.hi == pytest.approx(9.0)
+    assert part.lo == pytest.approx(100 * levels_own_bounds(9.0, 15, 30, 0.01)[0])
+    assert part.hi == pytest.approx(100 * levels_own_bounds(9.0, 15, 30, 0.01)[1])
+
+
+def test_without_a_noise_the_bound_is_that_of_pairs_and_noise_together(documents: Documents) -> None:
+    values = {"noise": "", "p_value": math.nan, "f": math.nan, "cv_bound": 0.004}
+    part = verdicts("C4", changed(documents["pareto 1p2d"], "spread", POA_BELOW, **values))["builtin"].parts[
+        0
+    ]
+    assert (part.lo, part.hi) == (0.0, pytest.approx(0.4))
 
 
 @pytest.mark.parametrize(
@@ -130,9 +139,9 @@ def test_growth_of_the_variance(
 @pytest.mark.parametrize(
     ("values", "outcome"),
     [
-        ({"cv_bound": 0.049, "effect": False}, "reproduced"),
-        ({"cv_bound": 0.051, "effect": False}, "inconclusive"),
-        ({"cv_bound": 0.3, "effect": True, "f": 400.0, "df_noise": 30, "cv_noise": 0.01}, "not reproduced"),
+        ({"f": 1.0, "df_noise": 60, "cv_noise": 0.02}, "reproduced"),
+        ({"f": 3.0, "df_noise": 60, "cv_noise": 0.03}, "inconclusive"),
+        ({"effect": True, "f": 400.0, "df_noise": 30, "cv_noise": 0.01}, "not reproduced"),
     ],
 )
 def test_throughput_against_what_counts_as_none(

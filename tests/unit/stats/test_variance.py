@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy.stats import chi2
@@ -12,6 +14,7 @@ from anarchy.stats.variance import (
     cv_of,
     level_effect,
     level_noise,
+    levels_own_bounds,
     log_cv_interval,
     sd_interval,
     sd_upper_bound,
@@ -122,3 +125,46 @@ def test_cv_of_few_positive_values() -> None:
     assert np.isnan(log_cv_interval(np.array([1.0, 0.0])).value)
     assert cv_of(0.01) == pytest.approx(0.01, rel=1e-3)
     assert np.isfinite(cv_of(1e3))
+
+
+PAIRS, LAUNCHES = 16, 5
+
+
+@pytest.mark.parametrize("uneven", [False, True], ids=["even noise", "noise of half the levels doubled"])
+@pytest.mark.parametrize("effect", [0.0, 0.5, 2.0, 10.0])
+def test_bounds_of_fixed_levels_hold_their_own_spread(effect: float, uneven: bool) -> None:
+    rng = np.random.default_rng(7)
+    levels = np.linspace(-1.0, 1.0, PAIRS)
+    levels *= effect / levels.std(ddof=1)
+    noise = np.where(np.arange(PAIRS) % 2 == 0, 1.0, 2.0 if uneven else 1.0)[:, None]
+    below, above = [], []
+    for _ in range(RUNS):
+        table = (
+            levels[:, None] + rng.normal(0.0, 1.0, LAUNCHES) + noise * rng.normal(0.0, 1.0, (PAIRS, LAUNCHES))
+        )
+        between, of_noise = variance_of(table.mean(axis=1)), level_noise(table)
+        assert between is not None
+        assert of_noise is not None
+        f = between.value / of_noise.value
+        lo, hi = levels_own_bounds(f, between.df, of_noise.df, np.sqrt(of_noise.value))
+        below.append(lo <= effect)
+        above.append(effect <= hi)
+    held = 0.90 if uneven else 0.93  # the noise is taken to be even
+    assert np.mean(below) > held
+    assert np.mean(above) > held
+
+
+def test_bounds_of_fixed_levels_close_on_their_spread_as_noise_goes() -> None:
+    lo, hi = levels_own_bounds(1e6, 15, 60, 1e-3)
+    assert lo < 1.0 < hi
+    assert hi / lo < 1.4
+
+
+def test_no_level_differs_where_f_is_smaller_than_noise_makes_it() -> None:
+    assert levels_own_bounds(0.01, 15, 60, 1.0) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(("f", "noise_sd"), [(0.0, 1.0), (math.nan, 1.0), (2.0, 0.0)])
+def test_bounds_of_fixed_levels_need_noise_and_spread(f: float, noise_sd: float) -> None:
+    with pytest.raises(ValueError, match="must be positive and finite"):
+        levels_own_bounds(f, 15, 60, noise_sd)

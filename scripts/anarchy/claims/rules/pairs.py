@@ -13,7 +13,7 @@ from anarchy.claims.deciding import Needed, at_least_three, needed_pairs
 from anarchy.claims.equivalence import equivalent
 from anarchy.claims.frames import Row, bounded, frame_of, nothing, of_launches, past_no_knee
 from anarchy.claims.model import INCONCLUSIVE, Claim, Outcome, Part, System, against_range, system_title
-from anarchy.stats.variance import effect_lower_bound
+from anarchy.stats.variance import levels_own_bounds
 from anarchy.tables import TITLES, is_missing, percent, whole
 
 OMEGA: Final = (
@@ -61,7 +61,7 @@ def pair_effect(claim: Claim, system: System, workload: str) -> list[Part]:
 
 
 def _equivalence_part(system: System, row: Row, margin: float, whose: str) -> Part:
-    """A CV between pairs with its bounds, the lower one 0 where no difference was seen, against a margin."""
+    """A CV between the planned pairs, which a claim is about and not about others, against a margin."""
     quantity = f"CV of {TITLES[row['quantity']]} between pairs, noise taken out, %"
 
     def part(verdict: Outcome, reason: str, *values: float | None) -> Part:
@@ -69,7 +69,7 @@ def _equivalence_part(system: System, row: Row, margin: float, whose: str) -> Pa
 
     if not row["valid"] or is_missing(row["cv_bound"]):
         return part(INCONCLUSIVE, f"not estimated: {row['reasons'] or 'too few pairs'}")
-    lo, hi = _lower(row), float(row["cv_bound"])
+    lo, hi = _bounds(row)
     outcome, why = of_launches(row, *equivalent(lo, hi, margin, whose))
     noise = percent(row["cv_noise"]) if row["noise"] else "not known"
     seen = f"p = {row['p_value']:.2g}" if not is_missing(row["p_value"]) else "no test without noise"
@@ -83,11 +83,11 @@ def _equivalence_part(system: System, row: Row, margin: float, whose: str) -> Pa
     return part(outcome, reason, *(100 * float(end) for end in (value, lo, hi)))
 
 
-def _lower(row: Row) -> float:
-    """One-sided 95 % lower bound of the CV between pairs; 0 where no difference was seen."""
-    if is_missing(row["f"]) or not row["effect"]:
-        return 0.0
-    return effect_lower_bound(float(row["f"]), int(row["df"]), int(row["df_noise"]), float(row["cv_noise"]))
+def _bounds(row: Row) -> tuple[float, float]:
+    """One-sided 95 % bounds of the CV between just these pairs; without noise, 0 and that of their sum."""
+    if is_missing(row["f"]) or not row["cv_noise"] > 0.0:
+        return 0.0, float(row["cv_bound"])
+    return levels_own_bounds(float(row["f"]), int(row["df"]), int(row["df_noise"]), float(row["cv_noise"]))
 
 
 def variance_growth(claim: Claim, system: System, workload: str) -> list[Part]:
