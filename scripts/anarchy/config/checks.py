@@ -52,7 +52,9 @@ def check_experiment(study: Study, experiment: Experiment, file: Path) -> None:
         policies = [policy for one in sets[tier_name].values() for policy in one]
         _check_design(study, experiment, tier_name, policies, file)
         _check_reference_range(study, experiment, tier_name, file)
-        _check_reservations(study, experiment, tier_name, policies, file)
+        for name, policy_set in sets[tier_name].items():
+            times = experiment.sets(tier_name)[name].dilation_times
+            _check_reservations(study, experiment, tier_name, policy_set, times, file)
         _check_size(experiment, tier_name, sets[tier_name], file)
 
 
@@ -239,7 +241,12 @@ def _check_reference_range(study: Study, experiment: Experiment, tier_name: str,
 
 
 def _check_reservations(
-    study: Study, experiment: Experiment, tier_name: str, policies: Sequence[Policy], file: Path
+    study: Study,
+    experiment: Experiment,
+    tier_name: str,
+    policies: Sequence[Policy],
+    dilation_times: float,
+    file: Path,
 ) -> None:
     """Refuse a deadline that lets a pinned request outlive its reservation: it would be load on no worker.
 
@@ -255,13 +262,14 @@ def _check_reservations(
         (study.models[system.model] for system in experiment.systems_of(tier_name)),
         key=lambda model: model.dilation,
     )
-    if deadline_s * slowest.dilation >= RESERVATION_S:
+    dilation = slowest.dilation * dilation_times
+    if deadline_s * dilation >= RESERVATION_S:
         raise UserError(
             f"key 'tiers.{tier_name}.timing.deadline_s': {deadline_s:g} s at {slowest.name}'s dilation of "
-            f"{slowest.dilation:g} are {deadline_s * slowest.dilation:g} s of wall time, but Dynamo's "
+            f"{dilation:g} are {deadline_s * dilation:g} s of wall time, but Dynamo's "
             f"selector forgets what {reserving[0].name} has reserved after {RESERVATION_S:g} s",
             where=file,
-            remedy=f"set it under {RESERVATION_S / slowest.dilation:g}, or lower the model's dilation",
+            remedy=f"set it under {RESERVATION_S / dilation:g}, or lower the model's dilation",
         )
 
 

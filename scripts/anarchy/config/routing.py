@@ -75,6 +75,8 @@ class RoutingSet(Strict):
     """Pairs of (tau, omega) beside them."""
     engine: EngineName | None = None
     """What measures this set, whatever the run and the tier name: for sets that compare engines."""
+    dilation_times: Annotated[float, Field(strict=True, ge=1, le=50)] = 1.0
+    """How many times the model's own dilation, where the engine can slow time: host noise weighs less."""
 
     @model_validator(mode="after")
     def _holds_something(self) -> RoutingSet:

@@ -204,7 +204,7 @@ def _plan_experiment(
                 experiment=experiment,
                 tier=choices.tier,
                 engine=engine,
-                model=as_served(model, engine),
+                model=as_served(model, engine, policy_set.dilation_times),
                 topology=study.topologies[system.topology],
                 routing=routing,
                 policies=policies,
@@ -265,6 +265,7 @@ def _engine(
     return engine.name
 
 
-def as_served(model: Model, engine: str) -> Model:
+def as_served(model: Model, engine: str, dilation_times: float = 1.0) -> Model:
     """The model as an engine serves it: not every engine can slow time down."""
-    return model if engine_of(engine).dilates else model.model_copy(update={"dilation": 1.0})
+    dilation = model.dilation * dilation_times if engine_of(engine).dilates else 1.0
+    return model.model_copy(update={"dilation": dilation})

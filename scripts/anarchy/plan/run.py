@@ -125,8 +125,10 @@ class Run(Strict):
         if planned.model not in study.models or study.models[planned.model].profile not in self.profiles:
             return f"model {planned.model} with its timing table"
         loads = set(experiment.tiers[self.choices.tier].named_loads)
+        sets = experiment.sets(self.choices.tier)
         named: tuple[tuple[str, set[str], Iterable[str]], ...] = (
             ("topology", {planned.topology}, study.topologies),
+            ("set of policies", {planned.routing}, sets),
             ("policy", {*planned.policies, *(cell.policy for cell in planned.cells)}, policies),
             ("workload", {cell.workload for cell in planned.cells}, study.workloads),
             ("load", {cell.load for cell in planned.cells if cell.load is not None}, loads),
@@ -155,11 +157,12 @@ class Run(Strict):
         experiment = self.study.experiments[planned.experiment]
         tier = experiment.tiers[self.choices.tier]
         loads = tier.named_loads
+        policy_set = experiment.sets(self.choices.tier)[planned.routing]
         return UnboundDeployment(
             experiment=experiment,
             tier=self.choices.tier,
             engine=planned.engine,
-            model=as_served(self.study.models[planned.model], planned.engine),
+            model=as_served(self.study.models[planned.model], planned.engine, policy_set.dilation_times),
             topology=self.study.topologies[planned.topology],
             routing=planned.routing,
             policies=tuple(self.policies[name] for name in planned.policies),

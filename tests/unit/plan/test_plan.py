@@ -475,6 +475,21 @@ def test_dilation_stretches_the_wall_and_nothing_else() -> None:
     assert after.wall_s - predict.SETTLE_S == pytest.approx(2 * (before.wall_s - predict.SETTLE_S))
 
 
+def test_a_set_may_be_slower_where_its_engine_can_slow_time() -> None:
+    """The live set of design `engines`: the host's noise weighs less, and the virtual clock has none."""
+    slower = altered(
+        ("experiments", "engines", "tiers", "smoke", "routing"),
+        {
+            "live": {"policies": ["static"], "dilation_times": 2.0},
+            "virtual": {"policies": ["static"], "engine": "virtual", "dilation_times": 2.0},
+        },
+    )
+    dilations = {
+        one.routing: one.model.dilation for one in planned(slower, tier="smoke", experiments=["engines"])
+    }
+    assert dilations == {"live": 2.0 * STUDY.models[NEMOTRON].dilation, "virtual": 1.0}
+
+
 def test_a_prompt_longer_than_a_batch_is_a_batch_of_one() -> None:
     assert predict.prefill_capacity(PROFILES["llama-3.1-70b-tp4"], 10_000) == pytest.approx(1 / 0.104)
 

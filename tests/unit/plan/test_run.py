@@ -36,7 +36,7 @@ def hashes(bench: Workbench) -> dict[tuple[Any, ...], str]:
     }
 
 
-@pytest.mark.parametrize("tier", ["smoke", "live", "full"])
+@pytest.mark.parametrize("tier", ["smoke", "live", "quick", "full"])
 def test_what_is_read_back_is_what_was_planned(tmp_path: Path, tier: str) -> None:
     """Every deployment, every cell in its order, seeds and hashes: the YAML is not looked at again."""
     bench = chosen(tmp_path, tier=tier, seed=3)
