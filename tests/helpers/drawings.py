@@ -35,6 +35,7 @@ Draw = Callable[..., Figure]
 FIGURES: Final[Mapping[str, Mapping[str, Draw]]] = {
     "ladder": {
         "poa": ladder.poa_against_concurrency,
+        "depth": ladder.knee_against_depth,
         "decomposition": ladder.decomposition_against_concurrency,
         "costmodel": cost_model.latency_against_load,
         "performance": ladder.performance_against_concurrency,

@@ -146,6 +146,16 @@ def spoil(layout: Layout, model: str, topology: str, experiment: str = "equilibr
     (folder / "system.json").write_text(json.dumps(info), encoding="utf-8")
 
 
+def _by_depth(knee: float | None, grid: list[int]) -> list[dict[str, Any]]:
+    """A knee that moves a little with the depth, and none where the grid ends before it."""
+    return [
+        {"deepest": C, "knee": None, "lo": None, "hi": None}
+        if knee is None or knee > C
+        else {"deepest": C, "knee": knee * (0.98 + 0.01 * place), "lo": 0.95 * knee, "hi": 1.06 * knee}
+        for place, C in enumerate(grid)
+    ]
+
+
 def _cell(
     shape: dict[str, Any], workload: str, C: int, launches: int, reasons: str, rng: np.random.Generator
 ) -> dict[str, Any]:
@@ -282,6 +292,7 @@ def _workload(
             "replicates": 10_000,
             "note": "" if knee else "one straight line fits as well as two",
         },
+        "knee_by_depth": _by_depth(knee, [C for C in grid if C >= 8][4:]),
         "plateau": {
             "poa_hat": mean, "lo": mean * 0.96, "hi": mean * 1.05, "c_from": int(level["concurrency"].min()),
             "c_to": int(level["concurrency"].max()), "n_cells": len(level),

@@ -17,10 +17,12 @@ from anarchy.games.requests import FloatArray
 from anarchy.games.routing import WindowCosts, decomposition, spread, window_costs
 from anarchy.stats.bootstrap import bootstrap_ratios
 from anarchy.stats.intervals import Resampled
-from anarchy.stats.knee import Knee, find_knee, kneedle, regime, ttft_crossing
+from anarchy.stats.knee import C_MIN, MIN_POINTS, Knee, find_knee, kneedle, regime, ttft_crossing
 
 REPLICATES: Final = 10_000
 C_REF: Final = 64
+DEPTHS: Final = 12
+"""Of so many depths of a grid, at most, the knee is told: each is a fit of all replicates."""
 WINDOW_COLUMNS: Final = ("SC", "SCm", "OPTf", "OPTc")
 RATIOS: Final = {"poa_hat": ("SC", "OPTf"), "poa_cal": ("SCm", "OPTc")}
 
@@ -191,6 +193,7 @@ def summarise(estimate: LadderEstimate, c_ref: int = C_REF) -> dict[str, Any]:
     rises = _rises(estimate)
     return {
         "knee": describe_knee(estimate, c_ref),
+        "knee_by_depth": knee_by_depth(estimate),
         "plateau": _plateau(estimate),
         "rise": {key: rises[-1][key] for key in ("value", "lo", "hi")} if rises else None,
         "rises": rises,
@@ -210,6 +213,22 @@ def describe_knee(estimate: LadderEstimate, c_ref: int = C_REF) -> dict[str, Any
     ttft_p99 = np.array([row["ttft_p99"] for row in estimate.rows])
     described["slo_crossing"] = ttft_crossing(C, ttft_p99, c_ref=c_ref)
     return described
+
+
+def knee_by_depth(estimate: LadderEstimate) -> list[dict[str, Any]]:
+    """The knee that the same cells tell where the grid ends sooner, by the deepest C; at most 12 depths.
+
+    A depth is told from five cells on from C = 8: with four a bend hangs on one of them.
+    """
+    usable = [C for C in estimate.draws if C >= C_MIN and np.isfinite(estimate.draws[C].value)]
+    depths = sorted(usable)[MIN_POINTS:]
+    chosen = sorted({depths[round(i)] for i in np.linspace(0, len(depths) - 1, DEPTHS)}) if depths else []
+    found = []
+    for deepest in chosen:
+        rows = [row for row in estimate.rows if row["concurrency"] <= deepest]
+        knee = _find_knee(rows, {row["concurrency"]: estimate.draws[row["concurrency"]] for row in rows})
+        found.append({"deepest": deepest, "knee": knee.knee, "lo": knee.lo, "hi": knee.hi})
+    return found
 
 
 def _plateau(estimate: LadderEstimate) -> dict[str, Any] | None:

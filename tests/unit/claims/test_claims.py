@@ -320,6 +320,29 @@ def test_knee_elsewhere(lo: float | None, hi: float | None, outcome: str) -> Non
     assert verdict_on("C2", systems).verdict == outcome
 
 
+@pytest.mark.parametrize(
+    ("lo", "hi", "outcome", "word"),
+    [
+        (98.0, 120.0, "reproduced", "by how deep the grid goes, C = 109 (deepest 256) to 109 (deepest 256)"),
+        (140.0, 150.0, "inconclusive", "in the published range and out of it"),
+        (90.0, 120.0, "reproduced", "by how deep"),
+    ],
+)
+def test_a_knee_that_hangs_on_the_depth_of_the_grid_is_open(
+    lo: float, hi: float, outcome: str, word: str
+) -> None:
+    systems = all_systems()
+    for each in systems:
+        each["workloads"]["unique"]["knee_by_depth"] = [
+            {"deepest": 96, "knee": 70.0, "lo": 65.0, "hi": 75.0},  # too shallow to tell
+            {"deepest": 160, "knee": None, "lo": None, "hi": None},
+            {"deepest": 256, "knee": 109.0, "lo": lo, "hi": hi},
+        ]
+    verdict = verdict_on("C2", systems)
+    assert verdict.verdict == outcome
+    assert word in verdict.parts[0].reason
+
+
 def test_a_knee_elsewhere_but_shared_is_said() -> None:
     systems = all_systems()
     for each in systems:

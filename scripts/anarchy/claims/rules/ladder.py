@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from anarchy.claims.deciding import LAUNCHES, needed
@@ -94,7 +94,7 @@ def _cells(plateau: Mapping[str, Any]) -> str:
 
 
 def knee_position(claim: Claim, system: System, workload: str) -> Part:
-    """C2: the knee's interval lies in the published one."""
+    """C2: the knee's interval lies in the published one, however deep the grid is taken to go."""
     found = system["workloads"][workload]
     knee, deepest = found["knee"], found["deepest"]
     assert claim.published.hi is not None
@@ -105,12 +105,36 @@ def knee_position(claim: Claim, system: System, workload: str) -> Part:
     if knee["exists"]:
         outcome, why = against_range(claim, knee["lo"], knee["hi"])
         reason = f"knee {why}; first grid point past it: C = {knee['first_post_knee']}"
-        return part(outcome, reason, knee["knee"], knee["lo"], knee["hi"])
+        outcome, depth = _over_depths(claim, found.get("knee_by_depth", []), outcome)
+        return part(outcome, reason + depth, knee["knee"], knee["lo"], knee["hi"])
     if deepest is None or deepest["concurrency"] <= claim.published.hi:
         return part(
             INCONCLUSIVE, f"no knee, and the grid goes no deeper than C = {end_of(claim.published.hi)}"
         )
     return part(NOT_REPRODUCED, f"no knee up to C = {deepest['concurrency']}")
+
+
+def _over_depths(claim: Claim, depths: Sequence[Mapping[str, Any]], outcome: Outcome) -> tuple[Outcome, str]:
+    """The verdict on a knee with what other depths of the grid say, and a clause; one against it opens it.
+
+    How deep the paper went is not known, and a two-line fit hangs on it. Grids that end inside the published
+    range are left out: they could not tell a knee there.
+    """
+    assert claim.published.hi is not None
+    told = [one for one in depths if one["deepest"] > claim.published.hi and one["knee"] is not None]
+    if not told:
+        return outcome, ""
+    low, high = (pick(told, key=lambda one: one["knee"]) for pick in (min, max))
+    clause = "; by how deep the grid goes, C = " + " to ".join(
+        f"{number(one['knee'])} (deepest {one['deepest']})" for one in (low, high)
+    )
+    others = {against_range(claim, one["lo"], one["hi"])[0] for one in told}
+    if {REPRODUCED, NOT_REPRODUCED} <= others | {outcome}:
+        return (
+            INCONCLUSIVE,
+            f"{clause}, in the published range and out of it, and the paper's depth is not known",
+        )
+    return outcome, clause
 
 
 def plateau_level(claim: Claim, system: System, workload: str) -> list[Part]:

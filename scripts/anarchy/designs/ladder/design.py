@@ -18,6 +18,11 @@ DESIGN: Final = Design(
             "the knee with its interval, the ring the first measured point at or after it. The plateau's "
             "line is the geometric mean of its cells, each weighing the same."
         ),
+        "depth": (
+            "The knee by the depth of the grid: the same cells, fitted up to each C. Where the points rise "
+            "or fall by more than their intervals, the knee hangs on how deep one looks; a cross is a depth "
+            "at which there is none."
+        ),
         "decomposition": (
             "PoA-hat as a product: bars stacked on a logarithmic axis multiply up to it. Routing alone is "
             "PoA-cal; freezing is congestion the index leaves out of its optimum; dynamics is measured "

@@ -29,6 +29,15 @@ class KneeFacts(Document):
     slo_crossing: int | None
 
 
+class KneeAtDepth(Document):
+    """The knee of the cells up to one C; null where they have none."""
+
+    deepest: int
+    knee: Real
+    lo: Real
+    hi: Real
+
+
 class Plateau(Document):
     """PoA-hat of the plateau: the geometric mean of its cells, each weighing the same."""
 
@@ -73,6 +82,8 @@ class LadderWorkload(Document):
 
     title: str
     knee: KneeFacts
+    knee_by_depth: list[KneeAtDepth] = Field(default_factory=list)
+    """The knee had the grid ended sooner, by its deepest C."""
     plateau: Plateau | None
     rise: Ends | None
     """PoA-hat of the deepest cell over the plateau's."""

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from anarchy.figures import style
 from anarchy.figures.factors import stack_factors
-from anarchy.figures.parts import Info, not_counted, rows_of, write_title
+from anarchy.figures.parts import Info, name_not_counted, not_counted, rows_of, write_title
 from anarchy.figures.style import BLACK, DOUBLE, GREY, SERIES, SINGLE, styled
 from anarchy.ground.errors import UserError
 from anarchy.tables import System, interval, is_missing
@@ -52,6 +52,46 @@ def poa_against_concurrency(system: System, workload: str, width: float = SINGLE
     write_title(figure, system.info, rows)
     style.legend(figure, [axes])
     return style.stamp(figure, rows)
+
+
+@styled
+def knee_against_depth(system: System, workload: str, width: float = SINGLE) -> Figure:
+    """The knee that the same cells tell where the grid ends sooner, with its interval, by the deepest C."""
+    rows, _ = rows_of(system.cells, workload)
+    found = system.info["workloads"][workload]
+    depths = pd.DataFrame(
+        found.get("knee_by_depth", []), columns=["deepest", "knee", "lo", "hi"], dtype=float
+    )
+    figure = style.new_figure(width, 2.2)
+    axes = figure.add_subplot()
+    style.log_concurrency(axes, rows)
+    _told(axes, depths.dropna(subset=["knee"]))
+    without = depths[depths["knee"].isna()]
+    if not without.empty:
+        axes.plot(
+            without["deepest"], [0.03] * len(without), marker="x", linestyle="", color=GREY, clip_on=False,
+            transform=axes.get_xaxis_transform(), label="no knee found up to this C",
+        )  # fmt: skip
+    name_not_counted(axes, rows, width)
+    axes.set_xlabel("deepest C of the grid")
+    axes.set_ylabel("knee, C")
+    axes.set_ylim(bottom=0)
+    write_title(figure, system.info, rows)
+    style.legend(figure, [axes])
+    return style.stamp(figure, rows)
+
+
+def _told(axes: Axes, depths: pd.DataFrame) -> None:
+    """The depths that have a knee, and how far apart these lie."""
+    if depths.empty:
+        axes.plot([], [], linestyle="", label="no knee found at any depth")
+        return
+    colour, marker, line = SERIES[0]
+    bars = np.abs(depths[["lo", "hi"]].to_numpy().T - depths["knee"].to_numpy())
+    label = f"knee, 95 % interval: C = {depths['knee'].min():.0f} to {depths['knee'].max():.0f}"
+    axes.errorbar(
+        depths["deepest"], depths["knee"], yerr=bars, color=colour, marker=marker, linestyle=line, label=label
+    )
 
 
 @styled
