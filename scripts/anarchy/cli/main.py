@@ -158,6 +158,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--metric", default="poa_hat",
         help="%(default)s, ttft_p99, load_range, ratio_poa_hat, ...; all: a line for every metric",
     )  # fmt: skip
+    comparing.add_argument(
+        "--verdicts", action="store_true",
+        help="the verdicts on the claims instead: how many agree; what disagrees is inconclusive",
+    )  # fmt: skip
     comparing.add_argument("--experiment", help="this one only, e.g. adaptive (default: all that both have)")
     leaks = _add(commands, "leaks", _leaks, "search a folder for names, addresses and secrets")
     leaks.add_argument("folder", type=Path, help="results, or a part of them")
@@ -354,7 +358,12 @@ def _verdicts(path: Path) -> Any:
 
 def _compare(options: argparse.Namespace) -> int:
     from anarchy import compare
+    from anarchy.claims import agreement
 
+    if options.verdicts:
+        pairs = agreement.pair_verdicts(*map(agreement.read_verdicts, (options.first, options.second)))
+        print(agreement.render_verdicts(pairs, options.first, options.second), end="")
+        return 0
     runs = compare.load_run(options.first), compare.load_run(options.second)
     found = compare.compare_runs(*runs, options.metric, options.experiment)
     render = compare.render_summary if options.metric == compare.ALL else compare.render
