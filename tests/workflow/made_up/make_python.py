@@ -15,6 +15,7 @@ venv.create(folder, with_pip=False, symlinks=True)
 (packages,) = folder.glob("lib/python*/site-packages")
 here = Path(__file__).resolve().parent
 project = here.parents[2]  # its tests make the cells up
-found = (sysconfig.get_path("purelib"), project, here)
+# The package and the executor plugin, which the driver finds by a .pth file that no other Python reads.
+found = (sysconfig.get_path("purelib"), project / "scripts", project, here)
 (packages / "made_up.pth").write_text("".join(f"{path}\n" for path in found))
 print(folder / "bin" / "python")
