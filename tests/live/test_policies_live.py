@@ -39,7 +39,7 @@ COLUMNS = {
 }
 """Columns of every file but `attempts.parquet`, which has those of the manifests."""
 
-pytestmark = [pytest.mark.live, pytest.mark.nightly]
+pytestmark = [pytest.mark.live, pytest.mark.nightly, pytest.mark.timeout(3600)]
 
 
 def command(verb: str, experiment: str, results: Path, *more: str) -> list[str]:
@@ -93,7 +93,8 @@ def holds_what_it_should(folder: Path, deployment: DeploymentPlan) -> None:
             decisions = {
                 row["request_id"]: row for row in read_decisions(directory / DECISIONS_FILE).to_pylist()
             }
-            assert set(decisions) == {row["request_id"] for row in requests}, cell.name
+            # The end of a cell may keep a request that was decided from being sent.
+            assert set(decisions) >= {row["request_id"] for row in requests}, cell.name
             served = [row for row in requests if row["status"] == "ok"]
             assert all(
                 decisions[row["request_id"]]["decode_worker"] == row["decode_worker"] for row in served
@@ -123,7 +124,7 @@ def is_estimated(results: Path, experiment: str) -> None:
         name: pq.read_table(folder / name) for name in design_of(DESIGNS[experiment]).files if name in COLUMNS
     }
     for name, table in tables.items():
-        assert tuple(table.column_names) == COLUMNS[name], name
+        assert table.column_names == list(COLUMNS[name]), name
     planned = deployments(experiment)
     if DESIGNS[experiment] != "pareto":
         stages = sum(len(cell.stages) for deployment in planned for cell in deployment.cells)

@@ -29,7 +29,7 @@ from anarchy.ground.layout import CONFIG, DYNAMO_PYTHON
 from lab import HERE, PROJECT, Lab
 from tests.slurm import apptainer_stand_in, pyxis_stand_in
 
-pytestmark = [pytest.mark.slurm, pytest.mark.nightly]
+pytestmark = [pytest.mark.slurm, pytest.mark.nightly, pytest.mark.timeout(3600)]
 
 MODEL = "llama-3.1-70b"
 WORKERS = {"node01": 2, "node02": 1}

@@ -21,7 +21,7 @@ import pytest
 from lab import PROJECT, Lab
 from tests.slurm.fault_tools import PATIENCE_S, Call, Run, forget_jobs, kill, small_disk, until
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(3600)]
 
 
 @pytest.fixture

@@ -23,10 +23,10 @@ from lab import Lab
 from tests.helpers.places import PROJECT
 from tests.slurm.fault_tools import POLL, SITE
 
-pytestmark = [pytest.mark.slurm, pytest.mark.nightly]
+pytestmark = [pytest.mark.slurm, pytest.mark.nightly, pytest.mark.timeout(3600)]
 
 MADE_UP = PROJECT / "tests" / "workflow" / "made_up"
-PATIENCE_S = 240.0
+PATIENCE_S = 900.0
 SYSTEM = "nemotron-4-340b_1p2d"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from anarchy.gates.registry import machine_gates
 from anarchy.plan.workbench import open_run
 from anarchy.trace.reader import read_manifest
 from lab import Lab
@@ -16,9 +17,10 @@ from tests.helpers.places import PROJECT
 from tests.slurm.fault_tools import POLL, SITE
 
 EXPERIMENTS = "saturation,adaptive,pareto"
-WHOLE_S = 540.0
+WHOLE_S = 1800.0
+"""After this something hangs; a busy machine alone takes a fraction of it."""
 
-pytestmark = [pytest.mark.slurm, pytest.mark.nightly]
+pytestmark = [pytest.mark.slurm, pytest.mark.nightly, pytest.mark.timeout(3600)]
 
 
 def test_policies_over_three_nodes(tmp_path: Path, lab: Lab, env: dict[str, str]) -> None:
@@ -46,19 +48,17 @@ def test_policies_over_three_nodes(tmp_path: Path, lab: Lab, env: dict[str, str]
     assert {deployment.routing for deployment in planned} == {"static", "builtin", "pinned"}
     for deployment in planned:
         folder = (tmp_path / "results" / "smoke" / "raw").joinpath(*map(str, deployment.key))
-        valid = 0
         for cell in deployment.cells:
             manifest = read_manifest(folder / "cells" / cell.name)
             assert manifest.plan_hash == cell.plan_hash, cell.name
             assert [worker.node for worker in manifest.workers] == ["node01", "node02", "node03"]
             assert manifest.way == cell.policy.way
             assert manifest.gates is not None
-            valid += manifest.gates.valid
+            # Three nodes on one small machine keep it busy: gates that speak of the machine may say so.
+            assert set(manifest.gates.reasons) <= machine_gates(), (cell.name, manifest.gates)
             if cell.policy.kind in ("kv", "adaptive"):
                 assert manifest.routing_test["ok"] is True, cell.name
             # The policy chooses on the first node; the request was served there, on whichever node that is.
             trace = pq.read_table(folder / "cells" / cell.name / "trace.parquet", columns=["status"])
             assert "misrouted" not in trace["status"].to_pylist(), cell.name
-        told = f"{deployment.title}: {valid} of {len(deployment.cells)} valid"
-        assert 2 * valid >= len(deployment.cells), told
     assert lab.query("squeue", "-h").strip() == ""
