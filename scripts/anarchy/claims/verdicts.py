@@ -27,6 +27,7 @@ from anarchy.claims.model import (
 )
 from anarchy.claims.rules import notes, rules
 from anarchy.claims.rules.drift import beside
+from anarchy.claims.step import BEHIND, behind, with_step
 from anarchy.claims.validation import validated
 from anarchy.config.files import load_block
 from anarchy.engines.devices import common_label, is_virtual
@@ -131,6 +132,7 @@ def _judge_group(
             virtual = is_virtual(measured_by(system, part.way))
             reach = "both" if part.aside else claim.range
             told = validated(part, system, workload, reach, systems) if virtual else part
+            told = with_step(told, system, workload, reach)
             parts.append(_aside(told) if system["ours"] else told)
     return [
         _verdict(claim, members, workload, tuple(part for part in parts if part.way == way))
@@ -153,7 +155,10 @@ def _verdict(claim: Claim, members: Sequence[System], workload: str, parts: tupl
     if outcome != NOT_TESTABLE:
         known = notes()
         said = [known[key] for key in (claim.rule, f"{claim.rule}, {parts[0].way}") if key in known]
-        reason = "; ".join(filter(None, [reason, *said, decided(engine), remark(engine)]))
+        marched = any(behind(system, workload, claim.range, parts[0].way) for system in members)
+        reason = "; ".join(
+            filter(None, [reason, *said, BEHIND if marched else "", decided(engine), remark(engine)])
+        )
     return Verdict(
         id=claim.id,
         claim=claim.claim,

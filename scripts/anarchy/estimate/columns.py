@@ -56,6 +56,21 @@ DECOMPOSITION: Final = bounded(
     routing="PoA-cal again: what a better choice of workers could change",
     freezing="congestion that the index leaves out of its optimum; the three multiply to PoA-hat",
 )
+STEP: Final = (
+    *numbers(
+        "s",
+        step_s="length of a prefill step, the bin of the next two: the shortest time from sending to first "
+        "token in any cell of the launch, model seconds; mean over launches",
+    ),
+    *numbers(
+        arrivals_dispersion="variance over mean of the requests sent in a bin: 1 by chance, about g in "
+        "groups of g; mean over launches",
+        completions_dispersion="the same of the requests that were over in a bin",
+        in_step_from="arrivals_dispersion from which users are said to march in step; mean over launches",
+    ),
+    *flags(in_step="whether users marched in step, in a launch or more; null where no trace tells"),
+)
+"""How far the users of a cell marched in step (`estimate.step`)."""
 WINDOWS: Final = numbers(
     median_window="median over windows of SC_w / OPTf_w", p90_window="90 % quantile of the same"
 )
@@ -108,6 +123,7 @@ ESTIMATES: Final = (
     *bounded(
         poa_hat_cv="CV of PoA-hat from launch to launch (log-normal, chi-squared); null with less than 3"
     ),
+    *STEP,
     *JUDGED,
 )
 """One condition's estimates, launches pooled. Medians, quantiles and loads are of the measured requests."""
@@ -127,6 +143,7 @@ LAUNCHES: Final = table(
     numbers("1/s", throughput_rps="requests completed a second"),
     numbers(dynamics="factor of PoA-hat", routing="factor of PoA-hat", freezing="factor of PoA-hat"),
     numbers("requests", load_range="largest decode worker less smallest"),
+    STEP,
     JUDGED,
 )
 

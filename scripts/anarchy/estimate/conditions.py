@@ -7,7 +7,7 @@ with the latency curves of each launch's reference policy.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
@@ -34,6 +34,7 @@ from anarchy.estimate.performance import (
     inter_token_latency,
     performance_draws,
 )
+from anarchy.estimate.step import Stream, shortest, step_row, stream_of
 from anarchy.games.requests import FloatArray
 from anarchy.games.routing import WindowCosts, decomposition, poa_cal, poa_hat, spread, window_costs
 from anarchy.stats.bootstrap import bootstrap_mean, bootstrap_ratios
@@ -83,6 +84,11 @@ class Part:
         """Requests a second in each span of the measure phase, and tokens a second."""
         return completion_rates(self.trace)
 
+    @cached_property
+    def stream(self) -> Stream:
+        """When its requests came and went."""
+        return stream_of(self.trace)
+
 
 @dataclass(frozen=True, eq=False)
 class Condition:
@@ -109,6 +115,12 @@ class CostModel:
     without: Mapping[int, str]
     points: Sequence[Row]
     """What they were fitted to, as `ladder.curve_points`."""
+    steps: Mapping[int, float] = field(default_factory=dict)
+    """Length of a prefill step of each launch in these conditions, s; NaN where no trace tells it."""
+
+    def step(self, part: Part) -> float:
+        """The length of a prefill step of a part's launch, s: in no case longer than its own shortest."""
+        return shortest([self.steps.get(part.game.launch, NAN), part.stream.shortest_s])
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +143,11 @@ def cost_model(conditions: Sequence[Condition], method: Method) -> CostModel:
     for launch in sorted({launch for condition in conditions for launch in condition.launches}):
         if launch not in curves and launch not in without:
             without[launch] = "no valid cell of the reference policy to fit the curves to"
-    return CostModel(curves, without, curve_points(ladder))
+    steps = {
+        launch: shortest(c.parts[launch].stream.shortest_s for c in conditions if launch in c.parts)
+        for launch in sorted({launch for condition in conditions for launch in condition.parts})
+    }
+    return CostModel(curves, without, curve_points(ladder), steps)
 
 
 def estimate_condition(condition: Condition, model: CostModel, method: Method, stream: int) -> Estimate:
@@ -159,9 +175,10 @@ def estimate_condition(condition: Condition, model: CostModel, method: Method, s
     for name, resampled in draws.items():
         row |= bounded(name, resampled)
     row |= {f"routing{bound}": row[f"poa_cal{bound}"] for bound in ("", "_lo", "_hi")}
-    launches = [_launch_row(condition, launch, costs.get(launch)) for launch in condition.launches]
+    launches = [_launch_row(condition, launch, costs.get(launch), model) for launch in condition.launches]
     row |= asdict(spread(pool_costs(list(costs.values()))))
     row |= _means(parts) | _launch_spread(launches)
+    row |= step_row([part.stream for part in parts], [model.step(part) for part in parts])
     row |= {"valid": bool(parts), "reasons": _reasons(condition, model)}
     return Estimate(row, draws, launches)
 
@@ -207,7 +224,7 @@ def _means(parts: Sequence[Part]) -> Row:
     }
 
 
-def _launch_row(condition: Condition, launch: int, costs: WindowCosts | None) -> Row:
+def _launch_row(condition: Condition, launch: int, costs: WindowCosts | None, model: CostModel) -> Row:
     """One launch's own values, without intervals."""
     part = condition.parts.get(launch)
     if part is None:
@@ -223,6 +240,7 @@ def _launch_row(condition: Condition, launch: int, costs: WindowCosts | None) ->
         "itl_mean": mean_of([itl[np.isfinite(itl)]]),
         "throughput_rps": mean_of([part.rates[0]]),
         "load_range": mean_of([np.ptp(part.loads, axis=1)]),
+        **step_row([part.stream], [model.step(part)]),
         "valid": True,
         "reasons": "",
         **({"poa_hat": poa_hat(costs), "poa_cal": poa_cal(costs)} if costs else {}),

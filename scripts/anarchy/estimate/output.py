@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 from rich import box
@@ -93,6 +93,17 @@ class CellEstimate(BaseModel):
     """R2 of the full latency curve; of the worst launch."""
     full_r2_within: float | None
     """The same inside cells: how far the load on the chosen worker explains latency at one concurrency."""
+    step_s: float | None
+    """Length of a prefill step, s, the bin of the next two: the shortest time from sending to first token in
+    any cell of the launch."""
+    arrivals_dispersion: float | None
+    """Variance over mean of the requests sent in a bin: 1 by chance, about g in groups of g."""
+    completions_dispersion: float | None
+    """The same of the requests that were over in a bin."""
+    in_step_from: float | None
+    """`arrivals_dispersion` from which users are said to march in step."""
+    in_step: bool | None
+    """Whether they do, in a launch or more; null where the traces do not tell."""
     unended: int
     """Requests whose end no source tells; they count as load to the end of the cell."""
     sealed: bool
@@ -112,7 +123,7 @@ def records(
         shared = _of_ladder(group, estimate, settings)
         for C in sorted({cell.manifest.concurrency for cell in group.cells}):
             mine = [cell for cell in group.cells if cell.manifest.concurrency == C]
-            row = {**_nothing(), **shared, **rows.get(C, {})}
+            row = {**_nothing(), **shared, **rows.get(C, {}), **group.steps.get(C, {})}
             reasons = _reasons(group, C, estimate)
             row |= {
                 "cell": mine[0].manifest.cell,
@@ -122,10 +133,18 @@ def records(
                 "counted": row["n_launches"] > 0 and any(c.counts for c in mine if c.game is not None),
                 "sealed": all(cell.manifest.seal is not None for cell in mine),
                 "unended": int(sum(c.gates.measures.get("unended_requests") or 0 for c in mine)),
-                "notes": [*_notes(mine), *_flat(estimate), *_doubtful(group)],
+                "notes": [
+                    *_notes(mine),
+                    *_step(C, group.steps.get(C, {})),
+                    *_flat(estimate),
+                    *_doubtful(group),
+                ],
             }
             found.append(CellEstimate(**{name: _plain(row[name]) for name in CellEstimate.model_fields}))
     return found
+
+
+_INDEX: Final = ("arrivals_dispersion", "in_step_from")
 
 
 def _nothing() -> Row:
@@ -173,6 +192,15 @@ def _reasons(group: LadderCells, C: int, estimate: LadderEstimate) -> list[str]:
         if cell.game is not None and cell.manifest.launch in estimate.without_curves:
             found.append(launch + estimate.without_curves[cell.manifest.launch])
     return found
+
+
+def _step(C: int, row: Mapping[str, Any]) -> list[str]:
+    """That users marched in step, where they did."""
+    if not row.get("in_step"):
+        return []
+    bins, (index, least) = f"{1e3 * row['step_s']:.3g} ms", (number(row[name]) for name in _INDEX)
+    words = f"C = {C}: users marched in step: the variance of arrivals in {bins}, a prefill step, is {index}"
+    return [f"{words} times their mean (by chance 1, in step from {least})"]
 
 
 def _flat(estimate: LadderEstimate) -> list[str]:
@@ -266,6 +294,7 @@ def _table(title: str, rows: Sequence[CellEstimate]) -> Table:
     for name in ("C", "windows", "PoA-hat", "PoA-cal", "dynamics", "routing", "freezing"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("window\nmedian, P90", justify="right", no_wrap=True)
+    table.add_column("arrivals,\nvar/mean", justify="right", no_wrap=True)
     table.add_column("regime")
     for row in rows:
         spread = (
@@ -280,6 +309,7 @@ def _table(title: str, rows: Sequence[CellEstimate]) -> Table:
             _interval(row.poa_cal, row.poa_cal_lo, row.poa_cal_hi),
             *(_number(value) for value in (row.dynamics, row.routing, row.freezing)),
             spread,
+            _number(row.arrivals_dispersion),
             Text(visible(_not_valid(row)) or row.regime or MISSING),
         )
     return table

@@ -21,6 +21,7 @@ from anarchy.estimate.ladder import (
     LadderEstimate,
     estimate_ladder,
 )
+from anarchy.estimate.step import Stream, step_of, stream_of
 from anarchy.games.latency import in_reference
 from anarchy.games.requests import Metric
 from anarchy.gates.verdict import evaluate_public
@@ -67,6 +68,8 @@ class Cell:
     gates: GateResult
     game: CellGame | None
     counts: bool = True
+    stream: Stream | None = None
+    """When requests came and went; None without a game."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +84,8 @@ class LadderCells:
     aside: Ladder
     doubtful: frozenset[int] = frozenset()
     """Launches whose curves had to be fitted to cells that do not count."""
+    steps: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    """By concurrency, how far users marched in step (`step.step_row`)."""
 
     @property
     def head(self) -> Manifest:
@@ -189,7 +194,8 @@ def _cell(path: Path, settings: Settings) -> Cell:
     counts = gates.valid or settings.ungated
     # What its maker calls invalid may lack anything; what was judged here is shown with its numbers.
     game = cell_game(trace, settings.pool, settings.metric) if counts or not believed else None
-    return Cell(path, trace.manifest, gates, game, counts)
+    stream = None if game is None else stream_of(trace)
+    return Cell(path, trace.manifest, gates, game, counts, stream)
 
 
 def ladders(cells: Sequence[Cell], settings: Settings) -> list[LadderCells]:
@@ -239,7 +245,17 @@ def _ladder(system: Sequence[Cell], policy: str, settings: Settings) -> LadderCe
             ladder, cells=_by_concurrency(cell for cell in own if not cell.counts), reference=reference
         ),
         doubtful=frozenset(doubtful),
+        steps=_steps(own),
     )
+
+
+def _steps(cells: Iterable[Cell]) -> dict[int, dict[str, Any]]:
+    """How far users marched in step, by concurrency."""
+    found: dict[int, dict[int, Stream]] = {}
+    for cell in cells:
+        if cell.stream is not None:
+            found.setdefault(cell.manifest.concurrency, {})[_launch(cell)] = cell.stream
+    return {C: step_of(found, C) for C in found}
 
 
 def _launch(cell: Cell) -> int:

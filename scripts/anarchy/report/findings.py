@@ -9,6 +9,7 @@ from anarchy.designs.registry import design_of
 from anarchy.ground.words import is_missing
 from anarchy.tables import System
 from anarchy.tables.knees import knee_words
+from anarchy.tables.step import step_words
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def findings(system: System) -> list[Finding]:
 
 
 def _notes(system: System, workload: str, told: Any) -> list[str]:
-    """What the design notes, whose knee it is, and the estimates' own notes."""
-    knee = knee_words(system.info, workload)
+    """What the design notes, whose knee it is, where users marched in step, and the estimates' own notes."""
+    beside = (knee_words(system.info, workload), step_words(system.of(workload)))
     own = system.info["workloads"][workload].get("notes") or ()
-    return [*told.notes(system, workload), *([knee[0].upper() + knee[1:]] if knee else []), *own]
+    return [*told.notes(system, workload), *(words[0].upper() + words[1:] for words in beside if words), *own]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from anarchy.estimate.columns import ATTEMPTS, JUDGED, SYSTEM, USERS, WORKLOAD
+from anarchy.estimate.columns import ATTEMPTS, JUDGED, STEP, SYSTEM, USERS, WORKLOAD
 from anarchy.estimate.frames import bounded, counts, flags, numbers, table, texts
 
 COMPARED: Final = ("ttft_p50", "ttft_p99", "itl_mean", "throughput_rps", "poa_hat", "window_range")
@@ -31,6 +31,7 @@ SIDES: Final = table(
     bounded(
         "requests", window_range="largest decode worker less smallest as a window begins, mean over windows"
     ),
+    STEP,
     JUDGED,
 )
 

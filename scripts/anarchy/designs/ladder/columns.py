@@ -8,6 +8,7 @@ from anarchy.estimate.columns import (
     ATTEMPTS,
     JUDGED,
     LADDER_CURVES,
+    STEP,
     SYSTEM,
     WINDOWS,
     WORKLOAD,
@@ -44,6 +45,7 @@ CELLS: Final = table(
     numbers("s", ttft_p99_hi="ttft_p99: upper end of its 95 % interval"),
     bounded("s", itl_mean="mean inter-token latency"),
     bounded("1/s", throughput_rps="requests completed a second"),
+    STEP,
 )
 
 TABLES: Final = {"cells": CELLS, "curves": LADDER_CURVES, "attempts": ATTEMPTS}

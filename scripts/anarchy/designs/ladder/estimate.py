@@ -24,6 +24,7 @@ from anarchy.estimate.ladder import (
     summarise,
 )
 from anarchy.estimate.performance import growth, performance
+from anarchy.estimate.step import step_of, stream_of
 from anarchy.ground.errors import UserError
 from anarchy.trace.reader import CellTrace
 
@@ -72,9 +73,11 @@ def _of_workload(cells: Sequence[MeasuredCell], method: Method) -> tuple[list[Ro
         processes=method.processes,
     )
     found = estimate_ladder(ladder)
+    streams = {C: {t.manifest.launch: stream_of(t) for t in traces} for C, traces in valid.items()}
     for stream, row in enumerate(found.rows):
         counted = [t for t in valid[row["concurrency"]] if t.manifest.launch in found.curves]
         row.update(performance(counted, method.seed, stream))
+        row.update(step_of(streams, row["concurrency"]))
     facts = {**summarise(found, ladder.c_ref), "growth": _growth(found, valid, ladder)}
     return [*found.rows, *_uncounted(cells, valid)], curve_points(ladder), facts
 

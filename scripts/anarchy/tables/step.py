@@ -1,0 +1,40 @@
+"""Cells whose users marched in step, in words: in the report, and with every verdict that rests on one."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pandas as pd
+
+from anarchy.ground.words import number, whole
+
+MANY: Final = 8
+"""So many C are named; of more, the first and the last."""
+
+
+def marched(rows: pd.DataFrame) -> pd.DataFrame:
+    """Those of a table's rows (`estimate.columns.STEP`) that count and whose users marched."""
+    if "in_step" not in rows:
+        return rows.iloc[:0]
+    mine: pd.DataFrame = rows[rows["in_step"].eq(True) & rows["valid"].eq(True)]
+    return mine
+
+
+def step_words(rows: pd.DataFrame) -> str:
+    """Which of a table's rows marched, a clause; empty where none did."""
+    mine = marched(rows)
+    if mine.empty:
+        return ""
+    users = sorted({int(C) for C in mine["concurrency"]})
+    named = ", ".join(map(whole, users))
+    if len(users) > MANY:
+        named = f"{users[0]} to {users[-1]}, {len(users)} of them"
+    policies = (
+        list(dict.fromkeys(mine["policy"])) if "policy" in mine and rows["policy"].nunique() > 1 else []
+    )
+    under = f" under {', '.join(map(str, policies))}" if policies else ""
+    largest = number(mine["arrivals_dispersion"].max())
+    return (
+        f"users marched in step at C = {named}{under}: the variance of arrivals in a prefill step is up to "
+        f"{largest} times their mean, by chance it is 1"
+    )
