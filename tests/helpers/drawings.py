@@ -15,6 +15,7 @@ from anarchy.designs.detection import figures as detection
 from anarchy.designs.engines import figures as engines
 from anarchy.designs.ladder import cost_model
 from anarchy.designs.ladder import figures as ladder
+from anarchy.designs.ladder import step as ladder_step
 from anarchy.designs.loading import load_systems
 from anarchy.designs.pareto import figures as pareto
 from anarchy.designs.registry import design_of
@@ -38,6 +39,7 @@ FIGURES: Final[Mapping[str, Mapping[str, Draw]]] = {
         "depth": ladder.knee_against_depth,
         "decomposition": ladder.decomposition_against_concurrency,
         "costmodel": cost_model.latency_against_load,
+        "step": ladder_step.arrivals_over_time,
         "performance": ladder.performance_against_concurrency,
     },
     "detection": {

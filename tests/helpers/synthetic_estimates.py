@@ -1,7 +1,7 @@
 """Plausible estimates of three systems, written as `anarchy system` writes them; nothing here is measured.
 
-One cell of the 340B system is not counted (two attempts, `client_bound`), one attempt elsewhere failed
-and was repeated, and the 70B 1P/5D system has no knee on its grid.
+One cell of the 340B system is not counted (two attempts, `client_bound`), in another its users march in
+step, one attempt elsewhere failed and was repeated, and the 70B 1P/5D system has no knee on its grid.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from anarchy.designs.ladder.columns import CELLS
+from anarchy.designs.ladder.columns import ARRIVALS, CELLS
 from anarchy.estimate.columns import ATTEMPTS, CURVES, LADDER_CURVES
 from anarchy.estimate.frames import write
 from anarchy.ground.layout import Layout
@@ -69,6 +69,7 @@ def write_results(
         write_table(attempts, ATTEMPTS, folder / "attempts.parquet")
         curves = pd.concat([_curve_rows(shape, cells, launch, rng) for launch in range(1, launches + 1)])
         write_table(curves, LADDER_CURVES, folder / "curves.parquet")
+        write_table(pd.DataFrame(_arrivals(cells)), ARRIVALS, folder / "arrivals.parquet")
         info = _info(common, shape, cells, workloads, launches, grid)
         (folder / "system.json").write_text(json.dumps(info, indent=2, allow_nan=False), encoding="utf-8")
     return layout
@@ -134,6 +135,7 @@ def spoil(layout: Layout, model: str, topology: str, experiment: str = "equilibr
     write_table(attempts, ATTEMPTS, folder / "attempts.parquet")
     curves = pd.read_parquet(folder / "curves.parquet").iloc[:0]
     write_table(curves, LADDER_CURVES, folder / "curves.parquet")
+    write_table(pd.DataFrame(), ARRIVALS, folder / "arrivals.parquet")
     info = json.loads((folder / "system.json").read_text(encoding="utf-8"))
     for found in info["workloads"].values():
         nothing = dict.fromkeys(found["knee"]) | {
@@ -183,6 +185,7 @@ def _cell(
         "itl_mean_hi": 0.0061 + 0.00002 * min(C, 140),
         "throughput_rps": 1.9 * min(C, knee or C), "throughput_rps_lo": 1.85 * min(C, knee or C),
         "throughput_rps_hi": 1.95 * min(C, knee or C), "throughput_tps": 1.9 * 64 * min(C, knee or C),
+        **_step(shape, C),
     }  # fmt: skip
     return {
         "workload": workload, "workload_title": WORKLOADS[workload], "concurrency": C, "n_launches": launches,
@@ -192,6 +195,38 @@ def _cell(
         "block_length": None if reasons else 7.5, "regime": None if reasons else regime,
         "valid": not reasons, "reasons": reasons, "error_share": None if reasons else 0.0,
     }  # fmt: skip
+
+
+STEPPED = 64
+"""C at which the users of the 340B system march in step."""
+STEP_S = 0.035
+
+
+def _step(shape: dict[str, Any], C: int) -> dict[str, Any]:
+    marched = STEPPED == C and shape["model"].startswith("nemotron")
+    return {
+        "step_s": STEP_S, "arrivals_dispersion": 0.9 * C if marched else 1.0 + 0.002 * C,
+        "completions_dispersion": 0.8 * C if marched else 1.0, "in_step_from": 2.2, "in_step": marched,
+    }  # fmt: skip
+
+
+def _arrivals(cells: pd.DataFrame) -> list[dict[str, Any]]:
+    """Of the cell whose index is largest, bursts every twelve bins; of one beside it, a few in each."""
+    rows = []
+    for workload, its in cells[cells["valid"]].groupby("workload", sort=False):
+        most = its.sort_values("arrivals_dispersion").iloc[-1]
+        beside = its[its["concurrency"] < most["concurrency"]].iloc[-1]
+        for cell, every in ((most, 12 if most["in_step"] else 1), (beside, 1)):
+            for place in range(60):
+                sent = int(cell["concurrency"]) * every // 12 if place % every == 0 else 0
+                rows.append({
+                    "workload": workload, "concurrency": cell["concurrency"], "launch": 1,
+                    "arrivals_dispersion": cell["arrivals_dispersion"], "in_step": cell["in_step"],
+                    "t": STEP_S * place, "seconds": STEP_S, "n_sent": sent,
+                    "ttft_mean": 0.04 + 0.002 * sent if sent else None,
+                    "ttft_max": 0.05 + 0.003 * sent if sent else None,
+                })  # fmt: skip
+    return rows
 
 
 ALPHA, BETA = 0.029, 0.0008

@@ -8,6 +8,8 @@ from typing import Any, Final
 import pandas as pd
 
 from anarchy.ground.words import MISSING, counted, interval, intervals, is_missing, milliseconds, whole
+from anarchy.tables.step import COLUMNS as STEP
+from anarchy.tables.step import HEADING, dispersions
 from anarchy.tables.systems import System
 
 NUMBERS: Final = ("poa_hat", "poa_cal", "ttft_p50", "ttft_p99", "itl_mean", "throughput_rps", "load_range")
@@ -72,8 +74,8 @@ def stage_table(system: System) -> pd.DataFrame:
         *("dynamics", "routing", "freezing", "curvature", "curvature_lo", "curvature_hi"),
         *("share_below", "share_transition", "share_saturated", "cached_share"),
         *("overlap_chosen", "overlap_best", "poa_hat_cv", "poa_hat_cv_lo", "poa_hat_cv_hi"),
-        *("n_windows", "n_requests", "n_launches", "interval_kind", "regime", "valid", "reasons"),
-        *("engine", "dilation"),
+        *("n_windows", "n_requests", "n_launches", "interval_kind", *STEP),
+        *("regime", "valid", "reasons", "engine", "dilation"),
     ]
     table[plain] = rows[plain]
     return table
@@ -91,6 +93,7 @@ def stage_words(table: pd.DataFrame) -> pd.DataFrame:
             MISSING if is_missing(shares[0]) else " / ".join(f"{100 * share:.0f}" for share in shares)
             for shares in table[list(regimes)].to_numpy(dtype=float).tolist()
         ]
+    words[HEADING] = dispersions(table)
     words["windows"] = list(map(whole, table["n_windows"]))
     words["counted"] = counted(table)
     return pd.DataFrame(words)

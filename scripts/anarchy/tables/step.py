@@ -8,6 +8,9 @@ import pandas as pd
 
 from anarchy.ground.words import number, whole
 
+COLUMNS: Final = ("step_s", "arrivals_dispersion", "completions_dispersion", "in_step")
+"""What tables of cells show of it."""
+HEADING: Final = "arrivals, var/mean"
 MANY: Final = 8
 """So many C are named; of more, the first and the last."""
 
@@ -18,6 +21,14 @@ def marched(rows: pd.DataFrame) -> pd.DataFrame:
         return rows.iloc[:0]
     mine: pd.DataFrame = rows[rows["in_step"].eq(True) & rows["valid"].eq(True)]
     return mine
+
+
+def dispersions(table: pd.DataFrame) -> list[str]:
+    """Of each row the index of its arrivals, marked where users marched in step."""
+    return [
+        f"{number(index)}, in step" if marches is True else number(index)
+        for index, marches in zip(table["arrivals_dispersion"], table["in_step"], strict=True)
+    ]
 
 
 def step_words(rows: pd.DataFrame) -> str:

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from anarchy.designs.ladder import figures
 from anarchy.designs.ladder.cost_model import latency_against_load
+from anarchy.designs.ladder.step import arrivals_over_time
 from anarchy.designs.loading import load_systems
 from anarchy.designs.sheet import Sheet
 from anarchy.figures import style
@@ -64,8 +65,8 @@ def test_every_figure_says_engine_dilation_tier_and_interval(quick: list[System]
                 "tier quick",
             ):  # fmt: skip
                 assert part in said
-            # The cost model is drawn without intervals, so it promises none.
-            assert ("intervals: 95 % within-run" in said) == (name != "costmodel")
+            # The cost model and arrivals are drawn without intervals, so they promise none.
+            assert ("intervals: 95 % within-run" in said) == (name not in ("costmodel", "step"))
 
 
 @pytest.mark.parametrize("width", [style.SINGLE, style.DOUBLE])
@@ -356,3 +357,27 @@ def test_a_wide_figure_is_drawn_again_for_a_narrow_screen(quick: list[System], t
 
     assert svgs("poa") == pytest.approx([style.SINGLE, style.SINGLE])
     assert svgs("performance") == pytest.approx([style.DOUBLE, style.SINGLE])
+
+
+def test_arrivals_are_those_of_the_cell_that_marched_and_of_one_that_did_not(quick: list[System]) -> None:
+    system = system_with_uncounted_cell(quick)
+    figure = arrivals_over_time(system, "unique")
+    said = words(figure).replace("\n", " ")
+    assert "C = 64, in step: var/mean 57.6" in said
+    assert "C = 32, not in step: var/mean 1.06" in said
+    table = system.frames["arrivals"]
+    above = [axes for axes in figure.axes if bars(axes)]
+    for axes, (_, cell) in zip(above, table.groupby("concurrency", sort=False), strict=True):
+        drawn = [bar.get_height() for group in bars(axes) for bar in group]
+        assert drawn == cell["n_sent"].tolist()
+    waits = figure.axes[2].lines[0]
+    marched = table[table["in_step"]]
+    assert np.asarray(waits.get_ydata(), dtype=float) == pytest.approx(
+        1e3 * marched["ttft_mean"].to_numpy(), nan_ok=True
+    )
+
+
+def test_without_any_trace_the_figure_of_arrivals_says_so(quick: list[System]) -> None:
+    system = quick[0]
+    none = changed(system, dict(system.info), arrivals=system.frames["arrivals"].iloc[:0])
+    assert "no trace tells how requests came" in words(arrivals_over_time(none, "unique"))

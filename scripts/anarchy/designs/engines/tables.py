@@ -20,6 +20,8 @@ from anarchy.ground.words import (
 from anarchy.tables import HEADINGS as SHARED_HEADINGS
 from anarchy.tables import TITLES as SHARED_TITLES
 from anarchy.tables import System
+from anarchy.tables.step import COLUMNS as STEP
+from anarchy.tables.step import HEADING, dispersions
 
 TITLES: Final = {**SHARED_TITLES, "window_range": "load range"}
 """What each quantity is called."""
@@ -35,7 +37,10 @@ def side_table(system: System) -> pd.DataFrame:
     table["concurrency"] = rows["concurrency"]
     for name in COMPARED:
         milliseconds(table, rows, name)
-    plain = ["n_windows", "n_requests", "n_launches", "interval_kind", "valid", "reasons", "dilation"]
+    plain = [
+        *("n_windows", "n_requests", "n_launches", "interval_kind"),
+        *(*STEP, "valid", "reasons", "dilation"),
+    ]
     table[plain] = rows[plain]
     return table
 
@@ -47,6 +52,7 @@ def side_words(table: pd.DataFrame) -> pd.DataFrame:
     for name in COMPARED:
         heading, factor = HEADINGS[name]
         words[heading] = intervals(table, f"{name}_ms" if factor != 1.0 else name)
+    words[HEADING] = dispersions(table)
     words["windows"] = list(map(whole, table["n_windows"]))
     words["counted"] = counted(table)
     return pd.DataFrame(words)

@@ -13,7 +13,7 @@ from anarchy.estimate.columns import (
     WINDOWS,
     WORKLOAD,
 )
-from anarchy.estimate.frames import bounded, counts, numbers, table, texts
+from anarchy.estimate.frames import bounded, counts, flags, numbers, table, texts
 
 CELLS: Final = table(
     "a workload and concurrency, launches pooled",
@@ -48,5 +48,22 @@ CELLS: Final = table(
     STEP,
 )
 
-TABLES: Final = {"cells": CELLS, "curves": LADDER_CURVES, "attempts": ATTEMPTS}
+ARRIVALS: Final = table(
+    "a prefill step of the first rounds of two cells: the one whose arrivals_dispersion is largest, and the "
+    "nearest C whose users did not march in step; of the first launch",
+    texts(workload="name of the workload"),
+    counts("users", concurrency="C"),
+    counts(launch="number of the launch, from 1"),
+    numbers(arrivals_dispersion="of the whole cell, as in the table cells"),
+    flags(in_step="whether its users marched in step, as in the table cells"),
+    numbers("s", t="start of the bin, from the first sending of the measure phase", seconds="its width"),
+    counts("requests", n_sent="requests sent in the bin"),
+    numbers(
+        "s",
+        ttft_mean="mean time to first token of those that ended well; null with none",
+        ttft_max="the longest",
+    ),
+)
+
+TABLES: Final = {"cells": CELLS, "curves": LADDER_CURVES, "arrivals": ARRIVALS, "attempts": ATTEMPTS}
 """By the stems of their files."""

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from anarchy.designs.ladder.columns import CELLS
+from anarchy.designs.ladder.arrivals import arrival_rows
+from anarchy.designs.ladder.columns import ARRIVALS, CELLS
 from anarchy.designs.ladder.tier import LadderTier
 from anarchy.estimate.columns import LADDER_CURVES
 from anarchy.estimate.conditions import Method
@@ -46,17 +47,23 @@ def estimate(cells: Sequence[MeasuredCell], tier: LadderTier, method: Method, he
     (policy,) = policies
     rows: list[Row] = []
     points: list[Row] = []
+    arrivals: list[Row] = []
     workloads: Row = {}
     for workload, group in grouped(cells, lambda cell: cell.workload.name).items():
         label = {**head, "policy": policy, "workload": workload, "workload_title": group[0].workload.title}
         found, of_curves, facts = _of_workload(group, method)
+        arrivals += [{"workload": workload, **row} for row in arrival_rows(found, _valid(group))]
         rows += [{**label, **row} for row in found]
         points += [{"workload": workload, **point} for point in of_curves]
         workloads[workload] = {"title": group[0].workload.title, **facts}
     table = pd.DataFrame(rows).sort_values(["workload", "concurrency"], ignore_index=True)
     return Found(
         # A system of which no cell is valid has no estimate of any kind, and still every column.
-        {"cells": table.reindex(columns=CELLS.names), "curves": frame(points, LADDER_CURVES)},
+        {
+            "cells": table.reindex(columns=CELLS.names),
+            "curves": frame(points, LADDER_CURVES),
+            "arrivals": frame(arrivals, ARRIVALS),
+        },
         {"policy": policy, "workloads": workloads},
     )
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from anarchy.designs.tables import Maker
 from anarchy.ground.words import MISSING, counted, intervals, is_missing, milliseconds, whole
+from anarchy.tables.step import COLUMNS, HEADING, dispersions
 from anarchy.tables.systems import System, ordered
 
 
@@ -26,6 +27,7 @@ def equilibrium_table(cells: pd.DataFrame) -> pd.DataFrame:
         "n_requests",
         "n_launches",
         "interval_kind",
+        *COLUMNS,
         "regime",
         "valid",
         "reasons",
@@ -90,6 +92,7 @@ def equilibrium_words(table: pd.DataFrame) -> pd.DataFrame:
     words["ITL, ms"] = intervals(table, "itl_mean_ms")
     words["requests/s"] = intervals(table, "throughput_rps")
     words["windows"] = list(map(whole, table["n_windows"]))
+    words[HEADING] = dispersions(table)
     words["regime"] = [MISSING if is_missing(regime) else str(regime) for regime in table["regime"]]
     words["counted"] = counted(table)
     return pd.DataFrame(words)

@@ -18,6 +18,8 @@ from anarchy.ground.words import (
     whole,
 )
 from anarchy.tables.conditions import HEADINGS, NUMBERS, POLICY, estimates
+from anarchy.tables.step import COLUMNS as STEP
+from anarchy.tables.step import HEADING, dispersions
 from anarchy.tables.systems import System
 
 
@@ -33,6 +35,7 @@ def pair_table(system: System) -> pd.DataFrame:
         milliseconds(table, rows, name)
     plain = [
         *("dynamics", "routing", "freezing", "cached_share", "overlap_chosen", "overlap_best"),
+        *STEP,
         *("front", "front_share", "n_windows", "n_requests", "n_launches", "interval_kind", "regime"),
         *("valid", "reasons", "engine", "dilation"),
     ]
@@ -57,6 +60,7 @@ def pair_words(table: pd.DataFrame) -> pd.DataFrame:
         MISSING if is_missing(share) else f"{'yes' if front else 'no'} ({percent(share)})"
         for front, share in zip(table["front"], table["front_share"], strict=True)
     ]
+    words[HEADING] = dispersions(table)
     words["windows"] = list(map(whole, table["n_windows"]))
     words["counted"] = counted(table)
     return pd.DataFrame(words)
