@@ -68,6 +68,15 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
         "--metric", choices=("ttft", "e2e"), default="ttft", help="latency to the first or to the last token"
     )
     estimating.add_argument(
+        "--reading", choices=("fitted", "idle", "table", "both-sides"), default="fitted",
+        help="what PoA-hat divides by: the line fitted below the knee (default), an idle worker's latency, "
+        "the timing table's prefill time, or both sides modelled (docs/estimator.md)",
+    )  # fmt: skip
+    estimating.add_argument(
+        "--timing", type=Path, metavar="FOLDER",
+        help="timing table of --reading table and both-sides, such as data/profiles/llama-3.1-70b-tp4",
+    )  # fmt: skip
+    estimating.add_argument(
         "--c-ref", type=whole(1), default=64, metavar="C",
         help="fit the affine curve to cells with max(8, m) <= C <= this, below the knee (default 64)",
     )  # fmt: skip
@@ -236,6 +245,38 @@ def _check_options(options: argparse.Namespace) -> None:
         raise UserError(
             "an explanation is text", where=f"--format {options.format}", remedy="leave --format out"
         )
+    _check_reading(options)
+
+
+def _check_reading(options: argparse.Namespace) -> None:
+    """Refuse a reading that cannot be had, before the work."""
+    where = f"--reading {options.reading}"
+    tabled = options.reading in ("table", "both-sides")
+    if tabled and options.timing is None:
+        raise UserError(
+            "asks a timing table for prefill times, and a trace holds none",
+            where=where,
+            remedy="name the table of the model that was served with --timing, such as "
+            "data/profiles/llama-3.1-70b-tp4; without one take --reading fitted or idle",
+        )
+    if tabled and options.metric != "ttft":
+        raise UserError(
+            "is about prefill, which ends with the first token",
+            where=f"{where} --metric {options.metric}",
+            remedy="take --metric ttft, or --reading fitted or idle",
+        )
+    if not tabled and options.timing is not None:
+        raise UserError(
+            "would not be asked",
+            where="--timing",
+            remedy="add --reading table or both-sides, or leave it out",
+        )
+    if options.reading != "fitted" and options.explain is not None:
+        raise UserError(
+            "an example is explained on the fitted curves",
+            where=f"{where} --explain",
+            remedy="leave one of them out",
+        )
 
 
 def _refuse_idle_facts(options: argparse.Namespace, paths: Sequence[Path]) -> None:
@@ -256,9 +297,12 @@ def _refuse_idle_facts(options: argparse.Namespace, paths: Sequence[Path]) -> No
 
 
 def _settings(options: argparse.Namespace) -> Settings:
+    from anarchy.engines.profiles import load_profile
     from anarchy.estimate.traces import Settings
 
     return Settings(
+        reading=options.reading,
+        profile=None if options.timing is None else load_profile(options.timing),
         pool=options.pool,
         metric=options.metric,
         c_ref=options.c_ref,

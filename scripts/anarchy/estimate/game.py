@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from anarchy.games.latency import CellSummary, summarise_cell
+from anarchy.games.readings import ReadCosts
 from anarchy.games.requests import BoolArray, FloatArray, Metric, Requests
 from anarchy.games.routing import Windows, curve_rows, windows
 from anarchy.gates.errors import MAX_ERROR_SHARE
@@ -36,6 +37,8 @@ class CellGame:
     ttft: FloatArray
     left_out: int = 0
     """Measured requests that ended well on an unknown worker, a share that the gate `errors` lets pass."""
+    read: ReadCosts | None = None
+    """Costs of its windows under a reading that needs a timing table (`reading.with_reading`)."""
 
     @property
     def launch(self) -> int:

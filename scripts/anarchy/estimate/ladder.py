@@ -13,6 +13,7 @@ import numpy as np
 
 from anarchy.estimate.game import CellGame
 from anarchy.games.latency import AffineLatency, FullLatency, fit_affine, fit_full, in_reference
+from anarchy.games.readings import Reading
 from anarchy.games.requests import FloatArray
 from anarchy.games.routing import WindowCosts, decomposition, spread, window_costs
 from anarchy.stats.bootstrap import bootstrap_ratios
@@ -52,6 +53,8 @@ class Ladder:
     seed: int = 0
     processes: int = 1
     reference: Mapping[int, Sequence[CellGame]] = field(default_factory=dict)
+    reading: Reading = "fitted"
+    """What PoA-hat is read as; every other one is `reading.estimate_reading`'s."""
 
     @property
     def grid(self) -> list[int]:
@@ -69,7 +72,8 @@ class LadderEstimate:
     """What a ladder gives: a row a concurrency, the knee, the curves, and what stands above the rows.
 
     `without_curves`: by launch, why it has none. `draws`: PoA-hat by concurrency with its replicates.
-    `aside`: rows of cells that do not count, priced by the same curves.
+    `aside`: rows of cells that do not count, priced by the same curves. `read`: launches that another reading
+    than the default priced; it has no curves.
     """
 
     rows: list[Row]
@@ -78,6 +82,7 @@ class LadderEstimate:
     without_curves: dict[int, str]
     draws: dict[int, Resampled]
     aside: list[Row] = field(default_factory=list)
+    read: tuple[int, ...] = ()
 
 
 def estimate_ladder(ladder: Ladder, done: Callable[[int], None] = lambda _: None) -> LadderEstimate:
@@ -96,7 +101,7 @@ def estimate_ladder(ladder: Ladder, done: Callable[[int], None] = lambda _: None
         draws[C] = ratios["poa_hat"]
         rows.append(_row(C, usable, costs, ratios))
         done(C)
-    knee = _find_knee(rows, draws)
+    knee = find_ladder_knee(rows, draws)
     for row in rows:
         row["regime"] = regime(row["n_windows"], row["concurrency"], ladder.n_workers, knee.knee)
     return LadderEstimate(rows, knee, curves, without, draws)
@@ -183,7 +188,8 @@ def pool_costs(costs: Sequence[WindowCosts]) -> WindowCosts:
     )
 
 
-def _find_knee(rows: Sequence[Row], draws: Mapping[int, Resampled]) -> Knee:
+def find_ladder_knee(rows: Sequence[Row], draws: Mapping[int, Resampled]) -> Knee:
+    """The knee of rows by rising C and the replicates of their PoA-hat, which belong together."""
     joint = np.column_stack([draws[C].draws for C in draws]) if draws else np.empty((0, 0))
     return find_knee(np.array(list(draws)), np.array([row["poa_hat"] for row in rows]), joint)
 
@@ -226,7 +232,9 @@ def knee_by_depth(estimate: LadderEstimate) -> list[dict[str, Any]]:
     found = []
     for deepest in chosen:
         rows = [row for row in estimate.rows if row["concurrency"] <= deepest]
-        knee = _find_knee(rows, {row["concurrency"]: estimate.draws[row["concurrency"]] for row in rows})
+        knee = find_ladder_knee(
+            rows, {row["concurrency"]: estimate.draws[row["concurrency"]] for row in rows}
+        )
         found.append({"deepest": deepest, "knee": knee.knee, "lo": knee.lo, "hi": knee.hi})
     return found
 

@@ -18,6 +18,7 @@ from rich.text import Text
 from anarchy.engines.devices import common_label, engine_label
 from anarchy.estimate.ladder import LadderEstimate, Row, describe_knee
 from anarchy.estimate.traces import Cell, LadderCells, Settings
+from anarchy.games.readings import Reading
 from anarchy.gates.errors import MAX_ERROR_SHARE
 from anarchy.ground.terminal import visible
 from anarchy.ground.words import MISSING, interval, number
@@ -42,6 +43,9 @@ class CellEstimate(BaseModel):
     pool: Literal["decode", "prefill"]
     """Pool of workers that the routing game is about."""
     metric: Literal["ttft", "e2e"]
+    reading: Reading
+    """What the paper's realised cost over the frozen optimum is read as; under all but `fitted` PoA-cal and
+    the factors, which belong to the fitted curves, are null."""
     n_requests: int
     """Requests in windows: of phase measure and ended well, less the last partial window."""
     n_windows: int
@@ -167,6 +171,7 @@ def _of_ladder(group: LadderCells, estimate: LadderEstimate, settings: Settings)
         "engine": common_label([engine_label(of.manifest.engine, of.manifest.device) for of in group.cells]),
         "pool": settings.pool,
         "metric": settings.metric,
+        "reading": settings.reading,
         "knee": knee["knee"],
         "knee_lo": knee["lo"],
         "knee_hi": knee["hi"],
@@ -332,7 +337,9 @@ def _footnotes(rows: Sequence[CellEstimate]) -> list[str]:
     first = rows[0]
     kinds = sorted({row.interval_kind for row in rows})
     launches = sorted({row.n_launches for row in rows if row.n_launches})
-    notes = [f"engine {first.engine}; {first.pool} pool, {first.metric}; 95 % intervals {', '.join(kinds)}"]
+    reading = "" if first.reading == "fitted" else f", reading {first.reading}"
+    what = f"{first.pool} pool, {first.metric}{reading}"
+    notes = [f"engine {first.engine}; {what}; 95 % intervals {', '.join(kinds)}"]
     notes[0] += f" ({' or '.join(map(str, launches)) or 'no'} launch{'' if launches == [1] else 'es'})"
     if first.knee is not None:
         notes.append(
@@ -347,6 +354,10 @@ def _footnotes(rows: Sequence[CellEstimate]) -> list[str]:
             f"fits, R2: l_A {_number(first.affine_r2)}, l_F {_number(first.full_r2)}; inside cells l_F "
             f"{_number(first.full_r2_within)}"
         )
+    if steps := sorted({row.step_s for row in rows if row.step_s is not None}):
+        bins = " to ".join(dict.fromkeys(number(1e3 * step) for step in (steps[0], steps[-1])))
+        what = "a prefill step; 1 by chance, C in perfect step"
+        notes.append(f"arrivals, var/mean: in bins of {bins} ms, {what}")
     if not all(row.sealed for row in rows):
         notes.append("not every trace is sealed, so nobody can tell whether it was edited")
     marked = [row for row in rows if not row.valid and row.n_windows]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from anarchy.engines.profiles import Profile
 from anarchy.estimate.companions import with_decisions
 from anarchy.estimate.game import CellGame, Pool, cell_game
 from anarchy.estimate.ladder import (
@@ -21,8 +22,10 @@ from anarchy.estimate.ladder import (
     LadderEstimate,
     estimate_ladder,
 )
+from anarchy.estimate.reading import estimate_reading, with_reading
 from anarchy.estimate.step import Stream, step_of, stream_of
 from anarchy.games.latency import in_reference
+from anarchy.games.readings import Reading
 from anarchy.games.requests import Metric
 from anarchy.gates.verdict import evaluate_public
 from anarchy.ground.errors import UserError
@@ -34,6 +37,13 @@ from anarchy.trace.schema import GateResult, Manifest
 
 SET_ASIDE: Final = ("attempts", "unreadable")
 """Folders of a deployment that hold cells which no longer count."""
+REMEDY: Final[dict[Reading, str]] = {
+    "fitted": "give the cells of the same deployment at low concurrency as well, or move the reference with "
+    "--c-ref (it must lie below the knee)",
+    "idle": "give a cell of the same deployment at C = 1, or at most one user a worker; or take another "
+    "--reading",
+}
+"""What helps where a reading can price no launch."""
 STATIC: Final = "static"
 """Policy whose cells the latency curves are fitted to where a system has any."""
 
@@ -54,6 +64,10 @@ class Settings:
     """What the command line tells of foreign files."""
     workers_from: tuple[Path, ...] = ()
     """Dynamo's request traces with the worker ids of a foreign file."""
+    reading: Reading = "fitted"
+    """What PoA-hat is read as."""
+    profile: Profile | None = None
+    """The timing table of the readings that need one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,6 +209,8 @@ def _cell(path: Path, settings: Settings) -> Cell:
     # What its maker calls invalid may lack anything; what was judged here is shown with its numbers.
     game = cell_game(trace, settings.pool, settings.metric) if counts or not believed else None
     stream = None if game is None else stream_of(trace)
+    if game is not None:
+        game = with_reading(game, trace, settings.reading, settings.profile, settings.pool)
     return Cell(path, trace.manifest, gates, game, counts, stream)
 
 
@@ -226,6 +242,7 @@ def _ladder(system: Sequence[Cell], policy: str, settings: Settings) -> LadderCe
         replicates=settings.replicates,
         seed=settings.seed,
         processes=settings.processes,
+        reading=settings.reading,
     )
     reference: dict[int, list[CellGame]] = {}
     doubtful = set()
@@ -301,10 +318,11 @@ def _mixed(cell: Cell, other: Cell, what: str) -> UserError:
 
 def _estimate(group: LadderCells, done: Callable[[int], None]) -> LadderEstimate:
     """The ladder's estimate, with a marked row for each concurrency none of whose cells counts."""
-    estimate = estimate_ladder(group.ladder, done)
+    make = estimate_ladder if group.ladder.reading == "fitted" else estimate_reading
+    estimate = make(group.ladder, done)
     if not group.aside.cells:
         return estimate
-    aside = estimate_ladder(group.aside, done)
+    aside = make(group.aside, done)
     return replace(
         estimate,
         aside=[{**row, "regime": None} for row in aside.rows],
@@ -326,7 +344,7 @@ def estimate_all(
         for group, estimate in zip(groups, estimates.values(), strict=True)
         if estimate.without_curves
     ]
-    if why and not any(estimate.curves for estimate in estimates.values()):
+    if why and not any(estimate.curves or estimate.read for estimate in estimates.values()):
         group, reasons = why[0]
         if not any(cell.game and len(cell.game.windows) for group in groups for cell in group.cells):
             raise UserError(
@@ -338,7 +356,6 @@ def estimate_all(
         raise UserError(
             f"nothing can be estimated: launch {next(iter(reasons))}: {next(iter(reasons.values()))}",
             where=group.cells[0].where,
-            remedy="give the cells of the same deployment at low concurrency as well, or move the reference "
-            "with --c-ref (it must lie below the knee)",
+            remedy=REMEDY[group.ladder.reading],
         )
     return estimates
