@@ -39,9 +39,9 @@ SET_ASIDE: Final = ("attempts", "unreadable")
 """Folders of a deployment that hold cells which no longer count."""
 REMEDY: Final[dict[Reading, str]] = {
     "fitted": "give the cells of the same deployment at low concurrency as well, or move the reference with "
-    "--c-ref (it must lie below the knee)",
-    "idle": "give a cell of the same deployment at C = 1, or at most one user a worker; or take another "
-    "--reading",
+    "--c-ref (it must lie below the knee); where users march in step no load is seen: take --reading idle",
+    "idle": "give a cell of the same deployment with at most one user a worker, and requests enough; or take "
+    "another --reading",
 }
 """What helps where a reading can price no launch."""
 STATIC: Final = "static"

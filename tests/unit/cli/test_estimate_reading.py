@@ -126,6 +126,7 @@ def test_in_step_the_default_is_refused_and_other_readings_are_not(
 ) -> None:
     told = refused(capsys, stepped)
     assert "tells no slope" in told
+    assert "take --reading idle" in told
     idle = estimated(capsys, stepped, "--reading", "idle")
     table = estimated(capsys, stepped, "--reading", "table", "--timing", TABLE)
     both = estimated(capsys, stepped, "--reading", "both-sides", "--timing", TABLE)
@@ -178,7 +179,7 @@ def test_without_an_idle_cell_idle_is_refused(capsys: pytest.CaptureFixture[str]
         write_trace(tmp_path / "busy" / str(C), closed_loop(C), concurrency=C)
     told = refused(capsys, tmp_path / "busy", "--reading", "idle")
     assert "no idle cell: the lowest C is 8, more users than the pool has workers (2)" in told
-    assert "give a cell of the same deployment at C = 1" in told
+    assert "give a cell of the same deployment with at most one user a worker" in told
     write_trace(tmp_path / "short" / "1", closed_loop(1, n=8), concurrency=1)
     write_trace(tmp_path / "short" / "8", closed_loop(8), concurrency=8)
     assert "requests found their worker idle: it takes 10" in refused(
