@@ -19,7 +19,8 @@ from .intervals import FloatArray
 
 IntArray = NDArray[np.int64]
 
-MOST_BINS = 50_000_000  # a cell of a day in bins of 2 ms
+MOST_BINS = 5_000_000  # a cell of a day in bins of 17 ms
+MOST_PLACES = 2.0**53  # bins that a float still tells apart
 CHANCE = 1e-4
 """How often users who keep apart may be called in step: one cell of ten thousand."""
 COMPANY = 2.0
@@ -55,29 +56,40 @@ def binned(times: FloatArray, start: float, end: float, width: float) -> IntArra
     A bin holds its lower edge; what lies outside, or beyond the last whole bin, is left out.
     Errors: ValueError on a width that is not above 0, times that are not finite, too many bins.
     """
+    place, bins = _places(times, start, end, width)
+    if bins > MOST_BINS:
+        raise ValueError(f"{bins} bins of {width}: at most {MOST_BINS} are counted one by one")
+    return np.bincount(place, minlength=bins).astype(np.int64, copy=False)
+
+
+def dispersion(times: FloatArray, start: float, end: float, width: float) -> Dispersion:
+    """Index of dispersion of a stream in bins of `width` between two times, as `binned`, however many.
+
+    The variance is the sample's (divided by bins - 1), which makes the mean of the index exactly 1 for
+    events that fall by chance. Nothing changes when all times, the width among them, are shifted or scaled.
+    Shapes: (n,). Errors: ValueError on a width that is not above 0, and times that are not finite.
+    """
+    place, bins = _places(times, start, end, width)
+    if bins < 2 or place.size == 0:
+        return Dispersion(nan, bins, int(place.size))
+    # Only bins that hold something are kept: a wait of a nanosecond makes more bins than any memory holds.
+    _, counts = np.unique(place, return_counts=True)
+    mean = place.size / bins
+    squares = float((counts.astype(np.float64) ** 2).sum()) - place.size * mean
+    return Dispersion(max(0.0, squares) / (bins - 1) / mean, bins, int(place.size))
+
+
+def _places(times: FloatArray, start: float, end: float, width: float) -> tuple[IntArray, int]:
+    """The bin of each event that lies in one, and how many there are; none where no float counts them."""
     if not (isfinite(width) and width > 0.0 and isfinite(start) and isfinite(end)):
         raise ValueError(f"bins of {width} from {start} to {end}: want finite times and a width above 0")
     if not np.isfinite(times).all():
         raise ValueError("a time of an event is not finite")
-    bins = max(0, int((end - start) / width))
-    if bins > MOST_BINS:
-        raise ValueError(f"{bins} bins of {width}: at most {MOST_BINS} are counted")
-    place = np.floor((times - start) / width)
-    inside = (place >= 0) & (place < bins)
-    return np.bincount(place[inside].astype(np.int64), minlength=bins).astype(np.int64, copy=False)
-
-
-def dispersion(times: FloatArray, start: float, end: float, width: float) -> Dispersion:
-    """Index of dispersion of a stream in bins of `width` between two times. Shapes, errors: as `binned`.
-
-    The variance is the sample's (divided by bins - 1), which makes the mean of the index exactly 1 for
-    events that fall by chance. Nothing changes when all times, the width among them, are shifted or scaled.
-    """
-    counts = binned(times, start, end, width)
-    events = int(counts.sum())
-    if counts.size < 2 or events == 0:
-        return Dispersion(nan, int(counts.size), events)
-    return Dispersion(float(counts.var(ddof=1) / counts.mean()), int(counts.size), events)
+    exact = (end - start) / width
+    bins = int(exact) if 0.0 <= exact < MOST_PLACES else 0
+    inside = times[(times >= start) & (times <= end)] if bins else times[:0]
+    place = np.floor((inside - start) / width)
+    return place[place < bins].astype(np.int64), bins
 
 
 def perfect_step(users: int, rounds: int, bins: int) -> float:

@@ -136,7 +136,8 @@ def test_in_step_no_curve_can_be_fitted_and_the_step_is_told_all_the_same() -> N
 
 
 def _row(C: int, index: float, *, marched: bool = False) -> dict[str, Any]:
-    return {"concurrency": C, "arrivals_dispersion": index, "in_step": marched, "step_s": 0.022}
+    row = {"concurrency": C, "arrivals_dispersion": index, "in_step": marched, "step_s": 0.022}
+    return {**row, "in_step_from": 2.2}
 
 
 def test_the_cells_shown_are_the_one_that_varies_most_and_the_nearest_that_keeps_apart() -> None:
@@ -149,6 +150,7 @@ def test_the_cells_shown_are_the_one_that_varies_most_and_the_nearest_that_keeps
     ]
     assert shown(rows) == [64, 32]
     assert shown(rows[2:4]) == [64]
+    assert shown([_row(2, 1.9), *rows[2:4]]) == [64]  # two users in step are not told
     assert shown([_row(8, math.nan)]) == []
     assert shown([{"concurrency": 8, "valid": False}]) == []
 

@@ -132,10 +132,36 @@ def test_what_is_no_time_and_what_takes_too_many_bins_is_refused() -> None:
     with pytest.raises(ValueError, match="not finite"):
         dispersion(np.array([math.nan]), 0.0, 1.0, 0.1)
     with pytest.raises(ValueError, match="at most"):
-        dispersion(np.array([0.1]), 0.0, 1.0, 1e-9)
+        binned(np.array([0.1]), 0.0, 1.0, 1e-9)
     for users, rounds, bins in ((0, 1, 2), (1, 0, 2), (1, 3, 2), (1, 1, 1)):
         with pytest.raises(ValueError, match="users in"):
             perfect_step(users, rounds, bins)
+
+
+def test_a_step_of_next_to_nothing_takes_no_memory_and_one_of_less_tells_nothing() -> None:
+    times = np.array([0.0, 0.0, 0.25, 1e9])
+    found = dispersion(times, 0.0, 1e9, 1e-6)
+    assert found.n_bins == 10**15
+    assert found.n_events == 3
+    assert found.index == pytest.approx(5.0 / 3.0)
+    none = dispersion(times, 0.0, 1e9, 5e-324)
+    assert (none.n_bins, none.n_events) == (0, 0)
+    assert math.isnan(none.index)
+
+
+@given(
+    times=st.lists(st.floats(-5.0, 50.0), max_size=60),
+    end=st.floats(0.0, 40.0),
+    width=st.floats(0.01, 20.0),
+)
+def test_the_index_is_that_of_the_counts(times: list[float], end: float, width: float) -> None:
+    events = np.array(times, dtype=np.float64)
+    counts, found = binned(events, 0.0, end, width), dispersion(events, 0.0, end, width)
+    assert (counts.size, counts.sum()) == (found.n_bins, found.n_events)
+    if counts.size > 1 and counts.any():
+        assert found.index == pytest.approx(counts.var(ddof=1) / counts.mean(), abs=1e-9)
+    else:
+        assert math.isnan(found.index)
 
 
 def _frozen(rng: np.random.Generator, users: int, rounds: int, bins: int) -> Dispersion:

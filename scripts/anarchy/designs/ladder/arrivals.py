@@ -23,14 +23,16 @@ MOST_BINS: Final = 400
 def shown(rows: Sequence[Row]) -> list[int]:
     """C of the cell with the largest index of arrivals, and of the nearest that did not march; fewer if none.
 
-    `rows`: those of the table `cells` of one workload. Nearest on the logarithmic scale of C.
+    `rows`: those of the table `cells` of one workload. Nearest on the logarithmic scale of C, among those
+    whose users, if all marched, would be told.
     """
     told = [row for row in rows if isfinite(row.get("arrivals_dispersion", float("nan")))]
     if not told:
         return []
     most = max(told, key=lambda row: float(row["arrivals_dispersion"]))
     C = most["concurrency"]
-    others = [row for row in told if row is not most and not row["in_step"]]
+    told = [row for row in told if row is not most and row["concurrency"] > row["in_step_from"]]
+    others = [row for row in told if not row["in_step"]]
     nearest = sorted(others, key=lambda row: abs(log(row["concurrency"] / C)))[:1]
     return [C, *(row["concurrency"] for row in nearest)]
 
