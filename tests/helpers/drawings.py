@@ -39,8 +39,8 @@ FIGURES: Final[Mapping[str, Mapping[str, Draw]]] = {
         "depth": ladder.knee_against_depth,
         "decomposition": ladder.decomposition_against_concurrency,
         "costmodel": cost_model.latency_against_load,
-        "step": ladder_step.arrivals_over_time,
         "performance": ladder.performance_against_concurrency,
+        "step": ladder_step.arrivals_over_time,
     },
     "detection": {
         "series": detection.detectors_over_time,

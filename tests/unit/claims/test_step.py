@@ -60,12 +60,12 @@ def test_it_decides_nothing(ladders: Documents) -> None:
             assert left == right
 
 
-def test_a_cell_that_does_not_count_is_behind_nothing(ladders: Documents) -> None:
+def test_a_ladder_in_step_that_has_no_curves_is_told_too(ladders: Documents) -> None:
     documents = copy.deepcopy(ladders)
     for document in documents:
         cells = document["frames"]["cells"]
         cells.loc[cells["in_step"].eq(True), "valid"] = False
-    assert not any("marched" in verdict.reason for verdict in judge(load(), documents))
+    assert BEHIND in by_id(documents)["C3"].reason
 
 
 def test_of_several_ways_and_loads_those_in_reach_are_asked(tmp_path: Path) -> None:

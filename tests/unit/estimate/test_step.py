@@ -8,13 +8,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import TypeAdapter
 
+from anarchy.config.tiers import AnyTier
 from anarchy.designs.ladder.arrivals import MOST_BINS, ROUNDS, arrival_rows, shown
+from anarchy.designs.ladder.estimate import estimate
+from anarchy.designs.ladder.tier import LadderTier
 from anarchy.estimate.conditions import Condition, Part, cost_model, estimate_condition
 from anarchy.estimate.step import shortest, step_of, step_row, stream_of
 from anarchy.stats.synchrony import dispersion, perfect_step
+from anarchy.tables.step import step_words
 from anarchy.trace.reader import CellTrace
-from tests.helpers.condition_samples import METHOD, trace_of
+from tests.helpers.condition_samples import HEAD, METHOD, measured, trace_of
 from tests.helpers.ladder_samples import closed_loop, in_step
 
 
@@ -133,6 +138,24 @@ def test_in_step_no_curve_can_be_fitted_and_the_step_is_told_all_the_same() -> N
     found = estimate_condition(conditions[1], model, METHOD, 0)
     assert math.isnan(found.row["poa_hat"])
     assert found.row["in_step"] is True
+
+
+def test_a_whole_ladder_in_step_is_estimated_and_told() -> None:
+    """No curve, so no PoA-hat and no row that is valid; the step stands there, and how requests came."""
+    cells = [measured(stepped(C), concurrency=C, name=f"c{C}") for C in (1, 8, 32)]
+    timing = {"warmup_s": 1.0, "measure_s": 2.0, "measure_max_s": 4.0, "deadline_s": 20}
+    plan = {"concurrency": (1, 8, 32), "launches": 1, "workloads": ["unique"], "timing": timing}
+    tier = TypeAdapter(AnyTier).validate_python({"design": "ladder", **plan})
+    assert isinstance(tier, LadderTier)
+    found = estimate(cells, tier, METHOD, HEAD | {"model_title": "", "topology_title": "", "engine": ""})
+    table = found.tables["cells"].set_index("concurrency")
+    assert table["poa_hat"].isna().all()
+    assert table["in_step"].tolist() == [False, True, True]
+    assert table.loc[32, "step_s"] == pytest.approx(0.022)
+    assert found.tables["arrivals"]["concurrency"].unique().tolist() == [32]
+    assert "tells no slope" in found.facts["workloads"]["unique"]["notes"][0]
+    told = step_words(found.tables["cells"])
+    assert told.startswith("users marched in step at C = 8, 32: ")
 
 
 def _row(C: int, index: float, *, marched: bool = False) -> dict[str, Any]:

@@ -36,13 +36,13 @@ DESIGN: Final = Design(
             "PoA-hat grows by about that gap. Where the points of one C lie flat, latency followed the "
             "concurrency, not the load of the worker chosen."
         ),
+        "performance": ("Time to first token, inter-token latency and throughput against concurrency."),
         "step": (
             "Whether users march in step: requests sent in each prefill step over a few rounds, and below "
             "them their time to first token, of the cell whose arrivals vary most and of the nearest C whose "
             "users keep apart. The number is the variance of these counts over their mean in the whole cell: "
             "1 by chance, about g where requests come in groups of g, near C where all users are in step."
         ),
-        "performance": ("Time to first token, inter-token latency and throughput against concurrency."),
     },
     shows={"costmodel": "curves", "step": "arrivals"},
     tables={"": "Cells"},
