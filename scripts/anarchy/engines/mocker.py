@@ -114,22 +114,26 @@ def command(spec: DeploymentSpec, role: Role, model_folder: Path, _: Sequence[in
     `--speedup-ratio` slows prefill and decode steps but not the KV transfer (measured), so the bandwidth is
     divided by the dilation here.
     """
-    told = settings_of(spec)
+    told, dynamo = settings_of(spec), spec.dynamo
+    speed = dynamo.mock_prefill_speed if role == "prefill" else 1.0
     options = {
         "--model-path": str(model_folder),
-        "--model-name": spec.model,
-        "--disaggregation-mode": role,
+        **({} if dynamo.named_by_folder else {"--model-name": spec.model}),
         "--planner-profile-data": str(told.profile.resolve()),
-        "--speedup-ratio": repr(1.0 / told.dilation),
+        "--speedup-ratio": repr(speed / told.dilation),
         "--max-num-seqs": str(spec.running(role)),
         "--max-num-batched-tokens": str(spec.max_num_batched_tokens),
         "--block-size": str(spec.block_size),
         "--num-gpu-blocks-override": str(spec.num_gpu_blocks),
-        "--kv-transfer-bandwidth": repr(told.kv_transfer_bandwidth / told.dilation),
-        "--kv-bytes-per-token": str(told.kv_bytes_per_token),
     }
+    if dynamo.mock_transfers:
+        options |= {
+            "--kv-transfer-bandwidth": repr(told.kv_transfer_bandwidth / told.dilation),
+            "--kv-bytes-per-token": str(told.kv_bytes_per_token),
+        }
     words = (word for pair in options.items() for word in pair)
-    return (str(spec.dynamo_python), "-m", "dynamo.mocker", *words)
+    flags = (*dynamo.mock_role[role], *dynamo.mock_flags)
+    return (str(spec.dynamo_python), "-m", "dynamo.mocker", *words, *flags)
 
 
 def everywhere(_: DeploymentSpec) -> dict[str, str]:
