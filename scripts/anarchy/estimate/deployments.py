@@ -135,8 +135,8 @@ def head_of(plan: DeploymentPlan, manifests: Sequence[Manifest]) -> Row:
 
 def _label(plan: DeploymentPlan, manifests: Sequence[Manifest]) -> str:
     """What the engines of cells are called together; of the planned one where no cell was measured."""
-    labels = [engine_label(of.engine, of.device) for of in manifests]
-    return common_label(labels or [engine_label(plan.engine, None)])
+    labels = [engine_label(of.engine, of.device, of.versions) for of in manifests]
+    return common_label(labels or [engine_label(plan.engine, None, {"ai-dynamo": plan.stack.dynamo})])
 
 
 def describe(plan: DeploymentPlan, summary: dict[str, Any], cells: Sequence[Manifest]) -> dict[str, Any]:

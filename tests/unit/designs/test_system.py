@@ -60,8 +60,8 @@ def workbench(folder: Path, *, launches: int = 1, **tier: Any) -> Workbench:
     }
     knee = recorded_knee(profiles["llama-3.1-70b-tp4"].digest, value=64, interval=(60.0, 70.0))
     stack = Stack("ai-dynamo 1.5.1")
-    run = resolve(study, choices, profiles, lambda _: stack, [knee])
-    bench = Workbench(run, profiles, Layout(folder), lambda _: stack)
+    run = resolve(study, choices, profiles, lambda *_: stack, [knee])
+    bench = Workbench(run, profiles, Layout(folder), lambda *_: stack)
     seal_everything(bench)
     return bench
 
