@@ -85,9 +85,10 @@ class Session:
             failed = [check for check in test.checks if not check.ok]
             reuse = test.reuse if isinstance(test, SelfTest) else None
             if not failed and reuse is not None and not reuse.ok:
-                raise UnhealthyError(
-                    f"{way} routing does not count as asked (override_inert): {reuse.words}; ask for what "
-                    "this stack does (key 'assume_kv_reuse'), or take another (key 'stack')"
+                raise UserError(
+                    f"{way} routing does not count as asked (override_inert): {reuse.words}",
+                    where=f"{self.plan.title}, key 'assume_kv_reuse'",
+                    remedy="ask for what this stack does, or take another (key 'stack')",
                 )
             raise UnhealthyError(
                 f"{way} routing does not take effect (override_inert) under "
