@@ -25,7 +25,7 @@ export PYTHON
 # What a cluster's modules or a notebook server set is for other Pythons (scripts/anarchy/ground/surroundings.py).
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE JUPYTER_PATH JUPYTER_CONFIG_DIR JUPYTER_DATA_DIR IPYTHONDIR
 
-.PHONY: help setup reproduce redraw plan doctor test test-unit test-live test-notebooks test-workflow test-slurm test-faults test-containers test-vllm test-long test-nightly test-setup test-browser fuzz \
+.PHONY: help setup reproduce redraw plan doctor test test-unit test-live test-notebooks test-workflow test-slurm test-faults test-containers test-stack090 test-stacks test-vllm test-long test-nightly test-setup test-browser fuzz \
 	lab-up lab-down lab-status lab-reproduce smoke-b200 \
 	lint format bench bench-estimator bench-coverage bench-client bench-virtual profiles schemas clean distclean
 
@@ -58,7 +58,7 @@ test-setup: setup
 test-browser: test-setup  # without a browser the report's tests are skipped, except in CI
 	@command -v chromium google-chrome >/dev/null || envs/apt-install chromium fonts-dejavu-core || [ -z "$${CI:-}" ]
 
-test: test-browser lint  ## everything below; Slurm's part only as root
+test: test-browser test-stacks lint  ## everything below; Slurm's part only as root
 	@[ "$$(id -u)" -ne 0 ] || slurm/lab/install-packages
 	@$(PYTEST) $(DAILY) $(ONE_BY_ONE) $(WITHOUT_DEPLOYMENTS)
 	@$(PYTEST) $(DAILY) tests/live tests/slurm
@@ -69,8 +69,16 @@ test-unit: test-setup  ## pure code: unit and property tests, seconds
 fuzz: test-setup  ## hostile files by the ten thousand, others each time; writes docs/fuzzing.md, 15 minutes: for a nightly run
 	@FUZZ_TIMES=20 FUZZ_REPORT=docs/fuzzing.md $(PYTEST) tests/fuzz/test_fuzz.py
 
-test-live: test-setup  ## the real Dynamo frontend and router with mock engines; kill -9 and resume
+# Where every test is to run, the paper's version of Dynamo is built for its own.
+test-stacks: test-setup
+	@[ -z "$${CI:-}" ] || envs/build dynamo-0.9.0
+
+test-live: test-stacks  ## the real Dynamo frontend and router with mock engines; kill -9 and resume
 	@$(PYTEST) $(DAILY) tests/live
+
+test-stack090: test-setup  ## the paper's version, Dynamo 0.9.0, with mock engines, 2 minutes; builds 380 MB once
+	@envs/build dynamo-0.9.0
+	@$(PYTEST) -m live tests/live/test_stack_090_live.py
 
 test-notebooks: test-setup  ## execute every notebook on a small trace
 	@$(PYTEST) $(SIDE_BY_SIDE) tests/notebooks

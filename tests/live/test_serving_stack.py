@@ -65,6 +65,9 @@ def test_routing_takes_effect(deployment: Deployment) -> None:
         "soft",
         "contrast-tau-1",
     ]
+    # What tells 1.5.1 from 0.9.0 (test_stack_090_live.py).
+    assert report.reuse is not None
+    assert report.reuse.counts_once is False
     argmin = report.checks[0]
     assert argmin.drawn[argmin.costs.index(max(argmin.costs))] == 0
     assert 0 < report.seconds < 60

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from anarchy.config.site import Site
+from anarchy.engines.dynamo import USUAL, dynamo_of
 from anarchy.engines.engine import ServedModel
 from anarchy.engines.profiles import Profile
 from anarchy.engines.registry import engine_of
@@ -36,7 +37,7 @@ def serving_python(site: Site, engine: str) -> Path:
     )
 
 
-def check_serving(site: Site | None, engine: str) -> None:
+def check_serving(site: Site | None, engine: str, dynamo: str = USUAL) -> None:
     """Raise UserError where an engine is served by an environment of this project that is not whole.
 
     Without a site it is served as this project does by itself. Environments and images that others made are
@@ -44,9 +45,9 @@ def check_serving(site: Site | None, engine: str) -> None:
     """
     if site is not None and (site.container.runtime != "none" or site.serving_python):
         return
-    stack = engine_of(engine).stack_for(site.device if site else "")
+    stack = engine_of(engine).stack_for(site.device if site else "", dynamo)
     if stack is not None and stack.python() == stack.environment / "bin" / "python":
-        check_environment(stack.environment, stack.lock)
+        check_environment(stack.environment, stack.lock, remedy=dynamo_of(dynamo).builds)
 
 
 def missing_packages(site: Site, versions: Mapping[str, str | None], engine: str) -> list[str]:

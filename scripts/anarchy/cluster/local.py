@@ -5,6 +5,7 @@ from __future__ import annotations
 from anarchy.cluster.allocation import Allocation
 from anarchy.cluster.engine_needs import serving_python
 from anarchy.config.site import Site
+from anarchy.engines.registry import engine_of
 from anarchy.ground.errors import UserError
 from anarchy.plan.launches import Launch
 
@@ -15,7 +16,8 @@ def this_machine(plan: Launch, site: Site | None) -> Allocation:
     Raises UserError for a site that serves from a container: those are started by Slurm's launcher only.
     """
     if site is None:
-        return Allocation()
+        stack = engine_of(plan.engine).stack_for("", plan.stack.dynamo)
+        return Allocation() if stack is None else Allocation(dynamo_python=stack.python())
     if site.container.runtime != "none":
         raise UserError(
             f"key 'container.runtime': {site.container.runtime}, but launcher local starts no containers",

@@ -1,6 +1,6 @@
 """What is studied, as models of its files: systems, policies, workloads, experiments and their tiers."""
 
-from anarchy.config.choices import ALL, AS_PLANNED, Choices, EngineName, KneeSource
+from anarchy.config.choices import ALL, AS_PLANNED, Choices, EngineName, KneeSource, StackName
 from anarchy.config.experiments import Experiment
 from anarchy.config.limits import Limits
 from anarchy.config.loads import Level, Load, StagePlan
@@ -49,6 +49,7 @@ __all__ = [
     "Routing",
     "RoutingSet",
     "Source",
+    "StackName",
     "StagePlan",
     "Strict",
     "Study",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, GetJsonSchemaHandler
+from pydantic import AfterValidator, Field, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from anarchy.config.values import Name, NameList, Seed, Strict, Where, refusal
+from anarchy.engines.dynamo import STACKS
 from anarchy.engines.registry import engine_names
 
 AS_PLANNED: Final = "tier"
-"""In place of an engine's name: the one that each tier names, which is a simulated one."""
+"""In place of the name of an engine or stack: the one that each tier names."""
 
 
 def _known(name: str) -> str:
@@ -50,6 +51,28 @@ class _EnumeratedOrPlanned:
 EngineChoice = Annotated[str, AfterValidator(_known_or_planned), _EnumeratedOrPlanned()]
 """An engine for everything, or `tier`."""
 
+
+def _known_stack(name: str) -> str:
+    if name not in STACKS:
+        raise refusal(f"there is no stack {name!r}", f"known stacks: {', '.join(STACKS)}")
+    return name
+
+
+StackName = Annotated[str, AfterValidator(_known_stack), Field(json_schema_extra={"enum": list(STACKS)})]
+"""A version of Dynamo that `anarchy.engines.dynamo` describes."""
+
+
+def _known_stack_or_planned(name: str) -> str:
+    return name if name == AS_PLANNED else _known_stack(name)
+
+
+StackChoice = Annotated[
+    str,
+    AfterValidator(_known_stack_or_planned),
+    Field(json_schema_extra={"enum": [AS_PLANNED, *STACKS]}),
+]
+"""A stack for everything, or `tier`."""
+
 KneeSource = Literal["measured", "recorded"]
 """Where a knee comes from: E1 of the same run, or an entry of ``workflow/config/knees.yaml``."""
 
@@ -69,6 +92,9 @@ class Choices(Strict):
     engine: EngineChoice = AS_PLANNED
     """`tier`: what each tier names, `virtual` or `mocker`, both simulated; or one engine for everything.
     `vllm` is real and needs the site file, for the weights and what they run on."""
+    stack: StackChoice = AS_PLANNED
+    """`tier`: what each tier names, the engine's usual one without that; or one version of Dynamo for
+    everything: `0.9.0`, the paper's (engine `mocker`, built-in policies, one machine), or `1.5.1`."""
     experiments: NameList = ("equilibrium",)
     """Names of experiments, or `all`: each that has this tier."""
     models: NameList = ()

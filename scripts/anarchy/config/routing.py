@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandle
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from anarchy.config.choices import EngineName
+from anarchy.config.choices import EngineName, StackName
 from anarchy.config.kinds import union
 from anarchy.config.policies import AdaptivePolicy, KvPolicy, Policy, Way
 from anarchy.config.values import MOST_ENTRIES, Name, Names, NonNegative, Strict, each_once
@@ -77,6 +77,10 @@ class RoutingSet(Strict):
     """What measures this set, whatever the run and the tier name: for sets that compare engines."""
     dilation_times: Annotated[float, Field(strict=True, ge=1, le=50)] = 1.0
     """How many times the model's own dilation, where the engine can slow time: host noise weighs less."""
+    stack: StackName | None = None
+    """The version of Dynamo that serves this set, whatever the run and the tier name."""
+    assume_kv_reuse: bool | None = None
+    """Whether its routers count KV blocks that active requests share once; without it, as the stack does."""
 
     @model_validator(mode="after")
     def _holds_something(self) -> RoutingSet:

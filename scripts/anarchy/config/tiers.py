@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
-from anarchy.config.choices import EngineName
+from anarchy.config.choices import EngineName, StackName
 from anarchy.config.kinds import union
 from anarchy.config.limits import Limits
 from anarchy.config.loads import Level, Load, StagePlan
@@ -93,6 +93,8 @@ class Tier(Strict, ABC):
 
     parts_key: ClassVar[str]
     """The key of what it measures: a grid, loads, stages."""
+    compares_sets: ClassVar[bool] = False
+    """Whether it compares latencies of one set of policies with another's: one stack serves both then."""
 
     design: str
     launches: Launches
@@ -104,6 +106,8 @@ class Tier(Strict, ABC):
     renamed keeps its sealed cells."""
     engine: EngineName = "mocker"
     """What measures it where the run names no engine."""
+    stack: StackName | None = None
+    """The version of Dynamo that serves it, where the run names none; without it the engine's usual one."""
     limits: Limits = Limits()
     """Of its workers."""
     systems: Systems = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from anarchy.engines.dynamo import STACKS, described
 from anarchy.engines.engine import Engine
 from anarchy.engines.registry import UNKNOWN, engine_of, engines
 
@@ -37,13 +38,15 @@ def device_seen(engine: str, on: str, nodes: Sequence[Mapping[str, Any]]) -> str
     return names.pop() if len(names) == 1 else MIXED + ", ".join(sorted(names))
 
 
-def engine_label(engine: str, device: str | None) -> str:
+def engine_label(engine: str, device: str | None, versions: Mapping[str, str | None] | None = None) -> str:
     """What figures, tables and verdicts call an engine: `simulated`, `simulated in virtual time`, `B200`, ...
 
-    A trace may tell of an engine that is none of this project's: that is `unknown`, with the word it has.
+    `versions` of the serving stack add what its mock engines cannot do, where that matters. A trace may tell
+    of an engine that is none of this project's: that is `unknown`, with the word it has.
     """
     if engine in engines():
-        return engines()[engine].label(device)
+        of, dynamo = engines()[engine], described(versions or {})
+        return of.label(device) + (dynamo.label if dynamo is not None and of.simulated else "")
     return UNKNOWN if engine == UNKNOWN else f"{UNKNOWN} ({engine})"
 
 
@@ -75,4 +78,6 @@ def is_live(label: str) -> bool:
 
 def _named(label: str) -> list[Engine]:
     """The simulated engines of a label."""
-    return [engine for engine in engines().values() if engine.simulated and engine.label(None) == label]
+    simulated = [engine for engine in engines().values() if engine.simulated]
+    added = {dynamo.label for dynamo in STACKS.values()}
+    return [engine for engine in simulated if any(engine.label(None) + more == label for more in added)]

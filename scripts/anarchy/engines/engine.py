@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anarchy.engines.dynamo import USUAL
 from anarchy.engines.hosts import Node
 from anarchy.engines.spec import DeploymentSpec, EngineSettings, Role
 from anarchy.ground.locks import pinned_version
@@ -38,6 +39,8 @@ class PinnedStack:
     """The folder that `make setup` builds from the lock."""
     device: str = ""
     """The one kind of device that it computes on; empty where that does not matter."""
+    dynamo: str = USUAL
+    """Its version of Dynamo, by which a run asks for it: the word of `stack`."""
 
     @property
     def words(self) -> str:
@@ -101,9 +104,14 @@ class Engine:
     start_s: float = 0.0
     """Predicted wall seconds to start, prove and stop a deployment, until one has been recorded."""
 
-    def stack_for(self, device: str) -> PinnedStack | None:
-        """The project's own stack that serves it on a device, if there is one."""
-        return next((stack for stack in self.stacks if stack.device in ("", device)), None)
+    def stack_for(self, device: str, dynamo: str = USUAL) -> PinnedStack | None:
+        """The project's own stack that serves it on a device with a version of Dynamo, if there is one."""
+        found = (one for one in self.stacks if one.device in ("", device) and one.dynamo == dynamo)
+        return next(found, None)
+
+    def has(self, dynamo: str) -> bool:
+        """Whether it can be served with a version of Dynamo: the usual one may be anybody's."""
+        return dynamo == USUAL or any(one.dynamo == dynamo for one in self.stacks)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,24 +8,18 @@ from anarchy.engines.spec import DeploymentSpec, RoutingPolicy
 def frontend_command(spec: DeploymentSpec, policy: RoutingPolicy, port: int) -> tuple[str, ...]:
     """Command of the frontend that routes by `policy`.
 
-    omega is `--router-prefill-load-scale`: 1.5.1 keeps `--router-kv-overlap-score-weight` as its deprecated
-    alias. The router's cost of worker j is `omega * max(0, prefill blocks_j - overlap_j) + decode
-    blocks_j`; on the decode choice of a disaggregated deployment the prefill term is 0 for every worker, so
-    omega has nothing to act on there.
+    The router's cost of worker j is `omega * max(0, prefill blocks_j - overlap_j) + decode blocks_j`; on the
+    decode choice of a disaggregated deployment the prefill term is 0 for every worker, so omega has nothing
+    to act on there.
     """
+    dynamo = spec.dynamo
     return (
-        str(spec.dynamo_python),
-        "-m",
-        "dynamo.frontend",
-        "--http-host",
-        spec.host,
-        "--http-port",
-        str(port),
-        "--router-mode",
-        "kv",
-        "--router-temperature",
-        repr(policy.tau),
-        "--router-prefill-load-scale",
-        repr(policy.omega),
+        *(str(spec.dynamo_python), "-m", "dynamo.frontend"),
+        *("--http-host", spec.host, "--http-port", str(port)),
+        *("--router-mode", "kv"),
+        *("--router-temperature", repr(policy.tau)),
+        *(dynamo.omega_flag, repr(policy.omega)),
         "--router-replica-sync",
+        *dynamo.frontend_flags,
+        *dynamo.reuse_flags(spec.assume_kv_reuse),
     )

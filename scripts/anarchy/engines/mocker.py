@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
 
+from anarchy.engines.dynamo import STACKS, USUAL, described
 from anarchy.engines.engine import Engine, PinnedStack, Ran, Served, ServedModel, simulated
 from anarchy.engines.hosts import Node
 from anarchy.engines.spec import (
@@ -20,7 +21,7 @@ from anarchy.engines.spec import (
 )
 from anarchy.ground.errors import UserError
 from anarchy.ground.files import disk_errors, make_folder
-from anarchy.ground.layout import DYNAMO_LOCK, ENVS
+from anarchy.ground.layout import DYNAMO_0_9_0, DYNAMO_0_9_0_LOCK, DYNAMO_LOCK, ENVS
 
 NAME: Final = "mocker"
 
@@ -62,12 +63,18 @@ class MockerSettings(EngineSettings):
 
 def deviations(ran: Sequence[Ran]) -> list[str]:
     """How cells of this engine depart from the paper's."""
-    stack = sorted({str(one.versions.get("ai-dynamo")) for one in ran})
-    return [
-        "simulated engines follow a predicted timing table; no GPU was used",
-        f"Dynamo {', '.join(stack)}, mock engine, files, ZMQ (the paper: 0.9.0, vLLM, etcd, NATS)",
-        f"KV transfer modelled at {MockerSettings.kv_transfer_bandwidth:g} GB/s, ours",
-    ]
+    by_version = {str(one.versions.get("ai-dynamo")): described(one.versions) or STACKS[USUAL] for one in ran}
+    found = ["simulated engines follow a predicted timing table; no GPU was used"]
+    for plane in sorted({dynamo.event_plane for dynamo in by_version.values()}, reverse=True):
+        of_plane = sorted(version for version, one in by_version.items() if one.event_plane == plane)
+        found.append(
+            f"Dynamo {', '.join(of_plane)}, mock engine, files, {plane.upper()} "
+            "(the paper: 0.9.0, vLLM, etcd, NATS)"
+        )
+    if any(dynamo.mock_transfers for dynamo in by_version.values()):
+        found.append(f"KV transfer modelled at {MockerSettings.kv_transfer_bandwidth:g} GB/s, ours")
+    departures = (said for dynamo in by_version.values() for said in dynamo.departures)
+    return [*found, *dict.fromkeys(departures)]
 
 
 ENGINE: Final = Engine(
@@ -79,7 +86,16 @@ ENGINE: Final = Engine(
     deviations=deviations,
     dilates=True,
     follows_table=True,
-    stacks=(PinnedStack(DYNAMO_LOCK, ("ai-dynamo",), default_dynamo_python, ENVS / "dynamo"),),
+    stacks=(
+        PinnedStack(DYNAMO_LOCK, ("ai-dynamo",), default_dynamo_python, ENVS / "dynamo"),
+        PinnedStack(
+            DYNAMO_0_9_0_LOCK,
+            ("ai-dynamo",),
+            lambda: DYNAMO_0_9_0 / "bin" / "python",
+            DYNAMO_0_9_0,
+            dynamo="0.9.0",
+        ),
+    ),
     start_s=6.0,  # on one host (tier quick: 4.1 to 5.8)
 )
 
@@ -114,22 +130,26 @@ def command(spec: DeploymentSpec, role: Role, model_folder: Path, _: Sequence[in
     `--speedup-ratio` slows prefill and decode steps but not the KV transfer (measured), so the bandwidth is
     divided by the dilation here.
     """
-    told = settings_of(spec)
+    told, dynamo = settings_of(spec), spec.dynamo
+    speed = dynamo.mock_prefill_speed if role == "prefill" else 1.0
     options = {
         "--model-path": str(model_folder),
-        "--model-name": spec.model,
-        "--disaggregation-mode": role,
+        **({} if dynamo.named_by_folder else {"--model-name": spec.model}),
         "--planner-profile-data": str(told.profile.resolve()),
-        "--speedup-ratio": repr(1.0 / told.dilation),
+        "--speedup-ratio": repr(speed / told.dilation),
         "--max-num-seqs": str(spec.running(role)),
         "--max-num-batched-tokens": str(spec.max_num_batched_tokens),
         "--block-size": str(spec.block_size),
         "--num-gpu-blocks-override": str(spec.num_gpu_blocks),
-        "--kv-transfer-bandwidth": repr(told.kv_transfer_bandwidth / told.dilation),
-        "--kv-bytes-per-token": str(told.kv_bytes_per_token),
     }
+    if dynamo.mock_transfers:
+        options |= {
+            "--kv-transfer-bandwidth": repr(told.kv_transfer_bandwidth / told.dilation),
+            "--kv-bytes-per-token": str(told.kv_bytes_per_token),
+        }
     words = (word for pair in options.items() for word in pair)
-    return (str(spec.dynamo_python), "-m", "dynamo.mocker", *words)
+    flags = (*dynamo.mock_role[role], *dynamo.mock_flags)
+    return (str(spec.dynamo_python), "-m", "dynamo.mocker", *words, *flags)
 
 
 def everywhere(_: DeploymentSpec) -> dict[str, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from anarchy.engines.dynamo import USUAL, Dynamo, dynamo_of
 from anarchy.engines.hosts import HERE, Node, Seat, seats
 from anarchy.engines.image import ServingImage
 from anarchy.ground.errors import UserError
@@ -118,6 +119,9 @@ class DeploymentSpec:
     that all nodes see; None is the system's temporary one. With a `container` the launcher runs every process
     inside that image, and `dynamo_python` is a Python there. `selector` adds the process that policies of
     pinned routing ask; it does not run in a container.
+
+    `stack` is the version of Dynamo that `dynamo_python` has. `assume_kv_reuse`: whether its decode choice
+    counts blocks that active requests share once; None is what the version does by itself.
     """
 
     model: str
@@ -143,9 +147,12 @@ class DeploymentSpec:
     dynamo_python: Path = field(default_factory=default_dynamo_python)
     container: ServingImage | None = None
     selector: bool = False
+    stack: str = USUAL
+    assume_kv_reuse: bool | None = None
 
     def __post_init__(self) -> None:
         where = f"deployment of {self.model!r}"
+        self._check_stack(where)
         for what, value in (("prefill", self.prefill), ("decode", self.decode)):
             if value < 1:
                 raise UserError(f"{value} {what} workers", where=where, remedy="ask for at least one of each")
@@ -175,6 +182,33 @@ class DeploymentSpec:
                 where=where,
                 remedy="give one port a policy, or none",
             )
+
+    def _check_stack(self, where: str) -> None:
+        """Refuse what this version of Dynamo cannot do."""
+        dynamo = self.dynamo
+        dynamo.check_reuse(self.assume_kv_reuse, where=where)
+        if self.selector and not dynamo.pinned:
+            raise UserError(
+                f"pinned routing with stack {self.stack}, which has no selection service",
+                where=where,
+                remedy=f"leave out the pinned policies, or serve with stack {USUAL}",
+            )
+        several = len(self.nodes) > 1 or self.discovery != "file" or self.container is not None
+        if several and not dynamo.several_nodes:
+            raise UserError(
+                f"stack {self.stack} with several nodes, etcd or a container: it was run on one machine only",
+                where=where,
+                remedy=f"take launcher local, or stack {USUAL}",
+            )
+
+    @property
+    def dynamo(self) -> Dynamo:
+        """What the version of Dynamo that serves is told and tells."""
+        return dynamo_of(self.stack)
+
+    def model_name(self, model_folder: Path) -> str:
+        """What requests call the model, given the folder that the engine takes for it."""
+        return str(model_folder) if self.dynamo.named_by_folder else self.model
 
     @property
     def engine(self) -> str:

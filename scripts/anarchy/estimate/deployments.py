@@ -11,6 +11,7 @@ from typing import Any, Final
 from anarchy.config import Policy, Workload
 from anarchy.config.loads import Stage
 from anarchy.engines.devices import common_label, engine_label
+from anarchy.engines.dynamo import described
 from anarchy.engines.engine import Ran
 from anarchy.engines.registry import engine_of, engines
 from anarchy.estimate.companions import with_decisions
@@ -116,6 +117,14 @@ def read_planned(bench: Workbench, plan: DeploymentPlan, cell: Cell) -> CellTrac
             remedy=f"remove {bench.layout.summary(*plan.key)} and run again: it is set aside and measured "
             "again; or restore the configuration",
         )
+    stack = described(trace.manifest.versions)
+    if stack is not None and stack.version != plan.stack.dynamo:
+        raise UserError(
+            f"was measured with Dynamo {stack.version}, and planned with {plan.stack.dynamo}: the two are "
+            "never taken together",
+            where=directory,
+            remedy="move this deployment's folder away, or ask for the stack that measured it (key 'stack')",
+        )
     return trace
 
 
@@ -135,8 +144,8 @@ def head_of(plan: DeploymentPlan, manifests: Sequence[Manifest]) -> Row:
 
 def _label(plan: DeploymentPlan, manifests: Sequence[Manifest]) -> str:
     """What the engines of cells are called together; of the planned one where no cell was measured."""
-    labels = [engine_label(of.engine, of.device) for of in manifests]
-    return common_label(labels or [engine_label(plan.engine, None)])
+    labels = [engine_label(of.engine, of.device, of.versions) for of in manifests]
+    return common_label(labels or [engine_label(plan.engine, None, {"ai-dynamo": plan.stack.dynamo})])
 
 
 def describe(plan: DeploymentPlan, summary: dict[str, Any], cells: Sequence[Manifest]) -> dict[str, Any]:

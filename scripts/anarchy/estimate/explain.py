@@ -84,7 +84,7 @@ def _find(groups: Sequence[LadderCells], name: str) -> tuple[LadderCells, Cell]:
 
 def _head(cell: Cell, settings: Settings) -> list[str]:
     of = cell.manifest
-    engine = engine_label(of.engine, of.device)
+    engine = engine_label(of.engine, of.device, of.versions)
     names = f"{of.cell}: {of.model} {of.topology} {of.policy}"
     return [
         visible(f"cell {names}, C = {of.concurrency}, launch {of.launch}"),

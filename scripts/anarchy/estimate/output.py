@@ -22,6 +22,7 @@ from anarchy.games.readings import Reading
 from anarchy.gates.errors import MAX_ERROR_SHARE
 from anarchy.ground.terminal import visible
 from anarchy.ground.words import MISSING, interval, number
+from anarchy.trace.schema import Manifest
 
 Format = Literal["table", "json", "csv"]
 
@@ -168,7 +169,7 @@ def _of_ladder(group: LadderCells, estimate: LadderEstimate, settings: Settings)
         "topology": head.topology,
         "policy": head.policy,
         "workload": head.workload,
-        "engine": common_label([engine_label(of.manifest.engine, of.manifest.device) for of in group.cells]),
+        "engine": common_label([_label(of.manifest) for of in group.cells]),
         "pool": settings.pool,
         "metric": settings.metric,
         "reading": settings.reading,
@@ -183,6 +184,10 @@ def _of_ladder(group: LadderCells, estimate: LadderEstimate, settings: Settings)
         "full_r2": min((c.full.quality.r2 for c in curves if c.full.quality), default=None),
         "full_r2_within": min((c.full.quality.r2_within for c in curves if c.full.quality), default=None),
     }
+
+
+def _label(of: Manifest) -> str:
+    return engine_label(of.engine, of.device, of.versions)
 
 
 def _reasons(group: LadderCells, C: int, estimate: LadderEstimate) -> list[str]:

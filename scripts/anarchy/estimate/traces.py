@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from anarchy.engines.dynamo import described
 from anarchy.engines.profiles import Profile
 from anarchy.estimate.companions import with_decisions
 from anarchy.estimate.game import CellGame, Pool, cell_game
@@ -294,6 +295,10 @@ def _check_one_system(system: Sequence[Cell]) -> None:
             here, there = getattr(cell.manifest, name), getattr(first.manifest, name)
             if here != there:
                 raise _mixed(cell, first, f"key {name!r} is {_plain(here)} here and {_plain(there)} in")
+        stacks = [described(one.manifest.versions) for one in (cell, first)]
+        if stacks[0] is not stacks[1]:
+            words = [one.manifest.versions.get("ai-dynamo") or "unknown" for one in (cell, first)]
+            raise _mixed(cell, first, f"Dynamo is {words[0]} here and {words[1]} in")
     seen: dict[tuple[str, int, int], Cell] = {}
     for cell in system:
         key = (cell.manifest.policy, cell.manifest.concurrency, cell.manifest.launch)

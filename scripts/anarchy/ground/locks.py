@@ -17,10 +17,10 @@ def environment_digest(lock_file: Path) -> str:
     return hashlib.sha256(lock_file.read_bytes()).hexdigest()
 
 
-def check_environment(env_dir: Path, lock_file: Path) -> None:
+def check_environment(env_dir: Path, lock_file: Path, *, remedy: str = "make setup") -> None:
     """Make sure that an environment was built to the end and from the lock file as it is now.
 
-    Raises UserError when it is missing, half-built or older than its lock.
+    Raises UserError when it is missing, half-built or older than its lock; `remedy` is what builds it.
     """
     if not lock_file.is_file():
         raise UserError(
@@ -38,8 +38,8 @@ def check_environment(env_dir: Path, lock_file: Path) -> None:
         found = f"outdated environment: it was not built from {lock_file.name} as it is now"
     else:
         found = "half-built environment: its set-up did not come to the end"
-    # `make setup` builds what a run needs; the bench has an environment of its own.
-    raise UserError(found, where=env_dir, remedy="make bench" if env_dir.name == "bench" else "make setup")
+    # The bench has an environment of its own.
+    raise UserError(found, where=env_dir, remedy="make bench" if env_dir.name == "bench" else remedy)
 
 
 def pinned_version(lock_file: Path, package: str) -> str:

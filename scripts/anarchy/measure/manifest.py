@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from anarchy.engines.dynamo import dynamo_of
 from anarchy.plan.launches import Cell, DeploymentPlan
 from anarchy.trace.schema import Manifest, WorkerCount
 
@@ -25,6 +26,7 @@ def manifest_of(plan: DeploymentPlan, cell: Cell, **measured: Any) -> Manifest:
         tier=plan.tier,
         workload=cell.workload.name,
         engine=plan.engine,
+        departures=dynamo_of(plan.stack.dynamo).departures,
         dilation=plan.model.dilation,
         plan_hash=cell.plan_hash,
         **measured,

@@ -80,7 +80,7 @@ class CellRouting:
 
     def _endpoint(self, frontend: str) -> Endpoint:
         host, port = self._deployment.endpoints[frontend]
-        return Endpoint(host, port, self._plan.model.name)
+        return Endpoint(host, port, self._deployment.model_name)
 
     def _router(self) -> Router:
         policy = self._cell.policy

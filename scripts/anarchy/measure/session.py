@@ -83,6 +83,13 @@ class Session:
             return f"{way} routing not tested: " + (test.reason if test else "no self-test")
         if not test.ok:
             failed = [check for check in test.checks if not check.ok]
+            reuse = test.reuse if isinstance(test, SelfTest) else None
+            if not failed and reuse is not None and not reuse.ok:
+                raise UserError(
+                    f"{way} routing does not count as asked (override_inert): {reuse.words}",
+                    where=f"{self.plan.title}, key 'assume_kv_reuse'",
+                    remedy="ask for what this stack does, or take another (key 'stack')",
+                )
             raise UnhealthyError(
                 f"{way} routing does not take effect (override_inert) under "
                 f"{', '.join(check.policy for check in failed) or 'the contrast'}: {failed}"
@@ -100,7 +107,10 @@ class Session:
             return {"reason": test.reason} if test else {}
         checks = [{**asdict(check), "ok": check.ok} for check in (*test.checks, *test.contrasts)]
         p_value = min(min(check["p_value"], check["p_value_dispatched"]) for check in checks)
-        return {"ok": test.ok, "p_value": p_value, "omega": test.omega, "checks": checks}
+        told = {"ok": test.ok, "p_value": p_value, "omega": test.omega, "checks": checks}
+        if test.reuse is not None:
+            told["reuse"] = {**asdict(test.reuse), "counts_once": test.reuse.counts_once, "ok": test.reuse.ok}
+        return told
 
     def measure_all(self, cells: Sequence[Cell], started: float) -> None:
         """Measure cells in order, each again where a gate that speaks of the machine fails."""

@@ -21,6 +21,7 @@ from anarchy.cluster.local import this_machine
 from anarchy.config import AdaptivePolicy
 from anarchy.control.detector import PARAMETERS
 from anarchy.engines.devices import device_seen
+from anarchy.engines.dynamo import USUAL
 from anarchy.engines.engine import ServedModel
 from anarchy.engines.registry import engine_of, served_by
 from anarchy.engines.spec import DeploymentSpec, slots
@@ -116,7 +117,7 @@ def is_open(folder: Path, cell: Cell) -> bool:
 
 
 def _check_before_start(bench: Workbench, plan: DeploymentPlan, folder: Path, cells: list[Cell]) -> None:
-    check_serving(bench.site, plan.engine)
+    check_serving(bench.site, plan.engine, plan.stack.dynamo)
     if engine_of(plan.engine).replayed:
         check_table(plan, bench.profiles[plan.model.profile])
         return
@@ -140,7 +141,8 @@ def _measure(
     largest = max(cell.concurrency for cell in cells)
     done = len(plan.measurable) - len(cells)
     elsewhere = _elsewhere_s(bench, plan)
-    start = StackStart(utc(time.time()), plan.plan_hash, engine=plan.engine)
+    stack = "" if plan.stack.dynamo == USUAL else plan.stack.dynamo
+    start = StackStart(utc(time.time()), plan.plan_hash, engine=plan.engine, stack=stack)
     started = time.monotonic()
     with SweepProgress(plan.title, len(plan.measurable), done, predicted, elsewhere, log) as progress:
         doing = "replaying" if engine_of(plan.engine).replayed else "starting"
@@ -273,6 +275,8 @@ def specify(
         selector=any(policy.way == "pinned" for policy in plan.policies),
         log_dir=logs,
         seed=derive_seed(plan.plan_hash, "self-test"),
+        stack=plan.stack.dynamo,
+        assume_kv_reuse=plan.assume_kv_reuse,
         **(allocation or this_machine(plan, bench.site)).spec_fields,
     )
 

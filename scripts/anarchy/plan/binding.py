@@ -9,6 +9,7 @@ from typing import Any
 from anarchy.config import Condition
 from anarchy.config.hashed import hashed
 from anarchy.config.loads import NO_KNEE, Knee, Stage
+from anarchy.engines.dynamo import dynamo_of
 from anarchy.engines.profiles import Profile
 from anarchy.engines.registry import engine_of
 from anarchy.plan import predict
@@ -89,6 +90,7 @@ def _bind_cell(base: DeploymentPlan, cell: UnboundCell, profile: Profile) -> Cel
         "concurrency": concurrency,
         "identity": list(base.identity),
         **condition_facts(base.settings, condition, stages),
+        **({} if base.assume_kv_reuse is None else {"assume_kv_reuse": base.assume_kv_reuse}),
         **({"limits": limits} if (limits := hashed(base.settings.limits, ignored)) else {}),
     }
     return Cell(
@@ -109,7 +111,9 @@ def _bind_cell(base: DeploymentPlan, cell: UnboundCell, profile: Profile) -> Cel
 def _engine_facts(base: Launch, profile: Profile) -> dict[str, str]:
     """What decides a measurement by this engine: its timing table, or its device and weights."""
     if engine_of(base.engine).follows_table:
-        return {"profile": profile.digest}
+        speed = dynamo_of(base.stack.dynamo).mock_prefill_speed
+        # Counts only where it is not 1, so that cells of before it keep their hashes.
+        return {"profile": profile.digest, **({} if speed == 1.0 else {"mock_prefill_speed": f"{speed:g}"})}
     return {"device": base.stack.device, "weights": base.stack.weights.get(base.model.name, "")}
 
 

@@ -30,13 +30,14 @@ from anarchy.engines.registry import engine_names, engine_of
 from anarchy.ground.errors import UserError
 from anarchy.plan import predict
 from anarchy.plan.launches import Launch, Stacks, UnboundCell, UnboundDeployment, derive_seed, no_stack
+from anarchy.plan.stacks import reuse_of, stack_of
 from anarchy.routing.frontends import frontends
 
-Starts = Callable[[str], Mapping[str, float]]
-"""By an engine's name: model -> wall seconds that a start of it has taken before."""
+Starts = Callable[[str, str], Mapping[str, float]]
+"""By an engine's name and a version of Dynamo: model -> wall seconds that a start has taken before."""
 
 
-def no_starts(_: str) -> Mapping[str, float]:
+def no_starts(_: str, __: str) -> Mapping[str, float]:
     """Nothing has been started before."""
     return MappingProxyType({})
 
@@ -198,7 +199,8 @@ def _plan_experiment(
                 continue
             policies = policy_set.resolve(study.policies)
             engine = _engine(experiment, policy_set, policies, choices)
-            recorded = starts(engine).get(system.model)
+            dynamo = stack_of(experiment, routing, policy_set, policies, choices, engine)
+            recorded = starts(engine, dynamo.version).get(system.model)
             pinned = any(policy.way == "pinned" for policy in policies)
             base = UnboundDeployment(
                 experiment=experiment,
@@ -210,11 +212,14 @@ def _plan_experiment(
                 policies=policies,
                 trial=1,
                 seed=experiment.seed if choices.seed is None else choices.seed,
-                stack=stacks(engine),
+                stack=stacks(engine, dynamo.version),
                 cells=(),
-                start_s=predict.start_s(engine, len(frontends(policies)), pinned=pinned)
+                start_s=predict.start_s(
+                    engine, len(frontends(policies)), pinned=pinned, dynamo=dynamo.version
+                )
                 if recorded is None
                 else recorded,
+                assume_kv_reuse=reuse_of(policy_set, dynamo),
             )
             launches = range(1, experiment.tiers[choices.tier].launches + 1)
             deployments += [_with_cells(replace(base, trial=trial), study) for trial in launches]

@@ -21,6 +21,7 @@ from anarchy.config import (
     reference_of,
 )
 from anarchy.config.loads import NO_KNEE, Knee, Stage, reference_limit
+from anarchy.engines.dynamo import USUAL
 from anarchy.plan.predict import CellCost
 
 
@@ -73,6 +74,8 @@ class Launch:
     stack: Stack
     start_s: float
     """Predicted wall seconds to start, prove and stop."""
+    assume_kv_reuse: bool | None = None
+    """Whether routers count shared blocks once; None is what the stack does by itself."""
 
     @property
     def key(self) -> tuple[str, str, str, str, int]:
@@ -163,15 +166,17 @@ class Stack:
     """Real engines only: what they compute on."""
     weights: Mapping[str, str] = field(default_factory=dict)
     """Real engines only: model -> its weights, as the site names them."""
+    dynamo: str = USUAL
+    """The version of Dynamo that a run asks for by the word `stack`."""
 
 
-Stacks = Callable[[str], Stack]
-"""What serves for an engine, by its name."""
+Stacks = Callable[[str, str], Stack]
+"""What serves for an engine, by its name and the version of Dynamo."""
 
 
-def no_stack(_: str) -> Stack:
+def no_stack(_: str, dynamo: str) -> Stack:
     """Nothing known of what serves: for plans alone."""
-    return Stack()
+    return Stack(dynamo=dynamo)
 
 
 def derive_seed(*parts: object) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from anarchy.config import Model, Timing, Topology, Workload
+from anarchy.engines.dynamo import USUAL, dynamo_of
 from anarchy.engines.profiles import Profile
 from anarchy.engines.registry import engine_of
 
@@ -42,10 +43,12 @@ class CellCost:
         return self.requests * BYTES_PER_REQUEST
 
 
-def start_s(engine: str, frontends: int = 1, *, pinned: bool = False) -> float:
+def start_s(engine: str, frontends: int = 1, *, pinned: bool = False, dynamo: str = USUAL) -> float:
     """Wall seconds to start, prove and stop a deployment of this engine, until one has been recorded."""
     of = engine_of(engine)
-    return of.start_s + (FRONTEND_S * (frontends - 1) + PINNED_S * pinned if of.served else 0.0)
+    if not of.served:
+        return of.start_s
+    return of.start_s + FRONTEND_S * (frontends - 1) + PINNED_S * pinned + dynamo_of(dynamo).more_start_s
 
 
 def cell_cost(

@@ -24,6 +24,7 @@ from anarchy.plan.run import (
     portable,
     site_digest,
 )
+from anarchy.plan.stacks import refuse_mixtures
 
 
 def resolve(
@@ -58,6 +59,7 @@ def resolve(
             for system, one in systems.items()
         )
     deployments = (*asked, *before)
+    refuse_mixtures(deployments)
     predictions = _predict_all(study, choices, deployments, stand_ins, recorded, profiles)
     paths = {key: portable(getattr(choices, key)) for key in ("results", "site")}
     return Run(

@@ -18,10 +18,11 @@ from typing import Any, Final, Literal
 
 from pydantic import ValidationError, model_validator
 
-from anarchy.config import AnyPolicy, Choices, Condition, EngineName, Name, Strict, Study
+from anarchy.config import AnyPolicy, Choices, Condition, EngineName, Name, StackName, Strict, Study
 from anarchy.config.knees import RecordedKnee
 from anarchy.config.site import Site
 from anarchy.config.values import Launches, NonNegative, Seed, Users
+from anarchy.engines.dynamo import USUAL
 from anarchy.ground.bounded import load_json
 from anarchy.ground.errors import UserError
 from anarchy.ground.files import write_json
@@ -74,6 +75,10 @@ class PlannedDeployment(Strict):
     trial: Launches
     engine: EngineName
     """What measures it."""
+    stack: StackName | None = None
+    """The version of Dynamo that serves it; null is the usual one."""
+    assume_kv_reuse: bool | None = None
+    """Whether routers count shared blocks once; null is what the stack does by itself."""
     policies: tuple[Name, ...]
     seed: Seed
     start_s: NonNegative
@@ -81,6 +86,11 @@ class PlannedDeployment(Strict):
     """Whether nobody asked for it, but a deployment that somebody asked for hangs on its knee."""
     predicted: Prediction
     cells: tuple[PlannedCell, ...]
+
+    @property
+    def dynamo(self) -> str:
+        """The version of Dynamo that serves it."""
+        return self.stack or USUAL
 
 
 class Run(Strict):
@@ -151,7 +161,7 @@ class Run(Strict):
 
     def unbound(self, stacks: Stacks) -> tuple[UnboundDeployment, ...]:
         """Every deployment, prerequisites last, as it was planned; ``stacks``: what serves them."""
-        return tuple(self._unbound(planned, stacks(planned.engine)) for planned in self.deployments)
+        return tuple(self._unbound(one, stacks(one.engine, one.dynamo)) for one in self.deployments)
 
     def _unbound(self, planned: PlannedDeployment, stack: Stack) -> UnboundDeployment:
         experiment = self.study.experiments[planned.experiment]
@@ -170,6 +180,7 @@ class Run(Strict):
             seed=planned.seed,
             stack=stack,
             start_s=planned.start_s,
+            assume_kv_reuse=planned.assume_kv_reuse,
             cells=tuple(
                 UnboundCell(
                     self.study.workloads[cell.workload],
@@ -216,6 +227,8 @@ def planned_deployment(
         routing=routing,
         trial=trial,
         engine=deployment.engine,
+        stack=None if deployment.stack.dynamo == USUAL else deployment.stack.dynamo,
+        assume_kv_reuse=deployment.assume_kv_reuse,
         policies=tuple(policy.name for policy in deployment.policies),
         seed=deployment.seed,
         start_s=deployment.start_s,

@@ -14,6 +14,7 @@ from anarchy.config.files import load_block, load_study, validate
 from anarchy.config.knees import KNEES_FILE, RecordedKnee, load_knees
 from anarchy.config.loads import NO_KNEE, Knee
 from anarchy.config.site import Site, load_site
+from anarchy.engines.dynamo import USUAL
 from anarchy.engines.engine import Engine
 from anarchy.engines.profiles import Profile, load_profile
 from anarchy.engines.registry import engine_of
@@ -256,7 +257,8 @@ def open_frozen(path: Path) -> Workbench:
     choices = local_choices(run.choices)
     site = _site(choices)
     stacks = _stacks(site)
-    serving = "; ".join(dict.fromkeys(portable(stacks(one.engine).version) for one in run.deployments))
+    served_by = (stacks(one.engine, one.dynamo) for one in run.deployments)
+    serving = "; ".join(dict.fromkeys(portable(stack.version) for stack in served_by))
     for what, now, frozen in (
         ("site file", site_digest(site), run.site),
         ("serving stack", serving, run.versions["serving"]),
@@ -284,8 +286,9 @@ def _starts(study: Study, choices: Choices) -> Starts:
     results = PROJECT / choices.results
 
     @cache
-    def of(engine: str) -> dict[str, float]:
-        recorded = {model: recorded_start_s(results, engine, model) for model in study.models}
+    def of(engine: str, dynamo: str) -> dict[str, float]:
+        stack = "" if dynamo == USUAL else dynamo
+        recorded = {model: recorded_start_s(results, engine, model, stack) for model in study.models}
         return {model: seconds for model, seconds in recorded.items() if seconds is not None}
 
     return of
@@ -313,10 +316,10 @@ def _stacks(site: Site | None) -> Stacks:
     """The serving stacks as the plan knows them; what was really there stands in the manifests."""
 
     @cache
-    def of(name: str) -> Stack:
+    def of(name: str, dynamo: str) -> Stack:
         engine = engine_of(name)
         if site is None or not engine.loads_weights:
-            return Stack(_pinned(engine))
+            return Stack(_pinned(engine, dynamo), dynamo=dynamo)
         return Stack(_served_by(site, engine), site.device, site.models)
 
     return of
@@ -331,6 +334,6 @@ def _served_by(site: Site, engine: Engine) -> str:
     return _pinned(engine)
 
 
-def _pinned(engine: Engine) -> str:
-    """The usual one of the stacks that this project pins for an engine; empty where it pins none."""
-    return engine.stacks[0].words if engine.stacks else ""
+def _pinned(engine: Engine, dynamo: str = USUAL) -> str:
+    """The stack that this project pins for an engine; empty where it pins none."""
+    return next((stack.words for stack in engine.stacks if stack.dynamo == dynamo), "")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -122,7 +124,8 @@ def completion_body(
     prefill_worker: int | None = None,
 ) -> dict[str, Any]:
     """Body of a completion request that yields exactly `max_tokens` tokens and tells its workers."""
-    nvext: dict[str, Any] = {"extra_fields": ["worker_id"]}
+    # 0.9.0 names the workers only to who asks for the times as well.
+    nvext: dict[str, Any] = {"extra_fields": ["worker_id", "timing"]}
     if decode_worker is not None:
         nvext["decode_worker_id"] = decode_worker
     if prefill_worker is not None:
@@ -140,21 +143,40 @@ def completion_body(
 
 
 class HeldRequest:
-    """A pinned request that keeps its decode worker busy until it is closed; closing cancels it at once."""
+    """A pinned request that keeps its decode worker busy until its end, or until it is closed.
+
+    Closing cancels it at once. A thread reads what comes, so that the frontend is never held up; `began` is
+    set with the first token, `ended` when nothing more comes.
+    """
 
     def __init__(
         self, address: Address, model: str, prompt: Sequence[int], max_tokens: int, decode_worker: int
     ) -> None:
         body = completion_body(model, prompt, max_tokens, decode_worker)
         body["stream"] = True
-        del body["nvext"]["extra_fields"]  # its tokens are never read: keep them short
+        del body["nvext"]["extra_fields"]  # its tokens are not looked at: keep them short
         data = json.dumps(body).encode()
         head = (
             f"POST /v1/completions HTTP/1.1\r\nHost: {address[0]}\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(data)}\r\n\r\n"
         )
+        self.began = threading.Event()
+        self.ended = threading.Event()
         self._socket = socket.create_connection(address)
         self._socket.sendall(head.encode() + data)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        tail = b""
+        with contextlib.suppress(OSError):  # closed here, or by a frontend that is gone
+            # The last chunk of an HTTP stream is empty.
+            while not tail.endswith(b"\r\n0\r\n\r\n") and (found := self._socket.recv(65536)):
+                seen = tail + found
+                if b"data: " in seen:
+                    self.began.set()
+                tail = seen[-16:]
+        self.ended.set()
 
     def __enter__(self) -> Self:
         return self
@@ -162,6 +184,9 @@ class HeldRequest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with contextlib.suppress(OSError):  # the other side may have gone first
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the reader
+        self._reader.join()
         self._socket.close()
 
 

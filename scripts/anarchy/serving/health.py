@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from anarchy.engines.spec import Worker
+from anarchy.serving.discovery import COMPONENTS
 from anarchy.serving.frontend_api import HEALTHY_STATUS, Address, Connection, RefusedError, instance_id_of
 from anarchy.serving.model_folder import FIRST_ORDINARY_TOKEN, VOCABULARY
 
@@ -19,8 +20,6 @@ T = TypeVar("T")
 
 POLL_S = 0.05
 PROBE_TOKENS = 2
-COMPONENTS = {"prefill": "prefill", "decode": "backend"}
-"""Role -> Dynamo's component name."""
 DISCOVERY_LOST_MARKS = (
     "keep_alive failed",  # a process starved for 10 s, by itself (file discovery)
     "Keep-alive lease expired",  # the same with etcd
@@ -93,10 +92,13 @@ def knows_all(frontend: Address, model: str, workers: Sequence[Worker]) -> bool 
     """True when a frontend serves `model` and knows exactly these workers; None otherwise."""
     expected = {
         COMPONENTS[role]: frozenset(worker.instance_id for worker in workers if worker.role == role)
-        for role in ("prefill", "decode")
+        for role in COMPONENTS
     }
     with Connection(frontend) as connection:
-        ready = model in connection.models() and connection.generators() == expected
+        generators = connection.generators()
+        # A frontend of 0.9.0 is an instance itself, of a component of its own.
+        known = {name: ids for name, ids in generators.items() if name in expected}
+        ready = model in connection.models() and known == expected
     return True if ready else None
 
 

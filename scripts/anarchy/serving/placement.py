@@ -10,6 +10,7 @@ from anarchy.engines.frontend import frontend_command
 from anarchy.engines.hosts import HERE, Node, Seat
 from anarchy.engines.registry import served_by
 from anarchy.engines.spec import DeploymentSpec, Role, RoutingPolicy
+from anarchy.serving.nats import NATS, nats_server
 from anarchy.serving.selector_process import service_command
 
 EVENT_BROKER_SCRIPT = Path(__file__).with_name("event_broker.py")
@@ -27,11 +28,12 @@ class ProcessPlan:
 
 @dataclass(frozen=True)
 class WorkerPlan:
-    """One worker to start; `index` counts within the role."""
+    """One worker to start; `index` counts within the role, `request_port` is 0 where it may be any."""
 
     index: int
     role: Role
     system_port: int
+    request_port: int
     process: ProcessPlan
 
 
@@ -70,8 +72,9 @@ class Placement:
 class Ports:
     """The ports of one deployment: no two alike, so that nodes may share an address.
 
-    `etcd` holds the port for clients and the one for peers; none with file discovery. `engine` holds what
-    the engine of each worker takes beside its system port.
+    The first two are those of the event plane; a NATS server takes the first alone. `etcd` holds the port for
+    clients and the one for peers; none with file discovery. `engine` holds what the engine of each worker
+    takes beside its system port, `requests` where each worker takes requests, if it is to be known by that.
     """
 
     broker_publish: int
@@ -80,13 +83,15 @@ class Ports:
     http: tuple[int, ...]
     etcd: tuple[int, ...] = ()
     engine: tuple[tuple[int, ...], ...] = ()
+    requests: tuple[int, ...] = ()
 
     @staticmethod
     def needed(spec: DeploymentSpec, extra_frontends: int = 0) -> int:
         """How many free ports a deployment takes beside those that its spec names."""
         http = 0 if spec.http_ports else len(spec.policies)
         etcd = 2 if spec.discovery == "etcd" else 0
-        workers = (spec.prefill + spec.decode) * (1 + served_by(spec.engine).ports)
+        each = 1 + served_by(spec.engine).ports + (not spec.dynamo.tells_instance)
+        workers = (spec.prefill + spec.decode) * each
         return 2 + etcd + workers + http + extra_frontends
 
     @classmethod
@@ -97,8 +102,11 @@ class Ports:
         workers, each = spec.prefill + spec.decode, served_by(spec.engine).ports
         system, rest = tuple(rest[:workers]), rest[workers:]
         engine = tuple(tuple(rest[each * index : each * (index + 1)]) for index in range(workers))
-        http = (*spec.http_ports, *rest[each * workers :])
-        return cls(publish, subscribe, system, http, etcd, engine)
+        rest = rest[each * workers :]
+        told = spec.dynamo.tells_instance
+        requests, rest = ((), rest) if told else (tuple(rest[:workers]), rest[workers:])
+        http = (*spec.http_ports, *rest)
+        return cls(publish, subscribe, system, http, etcd, engine, requests)
 
 
 def common_environment(
@@ -107,16 +115,13 @@ def common_environment(
     """Dynamo's settings for a process on one node, listening on that node's address only.
 
     Left alone, each process publishes its events on 0.0.0.0 and answers on the first network interface: the
-    broker (a documented mode of the ZMQ event plane) and the interface named for streams keep both where they
-    belong.
+    broker (a documented mode of the ZMQ event plane) or the NATS server, and the interface named for streams
+    (0.9.0 does not know that variable), keep both where they belong.
     """
     return {
         **_discovery(spec, ports, discovery_dir),
         "DYN_REQUEST_PLANE": "tcp",
-        "DYN_EVENT_PLANE": "zmq",
-        "DYN_ZMQ_BROKER_URL": (
-            f"xsub=tcp://{spec.host}:{ports.broker_publish} , xpub=tcp://{spec.host}:{ports.broker_subscribe}"
-        ),
+        **_events(spec, ports),
         "DYN_TCP_RPC_HOST": node.address,
         "DYN_TCP_RESPONSE_STREAM_HOST": node.interface,
         "DYN_SYSTEM_HOST": node.address,
@@ -127,7 +132,16 @@ def common_environment(
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_VERBOSITY": "error",
         "PYTHONUNBUFFERED": "1",
+        **spec.dynamo.environment,
     }
+
+
+def _events(spec: DeploymentSpec, ports: Ports) -> dict[str, str]:
+    if spec.dynamo.event_plane == "nats":
+        return {"DYN_EVENT_PLANE": "nats", "NATS_SERVER": f"nats://{spec.host}:{ports.broker_publish}"}
+    sides = (("xsub", ports.broker_publish), ("xpub", ports.broker_subscribe))
+    url = " , ".join(f"{side}=tcp://{spec.host}:{port}" for side, port in sides)
+    return {"DYN_EVENT_PLANE": "zmq", "DYN_ZMQ_BROKER_URL": url}
 
 
 def _discovery(spec: DeploymentSpec, ports: Ports, folder: Path) -> dict[str, str]:
@@ -156,6 +170,20 @@ def etcd_process(spec: DeploymentSpec, ports: Ports, data: Path) -> ProcessPlan:
         ),
         {},
     )
+
+
+def event_process(
+    spec: DeploymentSpec, ports: Ports, environment: Mapping[str, str], data: Path
+) -> ProcessPlan:
+    """What relays the events between routers and workers: NATS with JetStream in a folder, or our broker."""
+    if spec.dynamo.event_plane == "nats":
+        server = str(nats_server(spec.dynamo_python))
+        address = ("-a", spec.host, "-p", str(ports.broker_publish))
+        return ProcessPlan(NATS, (server, *address, "-js", "-sd", str(data)), {})
+    sides = (ports.broker_publish, ports.broker_subscribe)
+    addresses = (f"tcp://{spec.host}:{port}" for port in sides)
+    command = (str(spec.dynamo_python), str(EVENT_BROKER_SCRIPT), *addresses)
+    return ProcessPlan("event-broker", command, environment)
 
 
 def place(
@@ -188,20 +216,27 @@ def place(
             index,
             role,
             port,
+            requests,
             ProcessPlan(
                 f"{role}-{index}",
                 engine.command(spec, role, model_folder, more),
                 {
                     **environment(seat.node),
                     "DYN_SYSTEM_PORT": str(port),
+                    **({"DYN_TCP_RPC_PORT": str(requests)} if requests else {}),
                     **_shown_gpus(seat),
                     **engine.environment(spec, seat.node, more),
                 },
                 seat,
             ),
         )
-        for (role, index), port, more, seat in zip(
-            places, ports.system, ports.engine or ((),) * len(places), spec.seats, strict=True
+        for (role, index), port, more, requests, seat in zip(
+            places,
+            ports.system,
+            ports.engine or ((),) * len(places),
+            ports.requests or (0,) * len(places),
+            spec.seats,
+            strict=True,
         )
     )
     frontends = tuple(
@@ -212,16 +247,7 @@ def place(
         )
         for policy, port in zip((*spec.policies, *contrasts), ports.http, strict=True)
     )
-    broker = ProcessPlan(
-        "event-broker",
-        (
-            str(spec.dynamo_python),
-            str(EVENT_BROKER_SCRIPT),
-            f"tcp://{spec.host}:{ports.broker_publish}",
-            f"tcp://{spec.host}:{ports.broker_subscribe}",
-        ),
-        here,
-    )
+    broker = event_process(spec, ports, here, home / "nats")
     etcd = (etcd_process(spec, ports, discovery_dir),) if spec.discovery == "etcd" else ()
     asked = (
         ()

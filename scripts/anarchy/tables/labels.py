@@ -25,4 +25,4 @@ def engine_words(
 
 def _called(label: str) -> str:
     """A label that says what was done stands alone; a name is that of an engine."""
-    return label if label.startswith(("vLLM", "simulated in")) else f"{label} engine"
+    return label if label.startswith(("vLLM", "simulated in", "simulated by")) else f"{label} engine"

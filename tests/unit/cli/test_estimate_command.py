@@ -413,6 +413,7 @@ def test_a_name_that_two_cells_share_is_asked_back(
         ({"launch": 1}, "C = 32 of launch 1"),
         ({"launch": 2, "n_workers": {"prefill": 1, "decode": 3}}, "'n_workers'"),
         ({"launch": 2, "engine": "vllm"}, "'engine'"),
+        ({"launch": 2, "versions": {"ai-dynamo": "0.9.0"}}, "Dynamo is 0.9.0 here and unknown in"),
     ],
 )
 def test_mixed_deployments_are_refused(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from anarchy.ground.layout import CONFIG, PROFILES, Layout, cell_directory
 from anarchy.plan.launches import Stack
 from anarchy.plan.resolve import resolve
 from anarchy.plan.workbench import Workbench
+from anarchy.trace.reader import CellTrace, read_cell
 from tests.helpers.frames import at
 from tests.helpers.knee_samples import recorded_knee
 from tests.helpers.made_up_run import seal_everything
@@ -60,8 +62,8 @@ def workbench(folder: Path, *, launches: int = 1, **tier: Any) -> Workbench:
     }
     knee = recorded_knee(profiles["llama-3.1-70b-tp4"].digest, value=64, interval=(60.0, 70.0))
     stack = Stack("ai-dynamo 1.5.1")
-    run = resolve(study, choices, profiles, lambda _: stack, [knee])
-    bench = Workbench(run, profiles, Layout(folder), lambda _: stack)
+    run = resolve(study, choices, profiles, lambda *_: stack, [knee])
+    bench = Workbench(run, profiles, Layout(folder), lambda *_: stack)
     seal_everything(bench)
     return bench
 
@@ -125,6 +127,20 @@ def test_a_grid_under_several_policies_is_refused(tmp_path: Path) -> None:
     bench = workbench(tmp_path, concurrency=(8, 16))
     with pytest.raises(UserError, match="no ladder"):
         estimate_system(bench, *SYSTEM)
+
+
+def test_a_cell_of_another_stack_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = workbench(tmp_path, loads=LOADS)
+
+    def of_another(directory: Path) -> CellTrace:
+        trace = read_cell(directory)
+        papers = trace.manifest.model_copy(update={"versions": {"ai-dynamo": "0.9.0"}})
+        return replace(trace, manifest=papers)
+
+    monkeypatch.setattr("anarchy.estimate.deployments.read_cell", of_another)
+    with pytest.raises(UserError, match=r"measured with Dynamo 0\.9\.0, and planned with 1\.5\.1") as caught:
+        estimate_system(bench, *SYSTEM)
+    assert "key 'stack'" in str(caught.value.remedy)
 
 
 def test_a_trace_that_was_edited_is_refused(tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ def made_up(plan: DeploymentPlan, selector: Path | None = Path("selector.sock"))
             *(SimpleNamespace(role="decode", instance_id=21 + index) for index in range(3)),
         ),
         selector=selector,
+        model_name="called-so",
         spec=SimpleNamespace(block_size=16, num_gpu_blocks=4096),
     )
 
@@ -77,7 +78,7 @@ def test_the_frontends_of_an_adaptive_policy_are_in_the_order_of_its_regimes(tmp
     assert [endpoint.port for endpoint in routing.endpoints] == [
         ports[name][1] for name in ("static", "adaptive-transition", "adaptive-saturated")
     ]
-    assert {endpoint.model for endpoint in routing.endpoints} == {plan.model.name}
+    assert {endpoint.model for endpoint in routing.endpoints} == {"called-so"}
     assert isinstance(routing.router, AdaptiveRouter)
     served = {frontend.name: (frontend.tau, frontend.omega) for frontend in frontends(plan.policies)}
     by_port = {port: served[name] for name, (_, port) in ports.items()}

@@ -153,6 +153,7 @@ def session_of(plan: DeploymentPlan, folder: Path, self_test: SelfTest | None = 
             for number, (role, index) in enumerate((("prefill", 0), ("decode", 0), ("decode", 1)))
         ),
         selector=Path("selector.sock") if pinned else None,
+        model_name=plan.model.name,
         spec=SimpleNamespace(decode=2, block_size=16, num_gpu_blocks=4096, seed=5),
         self_test=self_test,
         raise_if_faulty=lambda: None,

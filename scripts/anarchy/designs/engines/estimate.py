@@ -151,7 +151,8 @@ def _label(cells: Sequence[MeasuredCell]) -> Row:
     manifest = next((cell.trace.manifest for cell in cells if cell.trace is not None), None)
     if manifest is None:
         return {}
-    return {"engine": engine_label(manifest.engine, manifest.device), "dilation": manifest.dilation}
+    label = engine_label(manifest.engine, manifest.device, manifest.versions)
+    return {"engine": label, "dilation": manifest.dilation}
 
 
 def _window_range(condition: Condition, method: Method, stream: int) -> Resampled:

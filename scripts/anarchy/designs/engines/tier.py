@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -44,6 +44,8 @@ class Tolerances(Strict):
 
 class EnginesTier(GridTier):
     """A grid of C, a constant cell each, under one policy, for sets that differ in their engine."""
+
+    compares_sets: ClassVar[bool] = True
 
     design: Literal["engines"] = "engines"
     tolerances: Tolerances = Tolerances()

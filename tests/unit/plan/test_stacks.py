@@ -1,0 +1,177 @@
+"""The word `stack` of a run, a tier or a set: what is planned with it, hashed, frozen and refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anarchy.config import Experiment, Limits, RoutingSet
+from anarchy.config.files import load_study
+from anarchy.ground.errors import UserError
+from anarchy.plan.launches import DeploymentPlan
+from anarchy.plan.run import Run, read_run
+from anarchy.plan.workbench import Workbench, open_frozen, open_run
+from anarchy.trace.starts import StackStart, note_start, recorded_start_s
+
+E1 = "equilibrium"
+LLAMA = {"models": ("llama-3.1-70b",), "topologies": ("1p2d",)}
+NEMOTRON = {"models": ("nemotron-4-340b",)}
+
+
+def bench(**choices: Any) -> Workbench:
+    return open_run({"tier": "live", "experiments": (E1,), **LLAMA, **choices})
+
+
+def plans(**choices: Any) -> tuple[DeploymentPlan, ...]:
+    return bench(**choices).plans
+
+
+@pytest.fixture
+def changed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Change an experiment of the study as it is loaded: keys of a tier, and its sets there."""
+
+    def change(name: str, sets: dict[str, RoutingSet] | None = None, at: str = "live", **tier: Any) -> None:
+        def changed_study(folder: Path) -> Any:
+            study = load_study(folder)
+            one: Experiment = study.experiments[name]
+            keys = {**tier, **({"routing": sets} if sets else {})}
+            tiers = {**one.tiers, at: one.tiers[at].model_copy(update=keys)}
+            experiment = one.model_copy(update={"tiers": tiers})
+            return study.model_copy(update={"experiments": {**study.experiments, name: experiment}})
+
+        monkeypatch.setattr("anarchy.plan.workbench.load_study", changed_study)
+
+    return change
+
+
+def test_without_a_word_the_usual_stack_serves_and_saying_so_changes_nothing() -> None:
+    (silent,), (said,) = plans(), plans(stack="1.5.1")
+    assert (silent.stack.dynamo, silent.stack.version) == ("1.5.1", "ai-dynamo 1.5.1")
+    assert silent.plan_hash == said.plan_hash
+    assert [cell.seed for cell in silent.cells] == [cell.seed for cell in said.cells]
+
+
+def test_another_stack_is_other_cells_with_the_same_seeds() -> None:
+    (ours,), (papers,) = plans(), plans(stack="0.9.0")
+    assert (papers.stack.dynamo, papers.stack.version) == ("0.9.0", "ai-dynamo 0.9.0")
+    assert papers.start_s > ours.start_s
+    assert [cell.name for cell in papers.cells] == [cell.name for cell in ours.cells]
+    assert [cell.seed for cell in papers.cells] == [cell.seed for cell in ours.cells]
+    assert not {cell.plan_hash for cell in papers.cells} & {cell.plan_hash for cell in ours.cells}
+
+
+def test_a_set_names_its_stack_before_the_run_and_the_run_before_the_tier(
+    changed: Callable[..., None],
+) -> None:
+    sets = {
+        "papers": RoutingSet(policies=("static",), stack="0.9.0"),
+        "any": RoutingSet(policies=("static",)),
+    }
+    changed(E1, sets, stack="0.9.0")
+    assert {one.routing: one.stack.dynamo for one in plans()} == {"papers": "0.9.0", "any": "0.9.0"}
+    assert {one.routing: one.stack.dynamo for one in plans(stack="1.5.1")} == {
+        "papers": "0.9.0",
+        "any": "1.5.1",
+    }
+
+
+def test_reuse_counts_in_the_hash_only_where_it_is_not_what_the_stack_does(
+    changed: Callable[..., None],
+) -> None:
+    def hashes(asked: bool | None) -> list[str]:
+        changed(E1, {"static": RoutingSet(policies=("static",), stack="0.9.0", assume_kv_reuse=asked)})
+        (one,) = plans()
+        assert one.assume_kv_reuse is (False if asked is False else None)
+        return [cell.plan_hash for cell in one.cells]
+
+    silent, yes, no = hashes(None), hashes(True), hashes(False)
+    assert silent == yes
+    assert not {*silent} & {*no}
+
+
+def test_a_frozen_run_keeps_its_stacks(changed: Callable[..., None], tmp_path: Path) -> None:
+    sets = {"static": RoutingSet(policies=("static",), stack="0.9.0", assume_kv_reuse=False)}
+    changed(E1, sets)
+    before = bench(results=str(tmp_path / "results"))
+    path = before.freeze()
+    after = open_frozen(path)
+    assert [one.plan_hash for one in after.plans] == [one.plan_hash for one in before.plans]
+    run: Run = read_run(path)
+    assert [(one.stack, one.assume_kv_reuse) for one in run.deployments] == [("0.9.0", False)]
+    assert run.versions["serving"] == "ai-dynamo 0.9.0"
+
+
+@pytest.mark.parametrize(
+    ("choices", "what", "remedy"),
+    [
+        (
+            {"stack": "0.9.0", "engine": "virtual"},
+            "engine virtual cannot be served with stack 0.9.0",
+            "mocker",
+        ),
+        ({"stack": "0.8.0"}, "there is no stack '0.8.0'", "1.5.1, 0.9.0"),
+        (
+            {"stack": "0.9.0", "experiments": ("adaptive",), "sets": ("pinned",), "knees": "recorded"},
+            "stack 0.9.0 cannot run policy pinned-static",
+            "1.5.1",
+        ),
+    ],
+)
+def test_what_a_stack_cannot_run_is_refused(choices: dict[str, Any], what: str, remedy: str) -> None:
+    with pytest.raises(UserError) as caught:
+        plans(**choices)
+    assert what in str(caught.value)
+    assert remedy in str(caught.value.remedy)
+
+
+def test_what_a_set_asks_of_the_wrong_stack_is_refused(changed: Callable[..., None]) -> None:
+    changed(E1, {"static": RoutingSet(policies=("static",), assume_kv_reuse=True)})
+    with pytest.raises(UserError, match=r"stack 1\.5\.1 cannot assume KV reuse") as caught:
+        plans()
+    assert "0.9.0" in str(caught.value.remedy)
+    changed(E1, limits=Limits(kv_link_gb_s=12.0))
+    plans()
+    with pytest.raises(UserError, match="would ignore the limit kv_link_gb_s"):
+        plans(stack="0.9.0")
+
+
+def test_the_limit_of_decode_workers_is_planned_for_it(changed: Callable[..., None]) -> None:
+    (free,) = plans(stack="0.9.0")
+    changed(E1, limits=Limits(decode_max_num_seqs=32))
+    (limited,) = plans(stack="0.9.0")
+    assert limited.settings.limits.decode_max_num_seqs == 32
+    assert not {cell.plan_hash for cell in limited.cells} & {cell.plan_hash for cell in free.cells}
+
+
+def test_sets_that_are_compared_by_latency_have_one_stack(changed: Callable[..., None]) -> None:
+    sets = {
+        "live": RoutingSet(policies=("static",), engine="mocker", stack="0.9.0"),
+        "virtual": RoutingSet(policies=("static",), engine="virtual"),
+    }
+    changed("engines", sets, at="quick")
+    with pytest.raises(UserError, match="would be compared by their latencies") as caught:
+        plans(experiments=("engines",), tier="quick")
+    assert caught.value.remedy
+
+
+def test_a_knee_is_of_the_stack_that_measured_it(changed: Callable[..., None]) -> None:
+    changed("saturation", stack="0.9.0")
+    with pytest.raises(UserError, match=r"multiples of the knee of stack 1\.5\.1") as caught:
+        bench(experiments=("saturation",), **NEMOTRON)
+    assert "one stack for both" in str(caught.value.remedy)
+    both = bench(experiments=("saturation",), stack="0.9.0", **NEMOTRON)
+    assert {one.stack.dynamo for one in both.deployments} == {"0.9.0"}
+
+
+def test_starts_of_each_stack_are_remembered_apart(tmp_path: Path) -> None:
+    for trial, (stack, seconds) in enumerate((("", 5.0), ("0.9.0", 20.0))):
+        folder = tmp_path / "t" / "raw" / "e" / "m" / "1p2d" / "static" / str(trial)
+        folder.mkdir(parents=True)
+        note_start(
+            folder, StackStart("2026-11-29", "h", start_s=seconds, sealed=1, engine="mocker", stack=stack)
+        )
+    assert recorded_start_s(tmp_path, "mocker", "m") == 5.0
+    assert recorded_start_s(tmp_path, "mocker", "m", "0.9.0") == 20.0
