@@ -30,7 +30,7 @@ class Design:
     name: str
     """Its folder, and the word `design` of its experiments."""
     id: str
-    """The experiment of the paper that it is, E1 to E4; V1 is ours."""
+    """The experiment of the paper that it is, E1 to E4; V1 and W1 are ours."""
     title: str
     """What its notebook and its section of the report answer."""
     notebook: str
