@@ -112,6 +112,16 @@ def test_limits_hold_requests_up(replayer: Replayer, timing: Path) -> None:
     assert ttft(slow) > 2 * ttft(free) > 2 * ttft(none)
 
 
+def test_a_short_transfer_costs_a_whole_decode_step(replayer: Replayer, timing: Path) -> None:
+    """Why it is left out (`virtual.link_gb_s`): the live stack charges its time, a twentieth of a step."""
+    links = (0.0, 64.0, 6.4e4)
+    none, short, shorter = (rows(replayer, timing, users=16, kv_link_gb_s=link) for link in links)
+    decoding = none["t_last_token"] - none["t_first_token"]
+    step = float((decoding / (none["output_tokens"] - 1)).median())
+    for transferred in (short, shorter):
+        assert ttft(transferred) - ttft(none) == pytest.approx(step, rel=0.5)
+
+
 def test_templates_are_found_in_the_cache_and_prompts_of_their_own_are_not(
     replayer: Replayer, timing: Path
 ) -> None:

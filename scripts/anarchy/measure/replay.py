@@ -62,7 +62,8 @@ def replay_all(
         write_npz(profile, logs / TIMING)
     versions = {**serving_versions(python), **machine_versions()}
     with Replayer(python, logs / "replay.log") as replayer:
-        session = _Replay(plan, folder, logs / TIMING, replayer, versions, start)
+        step_s = float(profile.decode_itl_s.min())
+        session = _Replay(plan, folder, logs / TIMING, step_s, replayer, versions, start)
         tests = session.prove()
         start.start_s = time.monotonic() - began
         failed: dict[str, str] = {}
@@ -131,6 +132,8 @@ class _Replay:
     plan: DeploymentPlan
     folder: Path
     timing: Path
+    step_s: float
+    """The shortest decode step of the timing table."""
     replayer: Replayer
     versions: Mapping[str, str | None]
     start: StackStart
@@ -139,9 +142,11 @@ class _Replay:
     def pools(self) -> tuple[int, int]:
         return self.plan.topology.prefill, self.plan.topology.decode
 
-    def engines(self, users: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Arguments of both pools' workers."""
+    def engines(self, users: int, input_tokens: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Arguments of both pools' workers, for prompts of so many tokens; none: nothing is transferred."""
         limits, per_token = self.plan.settings.limits.model_dump(), self.plan.model.kv_bytes_per_token
+        link = virtual.link_gb_s(limits["kv_link_gb_s"], input_tokens, per_token, self.step_s)
+        limits["kv_link_gb_s"] = link
         timing = self.timing.resolve()
         return (
             virtual.worker("prefill", timing, limits, per_token, users),
@@ -197,7 +202,7 @@ class _Replay:
                 deadline_s=cell.timing.deadline_s,
                 residence_s=cell.cost.residence_s,
                 pools=self.pools,
-                engines=self.engines(cell.concurrency),
+                engines=self.engines(cell.concurrency, cell.workload.input_tokens),
                 router=virtual.router(cell.policy.pair),
                 labels={"policy": cell.policy.name, "tau": tau, "omega": omega},
             ),
