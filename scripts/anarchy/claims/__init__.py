@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from anarchy.claims.files import COLUMNS, render_csv, render_markdown, write
+from anarchy.claims.files import COLUMNS, read, render_csv, render_markdown, write
 from anarchy.claims.model import Claim, Published, against_range
 from anarchy.claims.verdicts import CLAIMS_FILE, Verdict, judge, load
 
@@ -18,6 +18,7 @@ __all__ = [
     "against_range",
     "judge",
     "load",
+    "read",
     "render_csv",
     "render_markdown",
     "write",

@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from anarchy.claims.model import INCONCLUSIVE
-from anarchy.ground.bounded import MAX_JSON_BYTES, parse_json, read_text
-from anarchy.ground.errors import UserError
 
 KEYS: Final = "id", "workload", "way", "engine"
 """What makes a verdict the same one in both runs."""
-REMEDY: Final = "run `anarchy claims` there, with the options of that run"
 
 
 @dataclass(frozen=True)
@@ -36,19 +33,6 @@ class Pair:
     def together(self) -> str:
         """The verdict of both: that on which they agree, else inconclusive."""
         return str(self.first) if self.agrees else INCONCLUSIVE
-
-
-def read_verdicts(folder: Path) -> list[Mapping[str, Any]]:
-    """What `anarchy claims` wrote into a run's folder; raises UserError where it is missing or not whole."""
-    path = folder / "claims.json"
-    try:
-        found = parse_json(read_text(path, MAX_JSON_BYTES, missing=REMEDY))
-    except ValueError as error:
-        raise UserError(f"is not JSON: {error}", where=path, remedy=REMEDY) from None
-    names = {*KEYS, "verdict"}
-    if not isinstance(found, list) or not all(isinstance(one, dict) and names <= one.keys() for one in found):
-        raise UserError("is no list of verdicts", where=path, remedy=REMEDY)
-    return found
 
 
 def pair_verdicts(first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]]) -> list[Pair]:

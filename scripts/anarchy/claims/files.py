@@ -7,9 +7,12 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from anarchy.claims.model import show
 from anarchy.claims.verdicts import Verdict
+from anarchy.ground.bounded import MAX_JSON_BYTES, parse_json, read_text
+from anarchy.ground.errors import UserError
 from anarchy.ground.files import disk_errors, make_folder, write_json
 
 COLUMNS = (
@@ -30,6 +33,19 @@ def write(verdicts: Sequence[Verdict], layout_root: Path) -> list[Path]:
         md_file.write_text(render_markdown(verdicts), encoding="utf-8")
     write_json(json_file, [asdict(verdict) for verdict in verdicts])
     return [csv_file, json_file, md_file]
+
+
+def read(file: Path) -> list[dict[str, Any]]:
+    """What `write` wrote as claims.json; raises UserError where it is missing or is no list of verdicts."""
+    remedy = "run `anarchy claims`, with the options of that run"
+    try:
+        found = parse_json(read_text(file, MAX_JSON_BYTES, missing=remedy))
+    except ValueError as error:
+        raise UserError(f"is not JSON: {error}", where=file, remedy=remedy) from None
+    names = {"id", "workload", "way", "engine", "verdict"}
+    if not isinstance(found, list) or not all(isinstance(one, dict) and names <= one.keys() for one in found):
+        raise UserError("is no list of verdicts", where=file, remedy=remedy)
+    return found
 
 
 def render_csv(verdicts: Sequence[Verdict]) -> str:

@@ -152,17 +152,7 @@ def build_parser() -> argparse.ArgumentParser:
     comparing = _add(
         commands, "compare", _compare, "compare the estimates of two runs: cells, stages, pairs, spreads"
     )
-    comparing.add_argument("first", type=Path, help="folder of one run's tier: results/quick")
-    comparing.add_argument("second", type=Path, help="the same of the other run")
-    comparing.add_argument(
-        "--metric", default="poa_hat",
-        help="%(default)s, ttft_p99, load_range, ratio_poa_hat, ...; all: a line for every metric",
-    )  # fmt: skip
-    comparing.add_argument(
-        "--verdicts", action="store_true",
-        help="the verdicts on the claims instead: how many agree; what disagrees is inconclusive",
-    )  # fmt: skip
-    comparing.add_argument("--experiment", help="this one only, e.g. adaptive (default: all that both have)")
+    _compare_arguments(comparing)
     leaks = _add(commands, "leaks", _leaks, "search a folder for names, addresses and secrets")
     leaks.add_argument("folder", type=Path, help="results, or a part of them")
     leaks.add_argument("names", nargs="*", help="further host names, such as those of the nodes")
@@ -178,6 +168,20 @@ def _add(
     )
     parser.set_defaults(command=command)
     return parser
+
+
+def _compare_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("first", type=Path, help="folder of one run's tier: results/quick")
+    parser.add_argument("second", type=Path, help="the same of the other run")
+    parser.add_argument(
+        "--metric", default="poa_hat",
+        help="%(default)s, ttft_p99, load_range, ratio_poa_hat, ...; all: a line for every metric",
+    )  # fmt: skip
+    parser.add_argument(
+        "--verdicts", action="store_true",
+        help="the verdicts on the claims instead: how many agree; what disagrees is inconclusive",
+    )  # fmt: skip
+    parser.add_argument("--experiment", help="this one only, e.g. adaptive (default: all that both have)")
 
 
 def _system_arguments(parser: argparse.ArgumentParser) -> None:
@@ -311,12 +315,12 @@ def _claims(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from anarchy import report
+    from anarchy import claims, report
     from anarchy.report.run_info import run_info
 
     bench = open_chosen(options)
     systems = _systems(bench)
-    verdicts = _verdicts(bench.layout.claims.with_suffix(".json"))
+    verdicts = claims.read(bench.layout.claims.with_suffix(".json"))
     report.write_summary(bench.layout)
     facts = run_info(bench, systems)
     print(report.write(bench.layout, report.render(bench.layout, facts, verdicts)))
@@ -345,24 +349,14 @@ def _systems(bench: Any) -> Any:
     return systems
 
 
-def _verdicts(path: Path) -> Any:
-    """What `anarchy claims` wrote; raises UserError when it is missing or not whole."""
-    from anarchy.ground.bounded import MAX_JSON_BYTES, parse_json, read_text
-
-    remedy = "run `anarchy claims`, with the same options"
-    try:
-        return parse_json(read_text(path, MAX_JSON_BYTES, missing=remedy))
-    except ValueError as error:
-        raise UserError(f"is not JSON: {error}", where=path, remedy=remedy) from None
-
-
 def _compare(options: argparse.Namespace) -> int:
-    from anarchy import compare
+    from anarchy import claims, compare
     from anarchy.claims import agreement
 
+    folders = options.first, options.second
     if options.verdicts:
-        pairs = agreement.pair_verdicts(*map(agreement.read_verdicts, (options.first, options.second)))
-        print(agreement.render_verdicts(pairs, options.first, options.second), end="")
+        pairs = agreement.pair_verdicts(*(claims.read(folder / "claims.json") for folder in folders))
+        print(agreement.render_verdicts(pairs, *folders), end="")
         return 0
     runs = compare.load_run(options.first), compare.load_run(options.second)
     found = compare.compare_runs(*runs, options.metric, options.experiment)

@@ -41,14 +41,14 @@ class PinnedStack:
     """The one kind of device that it computes on; empty where that does not matter."""
     dynamo: str = USUAL
     """Its version of Dynamo, by which a run asks for it: the word of `stack`."""
-    told: str = ""
+    behaviour: str = ""
     """What it is told that decides a measurement and stands in no key: a change makes other cells."""
 
     @property
     def words(self) -> str:
         """Packages and versions, as plans and hashes of cells know them."""
         versions = (f"{name} {pinned_version(self.lock, name)}" for name in self.packages)
-        return ", ".join([*versions, *filter(None, [self.told])])
+        return ", ".join([*versions, *filter(None, [self.behaviour])])
 
 
 @dataclass(frozen=True)

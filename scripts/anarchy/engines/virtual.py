@@ -91,7 +91,11 @@ ENGINE: Final = Engine(
     follows_table=True,
     stacks=(
         PinnedStack(
-            DYNAMO_LOCK, (LIBRARY,), default_dynamo_python, ENVS / "dynamo", told="short transfers left out"
+            DYNAMO_LOCK,
+            (LIBRARY,),
+            default_dynamo_python,
+            ENVS / "dynamo",
+            behaviour="short transfers left out",
         ),
     ),
     start_s=1.0,

@@ -13,7 +13,7 @@ import numpy as np
 
 from anarchy.estimate.game import CellGame
 from anarchy.games.latency import AffineLatency, FullLatency, fit_affine, fit_full, in_reference
-from anarchy.games.readings import Reading
+from anarchy.games.readings import ReadCosts, Reading
 from anarchy.games.requests import FloatArray
 from anarchy.games.routing import WindowCosts, decomposition, spread, window_costs
 from anarchy.stats.bootstrap import bootstrap_ratios
@@ -131,15 +131,21 @@ def fit_curves(cells: Sequence[CellGame], n_workers: int, c_ref: int = C_REF) ->
 
 
 def bootstrap_costs(
-    costs: Sequence[WindowCosts], ladder: Ladder, stream: int, ids: Sequence[int], of: int
+    costs: Sequence[WindowCosts | ReadCosts],
+    ladder: Ladder,
+    stream: int,
+    ids: Sequence[int],
+    of: int,
+    ratios: Mapping[str, tuple[str, str]] = RATIOS,
 ) -> dict[str, Resampled]:
-    """PoA-hat and PoA-cal of one concurrency with their draws, over the windows of all its launches.
+    """Ratios of sums of one concurrency with their draws, over the windows of all its launches.
 
-    `ids` numbers these launches among the `of` of the ladder.
+    `ids` numbers these launches among the `of` of the ladder; `ratios` names two columns of the costs each.
     """
+    columns = dict.fromkeys(name for pair in ratios.values() for name in pair)
     return bootstrap_ratios(
-        {name: [getattr(c, name) for c in costs] for name in WINDOW_COLUMNS},
-        RATIOS,
+        {name: [getattr(c, name) for c in costs] for name in columns},
+        ratios,
         series="SC",
         replicates=ladder.replicates,
         seed=ladder.seed,

@@ -10,7 +10,7 @@ import numpy as np
 
 from anarchy.engines.profiles import Profile
 from anarchy.estimate.game import CellGame, Pool, requests_of
-from anarchy.estimate.ladder import Ladder, LadderEstimate, find_ladder_knee
+from anarchy.estimate.ladder import Ladder, LadderEstimate, bootstrap_costs, find_ladder_knee
 from anarchy.games.readings import (
     ReadCosts,
     Reading,
@@ -21,7 +21,6 @@ from anarchy.games.readings import (
 )
 from anarchy.games.requests import FloatArray
 from anarchy.ground.errors import UserError
-from anarchy.stats.bootstrap import bootstrap_ratios
 from anarchy.stats.intervals import Resampled
 from anarchy.stats.knee import regime
 from anarchy.trace.reader import CellTrace
@@ -30,6 +29,7 @@ Row = dict[str, Any]
 
 TABLED: Final[tuple[Reading, ...]] = ("table", "both-sides")
 """Readings that need a timing table."""
+POA_HAT: Final = {"poa_hat": ("SC", "OPTf")}
 NAN: Final = float("nan")
 
 
@@ -70,7 +70,7 @@ def estimate_reading(ladder: Ladder, done: Callable[[int], None] = lambda _: Non
         games = [game for game in ladder.cells[C] if game.launch in price]
         costs = [price[game.launch](game) for game in games]
         ids = [sorted(price).index(game.launch) for game in games]
-        draws[C] = _bootstrap(costs, ladder, stream, ids, len(price))
+        draws[C] = bootstrap_costs(costs, ladder, stream, ids, len(price), POA_HAT)["poa_hat"]
         rows.append(_row(C, games, costs, draws[C]))
         done(C)
     knee = find_ladder_knee(rows, draws)
@@ -110,22 +110,6 @@ def _idle(ladder: Ladder, launch: int) -> Price:
         raise ValueError(f"the lowest C is {C}, more users than the pool has workers ({ladder.n_workers})")
     idle = idle_latency(lowest.summary)
     return lambda game: idle_costs(game.windows, idle)
-
-
-def _bootstrap(
-    costs: Sequence[ReadCosts], ladder: Ladder, stream: int, ids: Sequence[int], of: int
-) -> Resampled:
-    return bootstrap_ratios(
-        {"SC": [one.SC for one in costs], "OPTf": [one.OPTf for one in costs]},
-        {"poa_hat": ("SC", "OPTf")},
-        series="SC",
-        replicates=ladder.replicates,
-        seed=ladder.seed,
-        stream=stream,
-        workers=ladder.processes,
-        ids=ids,
-        of=of,
-    )["poa_hat"]
 
 
 def _row(C: int, games: Sequence[CellGame], costs: Sequence[ReadCosts], drawn: Resampled) -> Row:

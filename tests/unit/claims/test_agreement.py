@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from anarchy.claims.agreement import pair_verdicts, read_verdicts
+from anarchy.claims import read
+from anarchy.claims.agreement import pair_verdicts
 from anarchy.cli.main import main
 from anarchy.ground.errors import UserError
 
@@ -69,5 +70,5 @@ def test_what_is_no_file_of_verdicts(tmp_path: Path, text: str | None, what: str
     if text is not None:
         (tmp_path / "claims.json").write_text(text)
     with pytest.raises(UserError, match="anarchy claims") as refused:
-        read_verdicts(tmp_path)
+        read(tmp_path / "claims.json")
     assert what in str(refused.value)

@@ -27,9 +27,8 @@ from anarchy.games.routing import poa_cal, poa_hat, window_costs
 from anarchy.ground.files import sha256_of
 from anarchy.ground.layout import MANIFEST_FILE, TRACE_FILE
 from anarchy.trace.importers import Facts
+from tests.helpers.estimate_command import FEW, refused
 from tests.helpers.ladder_samples import GRID, closed_loop, write_ladder, write_trace
-
-FEW = ("-B", "200")
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +40,6 @@ def estimated(capsys: pytest.CaptureFixture[str], *arguments: object) -> list[di
     assert main(["estimate", *map(str, arguments), *FEW, "--format", "json"]) == 0
     found: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
     return found
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    assert main(["estimate", *map(str, arguments), *FEW]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "remedy:" in told.err
-    return told.err
 
 
 def by_hand(table: pd.DataFrame, alpha: float, beta: float, m: int = 2) -> float:

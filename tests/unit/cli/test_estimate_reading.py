@@ -14,9 +14,9 @@ from scipy.optimize import linear_sum_assignment
 from anarchy.cli.main import main
 from anarchy.engines.profiles import load_profile
 from anarchy.ground.layout import PROFILES
+from tests.helpers.estimate_command import FEW, refused
 from tests.helpers.ladder_samples import closed_loop, in_step, write_trace
 
-FEW = ("-B", "200", "--jobs", "1")
 TABLE = PROFILES / "llama-3.1-70b-tp4"
 GRID = (1, 8, 32, 96)
 
@@ -42,14 +42,6 @@ def stepped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def estimated(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[int, dict[str, Any]]:
     assert main(["estimate", *map(str, arguments), *FEW, "--format", "json"]) == 0
     return {row["concurrency"]: row for row in json.loads(capsys.readouterr().out)}
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    assert main(["estimate", *map(str, arguments), *FEW]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "remedy:" in told.err
-    return told.err
 
 
 def measured(table: pd.DataFrame) -> pd.DataFrame:

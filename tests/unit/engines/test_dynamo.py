@@ -12,11 +12,12 @@ from anarchy.engines.devices import common_label, engine_label, is_live, is_simu
 from anarchy.engines.dynamo import DYNAMO_0_9_0, DYNAMO_1_5_1, STACKS, USUAL, described, dynamo_of
 from anarchy.engines.engine import Ran
 from anarchy.engines.frontend import frontend_command
-from anarchy.engines.mocker import ENGINE, MockerSettings, command, deviations
+from anarchy.engines.mocker import ENGINE, command, deviations
 from anarchy.engines.spec import DeploymentSpec, Role, RoutingPolicy
 from anarchy.ground.errors import UserError
 from anarchy.ground.locks import pinned_version
 from anarchy.tables import engine_words
+from tests.helpers.specs import mock_spec
 
 PAPERS, OURS = {"ai-dynamo": "0.9.0"}, {"ai-dynamo": "1.5.1"}
 SOFT = RoutingPolicy("soft", 0.7, 0.3)
@@ -24,17 +25,7 @@ SOFT = RoutingPolicy("soft", 0.7, 0.3)
 
 @pytest.fixture
 def spec(tmp_path: Path) -> DeploymentSpec:
-    return DeploymentSpec(
-        model="m",
-        prefill=1,
-        decode=2,
-        policies=(SOFT,),
-        log_dir=tmp_path / "logs",
-        settings=MockerSettings(tmp_path / "p.npz", dilation=4.0),
-        decode_max_num_seqs=32,
-        dynamo_python=Path("python"),
-        stack="0.9.0",
-    )
+    return mock_spec(tmp_path, SOFT, dilation=4.0, decode_max_num_seqs=32, stack="0.9.0")
 
 
 def option(words: tuple[str, ...], name: str) -> str:

@@ -8,25 +8,16 @@ from pathlib import Path
 import pytest
 
 from anarchy.engines.image import ServingImage
-from anarchy.engines.mocker import MockerSettings
 from anarchy.engines.spec import DeploymentSpec, RoutingPolicy
 from anarchy.ground.errors import UserError
 from anarchy.serving.placement import Placement, Ports, place
 from anarchy.serving.selector_process import SERVICE
+from tests.helpers.specs import mock_spec
 
 
 @pytest.fixture
 def spec(tmp_path: Path) -> DeploymentSpec:
-    return DeploymentSpec(
-        model="m",
-        prefill=1,
-        decode=2,
-        settings=MockerSettings(tmp_path / "p.npz"),
-        policies=(RoutingPolicy("pinned", 0.0, 1.0),),
-        log_dir=tmp_path / "logs",
-        dynamo_python=Path("python"),
-        selector=True,
-    )
+    return mock_spec(tmp_path, RoutingPolicy("pinned", 0.0, 1.0), selector=True)
 
 
 def placed(spec: DeploymentSpec, selector: Path | None) -> Placement:

@@ -10,18 +10,18 @@ from anarchy.engines.mocker import MockerSettings
 from anarchy.engines.spec import DYNAMO_PYTHON_VARIABLE, DeploymentSpec, RoutingPolicy, default_dynamo_python
 from anarchy.ground.errors import UserError
 from anarchy.serving.placement import Ports, place
+from tests.helpers.specs import mock_spec
 
 
 @pytest.fixture
 def spec(tmp_path: Path) -> DeploymentSpec:
-    return DeploymentSpec(
-        model="m",
+    return mock_spec(
+        tmp_path,
+        RoutingPolicy("static", 0.0, 1.0),
+        RoutingPolicy("soft", 0.7, 0.3),
         prefill=2,
         decode=3,
-        policies=(RoutingPolicy("static", 0.0, 1.0), RoutingPolicy("soft", 0.7, 0.3)),
-        log_dir=tmp_path / "logs",
         settings=MockerSettings(tmp_path / "p.npz", dilation=4.0, kv_transfer_bandwidth=64.0),
-        dynamo_python=Path("python"),
     )
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from anarchy.engines.mocker import MockerSettings
 from anarchy.engines.spec import DeploymentSpec, RoutingPolicy
 from anarchy.ground.errors import UserError
 from anarchy.serving.discovery import Registered, check_limits, registered_at
@@ -19,17 +18,16 @@ from anarchy.serving.nats import NatsServer, ask_nats, check_nats, check_nats_th
 from anarchy.serving.placement import Ports, place
 from anarchy.serving.requirements import check_stack
 from anarchy.serving.reuse import ReuseCheck
+from tests.helpers.specs import mock_spec
 
 
 @pytest.fixture
 def spec(tmp_path: Path) -> DeploymentSpec:
-    return DeploymentSpec(
-        model="m",
-        prefill=1,
-        decode=2,
-        policies=(RoutingPolicy("static", 0.0, 1.0), RoutingPolicy("soft", 0.7, 1.0)),
-        log_dir=tmp_path / "logs",
-        settings=MockerSettings(tmp_path / "p.npz", dilation=2.0),
+    return mock_spec(
+        tmp_path,
+        RoutingPolicy("static", 0.0, 1.0),
+        RoutingPolicy("soft", 0.7, 1.0),
+        dilation=2.0,
         decode_max_num_seqs=32,
         dynamo_python=tmp_path / "bin" / "python",
         stack="0.9.0",

@@ -65,7 +65,7 @@ def knee_against_depth(system: System, workload: str, width: float = SINGLE) -> 
     figure = style.new_figure(width, 2.2)
     axes = figure.add_subplot()
     style.log_concurrency(axes, rows)
-    _told(axes, depths.dropna(subset=["knee"]))
+    _knees(axes, depths.dropna(subset=["knee"]))
     without = depths[depths["knee"].isna()]
     if not without.empty:
         axes.plot(
@@ -81,7 +81,7 @@ def knee_against_depth(system: System, workload: str, width: float = SINGLE) -> 
     return style.stamp(figure, rows)
 
 
-def _told(axes: Axes, depths: pd.DataFrame) -> None:
+def _knees(axes: Axes, depths: pd.DataFrame) -> None:
     """The depths that have a knee, and how far apart these lie."""
     if depths.empty:
         axes.plot([], [], linestyle="", label="no knee found at any depth")
