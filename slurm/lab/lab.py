@@ -97,6 +97,8 @@ class Lab:
                 self.wait_nodes()
                 return f"started again: {', '.join(missing)}" if missing else "the lab is already up"
             self._sweep()  # of a start that was killed, or from before a reboot
+            if dead := _dead_lab():
+                dead._sweep()  # its owner ended without `down`: a test run that was killed, a machine that was
             self._check_free()
             try:
                 self._build()
@@ -462,6 +464,14 @@ def _is_stale_link() -> bool:
         return False
     target = SYSTEM_CONF.readlink()
     return target.parts[-2:] == ("etc", "slurm.conf") and not target.parents[1].exists()
+
+
+def _dead_lab() -> Lab | None:
+    """The lab that the system's slurm.conf belongs to, where nothing of it runs any more."""
+    if not SYSTEM_CONF.is_symlink():
+        return None
+    lab = Lab(SYSTEM_CONF.readlink().parents[1])
+    return lab if lab._marker.is_file() and not lab.status().pids and not processes.marked(lab.folder) else None
 
 
 def _foreign_conf() -> UserError:

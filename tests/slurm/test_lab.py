@@ -197,10 +197,33 @@ def test_an_up_that_is_killed_is_cleaned_up(nothing_up: Lab, delay_s: float) -> 
     assert leftovers(nothing_up) == []
 
 
+def end_all_at_once(lab: Lab) -> None:
+    """Kill every daemon, as the end of a container does: folder and link stay."""
+    processes = [lab_processes.read_record(record) for record in (lab.folder / "pids").iterdir()]
+    lab_processes.end([process for process in processes if process], signal.SIGKILL)
+    while lost := lab_processes.marked(lab.folder):
+        lab_processes.end(lost, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("boot", ["this one", "the boot before"])
+def test_a_dead_lab_elsewhere_is_replaced(nothing_up: Lab, boot: str) -> None:
+    other = Lab(Path("/tmp/anarchy-lab-dead"))
+    try:
+        other.start()
+        end_all_at_once(other)
+        if boot != "this one":
+            (other.folder / "boot_id").write_text(boot)
+        assert nothing_up.start() == "the lab is up"
+        assert not other.folder.exists()
+        nothing_up.stop()
+        assert leftovers(nothing_up) == []
+    finally:
+        other.stop()
+
+
 def test_a_folder_from_before_a_reboot_is_replaced(nothing_up: Lab) -> None:
     nothing_up.start()
-    processes = [lab_processes.read_record(record) for record in (nothing_up.folder / "pids").iterdir()]
-    lab_processes.end([process for process in processes if process], signal.SIGKILL)
+    end_all_at_once(nothing_up)
     (nothing_up.folder / "boot_id").write_text("the boot before")
     for record in (nothing_up.folder / "pids").iterdir():  # pids and start times that are somebody else's now
         record.write_text(Path("/proc/self/stat").read_text())
