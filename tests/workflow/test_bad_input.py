@@ -235,6 +235,18 @@ def test_an_environment_that_is_not_whole(project: Path, run: Command, stamp: st
     refused(run("anarchy.cli.main", *SWEEP), ".envs/dynamo", "make setup")
 
 
+def test_an_environment_that_a_later_deployment_lacks(project: Path, run: Command) -> None:
+    """What this machine cannot measure to its end is refused before the first deployment starts."""
+    (project / ".envs").unlink()
+    (project / ".envs").mkdir()
+    for name in ("driver", "dynamo"):
+        (project / ".envs" / name).symlink_to(PROJECT / ".envs" / name)
+    done = run("snakemake", "--config", "tier=why", "experiments=herding", f"results={project / 'results'}")
+    refused(done, ".envs/dynamo-0.9.0", "envs/build dynamo-0.9.0")
+    assert not list(project.rglob("deployment.json"))
+    assert "measuring" not in done.stdout + done.stderr
+
+
 def test_too_few_open_files(run: Command) -> None:
     def few() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (80, 80))

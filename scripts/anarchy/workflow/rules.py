@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from anarchy import report
+from anarchy.cluster.engine_needs import check_serving
 from anarchy.cluster.executor import ended
 from anarchy.cluster.job import job_resources
 from anarchy.config import Choices, Strict
@@ -123,15 +124,22 @@ class Workflow:
         return f"choices {digest_of(self.bench.run.choices.model_dump(mode='json'))}"
 
     def freeze(self) -> None:
-        """Write the run's document before the first job, and say where it is."""
-        try:
+        """Write the run's document before the first job, and say where it is.
+
+        Refuses, with exit status 2, a run that this machine's environments cannot measure to its end.
+        """
+        with _told():
+            self._check_environments()
             path = self.bench.freeze()
-        except UserError as error:
-            print(f"anarchy: {error}", file=sys.stderr)
-            raise SystemExit(EXIT_USER_ERROR) from None
         print(f"run {self.bench.run.digest}, frozen in {path}", file=sys.stderr)
         for line in self.knee_lines():
             print(line, file=sys.stderr)
+
+    def _check_environments(self) -> None:
+        """Raise UserError where an environment is missing that a deployment still to be measured needs."""
+        waiting = (one for one in self.deployments if not self.layout.summary(*one.key).is_file())
+        for engine, dynamo in dict.fromkeys((one.engine, one.stack.dynamo) for one in waiting):
+            check_serving(self.bench.site, engine, dynamo)
 
     def knee_lines(self) -> list[str]:
         """Whose knee the loads of each system hang on, a line each."""
