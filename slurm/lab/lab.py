@@ -471,7 +471,9 @@ def _dead_lab() -> Lab | None:
     if not SYSTEM_CONF.is_symlink():
         return None
     lab = Lab(SYSTEM_CONF.readlink().parents[1])
-    return lab if lab._marker.is_file() and not lab.status().pids and not processes.marked(lab.folder) else None
+    return (
+        lab if lab._marker.is_file() and not lab.status().pids and not processes.marked(lab.folder) else None
+    )
 
 
 def _foreign_conf() -> UserError:
