@@ -98,9 +98,9 @@ test-containers: test-setup  ## stand-ins of Apptainer and Pyxis on the lab, 5 m
 	@slurm/lab/install-packages
 	@$(PYTEST) -m slurm tests/slurm/test_container.py
 
-test-long: test-setup  ## policies, knee and controller in real deployments, a bare pip install: for a nightly run (root)
+test-long: test-setup  ## policies, knee and controller in real deployments, a bare pip install, every figure of a full run: for a nightly run (root)
 	@slurm/lab/install-packages
-	@$(PYTEST) -m nightly tests/packaging tests/live tests/slurm/test_deployment.py tests/slurm/test_policies.py \
+	@$(PYTEST) -m nightly tests/packaging tests/workflow tests/unit/designs tests/live tests/slurm/test_deployment.py tests/slurm/test_policies.py \
 		tests/slurm/test_knee_on_the_lab.py
 
 test-nightly: test-setup  ## what `make test` leaves out, 60 minutes, written down in docs/nightly.md (root)

@@ -98,7 +98,7 @@ class Lab:
                 return f"started again: {', '.join(missing)}" if missing else "the lab is already up"
             self._sweep()  # of a start that was killed, or from before a reboot
             if dead := _dead_lab():
-                dead._sweep()  # its owner ended without `down`: a test run that was killed, a machine that was
+                dead._sweep()  # nobody took it down: a test run that was killed, a machine that was cut off
             self._check_free()
             try:
                 self._build()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,23 +13,19 @@ from anarchy.ground.layout import MANIFEST_FILE, PROJECT, TRACE_FILE
 from tests.fuzz.fuzz_traces import FACTS, MANIFEST
 from tests.fuzz.hostile import aliases
 from tests.helpers.places import SAMPLES
+from tests.helpers.warm import run_python
 
 DYNAMO = SAMPLES / "dynamo_request_trace.jsonl"
 
 
-def anarchy(*words: object, cwd: Path = PROJECT) -> subprocess.CompletedProcess[bytes]:
+def anarchy(*words: object, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
     """Run the command; ten minutes are a watchdog, as pytest has one."""
-    return subprocess.run(
-        [sys.executable, "-m", "anarchy.cli.main", *map(str, words)],
-        cwd=cwd,
-        capture_output=True,
-        timeout=600,
-    )
+    return run_python("-m", "anarchy.cli.main", *map(str, words), cwd=cwd, timeout=600)
 
 
-def refused(done: subprocess.CompletedProcess[bytes], *words: str) -> str:
+def refused(done: subprocess.CompletedProcess[str], *words: str) -> str:
     """The one message."""
-    said = done.stderr.decode()
+    said = done.stderr
     assert done.returncode == 2, said
     assert "Traceback" not in said
     assert said.count("remedy:") == 1

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.places import PROJECT
-from tests.workflow.commands import Run, snakemake_command
+from tests.helpers.warm import run_python
+from tests.workflow.commands import Run, snakemake_words
 
 
 @pytest.fixture
@@ -17,8 +17,7 @@ def snakemake(tmp_path: Path) -> Run:
     """Run Snakemake with ``--config key=value ...`` and further options after it."""
 
     def run(*config: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-        command = snakemake_command(tmp_path / "results", *config, options=options)
-        return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=500)
+        return run_python(*snakemake_words(tmp_path / "results", *config, options=options), timeout=500)
 
     return run
 
@@ -28,12 +27,6 @@ def anarchy() -> Run:
     """Run the command `anarchy`."""
 
     def run(*arguments: str, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "anarchy.cli.main", *arguments],
-            cwd=cwd,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        return run_python("-m", "anarchy.cli.main", *arguments, cwd=cwd, timeout=120)
 
     return run

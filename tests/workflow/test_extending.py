@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.places import PROJECT
+from tests.helpers.warm import run_python
 
 PAGE = (PROJECT / "docs" / "extending.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```\w+ (\S+)( \(appended\))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -53,14 +52,8 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(root: Path, *arguments: str) -> str:
     """What a program says that runs in the copy; it must succeed."""
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=root,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{root / 'scripts'}:{root}", "HOME": str(root)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{root / 'scripts'}:{root}", "HOME": str(root)}
+    done = run_python(*arguments, cwd=root, env=env, timeout=300)
     assert done.returncode == 0, done.stderr + done.stdout
     return done.stdout
 

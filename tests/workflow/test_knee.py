@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from tests.helpers.places import PROJECT
-from tests.workflow.commands import snakemake_command
+from tests.helpers.warm import run_python
+from tests.workflow.commands import snakemake_command, snakemake_words
 
 MADE_UP = Path(__file__).parent / "made_up"
 SYSTEM = "nemotron-4-340b_1p2d"
@@ -46,9 +47,8 @@ def made(results: Path, python: str) -> Made:
         *config: str, targets: tuple[str, ...] = (), options: tuple[str, ...] = (), **changes: str
     ) -> subprocess.CompletedProcess[str]:
         paths = [str(results / "smoke" / target) for target in targets]
-        command = snakemake_command(results, *(config or CHOICES), options=(*options, *paths), python=python)
-        env = {**environment(), **changes}
-        return subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=500)
+        words = snakemake_words(results, *(config or CHOICES), options=(*options, *paths))
+        return run_python(*words, env={**environment(), **changes}, timeout=500, starts=python)
 
     return run
 
@@ -140,6 +140,7 @@ def test_e1_tells_the_knee_and_e3_loads_multiples_of_it(made: Made, results: Pat
     assert plan["cells"]["unique-staged_static"]["concurrency"][0] == 22
 
 
+@pytest.mark.nightly
 def test_no_knee_ends_well_and_says_so(made: Made, results: Path) -> None:
     done = made(MADE_UP_FLAT="1")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -158,6 +159,7 @@ def test_no_knee_ends_well_and_says_so(made: Made, results: Path) -> None:
     assert jobs(made(options=("-n",), MADE_UP_FLAT="1")) == []
 
 
+@pytest.mark.nightly
 def test_an_e1_that_failed_because_of_the_machine_tells_no_knee(made: Made, results: Path) -> None:
     done = made(targets=E3, MADE_UP_FAILS="client_bound")
     assert done.returncode != 0
@@ -174,6 +176,7 @@ def test_an_e1_that_failed_because_of_the_machine_tells_no_knee(made: Made, resu
     assert read(results / "smoke" / LOADS)["knee"]
 
 
+@pytest.mark.nightly
 def test_two_runs_in_one_folder_leave_each_other_alone(made: Made, results: Path, anarchy: Made) -> None:
     """Another seed is another run: its file does not touch the first, which a job may still wait for."""
     assert made(targets=(estimate_of("equilibrium"),)).returncode == 0

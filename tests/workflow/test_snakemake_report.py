@@ -5,8 +5,6 @@ from __future__ import annotations
 import html
 import json
 import re
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,8 @@ from anarchy.report.rst import captions
 from anarchy.workflow.lint import BY_CHOICE, findings
 from anarchy.workflow.rules import Workflow
 from tests.helpers.places import PROJECT
-from tests.workflow.commands import snakemake_command
+from tests.helpers.warm import run_python
+from tests.workflow.commands import snakemake_words
 
 CHOICES = ("tier=live", "knees=recorded")
 
@@ -57,8 +56,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def embedded(results: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """Path of each file in the report -> what the report says of it."""
     file = tmp_path_factory.mktemp("report") / "report.zip"
-    command = snakemake_command(results, *CHOICES, options=("--report", str(file)))
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=200)
+    done = run_python(*snakemake_words(results, *CHOICES, options=("--report", str(file))), timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
     with zipfile.ZipFile(file) as archive:
         (page,) = (name for name in archive.namelist() if name.endswith("report.html"))
@@ -116,8 +114,7 @@ def test_captions_are_those_of_the_report() -> None:
 
 
 def test_lint_finds_nothing_but_what_is_by_choice() -> None:
-    command = [sys.executable, "-m", "snakemake", "--lint"]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120)
+    done = run_python("-m", "snakemake", "--lint", timeout=120)
     assert all(title in done.stdout + done.stderr for title in BY_CHOICE)
     assert list(findings(done.stdout + done.stderr)) == []
     assert list(findings("Lints for rule knee (line 5, knee.smk):\n    * No log directive defined:\n")) == [
@@ -127,10 +124,7 @@ def test_lint_finds_nothing_but_what_is_by_choice() -> None:
 
 def test_paths_of_the_rules_are_those_of_the_package(results: Path) -> None:
     """Every file that the package expects is made by a rule, and no rule makes another."""
-    done = subprocess.run(
-        snakemake_command(results, *CHOICES, options=("--detailed-summary",)),
-        cwd=PROJECT, capture_output=True, text=True, timeout=200,
-    )  # fmt: skip
+    done = run_python(*snakemake_words(results, *CHOICES, options=("--detailed-summary",)), timeout=200)
     assert done.returncode == 0, done.stderr
     lines = [line.split("\t")[0] for line in done.stdout.splitlines() if line.startswith(str(results))]
     assert set(lines) == {str(file) for file in made(results)}

@@ -7,8 +7,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import pytest
 
 from tests.helpers.places import PROJECT
 from tests.helpers.shared import made_once
+from tests.helpers.warm import run_python
 
 PARTS = ("Snakefile", "envs", "notebooks", "profiles", "scripts", "workflow")
 SYSTEMS = {
@@ -96,15 +95,8 @@ def copy_and_run(copy: Path) -> None:
 
 
 def called(project: Path, *words: str, check: bool = True) -> str:
-    done = subprocess.run(
-        [sys.executable, *words],
-        cwd=project,
-        env={**os.environ, "PYTHONPATH": str(project / "scripts")},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    env = {**os.environ, "PYTHONPATH": str(project / "scripts")}
+    done = run_python(*words, cwd=project, env=env, timeout=120)
     assert done.returncode == 0 or not check, done.stdout + done.stderr
     return done.stdout + done.stderr
 

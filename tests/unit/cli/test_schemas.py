@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from anarchy.config.files import load_study
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import CONFIG, MANIFEST_FILE, SCHEMAS
 from tests.helpers.trace_samples import sealed
+from tests.helpers.warm import run_python
 
 FOLDERS = {
     "models": "model",
@@ -82,9 +81,7 @@ def test_drift_sees_a_changed_model(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_module_writes_where_it_is_told(tmp_path: Path) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "anarchy.cli.schemas", str(tmp_path)], check=True, capture_output=True
-    )
+    run_python("-m", "anarchy.cli.schemas", tmp_path, timeout=600).check_returncode()
     assert schemas.drift(tmp_path) == []
 
 

@@ -70,14 +70,22 @@ def test_every_figure_says_engine_dilation_tier_and_interval(quick: list[System]
 
 
 @pytest.mark.parametrize("width", [style.SINGLE, style.DOUBLE])
-@pytest.mark.parametrize("tier", ["quick", "full"])
+@pytest.mark.parametrize(
+    ("tier", "alone"),
+    [
+        ("quick", slice(None)),
+        ("full", slice(1)),
+        pytest.param("full", slice(1, None), marks=pytest.mark.nightly),
+    ],
+    ids=["quick", "one of full", "the others of full"],
+)
 def test_all_text_is_legible_inside_and_apart(
-    quick: list[System], full: list[System], tier: str, width: float
+    quick: list[System], full: list[System], tier: str, alone: slice, width: float
 ) -> None:
     systems = {"quick": quick, "full": full}[tier]
     cells = pd.concat([system.cells for system in systems])
     drawn = [figures.overview(cells, [system.info for system in systems], width)]
-    for system in systems:
+    for system in systems[alone]:
         drawn += draw_all(system, width).values()
     for figure in drawn:
         assert_legible(figure, width)
