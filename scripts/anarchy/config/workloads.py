@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
-from anarchy.config.values import MOST_USERS, Name, Strict, Tokens
+from anarchy.config.values import MOST_USERS, Name, Seconds, Strict, Tokens
 
 KNEE_WORKLOAD = "unique"
 """The workload that knees are known under: with prompts that repeat, prefill hardly saturates, and nothing is
@@ -40,6 +40,9 @@ class Workload(Strict):
     """Zipf exponent of the templates' popularity: template i = 0, 1, ... has weight 1 / (i + 1)^skew."""
     synchrony: Synchrony = SPREAD
     """How far users keep apart."""
+    think_s: Seconds = 0.0
+    """Mean of the exponential time that a user waits after an answer before it sends again, model s; 0: none.
+    C then counts users, of whom fewer have a request in flight."""
 
     @model_validator(mode="after")
     def _skew_has_something_to_skew(self) -> Workload:

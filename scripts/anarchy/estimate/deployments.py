@@ -194,7 +194,7 @@ def deviations(plans: Sequence[DeploymentPlan], cells: Sequence[Sequence[Manifes
         found.append(
             f"workload {workload.name}: {prompts} of {workload.input_tokens} tokens (the paper: 5 templates "
             f"of 128), {workload.output_tokens} output tokens +-{workload.output_jitter:.0%} (the paper's "
-            "length is not known to us)"
+            f"length is not known to us){_thinking(workload)}"
         )
     busy = [m for m in manifests if m.gates and (m.gates.measures.get("host_cpu_share") or 0) > BUSY_HOST]
     if busy:
@@ -213,6 +213,16 @@ def deviations(plans: Sequence[DeploymentPlan], cells: Sequence[Sequence[Manifes
             of = f" of {plan.routing}" if several else ""
             found.append(f"launch {plan.trial}{of} was measured in {len(launches)} starts of the stack")
     return found
+
+
+def _thinking(workload: Workload) -> str:
+    """That users think, in words; nothing where they do not."""
+    if not workload.think_s:
+        return ""
+    return (
+        f"; users think {workload.think_s:g} s on average after an answer, so fewer than C requests are in "
+        "flight"
+    )
 
 
 _MEASURES: Final = (

@@ -37,7 +37,8 @@ class WorkloadSpec:
     Lengths in tokens. Output lengths are whole and uniform on mean * (1 -+ output_jitter), and at least on
     mean -+ output_slack. ``templates``
     is the number of distinct prompts; 0 makes every prompt unique. Template i = 0, 1, ... has weight
-    1 / (i + 1)^skew (Zipf), so skew 0 makes them equally likely. Prompt tokens are uniform on
+    1 / (i + 1)^skew (Zipf), so skew 0 makes them equally likely. ``think_s`` is the mean of the exponential
+    time between an answer and its user's next request, model s. Prompt tokens are uniform on
     [token_low, token_high). Raises UserError for a spec that cannot be drawn from.
     """
 
@@ -47,6 +48,7 @@ class WorkloadSpec:
     output_slack: int = 0
     templates: int = 0
     skew: float = 0.0
+    think_s: float = 0.0
     token_low: int = 100
     token_high: int = 32000
 
@@ -63,8 +65,9 @@ class WorkloadSpec:
                 raise _bad_spec(f"{name} is {value}", f"set it to at least {least}")
         if not 0 <= self.output_jitter < 1:
             raise _bad_spec(f"output_jitter is {self.output_jitter}", "set it to at least 0 and below 1")
-        if not 0 <= self.skew < math.inf:
-            raise _bad_spec(f"skew is {self.skew}", "set it to a number that is at least 0")
+        for name, number in (("skew", self.skew), ("think_s", self.think_s)):
+            if not 0 <= number < math.inf:
+                raise _bad_spec(f"{name} is {number}", "set it to a number that is at least 0")
         if self.skew > 0 and self.templates == 0:
             raise _bad_spec(
                 f"skew is {self.skew}, but every prompt is unique", "set skew to 0, or templates above 0"
@@ -127,6 +130,14 @@ class Workload:
         if spec.skew:
             return output_tokens, bisect_right(self._template_ends, draw_template)
         return output_tokens, draw_template * spec.templates >> 32
+
+    def think_s(self, user: int, k: int) -> float:
+        """How long a user waits after the answer to its k-th request before it sends again, model s."""
+        if not self.spec.think_s:
+            return 0.0
+        (word,) = self._words(f"think/{user}/{k}", 1)
+        # To the microsecond, because the last digit of a logarithm is the machine's own.
+        return round(-self.spec.think_s * math.log((int(word) + 0.5) / 2**32), 6)
 
     def _prompt(self, coordinates: str) -> tuple[int, ...]:
         span = self.spec.token_high - self.spec.token_low

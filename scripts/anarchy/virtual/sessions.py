@@ -1,4 +1,7 @@
-"""Users of a closed loop as sessions of a replay trace: a next turn is sent when the last has ended."""
+"""Users of a closed loop as sessions of a replay trace: the next turn comes when the last has ended.
+
+Between the two a user may think: the library delays a turn by as much (seen: to the last digit).
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,8 @@ def write_sessions(
 ) -> None:
     """Write the trace of `users` users with `turns` requests each; who start evenly over `stagger_s`.
 
+    A turn's `delay` is what its user thinks after the turn before, ms.
+
     A prompt is told by the numbers of its KV blocks: those of a template are shared, all others are its own.
     Raises UserError for more than the library can hold in memory.
     """
@@ -46,7 +51,7 @@ def write_sessions(
                     f'{{"session_id":"{user}",{when},"input_length":{spec.input_tokens},'
                     f'"output_length":{output_tokens},"hash_ids":[{ids}]}}\n'
                 )
-                when = '"delay":0.0'
+                when = f'"delay":{workload.think_s(user, turn) * 1e3!r}'
 
 
 def check_size(users: int, turns: int, blocks: int) -> None:

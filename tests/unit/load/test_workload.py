@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from anarchy.load.workload import UNIQUE_PROMPT, Workload, WorkloadSpec
 
 PINNED_UNIQUE = ((29824, 24043, 29782, 5322), 64, -1)
 PINNED_TEMPLATE = ((20889, 24888, 1587, 28010), 64, 0)
+PINNED_THINKING = [0.897872, 0.073943, 0.830724, 0.128959]
 
 
 def test_content_does_not_depend_on_the_order_of_asking() -> None:
@@ -107,6 +109,33 @@ def test_an_extreme_skew_leaves_one_template() -> None:
     assert {workload.request(0, k).template for k in range(200)} == {0}
 
 
+def test_thinking_is_pinned_by_seed_user_and_request() -> None:
+    workload = Workload(WorkloadSpec(think_s=0.5), 7)
+    assert [workload.think_s(3, k) for k in range(4)] == PINNED_THINKING
+    assert Workload(WorkloadSpec(think_s=1.0), 7).think_s(3, 0) == pytest.approx(
+        2 * PINNED_THINKING[0], abs=2e-6
+    )
+    assert Workload(WorkloadSpec(think_s=0.5), 8).think_s(3, 0) != PINNED_THINKING[0]
+
+
+def test_thinking_is_exponential_with_its_mean() -> None:
+    workload = Workload(WorkloadSpec(think_s=2.0), 1)
+    thought = np.array([workload.think_s(user, k) for user in range(100) for k in range(100)])
+    assert abs(thought.mean() - 2.0) < 0.08, "four standard errors"
+    for times in (0.1, 1.0, 3.0):
+        share = np.exp(-times)
+        assert abs((thought > 2.0 * times).mean() - share) < 4 * np.sqrt(share * (1 - share) / thought.size)
+    steps = np.corrcoef(thought[:-1], thought[1:])[0, 1]
+    assert abs(steps) < 0.04, "one draw tells nothing of the next"
+
+
+def test_thinking_changes_no_request_and_without_it_nobody_waits() -> None:
+    for spec in (WorkloadSpec(), WorkloadSpec(templates=5, skew=2.0)):
+        plain, thinking = Workload(spec, 7), Workload(dataclasses.replace(spec, think_s=0.5), 7)
+        assert [plain.request(3, k) for k in range(9)] == [thinking.request(3, k) for k in range(9)]
+        assert {plain.think_s(3, k) for k in range(9)} == {0.0}
+
+
 def test_output_lengths_are_uniform_and_cover_the_range() -> None:
     workload = Workload(WorkloadSpec(), 1)
     lengths = np.array([workload.request(user, k).output_tokens for user in range(100) for k in range(50)])
@@ -136,6 +165,9 @@ def test_output_range(mean: int, jitter: float, expected: tuple[int, int]) -> No
         ({"templates": 5, "skew": float("nan")}, "skew is nan"),
         ({"templates": 5, "skew": float("inf")}, "skew is inf"),
         ({"templates": 0, "skew": 1.0}, "every prompt is unique"),
+        ({"think_s": -0.1}, "think_s is -0.1"),
+        ({"think_s": float("nan")}, "think_s is nan"),
+        ({"think_s": float("inf")}, "think_s is inf"),
         ({"token_low": 5, "token_high": 5}, "token_high"),
         ({"input_tokens": 2}, "first block"),
         ({"token_low": 0, "token_high": 4}, "first block"),

@@ -27,6 +27,14 @@ def test_a_user_is_a_session_whose_turns_follow_at_once(tmp_path: Path) -> None:
     assert {row["delay"] for row in rows if "timestamp" not in row} == {0.0}
 
 
+def test_a_turn_is_delayed_by_what_its_user_thinks_after_the_one_before(tmp_path: Path) -> None:
+    workload = Workload(WorkloadSpec(think_s=0.5), seed=5)
+    rows = sessions(tmp_path, workload.spec)
+    thought = [workload.think_s(user, turn) * 1e3 for user in range(3) for turn in range(3)]
+    assert [row["delay"] for row in rows if "timestamp" not in row] == thought
+    assert len(set(thought)) == len(thought)
+
+
 def test_requests_are_those_of_the_live_client(tmp_path: Path) -> None:
     workload = Workload(WorkloadSpec(templates=3), seed=5)
     rows = sessions(tmp_path, workload.spec)
