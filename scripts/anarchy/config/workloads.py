@@ -37,7 +37,8 @@ class Workload(Strict):
     templates: Annotated[int, Field(strict=True, ge=0, le=MOST_USERS)]
     """Number of distinct prompts; 0 makes every prompt unique."""
     skew: Annotated[float, Field(strict=True, ge=0, le=100)] = 0.0
-    """Zipf exponent of the templates' popularity: template i = 0, 1, ... has weight 1 / (i + 1)^skew."""
+    """Zipf exponent of the templates' popularity: template i = 0, 1, ... has weight 1 / (i + 1)^skew.
+    0 makes them equal, a large one makes one hot: 2.66 gives the first of 5 templates 80 % of requests."""
     synchrony: Synchrony = SPREAD
     """How far users keep apart."""
     think_s: Seconds = 0.0

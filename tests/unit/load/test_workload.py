@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import re
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from anarchy.ground.errors import UserError
 from anarchy.load.workload import UNIQUE_PROMPT, Workload, WorkloadSpec
+from tests.helpers.places import PROJECT
 
 PINNED_UNIQUE = ((29824, 24043, 29782, 5322), 64, -1)
 PINNED_TEMPLATE = ((20889, 24888, 1587, 28010), 64, 0)
@@ -94,6 +96,20 @@ def test_skewed_templates_follow_zipf(skew: float) -> None:
     expected = 5000 * weights / weights.sum()
     counts = np.bincount(templates, minlength=5)
     assert ((counts - expected) ** 2 / expected).sum() < 18.5, "chi-squared, 4 degrees: 99.9 % is 18.5"
+
+
+def test_the_page_says_which_skew_makes_which_share_hot() -> None:
+    page = (PROJECT / "docs" / "extending.md").read_text(encoding="utf-8")
+    head, *rows = re.findall(r"^\| (skew for a share of|\d+ templates) \| (.*) \|$", page, re.MULTILINE)
+    shares = [float(word.strip(" %")) / 100 for word in head[1].split("|")]
+    assert len(rows) == 4
+    for label, cells in rows:
+        templates = int(label.split()[0])
+        for skew, share in zip(map(float, cells.split("|")), shares, strict=True):
+            workload = Workload(WorkloadSpec(templates=templates, skew=skew), 1)
+            hot = np.mean([workload.shape(user, k)[1] == 0 for user in range(40) for k in range(50)])
+            assert sum(n**-skew for n in range(1, templates + 1)) ** -1 == pytest.approx(share, abs=0.002)
+            assert hot == pytest.approx(share, abs=4 * (share * (1 - share) / 2000) ** 0.5)
 
 
 def test_skew_changes_neither_prompts_nor_lengths() -> None:
