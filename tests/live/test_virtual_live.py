@@ -131,6 +131,14 @@ def test_templates_are_found_in_the_cache_and_prompts_of_their_own_are_not(
     assert hot["template"].value_counts(normalize=True).iloc[0] == pytest.approx(0.68, abs=0.08)
 
 
+def test_of_templates_with_a_tail_the_head_alone_is_found(replayer: Replayer, timing: Path) -> None:
+    for tail, known in ((32, 96), (40, 80), (112, 16)):
+        found = rows(replayer, timing, spec=WorkloadSpec(templates=5, unique_tail_tokens=tail))
+        assert set(found["cached_tokens"]) == {known}, "whole blocks of 16"
+    # The last block of a prompt is computed anew even where it is shared.
+    assert set(rows(replayer, timing, spec=WorkloadSpec(templates=5))["cached_tokens"]) == {112}
+
+
 def test_users_think_as_long_as_they_are_told(replayer: Replayer, timing: Path) -> None:
     spec = WorkloadSpec(think_s=1.0)
     found = rows(replayer, timing, users=64, spec=spec).sort_values(["user", "t_sent"])

@@ -18,6 +18,7 @@ def workload_of(cell: Cell, seed: int) -> Workload:
             output_slack=planned.output_slack,
             templates=planned.templates,
             skew=planned.skew,
+            unique_tail_tokens=planned.unique_tail_tokens,
             think_s=planned.think_s,
         ),
         seed=seed,

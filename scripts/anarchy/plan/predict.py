@@ -109,9 +109,9 @@ def residence_s(topology: Topology, workload: Workload, concurrency: int, profil
         # Fewer are in flight, so that decode steps are shorter than with all of them.
         in_flight = concurrency * unloaded / (unloaded + workload.think_s)
         unloaded = _unloaded_s(topology, workload, in_flight, profile)
-    capacity = topology.prefill * prefill_capacity(profile, workload.input_tokens)
-    if workload.templates:
-        capacity = float("inf")  # cached prompts hardly load the prefill pool
+    capacity = float("inf")  # prompts that a cache knows whole hardly load the prefill pool
+    if workload.new_tokens:
+        capacity = topology.prefill * prefill_capacity(profile, workload.new_tokens)
     return max(unloaded, concurrency / capacity - workload.think_s)
 
 

@@ -470,6 +470,18 @@ def test_cached_templates_do_not_saturate_prefill() -> None:
     assert deepest["templates"] > 2 * deepest["unique"]
 
 
+def test_tails_load_prefill_with_the_blocks_that_are_not_shared() -> None:
+    topology, profile = STUDY.topologies["1p2d"], PROFILES["nemotron-4-340b-tp8"]
+    workload = STUDY.workloads["templates"].model_copy(
+        update={"input_tokens": 1024, "unique_tail_tokens": 500}
+    )
+    assert workload.new_tokens == 512, "the head of 524 tokens fills 32 blocks"
+    deep = predict.residence_s(topology, workload, 4096, profile)
+    assert 4096 / deep == pytest.approx(predict.prefill_capacity(profile, 512))
+    assert workload.model_copy(update={"unique_tail_tokens": 0}).new_tokens == 0
+    assert STUDY.workloads["unique"].new_tokens == 128
+
+
 def test_dilation_stretches_the_wall_and_nothing_else() -> None:
     slow = altered(("models", LLAMA, "dilation"), 6.0)
     before, after = (planned(study, models=LLAMA)[0].cells[0].cost for study in (STUDY, slow))

@@ -46,6 +46,28 @@ def test_requests_are_those_of_the_live_client(tmp_path: Path) -> None:
     assert len({tuple(ids) for ids in blocks.values()}) == len(blocks)
 
 
+@pytest.mark.parametrize(
+    ("tokens", "tail", "alike"), [(128, 32, 6), (128, 40, 5), (128, 112, 1), (130, 18, 7)]
+)
+def test_templates_with_a_tail_share_the_blocks_that_their_head_fills(
+    tmp_path: Path, tokens: int, tail: int, alike: int
+) -> None:
+    workload = Workload(WorkloadSpec(input_tokens=tokens, templates=3, unique_tail_tokens=tail), seed=5)
+    rows = sessions(tmp_path, workload.spec)
+    asked = [workload.request(user, turn) for user in range(3) for turn in range(4)]
+    heads: dict[int, set[tuple[int, ...]]] = {}
+    own: list[int] = []
+    for request, row in zip(asked, rows, strict=True):
+        assert len(row["hash_ids"]) == -(-tokens // 16)
+        heads.setdefault(request.template, set()).add(tuple(row["hash_ids"][:alike]))
+        own += row["hash_ids"][alike:]
+    assert all(len(ids) == 1 for ids in heads.values())
+    shared = {block for ids in heads.values() for head in ids for block in head}
+    assert len(shared) == alike * len(heads)
+    assert len(set(own)) == len(own)
+    assert not shared & set(own)
+
+
 def test_prompts_of_their_own_share_no_block(tmp_path: Path) -> None:
     rows = sessions(tmp_path, WorkloadSpec(input_tokens=130))
     ids = [block for row in rows for block in row["hash_ids"]]
