@@ -43,12 +43,16 @@ def config(*ports: int, concurrency: int = 4, stages: tuple[Stage, ...] = (), **
 
 
 def run_cell(
-    server: FaultServer, *others: FaultServer, router: Router = FIXED, **changes: Any
+    server: FaultServer,
+    *others: FaultServer,
+    router: Router = FIXED,
+    workload: Workload = WORKLOAD,
+    **changes: Any,
 ) -> tuple[ClientReport, list[RequestRecord]]:
     """Run a cell against servers, and return the report and what the sink took."""
     records: list[RequestRecord] = []
     cell = config(*(each.port for each in (server, *others)), **changes)
-    return run_client(cell, WORKLOAD, records.append, router=router), records
+    return run_client(cell, workload, records.append, router=router), records
 
 
 def late_s(report: ClientReport) -> float:

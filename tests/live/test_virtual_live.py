@@ -131,6 +131,30 @@ def test_templates_are_found_in_the_cache_and_prompts_of_their_own_are_not(
     assert hot["template"].value_counts(normalize=True).iloc[0] == pytest.approx(0.68, abs=0.08)
 
 
+def test_of_templates_with_a_tail_the_head_alone_is_found(replayer: Replayer, timing: Path) -> None:
+    for tail, known in ((32, 96), (40, 80), (112, 16)):
+        found = rows(replayer, timing, spec=WorkloadSpec(templates=5, unique_tail_tokens=tail))
+        assert set(found["cached_tokens"]) == {known}, "whole blocks of 16"
+    # The last block of a prompt is computed anew even where it is shared.
+    assert set(rows(replayer, timing, spec=WorkloadSpec(templates=5))["cached_tokens"]) == {112}
+
+
+def test_users_think_as_long_as_they_are_told(replayer: Replayer, timing: Path) -> None:
+    spec = WorkloadSpec(think_s=1.0)
+    found = rows(replayer, timing, users=64, spec=spec).sort_values(["user", "t_sent"])
+    workload = Workload(spec, seed=3)
+    told = found["request_id"].str.split("-", expand=True).astype(int)
+    before = found.groupby("user")["t_end"].shift()
+    thought = [workload.think_s(user, turn - 1) for user, turn in told.to_numpy().tolist()]
+    gaps = (found["t_sent"] - before - thought).dropna()
+    assert len(gaps) > 100
+    assert gaps.abs().max() < 1e-9
+    # The response-time law: C = X (R + Z).
+    rate = len(found) / (found["t_sent"].max() - found["t_sent"].min())
+    taken = (found["t_end"] - found["t_sent"]).mean()
+    assert rate * (taken + 1.0) == pytest.approx(64, rel=0.15)
+
+
 def test_omega_acts_where_there_are_several_prefill_workers(replayer: Replayer, timing: Path) -> None:
     many = WorkloadSpec(templates=40, input_tokens=1024)
     kept, free = (

@@ -96,6 +96,17 @@ def test_a_design_has_its_rules(extended: Path) -> None:
     assert "notebook_steady" in said
 
 
+WORKLOAD = """
+from anarchy.config.files import load_study
+from anarchy.ground.layout import CONFIG
+print(load_study(CONFIG).workloads["chat"].think_s)
+"""
+
+
+def test_a_workload_is_read_with_its_words(extended: Path) -> None:
+    assert run(extended, "-c", WORKLOAD).split() == ["2.0"]
+
+
 ENGINE = """
 from pathlib import Path
 from anarchy.engines.registry import engine_of, served_by

@@ -51,7 +51,12 @@ LATER: Final[dict[type, dict[str, tuple[str, object]]]] = {
         "controller": ("controller", None),
         "batch_s": ("batch_s", None),
     },
-    Workload: {"skew": ("skew", 0.0), "synchrony": ("synchrony", "spread")},
+    Workload: {
+        "skew": ("skew", 0.0),
+        "synchrony": ("synchrony", "spread"),
+        "think_s": ("think_s", 0.0),
+        "unique_tail_tokens": ("unique_tail_tokens", 0),
+    },
     Limits: {
         "decode_max_num_seqs": ("decode_max_num_seqs", None),
         "max_num_batched_tokens": ("max_num_batched_tokens", 8192),

@@ -6,7 +6,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
-from anarchy.config.values import MOST_USERS, Name, Strict, Tokens
+from anarchy.config.values import MOST_TOKENS, MOST_USERS, Name, Seconds, Strict, Tokens, refusal
+from anarchy.engines.spec import BLOCK_SIZE
 
 KNEE_WORKLOAD = "unique"
 """The workload that knees are known under: with prompts that repeat, prefill hardly saturates, and nothing is
@@ -22,6 +23,8 @@ Synchrony = Literal["spread", "one-token", "staggered", "in-step"]
 - `in-step`: one output length, and all users start at once: an ideal closed loop then marches in step.
 """
 SPREAD: Final = "spread"
+LEAST_OWN: Final = 5
+"""Tokens of its own that a KV block needs, so that no other prompt has it by chance (`load/workload.py`)."""
 
 
 class Workload(Strict):
@@ -37,9 +40,16 @@ class Workload(Strict):
     templates: Annotated[int, Field(strict=True, ge=0, le=MOST_USERS)]
     """Number of distinct prompts; 0 makes every prompt unique."""
     skew: Annotated[float, Field(strict=True, ge=0, le=100)] = 0.0
-    """Zipf exponent of the templates' popularity: template i = 0, 1, ... has weight 1 / (i + 1)^skew."""
+    """Zipf exponent of the templates' popularity: template i = 0, 1, ... has weight 1 / (i + 1)^skew.
+    0 makes them equal, a large one makes one hot: 2.66 gives the first of 5 templates 80 % of requests."""
+    unique_tail_tokens: Annotated[int, Field(strict=True, ge=0, le=MOST_TOKENS)] = 0
+    """Tokens at the end of a template's prompt that are each request's own; `input_tokens` counts them.
+    What comes before, the head, is shared as far as it fills KV blocks of 16 tokens. 0: all is shared."""
     synchrony: Synchrony = SPREAD
     """How far users keep apart."""
+    think_s: Seconds = 0.0
+    """Mean of the exponential time that a user waits after an answer before it sends again, model s; 0: none.
+    C then counts users, of whom fewer have a request in flight."""
 
     @model_validator(mode="after")
     def _skew_has_something_to_skew(self) -> Workload:
@@ -47,6 +57,33 @@ class Workload(Strict):
             raise ValueError(
                 f"skew {self.skew:g} needs templates to be unequally popular: there are {self.templates}; "
                 "give at least 2, or leave skew out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_tail_has_a_head_to_differ_after(self) -> Workload:
+        tail, head = self.unique_tail_tokens, self.input_tokens - self.unique_tail_tokens
+        if not tail:
+            return self
+        if not self.templates:
+            raise refusal(
+                f"unique_tail_tokens {tail} needs templates whose head is shared, and every prompt is unique",
+                "set templates to at least 1, or leave unique_tail_tokens out",
+            )
+        if head < BLOCK_SIZE:
+            raise refusal(
+                f"unique_tail_tokens {tail} of {self.input_tokens} leaves a head of {max(head, 0)} tokens, "
+                f"which fills no KV block of {BLOCK_SIZE}: nothing would be shared",
+                f"set input_tokens to at least {tail + BLOCK_SIZE}, or unique_tail_tokens lower, or "
+                "templates to 0",
+            )
+        in_block = min(tail, BLOCK_SIZE - head % BLOCK_SIZE)
+        if in_block < LEAST_OWN:
+            raise refusal(
+                f"unique_tail_tokens {tail} of {self.input_tokens}: the first KV block that is not shared "
+                f"holds {in_block} of them, so few that prompts would have it in common by chance",
+                f"set it to {self.new_tokens}, so that the head ends with a block of {BLOCK_SIZE}, or let "
+                f"that block hold {LEAST_OWN} or more",
             )
         return self
 
@@ -63,6 +100,14 @@ class Workload(Strict):
     def output_slack(self) -> int:
         """Tokens by which an output may be longer or shorter, beside its jitter."""
         return 1 if self.synchrony == "one-token" else 0
+
+    @property
+    def new_tokens(self) -> int:
+        """Tokens of a prompt that no cache knows, once each template has been sent; its last block aside."""
+        if not self.templates:
+            return self.input_tokens
+        head = self.input_tokens - self.unique_tail_tokens
+        return self.input_tokens - head // BLOCK_SIZE * BLOCK_SIZE if self.unique_tail_tokens else 0
 
     @property
     def starts_together(self) -> bool:

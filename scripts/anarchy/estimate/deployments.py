@@ -191,10 +191,13 @@ def deviations(plans: Sequence[DeploymentPlan], cells: Sequence[Sequence[Manifes
     for workload in {cell.workload.name: cell.workload for plan in plans for cell in plan.cells}.values():
         prompts = f"{workload.templates} prompt templates" if workload.templates else "unique prompts"
         prompts += f" (popularity Zipf {workload.skew:g})" if workload.skew else ""
+        prompts += f" of {workload.input_tokens} tokens"
+        tail = workload.unique_tail_tokens
+        prompts += f", the last {tail} each request's own" if tail else ""
         found.append(
-            f"workload {workload.name}: {prompts} of {workload.input_tokens} tokens (the paper: 5 templates "
-            f"of 128), {workload.output_tokens} output tokens +-{workload.output_jitter:.0%} (the paper's "
-            "length is not known to us)"
+            f"workload {workload.name}: {prompts} (the paper: 5 templates of 128), "
+            f"{workload.output_tokens} output tokens +-{workload.output_jitter:.0%} (the paper's length is "
+            f"not known to us){_thinking(workload)}"
         )
     busy = [m for m in manifests if m.gates and (m.gates.measures.get("host_cpu_share") or 0) > BUSY_HOST]
     if busy:
@@ -213,6 +216,16 @@ def deviations(plans: Sequence[DeploymentPlan], cells: Sequence[Sequence[Manifes
             of = f" of {plan.routing}" if several else ""
             found.append(f"launch {plan.trial}{of} was measured in {len(launches)} starts of the stack")
     return found
+
+
+def _thinking(workload: Workload) -> str:
+    """That users think, in words; nothing where they do not."""
+    if not workload.think_s:
+        return ""
+    return (
+        f"; users think {workload.think_s:g} s on average after an answer, so fewer than C requests are in "
+        "flight"
+    )
 
 
 _MEASURES: Final = (

@@ -1,8 +1,9 @@
 """The closed-loop load client: C users, each sending its next request when the last one has ended.
 
-One asyncio task, one connection and one request at a time for each user. All durations given and recorded
-are model seconds; the wall takes ``dilation`` times as long. The clock is the monotonic one with its zero at
-the start of the cell, and one wall-clock anchor is taken there.
+A workload may have them think first; a failed request is followed by a pause of its own instead. One asyncio
+task, one connection and one request at a time for each user. All durations given and recorded are model
+seconds; the wall takes ``dilation`` times as long. The clock is the monotonic one with its zero at the start
+of the cell, and one wall-clock anchor is taken there.
 """
 
 from __future__ import annotations
@@ -165,7 +166,10 @@ class LoadClient:
             await asyncio.gather(gathered, *tasks, return_exceptions=True)
 
     async def _user(self, user: int) -> None:
-        """Send requests one after the other while active, until the cell drains; pause after failures."""
+        """Send requests one after the other while active, until the cell drains.
+
+        Between two it thinks, after a failure it pauses.
+        """
         k, failures = 0, 0
         t_intended = self._model_now()
         while not self._phases.draining:
@@ -182,6 +186,11 @@ class LoadClient:
             if failures:
                 await self._pause(backoff_s(failures, user, k))
                 t_intended = self._model_now()
+            elif think_s := self._workload.think_s(user, k):
+                t_intended += think_s
+                await self._pause(t_intended - self._model_now())
+                # A timer may ring a moment early: nobody sends before it means to.
+                t_intended = min(t_intended, self._model_now())
             k += 1
 
     async def _park(self, until: float | None) -> None:

@@ -27,11 +27,11 @@ class Endpoint:
 
 
 class PayloadWriter:
-    """Writes HTTP requests for some endpoints, encoding each template's prompt only once."""
+    """Writes HTTP requests for some endpoints, encoding what a template's prompts share only once."""
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
         self._fixed = [_fixed_parts(endpoint) for endpoint in endpoints]
-        self._prompts: dict[int, str] = {}
+        self._heads: dict[int, str] = {}
 
     def write(self, request: Request, route: Route) -> bytes:
         """Return head and body of a request that is to get exactly its output tokens, streamed.
@@ -51,11 +51,16 @@ class PayloadWriter:
 
     def _prompt(self, request: Request) -> str:
         if request.template == UNIQUE_PROMPT:
-            return ",".join(map(str, request.prompt))
-        known = self._prompts.get(request.template)
-        if known is None:
-            known = self._prompts[request.template] = ",".join(map(str, request.prompt))
-        return known
+            return _joined(request.prompt)
+        length = len(request.prompt) - request.tail_tokens
+        head = self._heads.get(request.template)
+        if head is None:
+            head = self._heads[request.template] = _joined(request.prompt[:length])
+        return f"{head},{_joined(request.prompt[length:])}" if request.tail_tokens else head
+
+
+def _joined(tokens: Sequence[int]) -> str:
+    return ",".join(map(str, tokens))
 
 
 def _fixed_parts(endpoint: Endpoint) -> tuple[str, str]:

@@ -23,11 +23,12 @@ from anarchy.ground.errors import UserError
 UNIQUE_PROMPT: Final = -1
 """Template number of a prompt that no other request shares."""
 
-FIRST_BLOCK_TOKENS: Final = 16
-"""A KV cache block of the serving stack; prompts that differ here share no cached prefix."""
+BLOCK_TOKENS: Final = 16
+"""A KV cache block of the serving stack; prompts that differ in one share neither it nor any later one."""
 
-_FIRST_BLOCK_BITS: Final = 64
-"""Least entropy of a unique prompt's first block: a million prompts then collide once in 37 million runs."""
+_BLOCK_BITS: Final = 64
+"""Least entropy of the first block that is not shared: of a million prompts two then have it in common once
+in 37 million runs."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,12 @@ class WorkloadSpec:
     """The distribution that requests are drawn from.
 
     Lengths in tokens. Output lengths are whole and uniform on mean * (1 -+ output_jitter), and at least on
-    mean -+ output_slack. ``templates``
-    is the number of distinct prompts; 0 makes every prompt unique. Template i = 0, 1, ... has weight
-    1 / (i + 1)^skew (Zipf), so skew 0 makes them equally likely. Prompt tokens are uniform on
-    [token_low, token_high). Raises UserError for a spec that cannot be drawn from.
+    mean -+ output_slack. ``templates`` is the number of distinct prompts; 0 makes every prompt unique.
+    Template i = 0, 1, ... has weight 1 / (i + 1)^skew (Zipf), so skew 0 makes them equally likely. The last
+    ``unique_tail_tokens`` of a template's prompt are each request's own, and its head is shared in whole KV
+    blocks. ``think_s`` is the mean of the exponential time between an answer and its user's next request,
+    model s. Prompt tokens are uniform on [token_low, token_high). Raises UserError for a spec that cannot be
+    drawn from.
     """
 
     input_tokens: int = 128
@@ -47,6 +50,8 @@ class WorkloadSpec:
     output_slack: int = 0
     templates: int = 0
     skew: float = 0.0
+    unique_tail_tokens: int = 0
+    think_s: float = 0.0
     token_low: int = 100
     token_high: int = 32000
 
@@ -56,6 +61,7 @@ class WorkloadSpec:
             ("output_tokens", self.output_tokens, 1),
             ("output_slack", self.output_slack, 0),
             ("templates", self.templates, 0),
+            ("unique_tail_tokens", self.unique_tail_tokens, 0),
             ("token_low", self.token_low, 0),
             ("token_high", self.token_high, self.token_low + 1),
         ):
@@ -63,17 +69,39 @@ class WorkloadSpec:
                 raise _bad_spec(f"{name} is {value}", f"set it to at least {least}")
         if not 0 <= self.output_jitter < 1:
             raise _bad_spec(f"output_jitter is {self.output_jitter}", "set it to at least 0 and below 1")
-        if not 0 <= self.skew < math.inf:
-            raise _bad_spec(f"skew is {self.skew}", "set it to a number that is at least 0")
+        for name, number in (("skew", self.skew), ("think_s", self.think_s)):
+            if not 0 <= number < math.inf:
+                raise _bad_spec(f"{name} is {number}", "set it to a number that is at least 0")
         if self.skew > 0 and self.templates == 0:
             raise _bad_spec(
                 f"skew is {self.skew}, but every prompt is unique", "set skew to 0, or templates above 0"
             )
-        bits = min(self.input_tokens, FIRST_BLOCK_TOKENS) * math.log2(self.token_high - self.token_low)
-        if self.templates == 0 and bits < _FIRST_BLOCK_BITS:
+        self._check_unshared()
+
+    @property
+    def head_tokens(self) -> int:
+        """Tokens that the prompts of a template begin with alike; 0 where every prompt is unique."""
+        return self.input_tokens - self.unique_tail_tokens if self.templates else 0
+
+    def _check_unshared(self) -> None:
+        """Prompts that are to differ do so in the first block that they do not share."""
+        own = self.unique_tail_tokens if self.templates else self.input_tokens
+        bit = math.log2(self.token_high - self.token_low)
+        bits = min(own, BLOCK_TOKENS - self.head_tokens % BLOCK_TOKENS) * bit
+        if self.templates == 0 and self.unique_tail_tokens:
             raise _bad_spec(
-                f"unique prompts would not differ in their first block ({bits:.0f} bits)",
-                "widen token_low..token_high, lengthen input_tokens, or use templates",
+                f"unique_tail_tokens is {self.unique_tail_tokens}, but every prompt is unique",
+                "set unique_tail_tokens to 0, or templates above 0",
+            )
+        if self.templates and self.unique_tail_tokens and self.head_tokens < BLOCK_TOKENS:
+            raise _bad_spec(
+                f"unique_tail_tokens is {self.unique_tail_tokens} of {self.input_tokens}: nothing is shared",
+                f"leave the head a block of {BLOCK_TOKENS} tokens or more",
+            )
+        if own and bits < _BLOCK_BITS:
+            raise _bad_spec(
+                f"prompts would not differ in the first block that is not shared ({bits:.0f} bits)",
+                "widen token_low..token_high, or lengthen input_tokens or unique_tail_tokens",
             )
 
     @cached_property
@@ -88,11 +116,15 @@ class WorkloadSpec:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The content of one request: prompt token ids, output length in tokens, template (-1 = unique)."""
+    """The content of one request: prompt token ids, output length in tokens, template (-1 = unique).
+
+    The last `tail_tokens` of a template's prompt are the request's own.
+    """
 
     prompt: tuple[int, ...]
     output_tokens: int
     template: int
+    tail_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -101,20 +133,24 @@ class Workload:
 
     spec: WorkloadSpec
     seed: int
-    _template_prompts: tuple[tuple[int, ...], ...] = field(init=False, repr=False, compare=False)
+    _heads: tuple[tuple[int, ...], ...] = field(init=False, repr=False, compare=False)
     _template_ends: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        prompts = tuple(self._prompt(f"template/{template}") for template in range(self.spec.templates))
-        object.__setattr__(self, "_template_prompts", prompts)
+        length = self.spec.head_tokens
+        heads = tuple(self._tokens(f"template/{template}", length) for template in range(self.spec.templates))
+        object.__setattr__(self, "_heads", heads)
         object.__setattr__(self, "_template_ends", _zipf_ends(self.spec.templates, self.spec.skew))
 
     def request(self, user: int, k: int) -> Request:
         """Return the k-th request (from 0) of a user (from 0)."""
         output_tokens, template = self.shape(user, k)
-        own = template == UNIQUE_PROMPT
-        prompt = self._prompt(f"unique/{user}/{k}") if own else self._template_prompts[template]
-        return Request(prompt, output_tokens, template)
+        if template == UNIQUE_PROMPT:
+            prompt = self._tokens(f"unique/{user}/{k}", self.spec.input_tokens)
+            return Request(prompt, output_tokens, template)
+        tail = self.spec.unique_tail_tokens
+        own = self._tokens(f"tail/{user}/{k}", tail) if tail else ()
+        return Request(self._heads[template] + own, output_tokens, template, tail)
 
     def shape(self, user: int, k: int) -> tuple[int, int]:
         """Output length, tokens, and template of that request, without its prompt."""
@@ -128,9 +164,17 @@ class Workload:
             return output_tokens, bisect_right(self._template_ends, draw_template)
         return output_tokens, draw_template * spec.templates >> 32
 
-    def _prompt(self, coordinates: str) -> tuple[int, ...]:
+    def think_s(self, user: int, k: int) -> float:
+        """How long a user waits after the answer to its k-th request before it sends again, model s."""
+        if not self.spec.think_s:
+            return 0.0
+        (word,) = self._words(f"think/{user}/{k}", 1)
+        # To the microsecond, because the last digit of a logarithm is the machine's own.
+        return round(-self.spec.think_s * math.log((int(word) + 0.5) / 2**32), 6)
+
+    def _tokens(self, coordinates: str, count: int) -> tuple[int, ...]:
         span = self.spec.token_high - self.spec.token_low
-        words = self._words(f"prompt/{coordinates}", self.spec.input_tokens)
+        words = self._words(f"prompt/{coordinates}", count)
         tokens = (words.astype(np.uint64) * np.uint64(span) >> np.uint64(32)) + np.uint64(self.spec.token_low)
         return tuple(tokens.tolist())
 

@@ -25,6 +25,8 @@ def manifest_of(plan: DeploymentPlan, cell: Cell, **measured: Any) -> Manifest:
         experiment=plan.experiment.name,
         tier=plan.tier,
         workload=cell.workload.name,
+        loop="think" if cell.workload.think_s else "closed",
+        think_s=cell.workload.think_s,
         engine=plan.engine,
         departures=dynamo_of(plan.stack.dynamo).departures,
         dilation=plan.model.dilation,

@@ -18,6 +18,8 @@ def workload_of(cell: Cell, seed: int) -> Workload:
             output_slack=planned.output_slack,
             templates=planned.templates,
             skew=planned.skew,
+            unique_tail_tokens=planned.unique_tail_tokens,
+            think_s=planned.think_s,
         ),
         seed=seed,
     )
@@ -26,11 +28,12 @@ def workload_of(cell: Cell, seed: int) -> Workload:
 def stagger_s(cell: Cell) -> float:
     """Model seconds over which the users of a constant cell start; 0 where they start together.
 
-    It is one unloaded request, so that the opening burst is a steady arrival of users.
+    It is one unloaded request and the thinking after it, so that the opening burst is a steady arrival of
+    users.
     """
     if cell.workload.starts_together:
         return 0.0
-    return min(cell.cost.residence_s, max(cell.timing.warmup_s, 0.1))
+    return min(cell.cost.residence_s + cell.workload.think_s, max(cell.timing.warmup_s, 0.1))
 
 
 def phases_of(cell: Cell, pool: int) -> PhasePlan:

@@ -1,4 +1,7 @@
-"""What a cell will cost, from the timing table: a closed-loop estimate, good enough for a plan and an ETA."""
+"""What a cell will cost, from the timing table: a closed-loop estimate, good enough for a plan and an ETA.
+
+Users who think Z between requests that take R send C / (R + Z) a second, and C R / (R + Z) are in flight.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,7 @@ def cell_cost(
 ) -> CellCost:
     """Predict a constant cell."""
     residence = residence_s(topology, workload, concurrency, profile)
-    throughput = concurrency / residence
+    throughput = concurrency / (residence + workload.think_s)
     wanted = timing.min_windows * topology.decode / throughput
     measure = float(np.clip(wanted, timing.measure_s, timing.measure_max_s))
     warmup = max(timing.warmup_s, 1.5 * residence)
@@ -86,28 +89,37 @@ def staged_cost(
     Throughput and residence are those of the stage that is fullest.
     """
     residences = [residence_s(topology, workload, concurrency, profile) for concurrency, _ in stages]
-    requests = sum(C / stay * seconds for (C, seconds), stay in zip(stages, residences, strict=True))
+    rates = [C / (stay + workload.think_s) for (C, _), stay in zip(stages, residences, strict=True)]
+    requests = sum(rate * seconds for rate, (_, seconds) in zip(rates, stages, strict=True))
     largest = max(concurrency for concurrency, _ in stages)
     longest = max(residences)
     model_s = sum(seconds for _, seconds in stages) + 2 * residences[-1]
     return CellCost(
         wall_s=model_s * model.dilation + SETTLE_S,
         requests=int(requests) + largest,
-        throughput=largest / longest,
+        throughput=largest / (longest + workload.think_s),
         residence_s=longest,
     )
 
 
 def residence_s(topology: Topology, workload: Workload, concurrency: int, profile: Profile) -> float:
-    """Time of one request by the response-time law, model s: max(unloaded, C / prefill capacity)."""
+    """Time of one request by the response-time law, model s: max(unloaded, C / prefill capacity - Z)."""
+    unloaded = _unloaded_s(topology, workload, concurrency, profile)
+    if workload.think_s:
+        # Fewer are in flight, so that decode steps are shorter than with all of them.
+        in_flight = concurrency * unloaded / (unloaded + workload.think_s)
+        unloaded = _unloaded_s(topology, workload, in_flight, profile)
+    capacity = float("inf")  # prompts that a cache knows whole hardly load the prefill pool
+    if workload.new_tokens:
+        capacity = topology.prefill * prefill_capacity(profile, workload.new_tokens)
+    return max(unloaded, concurrency / capacity - workload.think_s)
+
+
+def _unloaded_s(topology: Topology, workload: Workload, in_flight: float, profile: Profile) -> float:
+    """Time of one request that never waits, among so many, model s."""
     context = workload.input_tokens + workload.output_tokens // 2
-    batch = concurrency / topology.decode
-    itl = float(profile.itl_s(batch * context, context))
-    unloaded = float(profile.ttft_s(workload.input_tokens)) + workload.output_tokens * itl
-    capacity = topology.prefill * prefill_capacity(profile, workload.input_tokens)
-    if workload.templates:
-        capacity = float("inf")  # cached prompts hardly load the prefill pool
-    return max(unloaded, concurrency / capacity)
+    itl = float(profile.itl_s(in_flight / topology.decode * context, context))
+    return float(profile.ttft_s(workload.input_tokens)) + workload.output_tokens * itl
 
 
 def knee(topology: Topology, workload: Workload, profile: Profile) -> int:
@@ -120,7 +132,7 @@ def knee(topology: Topology, workload: Workload, profile: Profile) -> int:
     low, high = 1, MOST_USERS
     while low < high:
         middle = (low + high) // 2
-        if residence_s(topology, workload, middle, profile) <= middle / capacity:
+        if residence_s(topology, workload, middle, profile) <= middle / capacity - workload.think_s:
             high = middle
         else:
             low = middle + 1

@@ -239,6 +239,8 @@ class Manifest(BaseModel):
     loop: Literal["closed", "think", "open"] = "closed"
     """How requests came: `closed`, each of the C users sends when its last request has ended; `think`, the
     users pause in between; `open`, requests come by themselves, at most C at once."""
+    think_s: float | None = Field(default=None, ge=0.0, le=1e9, strict=True)
+    """Mean of the pause between an answer and its user's next request, model s; null where nobody knows."""
     way: Literal["", "builtin", "pinned"] = ""
     """Who chose the workers: the serving stack's own router, or the client; empty where nobody knows."""
     stages: tuple[StageSpan, ...] = ()

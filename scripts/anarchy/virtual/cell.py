@@ -66,13 +66,16 @@ def simulate(cell: VirtualCell, replayer: Replayer) -> Outcome:
     Raises ReplayError as `Replayer.run`, and UserError where memory cannot hold it or it never gets so far.
     """
     plan = cell.phases
-    measure = min(max(plan.measure_s, plan.min_requests * cell.residence_s / cell.users), plan.measure_max_s)
+    think_s = cell.workload.spec.think_s
+    per_user = cell.residence_s + think_s
+    measure = min(max(plan.measure_s, plan.min_requests * per_user / cell.users), plan.measure_max_s)
     # The opening wave takes up to two residences, and so do the requests under way at the end.
     until = max(plan.warmup_s, cell.stagger_s + 2 * cell.residence_s) + SLACK * measure + 2 * cell.residence_s
-    per_user = cell.residence_s
     replay_s, replayed = 0.0, 0
     for attempt in range(1, TRIES + 1):
-        turns = max(4, math.ceil(1.2 * until / per_user) + 2)
+        cycles = until / per_user
+        # Of users who think some get through many more than the mean.
+        turns = max(4, math.ceil(1.2 * cycles + 4 * think_s / per_user * math.sqrt(cycles)) + 2)
         trace = replayer.folder / "sessions.jsonl"
         write_sessions(
             trace,
@@ -102,7 +105,7 @@ def simulate(cell: VirtualCell, replayer: Replayer) -> Outcome:
                 remedy="raise limits.num_gpu_blocks, or shorten prompts and answers",
             )
         replay_s, replayed = replay_s + told.replay_s, replayed + len(requests.user)
-        found = phases(requests, plan, cell.users)
+        found = phases(requests, plan, cell.users, cell.workload)
         if found is not None:
             table = table_of(requests, found, cell.workload, cell.labels, cell.deadline_s)
             return Outcome(table, found, replay_s, replayed, attempt)

@@ -56,14 +56,19 @@ class Requests:
             completed=columns["completed"][order],
         )
 
-    def known_until(self, users: int) -> float:
-        """Until when every request that was sent is known, s: a user's next one comes after its last end."""
+    def known_until(self, users: int, workload: Workload) -> float:
+        """Until when every request that was sent is known, s.
+
+        A user's next one comes after its last end, and after what it thinks then.
+        """
         last = np.full(users, -np.inf)
-        np.maximum.at(last, self.user, self.end)
+        final = np.flatnonzero(np.diff(self.user, append=-1))
+        for user, turn, end in zip(self.user[final], self.turn[final], self.end[final], strict=True):
+            last[user] = end + workload.think_s(int(user), int(turn))
         return float(last.min())
 
     def fastest_s(self) -> float:
-        """Model s that a request took the user who got through most of them, on average."""
+        """Model s from one request to the next of the user who got through most of them, on average."""
         user = self.user[np.argmax(self.turn)]
         own = self.user == user
         return float((self.end[own].max() - self.sent[own].min()) / np.count_nonzero(own))
@@ -78,9 +83,9 @@ class Phases:
     bounds_hit: tuple[str, ...]
 
 
-def phases(requests: Requests, plan: PhasePlan, users: int) -> Phases | None:
+def phases(requests: Requests, plan: PhasePlan, users: int, workload: Workload) -> Phases | None:
     """The phases of a replayed cell (`load.phases`); None where it was not replayed far enough to tell."""
-    known = requests.known_until(users)
+    known = requests.known_until(users, workload)
     first_end = requests.end[requests.turn == 0]
     start, bounds = plan.warmup_s, []
     if len(first_end) < users or first_end.max() > plan.warmup_max_s:

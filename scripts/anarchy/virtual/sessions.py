@@ -1,4 +1,7 @@
-"""Users of a closed loop as sessions of a replay trace: a next turn is sent when the last has ended."""
+"""Users of a closed loop as sessions of a replay trace: the next turn comes when the last has ended.
+
+Between the two a user may think: the library delays a turn by as much (seen: to the last digit).
+"""
 
 from __future__ import annotations
 
@@ -24,29 +27,31 @@ def write_sessions(
 ) -> None:
     """Write the trace of `users` users with `turns` requests each; who start evenly over `stagger_s`.
 
-    A prompt is told by the numbers of its KV blocks: those of a template are shared, all others are its own.
+    A turn's `delay` is what its user thinks after the turn before, ms.
+
+    A prompt is told by the numbers of its KV blocks: those of a template are shared, or as many as its head
+    fills where it has a tail, and all others are its own.
     Raises UserError for more than the library can hold in memory.
     """
     spec = workload.spec
     blocks = math.ceil(spec.input_tokens / block_size)
     check_size(users, turns, blocks)
-    shared = [",".join(str(t * blocks + b) for b in range(blocks)) for t in range(spec.templates)]
+    alike = spec.head_tokens // block_size if spec.unique_tail_tokens else blocks
+    shared = [list(range(t * blocks, t * blocks + alike)) for t in range(spec.templates)]
     own = spec.templates * blocks
     with disk_errors(path), path.open("w", encoding="utf-8") as file:
         for user in range(users):
             when = f'"timestamp":{stagger_s * user / users * 1e3!r}'
             for turn in range(turns):
                 output_tokens, template = workload.shape(user, turn)
-                if template == UNIQUE_PROMPT:
-                    first = own + (user * MOST_TURNS + turn) * blocks
-                    ids = ",".join(map(str, range(first, first + blocks)))
-                else:
-                    ids = shared[template]
+                head = [] if template == UNIQUE_PROMPT else shared[template]
+                first = own + (user * MOST_TURNS + turn) * blocks
+                ids = ",".join(map(str, [*head, *range(first + len(head), first + blocks)]))
                 file.write(
                     f'{{"session_id":"{user}",{when},"input_length":{spec.input_tokens},'
                     f'"output_length":{output_tokens},"hash_ids":[{ids}]}}\n'
                 )
-                when = '"delay":0.0'
+                when = f'"delay":{workload.think_s(user, turn) * 1e3!r}'
 
 
 def check_size(users: int, turns: int, blocks: int) -> None:

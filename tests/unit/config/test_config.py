@@ -147,6 +147,11 @@ def test_an_empty_grid_leaves_nothing_to_measure(config: Path) -> None:
         ("workloads/unique.yaml", "output_jitter", 1.0),
         ("workloads/unique.yaml", "templates", -1),
         ("workloads/hot.yaml", "skew", -1.0),
+        ("workloads/templates.yaml", "unique_tail_tokens", -1),
+        ("workloads/templates.yaml", "unique_tail_tokens", 16.0),
+        ("workloads/unique.yaml", "think_s", -1.0),
+        ("workloads/unique.yaml", "think_s", "1"),
+        ("workloads/unique.yaml", "think_s", float("inf")),
         (EXPERIMENT, "seed", -1),
         (EXPERIMENT, "seed", "7"),
         (EXPERIMENT, "seed", True),
@@ -195,6 +200,29 @@ def test_no_workload(config: Path) -> None:
 def test_a_skew_with_nothing_to_skew(config: Path) -> None:
     edit(config, "workloads/unique.yaml", lambda document: document.update(skew=2.0))
     refused(config, "workloads/unique.yaml", "skew 2 needs templates", "give at least 2")
+
+
+@pytest.mark.parametrize(
+    ("workload", "tail", "what", "remedy"),
+    [
+        ("unique", 16, "unique_tail_tokens 16 needs templates", "set templates to at least 1"),
+        (
+            "templates",
+            113,
+            "a head of 15 tokens, which fills no KV block of 16",
+            "input_tokens to at least 129",
+        ),
+        ("templates", 200, "a head of 0 tokens", "input_tokens to at least 216"),
+        ("templates", 4, "holds 4 of them", "set it to 16,"),
+        ("templates", 19, "holds 3 of them", "set it to 32,"),
+    ],
+)
+def test_a_tail_that_shares_nothing_or_is_shared(
+    config: Path, workload: str, tail: int, what: str, remedy: str
+) -> None:
+    file = f"workloads/{workload}.yaml"
+    edit(config, file, lambda document: document.update(unique_tail_tokens=tail))
+    assert remedy in refused(config, file, what).remedy
 
 
 # --- references and fit ---

@@ -48,28 +48,43 @@ def test_a_key_that_is_added_changes_nothing_at_the_value_it_came_with(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Wider(Workload):
-        think_s: float = 0.0
+        burst: float = 0.0
 
     unique = STUDY.workloads["unique"]
     monkeypatch.setitem(KEPT, Wider, KEPT[Workload])
     monkeypatch.setitem(LATER, Wider, LATER[Workload])
-    with pytest.raises(KeyError, match="think_s"):
+    with pytest.raises(KeyError, match="burst"):
         hashed(Wider.model_validate(document(unique)))
-    monkeypatch.setitem(LATER, Wider, {**LATER[Workload], "think_s": ("think_s", 0.0)})
+    monkeypatch.setitem(LATER, Wider, {**LATER[Workload], "burst": ("burst", 0.0)})
     assert hashed(Wider.model_validate(document(unique))) == hashed(unique)
-    assert hashed(Wider.model_validate(document(unique, think_s=1.0))) == {**hashed(unique), "think_s": 1.0}
+    assert hashed(Wider.model_validate(document(unique, burst=1.0))) == {**hashed(unique), "burst": 1.0}
 
 
 def test_a_default_that_is_edited_makes_its_cells_stale(monkeypatch: pytest.MonkeyPatch) -> None:
     """The key came with 0: cells of before were measured so, whatever the default is now."""
 
-    class Thinking(Workload):
-        think_s: float = 0.5
+    class Bursting(Workload):
+        burst: float = 0.5
 
     unique = STUDY.workloads["unique"]
-    monkeypatch.setitem(KEPT, Thinking, KEPT[Workload])
-    monkeypatch.setitem(LATER, Thinking, {**LATER[Workload], "think_s": ("think_s", 0.0)})
-    assert hashed(Thinking.model_validate(document(unique))) != hashed(unique)
+    monkeypatch.setitem(KEPT, Bursting, KEPT[Workload])
+    monkeypatch.setitem(LATER, Bursting, {**LATER[Workload], "burst": ("burst", 0.0)})
+    assert hashed(Bursting.model_validate(document(unique))) != hashed(unique)
+
+
+@pytest.mark.parametrize(
+    ("key", "introduced", "other"), [("think_s", 0.0, 0.5), ("unique_tail_tokens", 0, 128)]
+)
+def test_a_factor_of_a_workload_counts_only_where_it_is_used(
+    key: str, introduced: object, other: object
+) -> None:
+    """Written out or left out: cells sealed before there was such a key keep their hash."""
+    templates = STUDY.workloads["templates"]
+    told = {**document(templates), "input_tokens": 1024}
+    before = hashed(Workload.model_validate({name: value for name, value in told.items() if name != key}))
+    assert key not in before
+    assert hashed(Workload.model_validate({**told, key: introduced})) == before
+    assert hashed(Workload.model_validate({**told, key: other})) == {**before, key: other}
 
 
 def test_a_default_of_today_that_is_edited_makes_its_cells_stale(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from anarchy.load.cell import BACKOFF_MAX_S, backoff_s
 from anarchy.load.client import PROGRESS_S, run_client
 from anarchy.load.phases import PhasePlan, Phases
 from anarchy.load.report import ClientProgress, CpuMark, Observer, cpu_mark
+from anarchy.load.workload import Workload
 from anarchy.trace.schema import RequestRecord
 from tests.helpers.load_fault_server import FaultServer, Reply
 from tests.helpers.load_samples import FIXED, SLOW, WORKLOAD, config, late_s, run_cell
@@ -95,6 +96,42 @@ def test_closed_loop_keeps_one_request_a_user_and_one_connection() -> None:
             assert before.t_last_token <= after.t_intended <= after.t_sent
             gaps.append(after.t_intended - before.t_last_token)
     assert sorted(gaps)[len(gaps) // 2] < 0.1, "no think time"
+
+
+THINKING = Workload(dataclasses.replace(WORKLOAD.spec, think_s=0.1), seed=3)
+
+
+def test_users_think_after_an_answer() -> None:
+    with FaultServer(lambda n, body: SLOW) as server:
+        report, records = run_cell(server, concurrency=3, workload=THINKING)
+    assert report.status_counts == {"ok": len(records)}
+    for user in range(3):
+        mine = sorted((r for r in records if r.user == user), key=lambda r: r.t_sent)
+        assert [int(r.request_id[-6:]) for r in mine] == list(range(len(mine)))
+        for k, (before, after) in enumerate(itertools.pairwise(mine)):
+            assert before.t_end is not None
+            # A timer rings at most a moment early, and who is late still meant to send when it had thought.
+            thought = after.t_intended - before.t_end
+            assert thought == pytest.approx(THINKING.think_s(user, k), abs=0.002)
+            assert after.t_intended <= after.t_sent
+
+
+def test_a_failure_is_followed_by_a_pause_and_not_by_thinking() -> None:
+    thoughtful = Workload(dataclasses.replace(WORKLOAD.spec, think_s=1000.0), seed=3)
+    with FaultServer(lambda n, body: Reply("http", status=503)) as server:
+        report, _ = run_cell(
+            server, concurrency=1, workload=thoughtful, phases={"min_requests": 2, "measure_max_s": 60.0}
+        )
+    assert report.bounds_hit == (), "a thousand seconds would have let it send once"
+
+
+def test_a_cell_ends_though_its_users_think() -> None:
+    """Measuring is over and nothing is under way: nobody is waited for."""
+    thoughtful = Workload(dataclasses.replace(WORKLOAD.spec, think_s=1e6), seed=3)
+    with FaultServer(lambda n, body: SLOW) as server:
+        report, records = run_cell(server, workload=thoughtful)
+    assert [record.request_id[-6:] for record in records] == ["000000"] * 4
+    assert report.duration_s < min(thoughtful.think_s(user, 0) for user in range(4))
 
 
 def test_phases_in_the_records() -> None:

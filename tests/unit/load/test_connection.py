@@ -184,6 +184,13 @@ def test_payload_asks_for_exactly_the_tokens(template: int) -> None:
         }
 
 
+def test_payloads_of_one_template_differ_in_their_tails() -> None:
+    writer = PayloadWriter([Endpoint("127.0.0.1", 8080, "llama")])
+    prompts = [(5, 6, 7), (5, 6, 8), (5, 6, 7)]
+    bodies = [writer.write(Request(p, 9, 0, 1), Route(LABELS)).partition(b"\r\n\r\n")[2] for p in prompts]
+    assert [tuple(json.loads(body)["prompt"]) for body in bodies] == prompts
+
+
 @pytest.mark.parametrize(
     "pins", [{"prefill_id": 2**64 - 1, "decode_id": 7}, {"prefill_id": 0}, {"decode_id": 2**63}]
 )

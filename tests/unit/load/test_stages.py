@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from anarchy.config.loads import Stage
 from anarchy.load.client import run_client
 from anarchy.load.report import ClientProgress
 from anarchy.load.stages import START_SPREAD_S, StagedPhases
+from anarchy.load.workload import Workload
 from anarchy.trace.schema import RequestRecord
 from tests.helpers.load_fault_server import FaultServer, Reply
 from tests.helpers.load_samples import FIXED, SLOW, WORKLOAD, NotingRouter, config, late_s, run_cell
@@ -314,6 +316,22 @@ def test_a_parked_user_is_not_late_and_starts_spread() -> None:
     last = report.stages[3]
     assert {r.user for r in records if r.t_sent >= last.settled_s} == set(range(8))
     assert all(r.t_intended >= last.start_s for r in records if r.user >= 3 and r.t_sent >= last.start_s)
+
+
+def test_users_who_think_follow_the_stages() -> None:
+    """One that leaves while it thinks sends nothing until its stage comes, and nobody holds up settling."""
+    thinking = Workload(dataclasses.replace(WORKLOAD.spec, think_s=0.05), seed=3)
+    stages = (Stage("high", 6, 0.2, 0.4), Stage("low", 2, 0.2, 0.4), Stage("again", 6, 0.2, 0.4))
+    with FaultServer(lambda n, body: SLOW) as server:
+        report, records = run_cell(server, concurrency=6, stages=stages, workload=thinking)
+    assert [span.concurrency for span in report.stages] == [6, 2, 6]
+    assert report.bounds_hit == ()
+    low = report.stages[1]
+    for record in records:
+        if low.settled_s <= record.t_sent < low.end_s:
+            assert record.user < 2
+        assert record.t_intended <= record.t_sent
+    assert {record.user for record in records if record.t_sent >= low.end_s} == set(range(6))
 
 
 def test_what_the_client_says_of_each_stage() -> None:

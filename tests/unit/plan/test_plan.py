@@ -18,6 +18,8 @@ from anarchy.config.files import load_study
 from anarchy.config.loads import Knee, Stage, at_knee
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import CONFIG
+from anarchy.measure.manifest import manifest_of
+from anarchy.measure.requests import stagger_s
 from anarchy.plan import predict
 from anarchy.plan.binding import bind
 from anarchy.plan.conditions import cell_name
@@ -468,6 +470,18 @@ def test_cached_templates_do_not_saturate_prefill() -> None:
     assert deepest["templates"] > 2 * deepest["unique"]
 
 
+def test_tails_load_prefill_with_the_blocks_that_are_not_shared() -> None:
+    topology, profile = STUDY.topologies["1p2d"], PROFILES["nemotron-4-340b-tp8"]
+    workload = STUDY.workloads["templates"].model_copy(
+        update={"input_tokens": 1024, "unique_tail_tokens": 500}
+    )
+    assert workload.new_tokens == 512, "the head of 524 tokens fills 32 blocks"
+    deep = predict.residence_s(topology, workload, 4096, profile)
+    assert 4096 / deep == pytest.approx(predict.prefill_capacity(profile, 512))
+    assert workload.model_copy(update={"unique_tail_tokens": 0}).new_tokens == 0
+    assert STUDY.workloads["unique"].new_tokens == 128
+
+
 def test_dilation_stretches_the_wall_and_nothing_else() -> None:
     slow = altered(("models", LLAMA, "dilation"), 6.0)
     before, after = (planned(study, models=LLAMA)[0].cells[0].cost for study in (STUDY, slow))
@@ -505,6 +519,34 @@ def test_a_staged_cell_costs_what_its_stages_do() -> None:
     assert long.wall_s - short.wall_s == pytest.approx(5.0 * model.dilation)
     assert long.requests - short.requests == pytest.approx(5.0 * short.throughput, abs=1)
     assert short.residence_s == predict.residence_s(topology, workload, 405, profile)
+
+
+def test_users_who_think_send_less_and_fill_less() -> None:
+    """The response-time law: C = X (R + Z). Thinking delays the C from which prefill is full."""
+    thinking = altered(("workloads", "unique", "think_s"), 1.0)
+    before, after = (cells_of(planned(study, models=LLAMA)[0]) for study in (STUDY, thinking))
+    for name, cell in after.items():
+        assert cell.cost.throughput * (cell.cost.residence_s + 1.0) == pytest.approx(cell.concurrency)
+        assert cell.cost.residence_s < before[name].cost.residence_s
+        assert cell.cost.throughput <= before[name].cost.throughput * (1 + 1e-9)
+        assert stagger_s(cell) > stagger_s(before[name])
+    model, topology, profile = STUDY.models[LLAMA], STUDY.topologies["1p2d"], PROFILES[LLAMA + "-tp4"]
+    plain, slow = (
+        predict.staged_cost(model, topology, study.workloads["unique"], [(64, 10.0)], profile)
+        for study in (STUDY, thinking)
+    )
+    assert (slow.requests - 64) * (slow.residence_s + 1.0) == pytest.approx(640, abs=2)
+    assert slow.throughput < plain.throughput
+    knees = [predict.knee(topology, study.workloads["unique"], profile) for study in (STUDY, thinking)]
+    assert knees[1] - knees[0] == pytest.approx(predict.prefill_capacity(profile, 128) * 1.0, rel=0.25)
+
+
+def test_what_a_manifest_says_of_thinking() -> None:
+    thinking = altered(("workloads", "unique", "think_s"), 1.0)
+    for study, told in ((STUDY, ("closed", 0.0)), (thinking, ("think", 1.0))):
+        plan = planned(study, models=LLAMA)[0]
+        of = manifest_of(plan, plan.cells[0])
+        assert (of.loop, of.think_s) == told
 
 
 def test_more_frontends_and_pinned_routing_take_longer_to_start() -> None:

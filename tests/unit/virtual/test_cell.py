@@ -77,6 +77,24 @@ def test_a_wrong_guess_costs_tries_and_no_rows(tmp_path: Path, takes_s: float, r
     assert (found.tries > 1) == (residence_s == 1.0)
 
 
+@pytest.mark.parametrize("think_s", [0.2, 1.0, 10.0])
+def test_users_who_think_send_all_that_they_would_until_measuring_ends(
+    tmp_path: Path, think_s: float
+) -> None:
+    """Told by hand, user after user: a user who thinks beyond the end of the replay has nothing unknown."""
+    workload = Workload(WorkloadSpec(think_s=think_s), seed=1)
+    found = outcome(Library(tmp_path), workload=workload)
+    rows = found.table.to_pandas()
+    expected = []
+    for user in range(8):
+        sent, turn = 0.8 * user / 8, 0
+        while sent < found.phases.measure_end:
+            expected.append((f"{user:04d}-{turn:06d}", pytest.approx(sent)))
+            sent, turn = sent + 1.0 + user / 100 + workload.think_s(user, turn), turn + 1
+    assert sorted(zip(rows["request_id"], rows["t_sent"], strict=True)) == expected
+    assert found.tries == 1
+
+
 def test_measuring_goes_on_for_enough_windows_and_no_longer_than_it_may(tmp_path: Path) -> None:
     more = PhasePlan(warmup_s=2.0, warmup_max_s=62.0, measure_s=4.0, measure_max_s=9.0, min_requests=50)
     found = outcome(Library(tmp_path), phases=more)
