@@ -34,19 +34,18 @@ def write_sessions(
     own = spec.templates * blocks
     with disk_errors(path), path.open("w", encoding="utf-8") as file:
         for user in range(users):
+            lengths, templates = workload.shapes([(user, turn) for turn in range(turns)])
             when = f'"timestamp":{stagger_s * user / users * 1e3!r}'
-            for turn in range(turns):
-                output_tokens, template = workload.shape(user, turn)
-                if template == UNIQUE_PROMPT:
-                    first = own + (user * MOST_TURNS + turn) * blocks
-                    ids = ",".join(map(str, range(first, first + blocks)))
-                else:
-                    ids = shared[template]
+            first = own + user * MOST_TURNS * blocks
+            for output_tokens, template in zip(lengths.tolist(), templates.tolist(), strict=True):
+                unique = template == UNIQUE_PROMPT
+                ids = ",".join(map(str, range(first, first + blocks))) if unique else shared[template]
                 file.write(
                     f'{{"session_id":"{user}",{when},"input_length":{spec.input_tokens},'
                     f'"output_length":{output_tokens},"hash_ids":[{ids}]}}\n'
                 )
                 when = '"delay":0.0'
+                first += blocks
 
 
 def check_size(users: int, turns: int, blocks: int) -> None:
