@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from math import ceil, log1p, sqrt
 
 import numpy as np
@@ -111,38 +110,18 @@ def launch_sums(
     return np.asarray(out + n * means[:, None])
 
 
-@dataclass(frozen=True, eq=False)
-class Drawn:
-    """Resamples of one launch of `n` elements, several or none to a row: each takes the blocks of its own.
-
-    Shapes: `owner` (S,) the row of each resample, ascending; `starts` and `ends` (S, K) as `draw_blocks`.
-    """
-
-    n: int
-    owner: IntArray
-    starts: IntArray
-    ends: IntArray
-
-
-def draw_rows(rng: np.random.Generator, n: int, mean_length: float, times: IntArray) -> Drawn:
-    """Resamples of n elements, `times[r]` of them for row r."""
+def drawn_counts(rng: np.random.Generator, n: int, mean_length: float, times: IntArray) -> NDArray[np.int32]:
+    """How often each of n elements is drawn when row r takes `times[r]` resamples: (R,) -> (R, n)."""
     owner = np.repeat(np.arange(times.size), times)
-    return Drawn(n, owner, *draw_blocks(rng, n, mean_length, owner.size))
-
-
-def drawn_counts(drawn: Drawn, rows: slice) -> IntArray:
-    """How often the resamples of each of these rows hold each element: (R, n)."""
-    n, width = drawn.n, drawn.n + 1
-    size = rows.stop - rows.start
-    mine = slice(*drawn.owner.searchsorted([rows.start, rows.stop]))
-    owner, starts, ends = drawn.owner[mine] - rows.start, drawn.starts[mine], drawn.ends[mine]
+    starts, ends = draw_blocks(rng, n, mean_length, owner.size)
     wraps = ends > n  # such a block holds the front as well, up to where it ends there
-    at = owner[:, None] * width
-    steps = np.bincount((at + starts).ravel(), minlength=size * width)
-    steps -= np.bincount((at + ends - n * wraps).ravel(), minlength=size * width)
-    steps = steps.reshape(size, width)
-    steps[:, 0] += np.bincount(np.repeat(owner, wraps.sum(axis=1)), minlength=size)
-    return np.cumsum(steps[:, :n], axis=1)
+    width = n + 1
+    at, size = owner[:, None] * width, times.size * width
+    steps = np.bincount((at + starts).ravel(), minlength=size)
+    steps -= np.bincount((at + ends - n * wraps).ravel(), minlength=size)
+    steps = steps.reshape(times.size, width)
+    steps[:, 0] += np.bincount(np.repeat(owner, wraps.sum(axis=1)), minlength=times.size)
+    return np.cumsum(steps[:, :n], axis=1, dtype=np.int32)
 
 
 def draw_blocks(rng: np.random.Generator, n: int, mean_length: float, rows: int) -> tuple[IntArray, IntArray]:

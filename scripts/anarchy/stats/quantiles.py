@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .blocks import IntArray, block_length, draw_rows, drawn_counts, each, generator, parts
+from .blocks import IntArray, block_length, drawn_counts, each, generator, parts
 from .intervals import FloatArray, Resampled
 from .launches import launch_counts, over_launches, present_launches
 
+Counts = NDArray[np.int32]
+
 _CHUNK = 1 << 22  # counts whose random numbers are drawn at once
-_CACHED = 1 << 16  # counts held at once: 512 KiB an array, so that they stay in cache
+_CACHED = 1 << 16  # counts put in order at once: 256 KiB an array, so that they stay in cache
 
 
 def bootstrap_quantiles(
@@ -41,13 +44,15 @@ def bootstrap_quantiles(
     draws = np.full((len(qs), replicates), np.nan)
 
     def fill(chunk: int, part: slice) -> None:
-        drawn = [
-            draw_rows(generator(seed, stream, launch, chunk), size, length, taken)
-            for launch, size, length, taken in zip(present, sizes, lengths, times[part].T, strict=True)
-        ]
-        for rows in parts(part.stop - part.start, pooled.size, _CACHED):
-            counts = np.concatenate([drawn_counts(one, rows) for one in drawn], axis=1)
-            upto = np.cumsum(counts.take(order, axis=1), axis=1)
+        counts = np.concatenate(
+            [
+                drawn_counts(generator(seed, stream, launch, chunk), size, length, taken)
+                for launch, size, length, taken in zip(present, sizes, lengths, times[part].T, strict=True)
+            ],
+            axis=1,
+        )
+        for rows in parts(len(counts), pooled.size, _CACHED):
+            upto = np.cumsum(counts[rows].take(order, axis=1), axis=1, dtype=np.int32)
             for of_quantile, q in zip(draws, qs, strict=True):
                 of_quantile[part][rows] = _quantile(ordered, upto, q)
 
@@ -76,15 +81,15 @@ def bootstrap_quantile(
     return found
 
 
-def _quantile(ordered: FloatArray, upto: IntArray, q: float) -> FloatArray:
+def _quantile(ordered: FloatArray, upto: Counts, q: float) -> FloatArray:
     """Quantile of each row's resample: (N,) ascending, (R, N) how many drawn come so early -> (R,)."""
     rank = q * (upto[:, -1] - 1)
-    low = np.floor(rank).astype(np.int64)
+    low = np.floor(rank).astype(np.int32)
     high = np.minimum(low + 1, upto[:, -1] - 1)
     below, above = (ordered[_first_beyond(upto, at)] for at in (low, high))
     return np.asarray(below + (rank - low) * (above - below), dtype=np.float64)
 
 
-def _first_beyond(upto: IntArray, at: IntArray) -> IntArray:
+def _first_beyond(upto: Counts, at: Counts) -> IntArray:
     """Where each ascending row first exceeds its number: (R, N), (R,) -> (R,)."""
     return np.array([row.searchsorted(one, side="right") for row, one in zip(upto, at, strict=True)])
