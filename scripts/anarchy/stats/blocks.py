@@ -70,7 +70,7 @@ def _cross_products(deviation: FloatArray) -> list[np.float64]:
     products: list[np.float64] = []
     while len(products) <= reach:
         lag = len(products)
-        products.append(deviation[lag:] @ deviation[: n - lag])
+        products.append(np.float64(deviation[lag:] @ deviation[: n - lag]))
         if reach == most and quiet < run:
             late, early = deviation[lag + 1 :], deviation[: n - lag - 1]
             size = np.sqrt((late @ late) * (early @ early))
