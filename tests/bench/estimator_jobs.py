@@ -124,7 +124,8 @@ def bootstrap_race(
 
 def resampled_ratio(columns: Any, length: float, replicates: int, *, seed: int = 0, workers: int = 1) -> Any:
     """Bootstrap of the ratio of the sums of two columns (2, n), by this project."""
-    sums = resampled_sums([columns], [length], replicates=replicates, seed=seed, workers=workers)
+    once = np.ones((replicates, 1), dtype=np.int64)
+    sums = resampled_sums([columns], [length], once, seed=seed, workers=workers)
     return sums[0] / sums[1]
 
 

@@ -21,9 +21,9 @@ their costs, but for the levels, and their draws: their errors are not independe
 is 10,000 replicates; B = 500 alone costs about 0.4 points of coverage, because the 2.5 % quantile of 500
 draws (`numpy.quantile`) is their 13.475th, which 2.7 % of the distribution lie below on average.
 
-The same seed, replicates, NumPy and bootstrap.py (its SHA-256 begins as the Markdown says) give the same
-table; more experiments go on with those that fewer have begun (in batches of 100). `--quick` only shows that
-everything works. No target is judged here: tests/property/test_interval_coverage.py does that.
+The same seed, replicates, NumPy and files under test (their SHA-256 begins as the Markdown says) give the
+same table; more experiments go on with those that fewer have begun (in batches of 100). `--quick` only
+shows that everything works. No target is judged here: tests/property/test_interval_coverage.py does that.
 """
 
 from __future__ import annotations
@@ -47,13 +47,15 @@ from rich.table import Table
 from scipy.signal import lfilter
 from scipy.stats import binomtest
 
-from anarchy.stats.bootstrap import block_length, bootstrap_ratios, resampled_sums
-from anarchy.stats.launches import MIN_LAUNCHES
+from anarchy.stats.blocks import block_length
+from anarchy.stats.bootstrap import bootstrap_ratios, resampled_sums
+from anarchy.stats.launches import MIN_LAUNCHES, launch_counts
 from tests.bench.bench_table import machine
 
 FloatArray = NDArray[np.float64]
 Simulate = Callable[[np.random.Generator, tuple[int, int, int]], tuple[FloatArray, FloatArray]]
 
+TESTED = ("blocks.py", "bootstrap.py", "launches.py")
 BATCH = 100
 """Experiments simulated at once, each batch from a generator of its own."""
 SERVERS, LOAD, REQUESTS = 3, 0.5, 3
@@ -218,7 +220,9 @@ def plain_percentiles(
     """The 2.5 and 97.5 % percentiles of the draws as they are, one pair an effect."""
     parts = list(np.concatenate([over, under[None]]).swapaxes(0, 1))
     lengths = [block_length(part[0]) for part in parts]
-    sums = resampled_sums(parts, lengths, replicates=replicates, seed=seed)
+    sizes = [part.shape[1] for part in parts]
+    times = launch_counts(sizes, range(len(sizes)), len(sizes), replicates, seed)
+    sums = resampled_sums(parts, lengths, times, seed=seed)
     lo, hi = np.quantile(sums[:-1] / sums[-1], [0.025, 0.975], axis=1)
     return list(zip(lo.tolist(), hi.tolist(), strict=True))
 
@@ -313,7 +317,7 @@ def markdown(rows: Sequence[Row], where: dict[str, Any], title: str) -> str:
     packages = ", ".join(f"{name} {where['packages'][name]}" for name in ("numpy", "scipy", "arch"))
     place = (
         f"{where['cpu']}, one process, Python {where['python']}, {packages}, "
-        f"bootstrap.py {where['source']}; {where['date']}."
+        f"{', '.join(TESTED)} {where['source']}; {where['date']}."
     )
     body = ["| " + " | ".join(row.cells()) + " |" for row in rows]
     head = ["| " + " | ".join(COLUMNS) + " |", "|---|---:|---:|---|---:|---:|---:|---:|---:|"]
@@ -321,8 +325,9 @@ def markdown(rows: Sequence[Row], where: dict[str, Any], title: str) -> str:
 
 
 def source() -> str:
-    """The first digits of the SHA-256 of the file that is put to the test."""
-    return hashlib.sha256(Path(inspect.getfile(bootstrap_ratios)).read_bytes()).hexdigest()[:12]
+    """The first digits of the SHA-256 of the files that are put to the test."""
+    folder = Path(inspect.getfile(bootstrap_ratios)).parent
+    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in TESTED)).hexdigest()[:12]
 
 
 MODELS: dict[str, tuple[Simulate, float]] = {

@@ -8,8 +8,9 @@ from typing import Any, Final
 import numpy as np
 
 from anarchy.games.requests import FloatArray
-from anarchy.stats.bootstrap import bootstrap_mean, bootstrap_quantile
+from anarchy.stats.bootstrap import bootstrap_mean
 from anarchy.stats.intervals import Resampled, quotient
+from anarchy.stats.quantiles import bootstrap_quantile, bootstrap_quantiles
 from anarchy.trace.reader import CellTrace
 
 QUANTILE_REPLICATES: Final = 1_000
@@ -37,9 +38,10 @@ def performance(traces: Sequence[CellTrace], seed: int = 0, stream: int = 0) -> 
 def performance_draws(traces: Sequence[CellTrace], seed: int = 0, stream: int = 0) -> dict[str, Resampled]:
     """The same with their replicates: `ttft_p50`, `ttft_p99`, `itl_mean` (s), `throughput_rps`."""
     options: dict[str, int] = {"replicates": QUANTILE_REPLICATES, "seed": seed, "stream": stream}
+    p50, p99 = bootstrap_quantiles(_ttft(traces), (0.5, 0.99), **options)
     return {
-        "ttft_p50": bootstrap_quantile(_ttft(traces), 0.5, **options),
-        "ttft_p99": bootstrap_quantile(_ttft(traces), 0.99, **options),
+        "ttft_p50": p50,
+        "ttft_p99": p99,
         "itl_mean": bootstrap_mean(_itl(traces), **options),
         "throughput_rps": bootstrap_mean([completion_rates(trace)[0] for trace in traces], **options),
     }

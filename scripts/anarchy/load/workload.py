@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from anarchy.ground.errors import UserError
+
+Ints = npt.NDArray[np.int64]
 
 UNIQUE_PROMPT: Final = -1
 """Template number of a prompt that no other request shares."""
@@ -154,15 +156,23 @@ class Workload:
 
     def shape(self, user: int, k: int) -> tuple[int, int]:
         """Output length, tokens, and template of that request, without its prompt."""
+        lengths, templates = self.shapes([(user, k)])
+        return int(lengths[0]), int(templates[0])
+
+    def shapes(self, requests: Sequence[tuple[int, int]]) -> tuple[Ints, Ints]:
+        """Output lengths, tokens, and templates of requests by (user, k), shape (requests,) each."""
         spec = self.spec
-        draw_length, draw_template = (int(word) for word in self._words(f"shape/{user}/{k}", 2))
+        words = b"".join(self._bytes(f"shape/{user}/{k}", 8) for user, k in requests)
+        draws = np.frombuffer(words, dtype="<u4").reshape(-1, 2).astype(np.int64)
         low, high = spec.output_range
-        output_tokens = low + (draw_length * (high - low + 1) >> 32)
+        lengths = low + (draws[:, 0] * (high - low + 1) >> 32)
         if spec.templates == 0:
-            return output_tokens, UNIQUE_PROMPT
-        if spec.skew:
-            return output_tokens, bisect_right(self._template_ends, draw_template)
-        return output_tokens, draw_template * spec.templates >> 32
+            templates = np.full(len(draws), UNIQUE_PROMPT, dtype=np.int64)
+        elif spec.skew:
+            templates = np.searchsorted(self._template_ends, draws[:, 1], side="right").astype(np.int64)
+        else:
+            templates = draws[:, 1] * spec.templates >> 32
+        return lengths, templates
 
     def think_s(self, user: int, k: int) -> float:
         """How long a user waits after the answer to its k-th request before it sends again, model s."""
@@ -180,8 +190,11 @@ class Workload:
 
     def _words(self, coordinates: str, count: int) -> npt.NDArray[np.uint32]:
         """Return ``count`` uniform 32-bit words that belong to the coordinates alone."""
-        digest = hashlib.shake_128(f"{self.seed}/{coordinates}".encode()).digest(4 * count)
-        return np.frombuffer(digest, dtype="<u4")
+        return np.frombuffer(self._bytes(coordinates, 4 * count), dtype="<u4")
+
+    def _bytes(self, coordinates: str, count: int) -> bytes:
+        """Return ``count`` uniform bytes that belong to the coordinates alone."""
+        return hashlib.shake_128(f"{self.seed}/{coordinates}".encode()).digest(count)
 
 
 def _zipf_ends(templates: int, skew: float) -> tuple[int, ...]:

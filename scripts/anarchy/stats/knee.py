@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from kneed import KneeLocator
 from numpy.typing import NDArray
 
 from .intervals import FloatArray
@@ -90,10 +89,10 @@ def two_segments(C: FloatArray | IntArray, poa: FloatArray) -> TwoSegments:
     hinges = np.maximum(0.0, x[None, :] - breaks[:, None])
     bends = hinges - (hinges @ line.Q) @ line.Q.T
     size = np.linalg.norm(bends, axis=1)
-    gain = np.maximum(rest @ (bends / size[:, None]).T, 0.0)
-    best = gain.argmax(axis=1)
-    rows = np.arange(len(y))
-    bend = gain[rows, best] / size[best]
+    gains = rest @ (bends / size[:, None]).T
+    best = gains.argmax(axis=1)
+    gain = np.maximum(gains[np.arange(len(y)), best], 0.0)
+    bend = gain / size[best]
     sse_line = (rest**2).sum(axis=1)
     before = np.linalg.solve(line.R, ((y - bend[:, None] * hinges[best]) @ line.Q).T)[1]
     return TwoSegments(
@@ -101,7 +100,7 @@ def two_segments(C: FloatArray | IntArray, poa: FloatArray) -> TwoSegments:
         slope_before=before,
         slope_after=before + bend,
         growth=np.exp(bend * hinges[best, -1]),
-        sse=np.maximum(sse_line - gain[rows, best] ** 2, 0.0),
+        sse=np.maximum(sse_line - gain**2, 0.0),
         sse_line=sse_line,
     )
 
@@ -165,6 +164,8 @@ def kneedle(C: IntArray, poa_hat: FloatArray, *, c_min: int = C_MIN) -> float | 
 
     Shapes: (n,) each, any order. Source: Satopaa et al. 2011, as in the package `kneed`.
     """
+    from kneed import KneeLocator  # slow to load: it brings matplotlib
+
     order = _ascending(C, (c_min <= C) & _positive(poa_hat))
     x, y = np.log(C[order]), np.log(poa_hat[order])
     if order.size < MIN_POINTS or np.ptp(y) < _SAME:

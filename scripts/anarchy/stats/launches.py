@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
-from .intervals import FloatArray
+from .intervals import FloatArray, Kind, Resampled
 
 IntArray = NDArray[np.int64]
 
@@ -56,6 +56,47 @@ def resamples_launches(sizes: Sequence[int]) -> bool:
     """
     shares = np.asarray(sizes, dtype=np.float64) / max(sum(sizes), 1)
     return len(sizes) >= MIN_LAUNCHES and 1.0 / float((shares**2).sum()) >= MIN_EFFECTIVE
+
+
+def present_launches(
+    columns: Sequence[Sequence[FloatArray]], ids: Sequence[int] | None = None
+) -> tuple[list[FloatArray], list[int]]:
+    """One (k, n_l) array for each launch that has windows, and the numbers of these launches.
+
+    Errors: ValueError on columns that do not pair up or a value that is not finite.
+    """
+    shapes = [[part.shape for part in column] for column in columns]
+    if any(shape != shapes[0] for shape in shapes):
+        raise ValueError(f"the columns of a bootstrap must have the same launches and lengths: {shapes}")
+    launches = [np.stack(parts).astype(np.float64, copy=False) for parts in zip(*columns, strict=True)]
+    numbers = range(len(launches)) if ids is None else ids
+    kept = [(launch, l) for launch, l in zip(launches, numbers, strict=True) if launch.shape[1] > 0]
+    if not all(np.isfinite(launch).all() for launch, _ in kept):
+        raise ValueError("the columns of a bootstrap must be finite")
+    return [launch for launch, _ in kept], [l for _, l in kept]
+
+
+def over_launches(
+    value: float, draws: FloatArray, launches: Sequence[FloatArray], lengths: Sequence[float], times: IntArray
+) -> Resampled:
+    """A value with its plain draws (B,), spread as Student's where launches were resampled.
+
+    `lengths`: mean block length of each of the launches; `times` (B, L) as `launch_counts`.
+    """
+    sizes = np.array([launch.shape[1] for launch in launches])
+    kind: Kind = "across-launches" if resamples_launches(sizes.tolist()) else "within-run"
+    if kind == "across-launches":
+        draws = spread_as_student(value, draws, times, sizes)
+    elif all(launch.shape[1] < 2 for launch in launches):
+        draws = np.full(draws.size, np.nan)  # one window resamples to itself: no spread is no knowledge
+    return Resampled(
+        value=float(value),
+        draws=draws,
+        kind=kind,
+        n_launches=len(launches),
+        n_windows=sum(launch.shape[1] for launch in launches),
+        block_length=float(np.mean(lengths)) if lengths else float("nan"),
+    )
 
 
 def spread_as_student(value: float, draws: FloatArray, times: IntArray, sizes: IntArray) -> FloatArray:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,22 +54,22 @@ class CellTrace:
     def column(self, name: str) -> npt.NDArray[Any]:
         """One column as an array; a null becomes NaN in a float column and -1 in an integer column."""
         values = self.table.column(name)
-        if pa.types.is_integer(values.type):
-            return np.asarray(pc.fill_null(values, -1).to_numpy())
+        if values.null_count and pa.types.is_integer(values.type):
+            values = pc.fill_null(values, -1)
         return np.asarray(values.to_numpy(zero_copy_only=False))
 
-    @property
+    @cached_property
     def measured(self) -> npt.NDArray[np.bool_]:
         """Requests of phase measure that ended well, shape (rows,)."""
         return self.equals("phase", "measure") & self.equals("status", "ok")
 
-    @property
+    @cached_property
     def ttft(self) -> npt.NDArray[np.float64]:
         """Time to first token of the measured requests, s, from when the user was free; NaN where untold."""
         ttft: npt.NDArray[np.float64] = self.column("t_first_token") - self.column("t_intended")
         return ttft[self.measured]
 
-    @property
+    @cached_property
     def ends(self) -> npt.NDArray[np.float64]:
         """When each request was over, s, shape (rows,): NaN where neither `t_end` nor a last token tells.
 
@@ -80,7 +81,9 @@ class CellTrace:
 
     def equals(self, name: str, word: str) -> npt.NDArray[np.bool_]:
         """Rows whose text in one column is `word`, shape (rows,); far quicker than comparing objects."""
-        same = pc.fill_null(pc.equal(self.table.column(name), word), False)
+        same = pc.equal(self.table.column(name), word)
+        if same.null_count:
+            same = pc.fill_null(same, False)
         return np.asarray(same.to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
@@ -223,7 +226,8 @@ def _parquet(path: Path, remedy: str) -> pa.Table:
 
 def _typed(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
     """The columns of `schema`, and overlap columns where a public trace has them."""
-    missing = [field.name for field in schema if field.name not in table.column_names]
+    there = set(table.column_names)
+    missing = [field.name for field in schema if field.name not in there]
     needed = [
         name
         for name in missing
@@ -269,9 +273,9 @@ def _unknown_as(value: int, column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _check_nulls(table: pa.Table, field: pa.Field, path: Path) -> None:
-    holes = table.column(field.name).is_null()
-    if not field.nullable and pc.any(holes).as_py():
-        row = int(np.argmax(holes.to_numpy()))
+    column = table.column(field.name)
+    if not field.nullable and column.null_count:
+        row = int(np.argmax(column.is_null().to_numpy()))
         raise UserError(f"row {row} has no {field.name}", where=path, remedy=MEND)
 
 

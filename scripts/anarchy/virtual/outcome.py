@@ -122,12 +122,11 @@ def table_of(
     sent = requests.sent[kept]
     status = np.where(requests.end[kept] - sent > deadline_s, "timeout", "ok")
     rows = len(kept)
+    words = {"policy": labels["policy"], "tau": labels["tau"], "omega": labels["omega"], "regime": ""}
     columns: dict[str, Any] = {
         "request_id": [f"{user:04d}-{turn:06d}" for user, turn in pairs],
         "user": requests.user[kept],
-        "template": [workload.shape(user, turn)[1] for user, turn in pairs]
-        if workload.spec.templates
-        else np.full(rows, UNIQUE_PROMPT),
+        "template": workload.shapes(pairs)[1] if workload.spec.templates else np.full(rows, UNIQUE_PROMPT),
         "t_intended": sent,
         "t_sent": sent,
         "t_first_token": _known(requests.first_token[kept]),
@@ -138,10 +137,10 @@ def table_of(
         "cached_tokens": requests.cached_tokens[kept],
         "prefill_worker": requests.prefill_worker[kept],
         "decode_worker": requests.decode_worker[kept],
-        "policy": [labels["policy"]] * rows,
-        "tau": [labels["tau"]] * rows,
-        "omega": [labels["omega"]] * rows,
-        "regime": [""] * rows,
+        **{
+            name: pa.repeat(pa.scalar(word, TRACE_SCHEMA.field(name).type), rows)
+            for name, word in words.items()
+        },
         "phase": np.where(sent < found.measure_start, "warmup", "measure"),
         "status": status,
     }

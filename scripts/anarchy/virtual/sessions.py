@@ -41,9 +41,10 @@ def write_sessions(
     own = spec.templates * blocks
     with disk_errors(path), path.open("w", encoding="utf-8") as file:
         for user in range(users):
+            lengths, templates = workload.shapes([(user, turn) for turn in range(turns)])
             when = f'"timestamp":{stagger_s * user / users * 1e3!r}'
-            for turn in range(turns):
-                output_tokens, template = workload.shape(user, turn)
+            drawn = zip(lengths.tolist(), templates.tolist(), strict=True)
+            for turn, (output_tokens, template) in enumerate(drawn):
                 head = [] if template == UNIQUE_PROMPT else shared[template]
                 first = own + (user * MOST_TURNS + turn) * blocks
                 ids = ",".join(map(str, [*head, *range(first + len(head), first + blocks)]))

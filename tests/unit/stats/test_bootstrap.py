@@ -9,86 +9,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from arch.bootstrap import StationaryBootstrap, optimal_block_length
+from arch.bootstrap import StationaryBootstrap
 from scipy import stats
 
-from anarchy.stats import bootstrap
+from anarchy.stats import blocks, quantiles
 from anarchy.stats import launches as upper
-from anarchy.stats.bootstrap import (
-    block_length,
-    bootstrap_mean,
-    bootstrap_quantile,
-    bootstrap_ratio,
-    bootstrap_ratios,
-    resampled_sums,
-)
+from anarchy.stats.blocks import block_length
+from anarchy.stats.bootstrap import bootstrap_mean, bootstrap_ratio, bootstrap_ratios, resampled_sums
 from anarchy.stats.intervals import Resampled, quotient
+from anarchy.stats.launches import launch_counts
+from anarchy.stats.quantiles import bootstrap_quantile
+from tests.helpers.series import ar1
 
 Floats = npt.NDArray[np.float64]
-
-
-def ar1(rng: np.random.Generator, n: int, rho: float = 0.6) -> Floats:
-    series = rng.normal(size=n)
-    for t in range(1, n):
-        series[t] = rho * series[t - 1] + np.sqrt(1 - rho**2) * series[t]
-    return series
 
 
 def costs(n: int = 400, seed: int = 0, shift: float = 0.0) -> tuple[Floats, Floats]:
     rng = np.random.default_rng(seed)
     z = ar1(rng, n)
     return 20.0 + shift + 3.0 * z + rng.normal(size=n), 5.0 + 0.5 * z
-
-
-def test_blocks_hold_n_elements_of_geometric_length() -> None:
-    rng = np.random.default_rng(0)
-    n, mean = 1000, 12.5
-    starts, ends = bootstrap._blocks(rng, n, mean, 500)
-    lengths = ends - starts
-    assert (lengths.sum(axis=1) == n).all()
-    assert starts.min() >= 0
-    assert starts.max() < n
-    assert lengths.min() >= 0
-    count = (lengths > 0).sum(axis=1)  # 1 + Binomial(n - 1, 1/mean)
-    assert count.mean() == pytest.approx(1 + (n - 1) / mean, rel=0.02)
-    assert count.std() == pytest.approx(((n - 1) / mean * (1 - 1 / mean)) ** 0.5, rel=0.15)
-
-
-def test_blocks_of_mean_length_one_are_single_elements() -> None:
-    starts, ends = bootstrap._blocks(np.random.default_rng(0), 50, 1.0, 3)
-    assert (ends - starts == 1).all()
-    assert starts.shape == (3, 50)
-
-
-def test_block_lengths_are_geometric() -> None:
-    rng, mean = np.random.default_rng(4), 4.0
-    lengths = np.diff(bootstrap._reach(rng, mean, (1, 100_000))[0], prepend=0)
-    seen = np.bincount(lengths, minlength=30)[1:30] / lengths.size
-    np.testing.assert_allclose(seen, stats.geom.pmf(np.arange(1, 30), 1.0 / mean), atol=0.004)
-
-
-def test_blocks_are_topped_up_when_the_first_draw_was_too_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "_enough_blocks", lambda n, mean: 2)
-    starts, ends = bootstrap._blocks(np.random.default_rng(0), 300, 10.0, 20)
-    assert ((ends - starts).sum(axis=1) == 300).all()
-
-
-def test_sums_are_those_of_the_blocks_on_the_circle() -> None:
-    rng = np.random.default_rng(1)
-    launch = rng.random((2, 50))
-    draws = bootstrap._launch_sums(launch, 7.0, 30, (3, 4, 5))
-    starts, ends = bootstrap._blocks(bootstrap._generator(3, 4, 5, 0), 50, 7.0, 30)
-    for r in range(30):
-        at = np.concatenate([np.arange(a, b) % 50 for a, b in zip(starts[r], ends[r], strict=True)])
-        np.testing.assert_allclose(draws[:, r], launch[:, at].sum(axis=1))
-
-
-def test_counts_are_those_of_the_blocks_on_the_circle() -> None:
-    counts = bootstrap._resampled_counts(bootstrap._generator(0, 0, 0, 0), 40, 5.0, np.array([1, 0, 3]))
-    assert counts.sum(axis=1).tolist() == [40, 0, 120]
-    starts, ends = bootstrap._blocks(bootstrap._generator(0, 0, 0, 0), 40, 5.0, 4)
-    first = np.concatenate([np.arange(a, b) % 40 for a, b in zip(starts[0], ends[0], strict=True)])
-    assert counts[0].tolist() == np.bincount(first, minlength=40).tolist()
 
 
 def test_interval_agrees_with_arch() -> None:
@@ -122,8 +61,8 @@ def test_the_seed_makes_the_draws_and_the_chunks_do_not_reorder_them() -> None:
 def test_small_chunks_give_the_same_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
     over, under = costs()
     whole = bootstrap_ratio([over], [under], replicates=2000)
-    monkeypatch.setattr(bootstrap, "_CHUNK", 500)
-    monkeypatch.setattr(bootstrap, "_COUNT_CHUNK", 5000)
+    monkeypatch.setattr(blocks, "_CHUNK", 500)
+    monkeypatch.setattr(quantiles, "_CHUNK", 5000)
     parts = bootstrap_ratio([over], [under], replicates=2000)
     assert parts.draws.std() == pytest.approx(whole.draws.std(), rel=0.1)
     assert len(np.unique(parts.draws)) == 2000
@@ -136,7 +75,8 @@ def test_three_launches_are_resampled_and_two_are_not() -> None:
     two = bootstrap_ratio([a for a, _ in levels[:2]], [b for _, b in levels[:2]], replicates=2000)
     assert (three.kind, two.kind) == ("across-launches", "within-run")
     assert three.draws.std() > 5 * two.draws.std()
-    sums = resampled_sums([np.stack(pair) for pair in levels], [5.0] * 3, replicates=2000)
+    times = launch_counts([200] * 3, range(3), 3, 2000, 0)
+    sums = resampled_sums([np.stack(pair) for pair in levels], [5.0] * 3, times)
     drawn = sums[0] / sums[1]
     # 1 in 27 replicates takes the first launch three times, 1 in 27 the last.
     assert (drawn < 5.0).mean() == pytest.approx(1 / 27, abs=0.02)
@@ -187,14 +127,15 @@ def test_what_cells_share_of_their_launches_cancels_in_their_quotient() -> None:
 def test_any_number_of_workers_gives_the_same_bits(
     monkeypatch: pytest.MonkeyPatch, n_launches: int, workers: int
 ) -> None:
-    monkeypatch.setattr(bootstrap, "_CHUNK", 2000)  # dozens of chunks
-    monkeypatch.setattr(bootstrap, "_COUNT_CHUNK", 20_000)
+    monkeypatch.setattr(blocks, "_CHUNK", 2000)  # dozens of chunks
+    monkeypatch.setattr(quantiles, "_CHUNK", 20_000)
     pairs = [costs(250, seed=s) for s in range(n_launches)]
     over, under = [a for a, _ in pairs], [b for _, b in pairs]
     stacked, lengths = [np.stack(pair) for pair in pairs], [6.0] * n_launches
+    times = launch_counts([250] * n_launches, range(n_launches), n_launches, 400, 0)
     columns, ratios = {"SC": over, "OPTf": under}, {"hat": ("SC", "OPTf")}
     drawn: tuple[Callable[[int], Floats], ...] = (
-        lambda w: resampled_sums(stacked, lengths, replicates=400, workers=w),
+        lambda w: resampled_sums(stacked, lengths, times, workers=w),
         lambda w: bootstrap_ratio(over, under, replicates=400, workers=w).draws,
         lambda w: bootstrap_ratios(columns, ratios, series="SC", replicates=400, workers=w)["hat"].draws,
         lambda w: bootstrap_mean(over, replicates=400, workers=w).draws,
@@ -202,14 +143,6 @@ def test_any_number_of_workers_gives_the_same_bits(
     )
     for draw in drawn:
         np.testing.assert_array_equal(draw(workers), draw(1))
-
-
-def test_what_a_worker_raises_is_raised() -> None:
-    def fail(chunk: object, part: object) -> None:
-        raise RuntimeError(f"chunk {chunk}")
-
-    with pytest.raises(RuntimeError, match="chunk 0"):
-        bootstrap._each(fail, [slice(0, 1), slice(1, 2)], 2)
 
 
 def test_cells_of_one_ladder_share_launches_but_not_blocks() -> None:
@@ -229,17 +162,6 @@ def test_ratios_of_one_call_share_their_draws() -> None:
     np.testing.assert_allclose(out["hat"].draws, out["a"].draws * out["b"].draws * out["c"].draws)
     alone = bootstrap_ratio(columns["SCm"], columns["OPTc"], series=columns["SC"], replicates=100)
     np.testing.assert_array_equal(alone.draws, out["b"].draws)
-
-
-def test_block_length_is_archs_and_survives_what_arch_does_not() -> None:
-    series = ar1(np.random.default_rng(0), 500)
-    assert block_length(series) == optimal_block_length(series)["stationary"].iloc[0] > 3
-    for plain in (np.empty(0), np.array([1.0]), np.arange(5.0), np.full(200, 3.7), np.full(200, 0.0)):
-        assert block_length(plain) == 1.0
-    assert 1.0 <= block_length(np.tile([1.0, -1.0], 200)) <= 400
-    assert 1.0 <= block_length(np.linspace(0.0, 1.0, 30)) <= 30
-    with pytest.raises(ValueError, match="finite"):
-        block_length(np.array([1.0, np.nan]))
 
 
 def test_nothing_to_resample_gives_no_number() -> None:
@@ -313,28 +235,6 @@ def test_quotient_is_across_launches_only_where_both_sides_are() -> None:
     assert np.isnan(quotient(across, Resampled(np.nan, np.full(10, np.nan), "within-run", 0, 0, 1.0)).value)
 
 
-@pytest.mark.parametrize("q", [0.0, 0.5, 0.99, 1.0])
-def test_quantile_draws_are_quantiles_of_the_resamples(q: float) -> None:
-    values = np.random.default_rng(3).gamma(2.0, 1.0, 300)
-    length = block_length(values)
-    result = bootstrap_quantile([values], q, replicates=20, seed=8)
-    assert result.value == np.quantile(values, q)
-    starts, ends = bootstrap._blocks(bootstrap._generator(8, 0, 0, 0), 300, length, 20)
-    for r in range(20):
-        at = np.concatenate([np.arange(a, b) % 300 for a, b in zip(starts[r], ends[r], strict=True)])
-        assert result.draws[r] == pytest.approx(np.quantile(values[at], q), rel=1e-12)
-
-
-def test_quantile_over_launches_pools_what_was_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "spread_as_student", lambda value, draws, times, sizes: draws)
-    launches = [np.full(n, level) for n, level in ((100, 1.0), (200, 2.0), (50, 9.0))]
-    result = bootstrap_quantile(launches, 0.5, replicates=500)
-    assert (result.kind, result.n_launches, result.n_windows) == ("across-launches", 3, 350)
-    assert result.value == 2.0
-    # Halves where a replicate's middle falls between two launches.
-    assert {1.0, 2.0, 9.0} <= set(result.draws) <= {1.0, 1.5, 2.0, 5.0, 5.5, 9.0}
-
-
 def test_mean_is_that_of_all_requests() -> None:
     launches = [np.array([1.0, 2.0, 3.0]), np.array([10.0])]
     assert bootstrap_mean(launches, replicates=20).value == 4.0
@@ -350,7 +250,7 @@ def test_bad_arguments_are_refused() -> None:
 def test_sums_need_only_the_chunks_memory() -> None:
     launch = np.random.default_rng(0).random((2, 100_000))
     tracemalloc.start()
-    draws = resampled_sums([launch], [50.0], replicates=2000, workers=2)
+    draws = resampled_sums([launch], [50.0], np.ones((2000, 1), dtype=np.int64), workers=2)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert draws.shape == (2, 2000)
