@@ -71,7 +71,7 @@ def prove(
 
 
 def confirmed(check: Callable[[], Row]) -> Row:
-    """What a check says, asked again where it fails: by chance one in 10,000 does, and a study has thousands."""
+    """A check, asked again where it fails: by chance one in 10,000 does, and a study has thousands."""
     first = check()
     return first if first["ok"] else check()
 
