@@ -307,8 +307,10 @@ def _claims(options: argparse.Namespace) -> int:
     from anarchy.report import load_systems
 
     bench = open_chosen(options)
-    verdicts = claims.judge(claims.load(), [system.document for system in load_systems(bench.layout)])
+    known, documents = claims.load(), [system.document for system in load_systems(bench.layout)]
+    verdicts = claims.judge(known, documents)
     claims.write(verdicts, bench.layout.root)
+    claims.write_readings(claims.judge_readings(known, documents), bench.layout.root)
     for verdict in verdicts:
         print(f"{verdict.id:4} {verdict.verdict:18} {verdict.claim}")
     return 0
