@@ -325,7 +325,8 @@ def _report(options: argparse.Namespace) -> int:
     verdicts = claims.read(bench.layout.claims.with_suffix(".json"))
     report.write_summary(bench.layout)
     facts = run_info(bench, systems)
-    print(report.write(bench.layout, report.render(bench.layout, facts, verdicts)))
+    read = claims.judge_readings(claims.load(), [system.document for system in systems])
+    print(report.write(bench.layout, report.render(bench.layout, facts, verdicts, read)))
     return 0
 
 
