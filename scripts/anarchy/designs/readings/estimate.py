@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 
@@ -39,9 +39,9 @@ from anarchy.trace.reader import CellTrace
 
 Row = dict[str, Any]
 
-NAN = float("nan")
-FITTED: Reading = "fitted"
-UNTABLED = "no timing table is known"
+FITTED: Final[Reading] = "fitted"
+REPLICATES: Final = 2_000
+"""Of a ladder, at most: there are four readings of each workload and policy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +58,7 @@ class Measured:
 
 def estimate(cells: Sequence[MeasuredCell], tier: ReadingsTier, method: Method, head: Row) -> Found:
     """Every table and fact of a system; `head` labels all rows."""
+    method = replace(method, replicates=min(method.replicates, REPLICATES))
     tables: dict[str, list[Row]] = {"cells": [], "readings": [], "ladders": []}
     facts: list[Row] = []
     workloads: Row = {}
