@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
-import pandas as pd
 import pytest
 
 from anarchy.designs.loading import load_systems
@@ -28,17 +31,26 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> System:
     return one
 
 
-def read(found: Found, workload: str, reading: str, policy: str = STEADY.name) -> pd.DataFrame:
+def read(found: Found, workload: str, reading: str, policy: str = STEADY.name) -> dict[int, dict[str, Any]]:
+    """Rows of one reading by C."""
     rows = found.tables["readings"]
     mine = (rows["workload"] == workload) & (rows["policy"] == policy) & (rows["reading"] == reading)
-    return rows[mine].set_index("concurrency").sort_index()
+    return {int(row["concurrency"]): plain(row) for row in rows[mine].to_dict("records")}
 
 
-def ladder(found: Found, workload: str, reading: str) -> pd.Series:
+def hats(found: Found, workload: str, reading: str) -> dict[int, float]:
+    return {C: float(row["poa_hat"]) for C, row in read(found, workload, reading).items()}
+
+
+def ladder(found: Found, workload: str, reading: str) -> dict[str, Any]:
     rows = found.tables["ladders"]
     mine = (rows["workload"] == workload) & (rows["policy"] == STEADY.name) & (rows["reading"] == reading)
     (one,) = rows[mine].to_dict("records")
-    return pd.Series(one)
+    return plain(one)
+
+
+def plain(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(name): value for name, value in row.items()}
 
 
 def test_every_workload_policy_and_reading_has_its_rows(found: Found) -> None:
@@ -53,19 +65,16 @@ def test_every_workload_policy_and_reading_has_its_rows(found: Found) -> None:
 def test_idle_is_the_mean_ttft_over_that_of_one_user(found: Found) -> None:
     cells = found.tables["cells"]
     for workload in (IN_STEP, UNIQUE):
-        mine = cells[(cells["workload"] == workload) & (cells["policy"] == STEADY.name)].set_index(
-            "concurrency"
-        )
-        ratio = mine["ttft_mean"] / mine.loc[1, "ttft_mean"]
-        hat = read(found, workload, "idle")["poa_hat"]
+        mine = cells[(cells["workload"] == workload) & (cells["policy"] == STEADY.name)]
+        ttft = dict(zip(mine["concurrency"], mine["ttft_mean"], strict=True))
+        expected = {C: value / ttft[1] for C, value in ttft.items()}
         # Windows leave the last, partial one out.
-        assert hat.to_numpy() == pytest.approx(ratio.loc[hat.index].to_numpy(), rel=0.02)
+        assert hats(found, workload, "idle") == pytest.approx(expected, rel=0.02)
 
 
 def test_fitted_is_refused_in_perfect_step_and_says_so(found: Found) -> None:
-    rows = read(found, IN_STEP, "fitted")
-    assert rows["poa_hat"].isna().all()
-    assert not rows["valid"].any()
+    rows = read(found, IN_STEP, "fitted").values()
+    assert all(np.isnan(row["poa_hat"]) and not row["valid"] for row in rows)
     assert "launch 1, 2, 3" in ladder(found, IN_STEP, "fitted")["refused"]
     assert any(
         f"{STEADY.name}, reading fitted" in note for note in found.facts["workloads"][IN_STEP]["notes"]
@@ -74,14 +83,14 @@ def test_fitted_is_refused_in_perfect_step_and_says_so(found: Found) -> None:
 
 
 def test_both_sides_is_one_in_perfect_step(found: Found) -> None:
-    assert read(found, IN_STEP, "both-sides")["poa_hat"].to_numpy() == pytest.approx(1.0)
+    assert list(hats(found, IN_STEP, "both-sides").values()) == pytest.approx([1.0] * len(GRID))
 
 
 def test_the_level_is_the_geometric_mean_of_its_cells_and_growth_is_free_of_scale(found: Found) -> None:
     for reading in ("idle", "table"):
-        hat, row = read(found, IN_STEP, reading)["poa_hat"], ladder(found, IN_STEP, reading)
-        assert row["level"] == pytest.approx(np.sqrt(hat.loc[64] * hat.loc[96]))
-        assert row["growth"] == pytest.approx(hat.loc[192] / row["level"])
+        hat, row = hats(found, IN_STEP, reading), ladder(found, IN_STEP, reading)
+        assert row["level"] == pytest.approx(math.sqrt(hat[64] * hat[96]))
+        assert row["growth"] == pytest.approx(hat[192] / row["level"])
     one, other = (ladder(found, IN_STEP, reading)["growth"] for reading in ("idle", "table"))
     assert one == pytest.approx(other)
 
@@ -92,7 +101,7 @@ def test_users_in_step_are_counted(found: Found) -> None:
 
 
 def test_a_cell_that_does_not_count_keeps_its_row_and_its_reason(found: Found) -> None:
-    cell = read(found, IN_STEP, "idle", SPREADING.name).loc[96]
+    cell = read(found, IN_STEP, "idle", SPREADING.name)[96]
     assert not cell["valid"]
     assert cell["reasons"] == "not_steady"
 

@@ -108,7 +108,7 @@ def test_the_page_shows_the_files_that_notebooks_saved(layout: Layout, html: str
 
 
 def test_long_tables_are_folded_and_unfold_in_print(html: str) -> None:
-    assert len(re.findall(r"<details><summary>[^<]*: \d+ rows</summary>", html)) == 5
+    assert len(re.findall(r"<details><summary>[^<]*: \d+ rows</summary>", html)) == 6
     assert "beforeprint" in html
 
 
