@@ -18,6 +18,7 @@ from anarchy.designs.ladder import figures as ladder
 from anarchy.designs.ladder import step as ladder_step
 from anarchy.designs.loading import load_systems
 from anarchy.designs.pareto import figures as pareto
+from anarchy.designs.readings import figures as readings
 from anarchy.designs.registry import design_of
 from anarchy.designs.sheet import Sheet
 from anarchy.designs.stages import by_stage
@@ -29,6 +30,7 @@ from tests.helpers.shared import made_once
 from tests.helpers.synthetic_engines import write_engines
 from tests.helpers.synthetic_estimates import write_results
 from tests.helpers.synthetic_pareto import write_pareto
+from tests.helpers.synthetic_readings import write_readings
 from tests.helpers.synthetic_staged import write_staged
 
 Draw = Callable[..., Figure]
@@ -62,6 +64,7 @@ FIGURES: Final[Mapping[str, Mapping[str, Draw]]] = {
         "sides": engines.sides_against_concurrency,
         "differences": engines.differences_against_concurrency,
     },
+    "readings": {"march": readings.march_of_users},
 }
 """Name of a design -> name of a figure -> what draws it."""
 
@@ -71,6 +74,7 @@ WRITERS: Final[Mapping[str, Callable[[Path], Layout]]] = {
     "adaptive": partial(write_staged, experiment="adaptive"),
     "pareto": write_pareto,
     "engines": write_engines,
+    "step": write_readings,
 }
 """Name of an experiment -> what writes made-up estimates of it."""
 
@@ -78,10 +82,12 @@ WRITERS: Final[Mapping[str, Callable[[Path], Layout]]] = {
 def draw_all(system: System, width: float | None = None) -> dict[str, Figure]:
     """Every figure of one system: those of its first workload by name, of each further one with its name."""
     widths = () if width is None else (width,)
+    design, workloads = design_of(system.design), list(system.info["workloads"])
     return {
         name if place == 0 else f"{name}_{workload}": draw(system, workload, *widths)
-        for place, workload in enumerate(system.info["workloads"])
+        for place, workload in enumerate(workloads)
         for name, draw in FIGURES[system.design].items()
+        if workload in design.drawn(name, workloads)
     }
 
 

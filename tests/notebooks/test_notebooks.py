@@ -30,6 +30,7 @@ def path_of(design: Design) -> Path:
         ("adaptive", "quick", "llama-3.1-70b", "1p2d", ()),
         ("pareto", "quick", "llama-3.1-70b", "1p2d", ()),
         ("engines", "quick", "llama-3.1-70b", "1p2d", ("_templates",)),
+        ("step", "quick", "llama-3.1-70b", "1p2d", ()),
     ],
 )
 def test_notebook_writes_every_figure_and_table(
@@ -41,7 +42,7 @@ def test_notebook_writes_every_figure_and_table(
     topology: str,
     further: tuple[str, ...],
 ) -> None:
-    executed, design = tmp_path / "executed.ipynb", NOTEBOOKS[experiment]
+    executed, design = tmp_path / "executed.ipynb", NOTEBOOKS[{"step": "why"}.get(experiment, experiment)]
     parameters = {
         "experiment": experiment,
         "model": model,

@@ -50,6 +50,7 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
             ["adaptive", "llama-3.1-70b", "1p2d"],
             ["pareto", "llama-3.1-70b", "1p2d"],
             ["engines", "llama-3.1-70b", "1p2d"],
+            ["step", "llama-3.1-70b", "1p2d"],
         ],
         "predicted_s": 700.0,
         "measured_s": 731.0,
@@ -112,7 +113,7 @@ def test_page_is_whole_silent_and_fits(opened: tuple[Any, list[str]]) -> None:
     page, faults = opened
     assert faults == []
     images = page.evaluate("[...document.images].map(i => [i.complete, i.naturalWidth, i.alt.length])")
-    assert len(images) == 1 + 2 * len(LADDER.figures) + sum(len(design.figures) for design in designs())
+    assert len(images) == 2 + 2 * len(LADDER.figures) + sum(len(design.figures) for design in designs())
     assert all(complete and width > 0 and words > 60 for complete, width, words in images)
     sizes = page.evaluate(
         "(e => [e.scrollWidth, document.body.scrollWidth, e.clientWidth])(document.documentElement)"

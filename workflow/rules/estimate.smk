@@ -53,6 +53,18 @@ rule claims:
         ),
         "<results>/claims.json",
         "<results>/claims.md",
+        # The same rules under every reading of PoA-hat; none where this run measures no such system.
+        [
+            report(
+                "<results>/claims-readings.csv",
+                caption="../report/claims-readings.rst",
+                category="Claims of the paper",
+                labels={"what": "exploratory: under every reading", "format": "csv"},
+            ),
+            "<results>/claims-readings.md",
+        ]
+        if RUN.has_readings
+        else [],
     log:
         "<logs>/claims.log",
     benchmark:

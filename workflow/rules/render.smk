@@ -114,6 +114,23 @@ rule report:
         ]
         if RUN.has_ladder
         else [],
+        # Users in step and not, of every system so measured.
+        [
+            report(
+                "<results>/figures/why/overview_march.svg",
+                caption="../report/readings/march.rst",
+                category="All systems",
+                labels={"what": "PoA-hat of users in step"},
+            ),
+            multiext(
+                "<results>/figures/why/overview_march",
+                ".pdf",
+                ".png",
+                ".narrow.svg",
+            ),
+        ]
+        if RUN.has_readings
+        else [],
     log:
         "<logs>/report.log",
     benchmark:

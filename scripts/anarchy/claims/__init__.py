@@ -1,12 +1,14 @@
 """Published value against measured interval: a verdict on every claim of the paper.
 
-`model` says what a claim is, `ladder` and `policies` hold the rules, `verdicts` asks them, `files` writes.
+`model` says what a claim is, `ladder` and `policies` hold the rules, `verdicts` asks them, `files` writes;
+`readings` asks them once more, under every reading of PoA-hat.
 """
 
 from __future__ import annotations
 
 from anarchy.claims.files import COLUMNS, read, render_csv, render_markdown, write
 from anarchy.claims.model import Claim, Published, against_range
+from anarchy.claims.readings import judge_readings, write_readings
 from anarchy.claims.verdicts import CLAIMS_FILE, Verdict, judge, load
 
 __all__ = [
@@ -17,9 +19,11 @@ __all__ = [
     "Verdict",
     "against_range",
     "judge",
+    "judge_readings",
     "load",
     "read",
     "render_csv",
     "render_markdown",
     "write",
+    "write_readings",
 ]

@@ -307,8 +307,10 @@ def _claims(options: argparse.Namespace) -> int:
     from anarchy.report import load_systems
 
     bench = open_chosen(options)
-    verdicts = claims.judge(claims.load(), [system.document for system in load_systems(bench.layout)])
+    known, documents = claims.load(), [system.document for system in load_systems(bench.layout)]
+    verdicts = claims.judge(known, documents)
     claims.write(verdicts, bench.layout.root)
+    claims.write_readings(claims.judge_readings(known, documents), bench.layout.root)
     for verdict in verdicts:
         print(f"{verdict.id:4} {verdict.verdict:18} {verdict.claim}")
     return 0
@@ -323,7 +325,8 @@ def _report(options: argparse.Namespace) -> int:
     verdicts = claims.read(bench.layout.claims.with_suffix(".json"))
     report.write_summary(bench.layout)
     facts = run_info(bench, systems)
-    print(report.write(bench.layout, report.render(bench.layout, facts, verdicts)))
+    read = claims.judge_readings(claims.load(), [system.document for system in systems])
+    print(report.write(bench.layout, report.render(bench.layout, facts, verdicts, read)))
     return 0
 
 

@@ -30,7 +30,7 @@ class Design:
     name: str
     """Its folder, and the word `design` of its experiments."""
     id: str
-    """The experiment of the paper that it is, E1 to E4; V1 and W1 are ours."""
+    """The experiment of the paper that it is, E1 to E4; V1, W1 and W2 are ours."""
     title: str
     """What its notebook and its section of the report answer."""
     notebook: str
@@ -40,6 +40,8 @@ class Design:
     figures: Mapping[str, str]
     """Name of a figure -> what it shows and how to read it. A system's first workload is drawn under this
     name, each further one with the workload's name after it."""
+    whole: frozenset[str] = frozenset()
+    """Those of them that show all workloads at once: drawn one time a system, under its first workload."""
     shows: Mapping[str, str]
     """Name of a figure -> the table that it shows most of, where that is not `main`."""
     tables: Mapping[str, str]
@@ -56,3 +58,7 @@ class Design:
     def files(self) -> tuple[str, ...]:
         """What `anarchy system` writes."""
         return (*(f"{stem}.parquet" for stem in self.part("columns").TABLES), "system.json")
+
+    def drawn(self, name: str, workloads: Sequence[str]) -> list[str]:
+        """The workloads of a system that a figure is drawn for."""
+        return list(workloads)[:1] if name in self.whole else list(workloads)

@@ -11,6 +11,7 @@ from typing import Final
 import pandas as pd
 from matplotlib.figure import Figure
 
+from anarchy.designs.registry import design_of
 from anarchy.designs.tables import Made, Maker, make, save
 from anarchy.figures import style
 from anarchy.ground.layout import Layout
@@ -55,7 +56,8 @@ class Sheet:
         """
         folder, rows = self.layout.figures(self.system.experiment), self.system.rows
         images = []
-        for place, workload in enumerate(self.system.info["workloads"]):
+        workloads = design_of(self.system.design).drawn(name, list(self.system.info["workloads"]))
+        for place, workload in enumerate(workloads):
             stem = folder / "_".join((*self.system.key, name, *([workload] if place else [])))
             figure = draw(self.system, workload)
             narrow = figure.get_figwidth() <= style.SINGLE

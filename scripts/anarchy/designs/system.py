@@ -90,6 +90,7 @@ def estimate_system(
         replicates=replicates,
         seed=plans[0].seed,
         processes=processes,
+        profile=bench.profiles[plans[0].model.profile],
     )
     head = head_of(plans[0], [manifest for one in manifests for manifest in one])
     everything = [cell for cells in measured for cell in cells]

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from anarchy.engines.profiles import Profile
 from anarchy.estimate.game import CellGame, cell_game
 from anarchy.estimate.ladder import (
     RATIOS,
@@ -61,6 +62,8 @@ class Method:
     replicates: int = REPLICATES
     seed: int = 0
     processes: int = 1
+    profile: Profile | None = None
+    """The model's timing table, for readings of PoA-hat that need one."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -253,7 +253,7 @@ def _plateau(estimate: LadderEstimate) -> dict[str, Any] | None:
     inside = plateau_cells(estimate.rows)
     if not inside:
         return None
-    value, lo, hi = _value_and_interval(*_geometric_mean([estimate.draws[C] for C in inside]))
+    value, lo, hi = value_and_interval(*geometric_mean([estimate.draws[C] for C in inside]))
     cells = [estimate.draws[C].value for C in inside]
     return {
         "poa_hat": value,
@@ -272,12 +272,12 @@ def _rises(estimate: LadderEstimate) -> list[dict[str, Any]]:
     inside = plateau_cells(estimate.rows)
     if not inside:
         return []
-    level, draws = _geometric_mean([estimate.draws[C] for C in inside])
+    level, draws = geometric_mean([estimate.draws[C] for C in inside])
     found = []
     for C in (row["concurrency"] for row in estimate.rows if np.isfinite(row["poa_hat"])):
         if inside[-1] <= C:
             one = estimate.draws[C]
-            value, lo, hi = _value_and_interval(one.value / level, one.draws / draws)
+            value, lo, hi = value_and_interval(one.value / level, one.draws / draws)
             found.append({"concurrency": C, "value": value, "lo": lo, "hi": hi})
     return found
 
@@ -287,13 +287,15 @@ def plateau_cells(rows: Sequence[Row]) -> list[int]:
     return [r["concurrency"] for r in rows if r["regime"] == "plateau" and np.isfinite(r["poa_hat"])]
 
 
-def _geometric_mean(cells: Sequence[Resampled]) -> tuple[float, FloatArray]:
+def geometric_mean(cells: Sequence[Resampled]) -> tuple[float, FloatArray]:
+    """Geometric mean of ratios, each weighing the same, and its replicates. Shapes: (B,)."""
     value = float(np.exp(np.mean([np.log(cell.value) for cell in cells])))
     draws: FloatArray = np.exp(np.mean([np.log(cell.draws) for cell in cells], axis=0))
     return value, draws
 
 
-def _value_and_interval(value: float, draws: FloatArray) -> tuple[float, float, float]:
+def value_and_interval(value: float, draws: FloatArray) -> tuple[float, float, float]:
+    """A value with the ends of its 95 % interval. Shapes: draws (B,)."""
     lo, hi = np.quantile(draws, [0.025, 0.975])
     return value, float(lo), float(hi)
 

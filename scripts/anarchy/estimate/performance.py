@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -81,6 +81,20 @@ def growth(reference: Sequence[CellTrace], deep: Sequence[CellTrace], seed: int 
         interval = grown.interval()
         found[name] = {"value": interval.value, "lo": interval.lo, "hi": interval.hi}
     return found
+
+
+def ladder_growth(
+    plateau: Sequence[int], traces: Mapping[int, Sequence[CellTrace]], c_ref: int, seed: int = 0
+) -> Row | None:
+    """`growth` from the last cell of a ladder's plateau up to c_ref to its deepest cell; None without both.
+
+    `plateau`: concurrencies, ascending. `traces`: by concurrency, one a launch.
+    """
+    low = [C for C in plateau if c_ref >= C]
+    deepest = max(traces, default=0)
+    if not low or deepest <= c_ref:
+        return None
+    return {"from": low[-1], "to": deepest, **growth(traces[low[-1]], traces[deepest], seed)}
 
 
 def _ttft(traces: Sequence[CellTrace]) -> list[FloatArray]:

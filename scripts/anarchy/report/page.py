@@ -9,6 +9,8 @@ from typing import Any, Final
 import jinja2
 
 from anarchy import tables
+from anarchy.claims import readings
+from anarchy.claims.readings import Read
 from anarchy.designs import tables as design_tables
 from anarchy.designs.ladder.tables import summary_table, summary_words
 from anarchy.designs.loading import load_systems
@@ -20,7 +22,7 @@ from anarchy.ground.layout import Layout
 from anarchy.report import facts, running_on
 from anarchy.report.findings import findings
 from anarchy.report.pictures import links, pictures, plain
-from anarchy.report.summary import by_experiment, engine_label, ladders, overview
+from anarchy.report.summary import by_experiment, engine_label, ladders, march, marching, overview
 from anarchy.tables import MISSING, System, number
 
 TEMPLATE: Final = Path(__file__).with_name("page.html.j2")
@@ -29,13 +31,19 @@ LONG: Final = 16
 """Rows from which a table is folded away at first."""
 
 
-def render(layout: Layout, run_info: Mapping[str, Any], claims: Sequence[Mapping[str, Any]] | None) -> str:
+def render(
+    layout: Layout,
+    run_info: Mapping[str, Any],
+    claims: Sequence[Mapping[str, Any]] | None,
+    exploratory: Sequence[Read] = (),
+) -> str:
     """The report as HTML, from the estimates on disk and the figures that the notebooks saved.
 
     ``run_info``, every key optional: ``tier``; ``systems``: [experiment, model, topology] of each system of
     this run; ``predicted_s`` and ``measured_s`` in all; ``started_at``; ``command``; ``commit``; ``versions``
-    and ``machine``: name to value. ``claims``: rows of claims.json, or None when nobody looked. Raises
-    UserError when no system has estimates.
+    and ``machine``: name to value. ``claims``: rows of claims.json, or None when nobody looked.
+    ``exploratory``: claims under every reading, where something was so measured. Raises UserError when no
+    system has estimates.
     """
     systems = load_systems(layout)
     if not systems:
@@ -60,6 +68,7 @@ def render(layout: Layout, run_info: Mapping[str, Any], claims: Sequence[Mapping
         summary=plain(summary_words(summary_table(swept))) if swept else None,
         summary_files=links(layout, [layout.root / "tables" / f"summary.{s}" for s in ("csv", "tex")])[0],
         overview=overview(layout, swept) if swept else None,
+        march=march(layout, marching(systems)) if marching(systems) else None,
         experiments=[
             {
                 "id": name,
@@ -71,6 +80,7 @@ def render(layout: Layout, run_info: Mapping[str, Any], claims: Sequence[Mapping
             for design, name, mine in by_experiment(systems)
         ],
         claims=claims,
+        exploratory=_exploratory(layout, exploratory),
         attempts=facts.attempts(systems),
         gates=facts.reasons(systems),
         deployments=facts.deployments(systems),
@@ -82,6 +92,20 @@ def render(layout: Layout, run_info: Mapping[str, Any], claims: Sequence[Mapping
         regenerate=facts.regenerate(tier, systems, run_info),
         missing=MISSING,
     )
+
+
+def _exploratory(layout: Layout, found: Sequence[Read]) -> dict[str, Any] | None:
+    """Claims under every reading as the page shows them: heading, what it is, both tables."""
+    if not found:
+        return None
+    files = [layout.root / f"{readings.STEM}.{suffix}" for suffix in ("csv", "md")]
+    return {
+        "title": readings.HEAD,
+        "about": readings.ABOUT,
+        "verdicts": plain(readings.readings_words(found)),
+        "values": plain(readings.values_words(found)),
+        "links": links(layout, files)[0],
+    }
 
 
 def _simulated(systems: Sequence[System]) -> dict[str, Any]:

@@ -36,10 +36,12 @@ class Picture:
 
 def pictures(layout: Layout, system: System) -> list[Picture]:
     """Every figure of one system, as its notebook saved it."""
+    design, workloads = design_of(system.design), list(system.info["workloads"])
     return [
         _picture(layout, system, name, workload, first=place == 0)
-        for place, workload in enumerate(system.info["workloads"])
-        for name in design_of(system.design).figures
+        for place, workload in enumerate(workloads)
+        for name in design.figures
+        if workload in design.drawn(name, workloads)
     ]
 
 

@@ -18,6 +18,7 @@ from anarchy.designs.design import Design
 from anarchy.designs.ladder.design import DESIGN as LADDER
 from anarchy.designs.ladder.tables import summary_table, summary_words
 from anarchy.designs.loading import load_systems
+from anarchy.designs.readings.design import DESIGN as READINGS
 from anarchy.designs.registry import design_of, designs
 from anarchy.designs.tables import workload_titles
 from anarchy.ground.layout import Layout
@@ -41,6 +42,11 @@ def ladders(systems: Sequence[System]) -> list[System]:
     return [system for system in systems if system.design == LADDER.name]
 
 
+def marching(systems: Sequence[System]) -> list[System]:
+    """Those whose users march in step or do not, under every reading: a figure shows them together."""
+    return [system for system in systems if system.design == READINGS.name]
+
+
 def by_experiment(systems: Sequence[System]) -> list[tuple[Design, str, list[System]]]:
     """Design, name and systems of every experiment: E1 first, and of each E the one named as its notebook."""
     found = [
@@ -53,11 +59,33 @@ def by_experiment(systems: Sequence[System]) -> list[tuple[Design, str, list[Sys
 
 
 def write_summary(layout: Layout) -> list[Path]:
-    """Write what shows all ladders together: figure ``overview_poa`` and table ``summary``."""
+    """Write what shows systems together.
+
+    Of ladders figure ``overview_poa`` and table ``summary``, and of
+    those under every reading figure ``overview_march``.
+    """
+    systems = load_systems(layout)
+    return [*_write_ladders(layout, ladders(systems)), *_write_march(layout, marching(systems))]
+
+
+def _write_march(layout: Layout, systems: Sequence[System]) -> list[Path]:
+    from anarchy.designs.readings import figures
+    from anarchy.figures import style
+
+    if not systems:
+        return []
+    return style.save(
+        figures.march_of_systems(systems),
+        layout.figures(READINGS.notebook) / "overview_march",
+        pd.concat([system.frames["readings"] for system in systems]),
+        figures.march_of_systems(systems, style.SINGLE),
+    )
+
+
+def _write_ladders(layout: Layout, systems: Sequence[System]) -> list[Path]:
     from anarchy.designs.ladder import figures
     from anarchy.figures import style
 
-    systems = ladders(load_systems(layout))
     if not systems:
         return []
     cells = pd.concat([system.cells for system in systems])
@@ -85,6 +113,17 @@ def overview(layout: Layout, systems: Sequence[System]) -> Picture:
         alt="PoA-hat of every system against concurrency, both logarithmic. "
         + " ".join(str(found) for system in systems for found in findings(system)),
         reading="PoA-hat of every system against concurrency; dotted vertical lines are the knees.",
+    )
+
+
+def march(layout: Layout, systems: Sequence[System]) -> Picture:
+    """PoA-hat of users in step and not, of every system that was so measured, as `write_summary` saved it."""
+    return embedded(
+        layout,
+        layout.figures(READINGS.notebook) / "overview_march",
+        alt=f"{READINGS.figures['march']} "
+        + " ".join(str(f) for system in systems for f in findings(system)),
+        reading=READINGS.figures["march"],
     )
 
 

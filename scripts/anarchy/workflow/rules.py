@@ -21,6 +21,7 @@ from anarchy.config.files import validate
 from anarchy.config.site import Site
 from anarchy.designs.design import Design
 from anarchy.designs.ladder.design import DESIGN as LADDER
+from anarchy.designs.readings.design import DESIGN as READINGS
 from anarchy.designs.registry import design_of
 from anarchy.engines.registry import engine_of
 from anarchy.ground.errors import EXIT_USER_ERROR, UserError
@@ -338,6 +339,11 @@ class Workflow:
     def has_ladder(self) -> bool:
         """Whether this run holds systems that are shown together, those measured over a grid of C."""
         return LADDER in self.designs
+
+    @property
+    def has_readings(self) -> bool:
+        """Whether this run holds systems measured for users in step, under every reading."""
+        return READINGS in self.designs
 
     def print_summary(self) -> None:
         """Tell what came out, and where it is."""

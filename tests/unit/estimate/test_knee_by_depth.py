@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anarchy.designs.ladder.document import KneeAtDepth
+from anarchy.estimate.document import KneeAtDepth
 from anarchy.estimate.ladder import DEPTHS, LadderEstimate, knee_by_depth
 from anarchy.stats.intervals import Resampled
 from anarchy.stats.knee import find_knee

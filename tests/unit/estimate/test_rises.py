@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from anarchy.designs.ladder.document import RiseTo
+from anarchy.estimate.document import RiseTo
 from anarchy.estimate.game import cell_game
 from anarchy.estimate.ladder import Ladder, estimate_ladder, plateau_cells, summarise
 from anarchy.trace.reader import read_trace

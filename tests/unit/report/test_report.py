@@ -25,9 +25,15 @@ from tests.helpers.synthetic_staged import write_staged
 
 @pytest.fixture(scope="module")
 def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
-    """One system of E2, E3, E4 and V1 each."""
+    """One system of E2, E3, E4, V1 and W2 each."""
     return drawn_results(
-        tmp_path_factory, tmp_path_factory.mktemp("results"), "saturation", "adaptive", "pareto", "engines"
+        tmp_path_factory,
+        tmp_path_factory.mktemp("results"),
+        "saturation",
+        "adaptive",
+        "pareto",
+        "engines",
+        "step",
     )
 
 
@@ -62,22 +68,23 @@ def test_every_figure_of_every_design_has_a_reading() -> None:
 def test_every_experiment_has_a_section_in_order(html: str) -> None:
     text = said(html)
     heads = re.findall(r"<h2>(.*?)</h2>", text)
-    assert [head[:2] for head in heads if re.match(r"[EV]\d", head)] == ["E2", "E3", "E4", "V1"]
-    for experiment in ("saturation", "adaptive", "pareto", "engines"):
+    assert [head[:2] for head in heads if re.match(r"[EVW]\d", head)] == ["E2", "E3", "E4", "V1", "W2"]
+    for experiment in ("saturation", "adaptive", "pareto", "engines", "step"):
         assert f'<section id="{experiment}">' in text
         assert f'<section id="{experiment}_llama-3.1-70b_1p2d">' in text
         assert f'href="#{experiment}"' in text
-    assert text.count("not part of this run") == 3
+    assert text.count("not part of this run") == 4
 
 
 def test_a_run_without_a_ladder_has_no_overview(layout: Layout, html: str) -> None:
-    assert report.write_summary(layout) == []
+    assert {path.name.partition(".")[0] for path in report.write_summary(layout)} == {"overview_march"}
     assert "overview_poa" not in html
     assert "Plateau, knee and deepest point" not in html
 
 
 def test_every_figure_and_table_is_on_the_page(html: str) -> None:
-    assert html.count("<figure ") == sum(len(design.figures) for design in designs()[1:])
+    of_all_systems = 1
+    assert html.count("<figure ") == of_all_systems + sum(len(design.figures) for design in designs()[1:])
     text = said(html)
     for what in ("Policies and stages of", "Ratios between policies of", "Detectors of", "Pairs of tau and",
                  "Spread over the pairs of"):  # fmt: skip
@@ -101,7 +108,7 @@ def test_the_page_shows_the_files_that_notebooks_saved(layout: Layout, html: str
 
 
 def test_long_tables_are_folded_and_unfold_in_print(html: str) -> None:
-    assert len(re.findall(r"<details><summary>[^<]*: \d+ rows</summary>", html)) == 5
+    assert len(re.findall(r"<details><summary>[^<]*: \d+ rows</summary>", html)) == 6
     assert "beforeprint" in html
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from anarchy.designs.registry import designs
 from anarchy.ground.layout import FIGURE_SUFFIXES, NARROW, Layout
 from anarchy.plan.workbench import open_run
 from anarchy.workflow.rules import Workflow
@@ -30,7 +29,7 @@ from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, 
 with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
     workflow = api.workflow(
         resource_settings=ResourceSettings(cores=2),
-        config_settings=ConfigSettings(config={"tier": "quick", "results": sys.argv[1]}),
+        config_settings=ConfigSettings(config={"tier": sys.argv[2], "results": sys.argv[1]}),
         snakefile=Path("Snakefile"),
     )._workflow
     told = {
@@ -53,11 +52,17 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("results")
 
 
+@pytest.fixture(scope="module", params=["quick", "why"])
+def tier(request: pytest.FixtureRequest) -> str:
+    """One that measures E1, and one that measures users in step."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def rules(results: Path) -> Rules:
+def rules(results: Path, tier: str) -> Rules:
     """Patterns of each rule by kind, without what its wildcards may be."""
     done = subprocess.run(
-        [sys.executable, "-c", PARSED, str(results)],
+        [sys.executable, "-c", PARSED, str(results), tier],
         cwd=PROJECT, capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -74,8 +79,8 @@ def written(paths: Iterable[Path]) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def run(results: Path) -> Workflow:
-    return Workflow(open_run({"results": str(results)}))
+def run(results: Path, tier: str) -> Workflow:
+    return Workflow(open_run({"tier": tier, "results": str(results)}))
 
 
 @pytest.fixture(scope="module")
@@ -92,22 +97,29 @@ def outputs(run: Workflow) -> dict[str, list[Path]]:
     layout = run.layout
     overview = layout.figures("equilibrium") / "overview_poa"
     summary = layout.tables("") / "summary"
+    march = layout.figures("why") / "overview_march"
+    pictures = (*FIGURE_SUFFIXES, NARROW)
+    ladder = [*with_suffixes(overview, pictures), *with_suffixes(summary, ("csv", "tex"))]
+    read = with_suffixes(layout.claims.with_name("claims-readings"), ("csv", "md"))
     return {
         "knee": [layout.loads(MODEL, TOPOLOGY), layout.provenance(MODEL, TOPOLOGY)],
         "sweep": [layout.summary(*LAUNCH)],
         **{
             f"estimate_{design.name}": [layout.estimates(*SYSTEM) / file for file in design.files]
-            for design in designs()
+            for design in run.designs
         },
         **{
             f"notebook_{design.name}": run.drawn(design, EXPERIMENT, f"{MODEL}_{TOPOLOGY}")
-            for design in designs()
+            for design in run.designs
         },
-        "claims": with_suffixes(layout.claims, ("csv", "json", "md")),
+        "claims": [
+            *with_suffixes(layout.claims, ("csv", "json", "md")),
+            *(read if run.has_readings else ()),
+        ],
         "report": [
             layout.report,
-            *with_suffixes(overview, (*FIGURE_SUFFIXES, NARROW)),
-            *with_suffixes(summary, ("csv", "tex")),
+            *(ladder if run.has_ladder else ()),
+            *(with_suffixes(march, pictures) if run.has_readings else ()),
         ],
     }
 
@@ -117,17 +129,17 @@ def test_rules_make_what_the_layout_says(rules: Rules, run: Workflow) -> None:
     assert made == {name: written(paths) for name, paths in outputs(run).items()}
 
 
-def test_logs_lie_where_the_layout_says(rules: Rules, layout: Layout) -> None:
+def test_logs_lie_where_the_layout_says(rules: Rules, run: Workflow, layout: Layout) -> None:
     stem = "_".join(SYSTEM)
     expected = {
         "knee": [layout.log(f"knee_{MODEL}_{TOPOLOGY}")],
         "sweep": [layout.sweep_log(*LAUNCH)],
         "claims": [layout.log("claims")],
         "report": [layout.log("report")],
-        **{f"estimate_{design.name}": [layout.log(f"estimate_{stem}")] for design in designs()},
+        **{f"estimate_{design.name}": [layout.log(f"estimate_{stem}")] for design in run.designs},
         **{
             f"notebook_{design.name}": [layout.notebook(*SYSTEM), layout.log(f"notebook_{stem}")]
-            for design in designs()
+            for design in run.designs
         },
     }
     told = {name: kinds["log"] for name, kinds in rules.items() if kinds["log"]}
@@ -136,7 +148,7 @@ def test_logs_lie_where_the_layout_says(rules: Rules, layout: Layout) -> None:
 
 def test_rules_read_what_others_make(rules: Rules, run: Workflow) -> None:
     """What a pattern among the inputs names; functions ask the layout themselves."""
-    for design in designs():
+    for design in run.designs:
         estimates = written(outputs(run)[f"estimate_{design.name}"])
         assert rules[f"notebook_{design.name}"]["input"] == {*estimates, str(run.notebook(design))}
     layout = run.layout

@@ -18,13 +18,12 @@ from anarchy.estimate.game import cell_game
 from anarchy.estimate.grouping import Found, grouped
 from anarchy.estimate.ladder import (
     Ladder,
-    LadderEstimate,
     curve_points,
     estimate_ladder,
     plateau_cells,
     summarise,
 )
-from anarchy.estimate.performance import growth, performance
+from anarchy.estimate.performance import ladder_growth, performance
 from anarchy.estimate.step import step_of, stream_of
 from anarchy.ground.errors import UserError
 from anarchy.trace.reader import CellTrace
@@ -85,7 +84,8 @@ def _of_workload(cells: Sequence[MeasuredCell], method: Method) -> tuple[list[Ro
         counted = [t for t in valid[row["concurrency"]] if t.manifest.launch in found.curves]
         row.update(performance(counted, method.seed, stream))
         row.update(step_of(streams, row["concurrency"]))
-    facts = {**summarise(found, ladder.c_ref), "growth": _growth(found, valid, ladder)}
+    grown = ladder_growth(plateau_cells(found.rows), valid, ladder.c_ref, ladder.seed)
+    facts = {**summarise(found, ladder.c_ref), "growth": grown}
     return [*found.rows, *_uncounted(cells, valid)], curve_points(ladder), facts
 
 
@@ -108,15 +108,3 @@ def _uncounted(cells: Sequence[MeasuredCell], valid: Mapping[int, Sequence[CellT
         {"concurrency": C, "valid": False, "reasons": ", ".join(dict.fromkeys(names)), "n_launches": 0}
         for C, names in reasons.items()
     ]
-
-
-def _growth(
-    estimate: LadderEstimate, valid: Mapping[int, Sequence[CellTrace]], ladder: Ladder
-) -> dict[str, Any] | None:
-    """How median TTFT and mean ITL grow from the plateau's last cell up to c_ref to the deepest cell."""
-    plateau = [C for C in plateau_cells(estimate.rows) if ladder.c_ref >= C]
-    deepest = max(ladder.grid, default=0)
-    if not plateau or deepest <= ladder.c_ref:
-        return None
-    grown = growth(valid[plateau[-1]], valid[deepest], ladder.seed)
-    return {"from": plateau[-1], "to": deepest, **grown}

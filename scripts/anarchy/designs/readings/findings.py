@@ -1,0 +1,31 @@
+"""What ladders under every reading found, in sentences of numbers."""
+
+from __future__ import annotations
+
+from anarchy.designs.readings.figures import READING
+from anarchy.ground.words import interval, is_missing, whole
+from anarchy.tables import System
+
+
+def parts(system: System, workload: str) -> list[str]:
+    """Level and depth under the reading that is drawn, a clause a policy."""
+    rows = system.of(workload, "ladders")
+    low, high = system.info["level_over"]
+    clauses = []
+    for row in rows[rows["reading"] == READING].to_dict("records"):
+        told = interval(row["level"], row["level_lo"], row["level_hi"])
+        deep = interval(row["deepest"], row["deepest_lo"], row["deepest_hi"])
+        clauses.append(
+            f"{row['policy_title']}: PoA-hat ({READING}) {told} over C = {low} to {high}, {deep} at "
+            f"C = {whole(row['deepest_c'])}, {_knee(row['knee'], row['knee_lo'], row['knee_hi'])}"
+        )
+    return clauses
+
+
+def _knee(value: float, lo: float, hi: float) -> str:
+    return "no knee" if is_missing(value) else f"knee at C = {interval(value, lo, hi)}"
+
+
+def notes(system: System, workload: str) -> list[str]:  # noqa: ARG001
+    """Nothing beside what the document notes."""
+    return []

@@ -1,0 +1,91 @@
+"""Tables of ladders under every reading: cells, and a row a ladder."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pandas as pd
+
+from anarchy.designs.tables import Maker
+from anarchy.ground.words import MISSING, counted, intervals, is_missing, milliseconds, number, whole
+from anarchy.tables import System
+from anarchy.tables.step import COLUMNS, HEADING, dispersions
+
+_LATENCIES: Final = ("ttft_mean", "ttft_p99", "itl_mean", "throughput_rps")
+
+
+def cell_table(system: System) -> pd.DataFrame:
+    """One row a workload, policy and C: latencies in ms, and whether users marched in step."""
+    rows = system.rows
+    table = rows[["workload", "policy", "concurrency"]].copy()
+    for name in _LATENCIES:
+        milliseconds(table, rows, name)
+    columns = [
+        "n_requests",
+        "n_launches",
+        "interval_kind",
+        *COLUMNS,
+        "valid",
+        "reasons",
+        "engine",
+        "dilation",
+    ]
+    table[columns] = rows[columns]
+    return table
+
+
+def cell_words(table: pd.DataFrame) -> pd.DataFrame:
+    """`cell_table` for people."""
+    return pd.DataFrame(
+        {
+            "workload": list(table["workload"]),
+            "policy": list(table["policy"]),
+            "C": list(map(whole, table["concurrency"])),
+            "TTFT, mean, ms": intervals(table, "ttft_mean_ms"),
+            "TTFT P99, ms": intervals(table, "ttft_p99_ms"),
+            "ITL, ms": intervals(table, "itl_mean_ms"),
+            "requests/s": intervals(table, "throughput_rps"),
+            HEADING: dispersions(table),
+            "counted": counted(table),
+        }
+    )
+
+
+def ladder_table(system: System) -> pd.DataFrame:
+    """One row a workload, policy and reading, as it was estimated."""
+    return system.frames["ladders"].drop(
+        columns=["experiment", "model", "model_title", "topology", "topology_title"]
+    )
+
+
+def ladder_words(table: pd.DataFrame) -> pd.DataFrame:
+    """`ladder_table` for people."""
+    return pd.DataFrame(
+        {
+            "workload": list(table["workload"]),
+            "tau": list(map(number, table["tau"])),
+            "reading": list(table["reading"]),
+            "level": intervals(table, "level"),
+            "plateau below the knee": intervals(table, "plateau"),
+            "knee at C": [_none(text) for text in intervals(table, "knee")],
+            "exponent of C before it": list(map(number, table["slope_before"])),
+            "growth": intervals(table, "growth"),
+            "deepest": intervals(table, "deepest"),
+            "cells in step": [
+                f"{whole(marched)} of {whole(of)}"
+                for marched, of in zip(table["in_step_cells"], table["cells"], strict=True)
+            ],
+            "refused": [MISSING if is_missing(why) or not why else str(why) for why in table["refused"]],
+        }
+    )
+
+
+def _none(text: Any) -> str:
+    return "none found" if text == MISSING else str(text)
+
+
+TABLES: Final[dict[str, Maker]] = {
+    "": (cell_table, cell_words),
+    "ladders": (ladder_table, ladder_words),
+}
+"""Name of a table -> what makes it, and what puts it in words."""

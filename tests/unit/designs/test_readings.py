@@ -1,0 +1,121 @@
+"""W2: every workload and policy under every reading, and users in step told apart from users who are not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from anarchy.designs.loading import load_systems
+from anarchy.designs.readings.columns import CELLS, LADDERS, READ
+from anarchy.designs.readings.published import published
+from anarchy.estimate.grouping import Found
+from anarchy.games.readings import READINGS
+from anarchy.tables import System
+from tests.helpers.synthetic_readings import GRID, SPREADING, STEADY, TIER, estimated, write_readings
+
+IN_STEP, UNIQUE = "in-step", "unique"
+
+
+@pytest.fixture(scope="module")
+def found() -> Found:
+    return estimated(launches=3)
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> System:
+    (one,) = load_systems(write_readings(tmp_path_factory.mktemp("w2")))
+    return one
+
+
+def read(found: Found, workload: str, reading: str, policy: str = STEADY.name) -> dict[int, dict[str, Any]]:
+    """Rows of one reading by C."""
+    rows = found.tables["readings"]
+    mine = (rows["workload"] == workload) & (rows["policy"] == policy) & (rows["reading"] == reading)
+    return {int(row["concurrency"]): plain(row) for row in rows[mine].to_dict("records")}
+
+
+def hats(found: Found, workload: str, reading: str) -> dict[int, float]:
+    return {C: float(row["poa_hat"]) for C, row in read(found, workload, reading).items()}
+
+
+def ladder(found: Found, workload: str, reading: str) -> dict[str, Any]:
+    rows = found.tables["ladders"]
+    mine = (rows["workload"] == workload) & (rows["policy"] == STEADY.name) & (rows["reading"] == reading)
+    (one,) = rows[mine].to_dict("records")
+    return plain(one)
+
+
+def plain(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(name): value for name, value in row.items()}
+
+
+def test_every_workload_policy_and_reading_has_its_rows(found: Found) -> None:
+    assert list(found.tables["cells"].columns) == list(CELLS.names)
+    assert list(found.tables["readings"].columns) == list(READ.names)
+    assert list(found.tables["ladders"].columns) == list(LADDERS.names)
+    assert len(found.tables["cells"]) == 2 * 2 * len(GRID)
+    assert len(found.tables["readings"]) == 2 * 2 * len(READINGS) * len(GRID)
+    assert len(found.tables["ladders"]) == len(found.facts["ladders"]) == 2 * 2 * len(READINGS)
+
+
+def test_idle_is_the_mean_ttft_over_that_of_one_user(found: Found) -> None:
+    cells = found.tables["cells"]
+    for workload in (IN_STEP, UNIQUE):
+        mine = cells[(cells["workload"] == workload) & (cells["policy"] == STEADY.name)]
+        ttft = dict(zip(mine["concurrency"], mine["ttft_mean"], strict=True))
+        expected = {C: value / ttft[1] for C, value in ttft.items()}
+        # Windows leave the last, partial one out.
+        assert hats(found, workload, "idle") == pytest.approx(expected, rel=0.02)
+
+
+def test_fitted_is_refused_in_perfect_step_and_says_so(found: Found) -> None:
+    rows = read(found, IN_STEP, "fitted").values()
+    assert all(np.isnan(row["poa_hat"]) and not row["valid"] for row in rows)
+    assert "launch 1, 2, 3" in ladder(found, IN_STEP, "fitted")["refused"]
+    assert any(
+        f"{STEADY.name}, reading fitted" in note for note in found.facts["workloads"][IN_STEP]["notes"]
+    )
+    assert ladder(found, UNIQUE, "fitted")["refused"] == ""
+
+
+def test_both_sides_is_one_in_perfect_step(found: Found) -> None:
+    assert list(hats(found, IN_STEP, "both-sides").values()) == pytest.approx([1.0] * len(GRID))
+
+
+def test_the_level_is_the_geometric_mean_of_its_cells_and_growth_is_free_of_scale(found: Found) -> None:
+    for reading in ("idle", "table"):
+        hat, row = hats(found, IN_STEP, reading), ladder(found, IN_STEP, reading)
+        assert row["level"] == pytest.approx(math.sqrt(hat[64] * hat[96]))
+        assert row["growth"] == pytest.approx(hat[192] / row["level"])
+    one, other = (ladder(found, IN_STEP, reading)["growth"] for reading in ("idle", "table"))
+    assert one == pytest.approx(other)
+
+
+def test_users_in_step_are_counted(found: Found) -> None:
+    assert ladder(found, IN_STEP, "idle")["in_step_cells"] >= len(GRID) - 2
+    assert ladder(found, UNIQUE, "idle")["in_step_cells"] == 0
+
+
+def test_a_cell_that_does_not_count_keeps_its_row_and_its_reason(found: Found) -> None:
+    cell = read(found, IN_STEP, "idle", SPREADING.name)[96]
+    assert not cell["valid"]
+    assert cell["reasons"] == "not_steady"
+
+
+def test_a_line_of_what_is_not_measured_is_refused() -> None:
+    plan = TIER.model_dump() | {"level_over": (40, 60)}
+    plan["curves"] = [{"workload": "templates", "policy": "static", "title": "t"}]
+    keys = [problem.key for problem in type(TIER).model_validate(plan).problems([STEADY])]
+    assert keys == ["curves/0/workload", "curves/0/policy", "level_over"]
+
+
+def test_what_is_published_is_read_from_data(system: System) -> None:
+    assert published("nemotron-4-340b", "1p2d").own == 18.7
+    own = published(*system.key)
+    assert own.own is None
+    assert own.plateau == (7.0, 19.0)
+    assert own.knee == (96.0, 128.0)
