@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from scipy import stats
 
-from anarchy.games.requests import FloatArray
+from anarchy.stats.intervals import FloatArray
 
 DRAWS: Final = 200_000
 """Simulated comparisons: a share of one in a thousand is known to 7 %."""
