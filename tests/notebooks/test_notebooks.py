@@ -13,6 +13,7 @@ from anarchy.designs.design import Design
 from anarchy.designs.registry import designs
 from anarchy.ground.layout import PROJECT, Layout
 from anarchy.workflow.notebooks import execute
+from tests.helpers.experiments import experiment_of
 
 NOTEBOOKS = {design.notebook: design for design in designs()}
 
@@ -89,7 +90,7 @@ def test_notebook_is_stored_without_outputs_and_without_logic(design: Design) ->
     assert [line.split(" = ")[0] for line in tagged[0].source.splitlines()] == [
         "experiment", "model", "topology", "tier", "results",
     ]  # fmt: skip
-    assert f'experiment = "{design.notebook}"' in tagged[0].source
+    assert f'experiment = "{experiment_of(design)}"' in tagged[0].source
     assert sum(cell.cell_type == "markdown" for cell in notebook.cells) >= 5
 
 

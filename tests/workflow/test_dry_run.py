@@ -23,7 +23,7 @@ def jobs(told: str) -> Counter[str]:
 @pytest.mark.parametrize(
     ("tier", "sweeps", "systems"),
     [
-        ("smoke", 10, 7),
+        ("smoke", 11, 8),
         ("live", 8, 6),
         ("quick", 53, 14),
         ("live-repeats", 33, 7),

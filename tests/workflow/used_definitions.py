@@ -1,7 +1,7 @@
 """Estimate, draw, judge and report the recorded sample, and say which definitions of the package really ran.
 
 Usage: used_definitions.py RESULTS OUTPUT, where RESULTS/live/raw holds the traces of tier live, and
-RESULTS/smoke/raw those of V1 at tier smoke.
+RESULTS/smoke/raw those of V1 and W2 at tier smoke.
 OUTPUT: {step: {"ran": ["module:definition", ...], "read": [files of the project that it opened]}}. A step is
 a command and what it is about: ``system pareto``, ``notebook pareto``, ``claims``, ``report``.
 
@@ -17,6 +17,7 @@ import importlib
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
@@ -40,7 +41,7 @@ def main(results: Path, output: Path) -> None:
     chosen = {"results": str(results), "knees": "recorded"}
     runs = [
         Workflow(open_run({**chosen, "tier": "live", "experiments": ["all"]})),
-        Workflow(open_run({**chosen, "tier": "smoke", "experiments": ["engines"]})),
+        Workflow(open_run({**chosen, "tier": "smoke", "experiments": ["engines", "step"]})),
     ]
     for file in sorted(SCRIPTS.rglob("*.py")):
         if not module_of(file).startswith(ELSEWHERE):
@@ -52,7 +53,7 @@ def main(results: Path, output: Path) -> None:
         words = ["system", *system, "--replicates", "20", *choices, run.bench.choices.tier]
         told[f"system {experiment}"] = step(command(words), output)
     told["claims"] = step(command(["claims", *choices, "live"]), output)
-    for file in results.glob("*/estimates/*/*/system.json"):
+    for file in results.glob("live/estimates/*/*/system.json"):
         keep_first_workload(file)
     for experiment, (run, system) in systems.items():
         file = run.notebook(run.design(experiment))
@@ -93,6 +94,8 @@ def step(call: Callable[[], Any], output: Path) -> dict[str, list[str]]:
         try:
             output.write_text(json.dumps(observed(call)))
             status = 0
+        except BaseException:  # noqa: BLE001 - the end below would swallow it
+            traceback.print_exc()
         finally:
             os._exit(status)
     if os.waitpid(child, 0)[1] != 0:

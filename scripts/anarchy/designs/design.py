@@ -42,6 +42,8 @@ class Design:
     name, each further one with the workload's name after it."""
     whole: frozenset[str] = frozenset()
     """Those of them that show all workloads at once: drawn one time a system, under its first workload."""
+    published: bool = False
+    """Whether figures hold published values (data/paper) beside its own."""
     shows: Mapping[str, str]
     """Name of a figure -> the table that it shows most of, where that is not `main`."""
     tables: Mapping[str, str]

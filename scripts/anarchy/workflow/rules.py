@@ -287,9 +287,13 @@ class Workflow:
         return relative(PROJECT / "notebooks" / f"{design.notebook}.ipynb")
 
     def drawing_code(self, wildcards: Wildcards) -> str:
-        """The code behind the figures and tables of a system, that of its design alone."""
+        """The code behind the figures and tables of a system, that of its design alone.
+
+        And the published values, where its figures show them.
+        """
         design = self.design(wildcards.experiment)
-        return self.sources.notebook_code(self.notebook(design), design.name)
+        code = self.sources.notebook_code(self.notebook(design), design.name)
+        return f"{code}, {self.sources.published}" if design.published else code
 
     def notebook_cells(self, wildcards: Wildcards) -> str:
         """The notebook of a system as it is written."""

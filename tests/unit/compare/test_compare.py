@@ -19,6 +19,7 @@ from anarchy.designs.engines.columns import DIFFERENCES, SIDES
 from anarchy.designs.ladder import columns as ladder_columns
 from anarchy.designs.metrics import DIFFERENCE
 from anarchy.designs.pareto.columns import PAIRS, SPREAD
+from anarchy.designs.readings.columns import READ
 from anarchy.estimate import columns
 from anarchy.estimate.staged import estimate_stages
 from anarchy.ground.errors import UserError
@@ -172,6 +173,7 @@ def test_a_quantity_takes_its_own_rows() -> None:
 def test_what_is_declared_is_what_the_estimates_hold() -> None:
     written = {
         "cells": ladder_columns.CELLS.names,
+        "readings": READ.names,
         "stages": columns.STAGES.names,
         "ratios": columns.RATIOS.names,
         "pairs": PAIRS.names,

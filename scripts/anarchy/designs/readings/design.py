@@ -21,6 +21,7 @@ DESIGN: Final = Design(
         ),
     },
     whole=frozenset({"march"}),
+    published=True,
     shows={"march": "readings"},
     tables={"": "Cells", "ladders": "Plateau, knee, level and growth under every reading"},
     sort_keys={
