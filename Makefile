@@ -103,7 +103,7 @@ test-long: test-setup  ## policies, knee and controller in real deployments, a b
 	@$(PYTEST) -m nightly tests/packaging tests/workflow tests/unit/designs tests/live tests/slurm/test_deployment.py tests/slurm/test_policies.py \
 		tests/slurm/test_knee_on_the_lab.py
 
-test-nightly: test-setup  ## what `make test` leaves out, 60 minutes, written down in docs/nightly.md (root)
+test-nightly: test-setup  ## what `make test` leaves out, under 2 hours, written down in docs/nightly.md (root)
 	@$(DRIVER)/python -m tests.nightly
 
 test-vllm: test-setup  ## the real engine, vLLM on the CPU: one machine and the lab, 6 minutes; builds 4 GB once (root)

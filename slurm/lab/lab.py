@@ -240,7 +240,7 @@ class Lab:
 
     def _check_free(self) -> None:
         """Refuse to start beside somebody else's Slurm, or where our ports are taken."""
-        if (SYSTEM_CONF.exists() or SYSTEM_CONF.is_symlink()) and not _is_stale_link():
+        if SYSTEM_CONF.exists() or SYSTEM_CONF.is_symlink():
             raise _foreign_conf()
         if foreign := processes.named(DAEMONS):
             raise UserError(
@@ -271,7 +271,6 @@ class Lab:
         for gpu in range(GPUS):
             (self.folder / "dev" / f"nvidia{gpu}").symlink_to("/dev/null")
         self._render()
-        SYSTEM_CONF.unlink(missing_ok=True)  # only a stale link of ours gets past _check_free
         SYSTEM_CONF.symlink_to(self.conf)
 
     @property
@@ -458,22 +457,13 @@ def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
-def _is_stale_link() -> bool:
-    """Whether the system's slurm.conf is the link of a lab whose folder somebody has removed."""
-    if not SYSTEM_CONF.is_symlink():
-        return False
-    target = SYSTEM_CONF.readlink()
-    return target.parts[-2:] == ("etc", "slurm.conf") and not target.parents[1].exists()
-
-
 def _dead_lab() -> Lab | None:
-    """The lab that the system's slurm.conf belongs to, where nothing of it runs any more."""
-    if not SYSTEM_CONF.is_symlink():
+    """The lab that the system's slurm.conf links to, where nothing of it runs; its folder may be gone too."""
+    if not SYSTEM_CONF.is_symlink() or SYSTEM_CONF.readlink().parts[-2:] != ("etc", "slurm.conf"):
         return None
     lab = Lab(SYSTEM_CONF.readlink().parents[1])
-    return (
-        lab if lab._marker.is_file() and not lab.status().pids and not processes.marked(lab.folder) else None
-    )
+    made = lab._marker.is_file() or not lab.folder.exists()
+    return lab if made and not lab.status().pids and not processes.marked(lab.folder) else None
 
 
 def _foreign_conf() -> UserError:

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 LIBRARIES = (
     "jinja2",
@@ -57,7 +57,7 @@ def _status(pid: int, timeout: float) -> int | None:
     return None
 
 
-def _become(job: dict[str, Any], path: list[str]) -> None:
+def _become(job: dict[str, Any], path: list[str]) -> NoReturn:
     """Run a job in this fork as a new interpreter would, and end."""
     os.setpgid(0, 0)
     for number, name in enumerate((os.devnull, job["out"], job["err"])):

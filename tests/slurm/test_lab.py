@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 import subprocess
@@ -205,14 +206,16 @@ def end_all_at_once(lab: Lab) -> None:
         lab_processes.end(lost, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("boot", ["this one", "the boot before"])
-def test_a_dead_lab_elsewhere_is_replaced(nothing_up: Lab, boot: str) -> None:
+@pytest.mark.parametrize("left", ["all", "of the boot before", "the link alone"])
+def test_a_dead_lab_elsewhere_is_replaced(nothing_up: Lab, left: str) -> None:
     other = Lab(Path("/tmp/anarchy-lab-dead"))
     try:
         other.start()
         end_all_at_once(other)
-        if boot != "this one":
-            (other.folder / "boot_id").write_text(boot)
+        if left == "of the boot before":
+            (other.folder / "boot_id").write_text("the boot before")
+        elif left == "the link alone":
+            shutil.rmtree(other.folder)
         assert nothing_up.start() == "the lab is up"
         assert not other.folder.exists()
         nothing_up.stop()

@@ -8,7 +8,7 @@ import pandas as pd
 
 from anarchy.claims.deciding import LAUNCHES
 from anarchy.claims.model import Claim, Claims
-from anarchy.designs.readings.figures import READING
+from anarchy.designs.readings.columns import READING
 from anarchy.stats.chance import by_chance, cv_behind
 from anarchy.stats.little import decode_growth
 from anarchy.tables import System, is_missing, number, percent

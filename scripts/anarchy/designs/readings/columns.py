@@ -6,6 +6,10 @@ from typing import Final
 
 from anarchy.estimate.columns import ATTEMPTS, JUDGED, POLICY, STEP, SYSTEM, WORKLOAD
 from anarchy.estimate.frames import bounded, counts, numbers, table, texts
+from anarchy.games.readings import Reading
+
+READING: Final[Reading] = "idle"
+"""The reading that is drawn and told: in step the only one beside `table` that says what users wait."""
 
 CELLS: Final = table(
     "a workload, policy and concurrency, launches pooled",

@@ -9,14 +9,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from anarchy.designs.readings.columns import READING
 from anarchy.designs.readings.published import Published, published
 from anarchy.figures import style
 from anarchy.figures.parts import with_bars
 from anarchy.figures.style import BLACK, DOUBLE, GREEN, GREY, PURPLE, SERIES, SINGLE, styled
 from anarchy.tables import System
-
-READING = "idle"
-"""The reading that is drawn: in step the only one beside `table` that tells what users wait."""
 
 
 @styled

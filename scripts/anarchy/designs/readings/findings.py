@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anarchy.designs.readings.figures import READING
+from anarchy.designs.readings.columns import READING
 from anarchy.ground.words import interval, is_missing, whole
 from anarchy.tables import System
 
