@@ -152,6 +152,16 @@ def test_throughput_against_what_counts_as_none(
     assert verdicts("C6", document)["builtin"].verdict == outcome
 
 
+def test_a_controller_that_never_switched_decides_no_gain(documents: Documents) -> None:
+    still = {"share_below": 1.0, "share_transition": 0.0, "share_saturated": 0.0}
+    document = changed(documents["adaptive 1p2d"], "stages", {"policy": "adaptive"}, **still)
+    verdict = verdicts("C9", document)["builtin"]
+    assert verdict.verdict == "inconclusive"
+    assert {part.measured for part in verdict.parts} == {None}
+    assert all("same policy: noise" in part.reason for part in verdict.parts)
+    assert verdicts("C9", documents["adaptive 1p2d"])["builtin"].parts[0].measured is not None
+
+
 def test_no_load_on_one_side_of_the_knee_leaves_it_open(documents: Documents) -> None:
     document = documents["pareto 1p2d"]
     spread = document["frames"]["spread"]

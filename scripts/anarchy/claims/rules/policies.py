@@ -24,6 +24,7 @@ from anarchy.claims.model import (
     against_range,
     system_title,
 )
+from anarchy.designs.stages.switched import DIFFER, compared
 from anarchy.stats.deciding import cv_bounds
 from anarchy.tables import TITLES, is_missing, whole
 
@@ -50,6 +51,8 @@ def adaptive_gain(claim: Claim, system: System, workload: str) -> list[Part]:
     rows = ratios[ratios["against_reference"].astype(bool)]
     rows = rows[rows["policy"].isin(_papers(system, workload, rows))]
     rows = _fullest(rows)
+    stages = frame_of(system, "stages", workload)
+    rows = rows.assign(policies=DIFFER if stages is None else compared(rows, stages))
     parts = [
         _gain_part(claim, system, row, published)
         for published in claim.published.ratios
@@ -78,6 +81,9 @@ def _papers(system: System, workload: str, rows: pd.DataFrame) -> list[str]:
 def _gain_part(claim: Claim, system: System, row: Row, published: PublishedRatio) -> Part:
     title = TITLES[row["quantity"]]
     quantity = f"{title}, {row['against']} over {row['policy']}"
+    if row["policies"] != DIFFER:
+        reason = f"{title} in {row['stage']}, C = {whole(row['concurrency'])}: {row['policies']}"
+        return Part(system_title(system), INCONCLUSIVE, reason, quantity, way=str(row["way"]))
     told = bounded(row, "ratio")
     if published.tolerance is not None:
         claim = claim.model_copy(update={"tolerance": published.tolerance})

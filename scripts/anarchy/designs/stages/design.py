@@ -22,7 +22,8 @@ DESIGN: Final = Design(
         "ratios": (
             "The set's reference policy over its adaptive one, a panel a stage: right of 1 adaptive has less "
             "of the quantity, which is worse for throughput and better for the rest. An interval that holds "
-            "1 shows no difference."
+            "1 shows no difference. Grey: the controller had not switched, so that the same policy stands "
+            "on both sides and what differs is noise."
         ),
         "policies": ("Every policy measured, baselines included, a marker a stage."),
         "balance": (
