@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import pandas as pd
 
 from anarchy.designs.notes import condition_notes
 from anarchy.designs.stages.switched import DIFFER, SAME, compared
-from anarchy.ground.words import whole
+from anarchy.ground.words import span, whole
 from anarchy.tables import TITLES, System, ratio_interval
 
 NOTHING: Final = "no controller switched, so adaptive routing was static routing: nothing to compare"
@@ -67,3 +68,18 @@ def _some_launches(system: System, workload: str, policy: object, way: object) -
     logs = logs[(logs["policy"] == policy) & (logs["way"] == way)]
     switched = int((logs["switches"] > 0).sum())
     return f" (switched in {switched} of {len(logs)} launches)" if switched < len(logs) else ""
+
+
+def answer(systems: Sequence[System]) -> str:
+    """Ratios of all systems and workloads in which a controller switched, from the lowest to the highest."""
+    ratios = pd.concat([_deepest(system, name) for system in systems for name in system.info["workloads"]])
+    differ = ratios[ratios["policies"] == DIFFER]
+    if differ.empty:
+        return f"{NOTHING[:1].upper()}{NOTHING[1:]}."
+    words = []
+    for name in ("poa_hat", "ttft_p99", "throughput_rps"):
+        mine = differ[differ["quantity"] == name]
+        apart = int(((mine["ratio_lo"] > 1.0) | (mine["ratio_hi"] < 1.0)).sum())
+        told = f"{apart} of {len(mine)} intervals lie apart from 1"
+        words.append(f"{TITLES[name]} {span(list(mine['ratio']))} ({told})")
+    return f"Where a controller switched, static over adaptive is {', '.join(words)}."
