@@ -46,6 +46,9 @@ class Design:
     """Whether figures hold published values (data/paper) beside its own."""
     shows: Mapping[str, str]
     """Name of a figure -> the table that it shows most of, where that is not `main`."""
+    budget: bool = False
+    """Whether a system is estimated together with the model's other topologies in the same experiment: they
+    share a budget of workers. `estimate` then takes the cells of each, its own among them, as a fifth."""
     tables: Mapping[str, str]
     """Name of a table -> what it holds. Each is a CSV and a LaTeX file; the empty name is the system's."""
     sort_keys: Mapping[str, Sequence[str]] = field(default_factory=dict)
