@@ -118,7 +118,7 @@ def estimate_system(
 def _peers(
     bench: Workbench, plan: DeploymentPlan, own: list[MeasuredCell]
 ) -> dict[Topology, list[MeasuredCell]]:
-    """Cells of every topology of a plan's model in its experiment, `own` among them; errors as `estimate_system`."""
+    """Cells of every topology of a plan's model in its experiment; errors as `estimate_system`."""
     found: dict[Topology, list[MeasuredCell]] = {plan.topology: own}
     for deployment in bench.deployments:
         same = deployment.key[:2] == plan.key[:2] and deployment.topology != plan.topology

@@ -245,7 +245,7 @@ class Workflow:
         return [self.layout.summary(*deployment.key) for deployment in self.bench.asked]
 
     def summaries(self, wildcards: Wildcards) -> list[Path]:
-        """Every launch of a system, under every routing; of all that share a budget, those of the others too."""
+        """Every launch of a system, under every routing, and of those that it shares a budget with."""
         return [self.layout.summary(*deployment.key) for deployment in self._estimated(wildcards)]
 
     def _estimated(self, wildcards: Wildcards) -> list[UnboundDeployment]:

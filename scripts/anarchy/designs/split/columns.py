@@ -67,7 +67,9 @@ PRICES: Final = table(
     SYSTEM,
     WORKLOAD,
     counts("users", concurrency="C"),
-    counts(n_launches="launches that count in every split", n_splits="splits of the budget that were measured"),
+    counts(
+        n_launches="launches that count in every split", n_splits="splits of the budget that were measured"
+    ),
     _KIND,
     texts(
         best="the split of the largest goodput",
@@ -82,7 +84,9 @@ PRICES: Final = table(
         price_of_variational="the same over the worst variational equilibrium",
         price_here="the same over this split",
     ),
-    texts(unbounded="prices that are infinite in a launch, for a split serves nothing; their numbers are null"),
+    texts(
+        unbounded="prices that are infinite in a launch, for a split serves nothing; their numbers are null"
+    ),
     counts(n_variational="splits at which marginal gains cross"),
     texts(nearest="where no split serves anything: the split that comes nearest to the objectives, and how"),
     JUDGED,

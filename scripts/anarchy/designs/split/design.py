@@ -14,14 +14,14 @@ DESIGN: Final = Design(
     main="splits",
     figures={
         "goodput": (
-            "Requests a second within both objectives, for every split of the model's workers and each C; bars "
-            "are 95 % intervals. A ring marks a split that is an equilibrium of the shared budget in most "
-            "launches, a star the best split; the dotted line is the split of this system."
+            "Requests a second within both objectives, for every split of the model's workers and each C; "
+            "bars are 95 % intervals. A ring marks a split that is an equilibrium of the shared budget in "
+            "most launches, a star the best split; the dotted line is the split of this system."
         ),
         "gains": (
-            "What the next worker is worth to each pool, in requests a second within its own objective, at the "
-            "deepest C: to prefill, and to decode, which has it otherwise; bars are 95 % intervals. Where the two "
-            "lines cross is the variational equilibrium (the paper's Proposition 1)."
+            "What the next worker is worth to each pool, in requests a second within its own objective, at "
+            "the deepest C: to prefill, and to decode, which has it otherwise; bars are 95 % intervals. "
+            "Where the two lines cross is the variational equilibrium (the paper's Proposition 1)."
         ),
     },
     whole=frozenset({"goodput", "gains"}),

@@ -1,4 +1,4 @@
-"""One split's cells, and the game that it is a strategy of: every split that this run measures of the budget."""
+"""One split's cells, and the game that it is a strategy of: all splits of the budget that a run measures."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ def estimate(
         for stream, place in enumerate(places):
             played = _play(splits, place, tier)
             common = {**label[place[0]], "concurrency": place[1]}
-            rows["prices"].append({**common, **played.price_row(own.topology.name, _nearest(splits, place, slo))})
+            rows["prices"].append(
+                {**common, **played.price_row(own.topology.name, _nearest(splits, place, slo))}
+            )
             rates = _bounded_rates(splits, place, method, stream)
             rows["game"] += [
                 {**common, **one, **rate, **game}
@@ -92,9 +94,7 @@ def estimate(
 def _budget(own: str, peers: Peers) -> list[Topology]:
     """Topologies of the same budget, by prefill workers, each next to one that is taken: no gap between."""
     here = next(topology for topology in peers if topology.name == own)
-    alike = {
-        one.prefill: one for one in peers if one.prefill + one.decode == here.prefill + here.decode
-    }
+    alike = {one.prefill: one for one in peers if one.prefill + one.decode == here.prefill + here.decode}
     low = high = here.prefill
     while low - 1 in alike:
         low -= 1
@@ -165,7 +165,11 @@ def _play(splits: Sequence[Split], place: Place, tier: SplitTier) -> Played:
     found = [
         Measured(
             split.topology.name,
-            {launch: rates.mean(axis=1) for launch, rates in split.rates.get(place, {}).items() if rates.size},
+            {
+                launch: rates.mean(axis=1)
+                for launch, rates in split.rates.get(place, {}).items()
+                if rates.size
+            },
             split.reasons.get(place, ""),
         )
         for split in splits

@@ -36,7 +36,7 @@ PRICES: Final[Mapping[str, Callable[[SplitGame], float]]] = {
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """One split: name, utilities (3,) of both pools and of society by launch, and why launches are missing."""
+    """One split: name, utilities (3,) of pools and society by launch, and why launches are missing."""
 
     name: str
     launches: Mapping[int, FloatArray]
@@ -81,11 +81,12 @@ class Played:
             for place, end in enumerate(("", "_lo", "_hi")):
                 columns[name + end] = [*(one[place] for one in ends), float("nan")]
         return [
-            {**common, **{name: column[k] for name, column in columns.items()}} for k in range(len(self.names))
+            {**common, **{name: column[k] for name, column in columns.items()}}
+            for k in range(len(self.names))
         ]
 
     def price_row(self, here: str, nearest: str) -> Row:
-        """Equilibria, best split and prices; `here` is the split of this system, `nearest` where none serves."""
+        """Equilibria, best split and prices; `here` is this system's split, `nearest` where none serves."""
         row: Row = {
             "n_launches": len(self.games),
             "n_splits": len(self.names),
@@ -131,9 +132,7 @@ def _ends(name: str, values: Sequence[float]) -> Row:
 def play(splits: Sequence[Measured], tie: float) -> Played:
     """The games of splits, from the fewest prefill workers to the most."""
     launches = sorted(set.intersection(*(set(split.launches) for split in splits)))
-    games = {
-        launch: _game([split.launches[launch] for split in splits], tie) for launch in launches
-    }
+    games = {launch: _game([split.launches[launch] for split in splits], tie) for launch in launches}
     mean = None
     if launches:
         means = [np.mean([split.launches[launch] for launch in launches], axis=0) for split in splits]

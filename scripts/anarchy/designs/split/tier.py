@@ -34,7 +34,7 @@ class SplitTier(GridTier):
     design: Literal["split"] = "split"
     slo: Objectives
     """Of a model that has none of its own."""
-    slo_of: dict[Name, Objectives] = {}
+    slo_of: dict[Name, Objectives] = Field(default_factory=dict, max_length=MOST_ENTRIES)
     """Of a model that has its own: by the model's name."""
     tie: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
     """Share of a game's largest utility up to which two rates are no different; ours."""
