@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +12,6 @@ from anarchy.designs.split.columns import SPLITS as CELLS
 from anarchy.designs.split.figures import gains_of_workers, goodput_of_splits
 from anarchy.designs.split.findings import notes, parts
 from anarchy.designs.split.tables import UNBOUNDED, price_words
-from anarchy.designs.split.tier import SplitTier
 from anarchy.estimate.grouping import Found
 from anarchy.estimate.objectives import rates_within
 from anarchy.figures.style import DOUBLE, SINGLE
@@ -130,13 +127,10 @@ def test_objectives_that_no_split_meets_name_the_nearest() -> None:
     assert not found.tables["moving"]["valid"].any()
 
 
-def change(**changes: Any) -> SplitTier:
-    return SplitTier.model_validate({**TIER.model_dump(), **changes})
-
-
 def test_a_stage_that_is_not_measured_and_a_second_policy_are_refused() -> None:
     stages = [{"workload": "templates", "concurrency": 32}, {"workload": "unique", "concurrency": 33}]
-    problems = list(change(moving=stages).problems([STATIC, pair(0.7, 1.0)]))
+    changed = type(TIER).model_validate({**TIER.model_dump(), "moving": stages})
+    problems = list(changed.problems([STATIC, pair(0.7, 1.0)]))
     assert [problem.key for problem in problems] == ["/routing", "moving/0/workload", "moving/1/concurrency"]
     assert all(problem.remedy for problem in problems)
     assert not list(TIER.problems([STATIC]))

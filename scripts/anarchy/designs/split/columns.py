@@ -84,10 +84,11 @@ PRICES: Final = table(
         price_of_variational="the same over the worst variational equilibrium",
         price_here="the same over this split",
     ),
-    texts(
-        unbounded="prices that are infinite in a launch, for a split serves nothing; their numbers are null"
+    texts(unbounded="prices that are infinite in a launch: a split serves nothing; their numbers are null"),
+    counts(
+        crossings_least="separate stretches of splits at which marginal gains cross: the fewest in a launch",
+        crossings_most="the most in a launch",
     ),
-    counts(n_variational="splits at which marginal gains cross"),
     texts(nearest="where no split serves anything: the split that comes nearest to the objectives, and how"),
     JUDGED,
 )

@@ -101,12 +101,13 @@ class Played:
             row |= {"nearest": nearest, "valid": False, "reasons": "no split serves within both objectives"}
             return row
         at = self.names.index(here)
-        crossing = variational(self.mean)
+        crossings = [_stretches(variational(game)) for game in self.games.values()]
         row |= {
             "best": self.names[int(np.argmax(self.mean.society))],
             "equilibria": self._named(equilibria(self.mean)),
-            "variational": self._named(crossing),
-            "n_variational": int(crossing.sum()),
+            "variational": self._named(variational(self.mean)),
+            "crossings_least": min(crossings),
+            "crossings_most": max(crossings),
             "ends": ", ".join(self.names[k] for k in destinations(self.mean)[at]),
             **_ends("best_goodput", [float(game.society.max()) for game in self.games.values()]),
         }
@@ -122,6 +123,11 @@ class Played:
 
     def _named(self, at: np.ndarray[Any, Any]) -> str:
         return ", ".join(name for name, is_one in zip(self.names, at, strict=True) if is_one)
+
+
+def _stretches(at: np.ndarray[Any, Any]) -> int:
+    """How many stretches of neighbours are among them."""
+    return int(np.count_nonzero(np.diff(np.r_[False, at].astype(int)) == 1))
 
 
 def _ends(name: str, values: Sequence[float]) -> Row:
