@@ -23,9 +23,9 @@ def jobs(told: str) -> Counter[str]:
 @pytest.mark.parametrize(
     ("tier", "sweeps", "systems"),
     [
-        ("smoke", 11, 8),
+        ("smoke", 14, 11),
         ("live", 8, 6),
-        ("quick", 53, 14),
+        ("quick", 88, 21),
         ("live-repeats", 33, 7),
         ("repeats", 190, 13),
         ("full", 54, 12),

@@ -36,9 +36,8 @@ def gains_cross(_: Claim, system: System, workload: str) -> list[Part]:
         return nothing(system, CROSSING, "no game of two or more splits counts")
     several, at_most = (games[games[f"crossings_{end}"] > 1] for end in ("least", "most"))
     most = float(games["crossings_most"].max())
-    splits = ", ".join(
-        f"{row['variational']} at C = {whole(row['concurrency'])}" for _, row in games.iterrows()
-    )
+    places = zip(games["variational"], games["concurrency"], strict=True)
+    splits = "; ".join(f"{at} at C = {whole(C)}" for at, C in places)
     why = f"gains cross at {splits} (means over launches, within the tie)"
     outcome = REPRODUCED
     if not several.empty:
@@ -52,7 +51,7 @@ def gains_cross(_: Claim, system: System, workload: str) -> list[Part]:
 
 
 def best_split(claim: Claim, system: System, workload: str) -> list[Part]:
-    """Whether no split of the budget serves more than this one does, at every C, within the claim's tolerance."""
+    """Whether no split of the budget serves more than this one at any C, within the claim's tolerance."""
     games = _games(system, workload)
     if games is None or games.empty:
         return nothing(system, HERE, "no game of two or more splits counts")
@@ -60,7 +59,7 @@ def best_split(claim: Claim, system: System, workload: str) -> list[Part]:
     unbounded = games[games["unbounded"].fillna("").str.split(", ").map(lambda names: "price_here" in names)]
     if not unbounded.empty:
         row = unbounded.iloc[-1].to_dict()
-        why = f"serves nothing within both objectives in a launch at C = {_users(unbounded)}, where another does"
+        why = f"serves nothing within both objectives at C = {_users(unbounded)}, where another split does"
         outcome, why = of_launches(row, NOT_REPRODUCED, why)
         return [Part(system_title(system), outcome, why, HERE)]
     row = games.loc[games["price_here"].astype(float).idxmax()].to_dict()
