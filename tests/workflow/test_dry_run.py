@@ -27,7 +27,7 @@ def jobs(told: str) -> Counter[str]:
         ("live", 8, 6),
         ("quick", 88, 21),
         ("live-repeats", 33, 7),
-        ("repeats", 190, 13),
+        ("repeats", 330, 20),
         ("full", 54, 12),
     ],
 )
