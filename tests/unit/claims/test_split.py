@@ -20,8 +20,8 @@ def game(C: int, **changes: Any) -> dict[str, Any]:
         "n_launches": 5,
         "valid": True,
         "variational": "1p5d",
-        "crossings_least": 1,
-        "crossings_most": 1,
+        "crossings": 1,
+        "flat": False,
         "unbounded": "",
         "price_here": 1.0,
         "price_here_lo": 1.0,
@@ -53,16 +53,16 @@ def verdict_on(claim: str, *games: dict[str, Any]) -> Verdict:
     ("changes", "verdict"),
     [
         ({}, "reproduced"),
-        ({"crossings_most": 2}, "inconclusive"),
-        ({"crossings_least": 2, "crossings_most": 2}, "not reproduced"),
+        ({"crossings": 2}, "not reproduced"),
+        ({"crossings": 2, "flat": True}, "reproduced"),
         ({"n_launches": 2}, "inconclusive"),
-        ({"crossings_least": 2, "crossings_most": 3, "valid": False}, "reproduced"),
+        ({"crossings": 3, "valid": False}, "reproduced"),
     ],
 )
 def test_gains_cross_at_one_place_or_they_do_not(changes: dict[str, Any], verdict: str) -> None:
     found = verdict_on("P1", game(64), game(192, **changes))
     assert found.verdict == verdict
-    assert "1p5d at C = 64" in found.reason
+    assert "1p5d at C = 64" in found.parts[0].reason
 
 
 NAN = float("nan")
@@ -87,10 +87,14 @@ def here(value: float, lo: float | None, hi: float | None, **more: Any) -> dict[
 def test_the_split_is_the_best_or_it_is_not(changes: dict[str, Any], verdict: str, why: str) -> None:
     found = verdict_on("Q1", game(64), game(192, **changes))
     assert found.verdict == verdict
-    assert why in found.reason
+    assert why in found.parts[0].reason
 
 
 @pytest.mark.parametrize("claim", ["P1", "Q1"])
 def test_without_a_game_nothing_is_said(claim: str) -> None:
     assert verdict_on(claim).verdict == "inconclusive"
     assert verdict_on(claim, game(64, valid=False)).verdict == "inconclusive"
+
+
+def test_games_in_which_every_split_serves_the_same_name_none() -> None:
+    assert verdict_on("P1", game(64, flat=True)).verdict == "inconclusive"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from anarchy.designs.split.columns import GAME, MOVING, PRICES
 from anarchy.designs.split.columns import SPLITS as CELLS
 from anarchy.designs.split.figures import gains_of_workers, goodput_of_splits
 from anarchy.designs.split.findings import notes, parts
+from anarchy.designs.split.play import Measured, play
 from anarchy.designs.split.tables import UNBOUNDED, price_words
 from anarchy.estimate.grouping import Found
 from anarchy.estimate.objectives import rates_within
@@ -166,3 +169,20 @@ def test_one_split_alone_is_no_game_and_is_drawn_all_the_same(system: System) ->
     assert parts(alone, UNIQUE.name) == ["1 split measured, no game"]
     assert notes(alone, UNIQUE.name) == []
     assert_legible(goodput_of_splits(alone, UNIQUE.name, SINGLE), SINGLE)
+
+
+def sums(*launches: list[float]) -> dict[str, Any]:
+    """What is said of the game of splits whose two utilities are half of these each."""
+    splits = [
+        Measured(str(k), {n: np.array([value / 2, value / 2, 1.0]) for n, value in enumerate(its)}, "")
+        for k, its in enumerate(zip(*launches, strict=True))
+    ]
+    return play(splits, tie=0.01).price_row("0", "")
+
+
+def test_peaks_count_as_apart_where_launches_agree_on_the_valley_between() -> None:
+    deep = [[10.0, 5.0, 10.0, 9.0], [10.2, 5.1, 10.1, 9.1], [9.9, 4.9, 10.0, 9.0]]
+    noise = [[10.0, 9.9, 10.2, 9.0], [10.1, 10.3, 9.9, 9.1], [10.2, 9.8, 10.0, 9.0]]
+    assert sums(*deep)["crossings"] == 2
+    assert sums(*noise)["crossings"] == 1
+    assert sums(*deep[:2])["crossings"] == 1, "two launches tell no noise"

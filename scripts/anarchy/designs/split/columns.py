@@ -85,10 +85,8 @@ PRICES: Final = table(
         price_here="the same over this split",
     ),
     texts(unbounded="prices that are infinite in a launch: a split serves nothing; their numbers are null"),
-    counts(
-        crossings_least="separate stretches of splits at which marginal gains cross: the fewest in a launch",
-        crossings_most="the most in a launch",
-    ),
+    counts(crossings="places at which gains cross, apart by more than the tie and the noise of launches"),
+    flags(flat="whether every split serves at least nine tenths of what the best does, at the means"),
     texts(nearest="where no split serves anything: the split that comes nearest to the objectives, and how"),
     JUDGED,
 )

@@ -26,6 +26,8 @@ from anarchy.stats.student import mean_over_launches
 
 Row = dict[str, Any]
 
+FLAT: Final = 0.9
+"""Share of the best split's goodput from which on a split counts as no worse; ours."""
 PRICES: Final[Mapping[str, Callable[[SplitGame], float]]] = {
     "price_of_anarchy": price_of_anarchy,
     "price_of_stability": price_of_stability,
@@ -101,13 +103,12 @@ class Played:
             row |= {"nearest": nearest, "valid": False, "reasons": "no split serves within both objectives"}
             return row
         at = self.names.index(here)
-        crossings = [_stretches(variational(game)) for game in self.games.values()]
         row |= {
             "best": self.names[int(np.argmax(self.mean.society))],
             "equilibria": self._named(equilibria(self.mean)),
             "variational": self._named(variational(self.mean)),
-            "crossings_least": min(crossings),
-            "crossings_most": max(crossings),
+            "crossings": self._crossings(),
+            "flat": bool(self.mean.society.min() >= FLAT * self.mean.society.max()),
             "ends": ", ".join(self.names[k] for k in destinations(self.mean)[at]),
             **_ends("best_goodput", [float(game.society.max()) for game in self.games.values()]),
         }
@@ -121,13 +122,22 @@ class Played:
                 row |= _ends(name, values)
         return {**row, "unbounded": ", ".join(unbounded)}
 
+    def _crossings(self) -> int:
+        """Peaks of the sum of both utilities, with a valley between any two that noise does not explain.
+
+        A split lies in a valley where one on either side has more in its 95 % interval over launches.
+        """
+        assert self.mean is not None
+        total = np.array([game.prefill + game.decode for game in self.games.values()])
+        over = np.array(
+            [[mean_over_launches(total[:, k] - total[:, v])[1] for k in range(len(self.names))]
+             for v in range(len(self.names))]
+        ) > self.mean.slack  # fmt: skip
+        valley = [bool(over[v, :v].any() and over[v, v + 1 :].any()) for v in range(len(self.names))]
+        return 1 + int(np.count_nonzero(np.diff(np.r_[False, valley].astype(int)) == 1))
+
     def _named(self, at: np.ndarray[Any, Any]) -> str:
         return ", ".join(name for name, is_one in zip(self.names, at, strict=True) if is_one)
-
-
-def _stretches(at: np.ndarray[Any, Any]) -> int:
-    """How many stretches of neighbours are among them."""
-    return int(np.count_nonzero(np.diff(np.r_[False, at].astype(int)) == 1))
 
 
 def _ends(name: str, values: Sequence[float]) -> Row:
