@@ -151,4 +151,6 @@ def prices_of_fixed(society: FloatArray, shares: Sequence[float] | FloatArray | 
     kept = weights @ society
     if best == 0.0:
         return np.full(splits, np.nan)
-    return np.divide(best, kept, out=np.full(splits, np.inf), where=kept > 0.0)
+    prices: FloatArray = np.full(splits, np.inf)
+    np.divide(best, kept, out=prices, where=kept > 0.0)
+    return prices
