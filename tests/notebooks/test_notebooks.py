@@ -34,6 +34,7 @@ def path_of(design: Design) -> Path:
         ("pareto", "quick", "llama-3.1-70b", "1p2d", ()),
         ("engines", "quick", "llama-3.1-70b", "1p2d", ("_templates",)),
         ("step", "quick", "llama-3.1-70b", "1p2d", ()),
+        ("split", "quick", "llama-3.1-70b", "1p5d", ()),
     ],
 )
 def test_notebook_writes_every_figure_and_table(

@@ -23,11 +23,11 @@ def jobs(told: str) -> Counter[str]:
 @pytest.mark.parametrize(
     ("tier", "sweeps", "systems"),
     [
-        ("smoke", 11, 8),
+        ("smoke", 14, 11),
         ("live", 8, 6),
-        ("quick", 53, 14),
+        ("quick", 88, 21),
         pytest.param("live-repeats", 33, 7, marks=pytest.mark.nightly),
-        pytest.param("repeats", 190, 13, marks=pytest.mark.nightly),
+        pytest.param("repeats", 330, 20, marks=pytest.mark.nightly),
         pytest.param("full", 54, 12, marks=pytest.mark.nightly),
     ],
 )

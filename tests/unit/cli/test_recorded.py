@@ -8,8 +8,8 @@ from pathlib import Path
 from anarchy.cli import recorded
 
 VERDICT = {
-    "id": "C1", "claim": "it grows", "sentence": "It grows.", "verdict": "inconclusive", "reason": "", "workload": "unique",
-    "way": "", "engine": "simulated", "published": "3 to 4",
+    "id": "C1", "claim": "it grows", "sentence": "It grows.", "verdict": "inconclusive", "reason": "",
+    "workload": "unique", "way": "", "engine": "simulated", "published": "3 to 4",
     "parts": [{"quantity": "growth", "measured": 2.5, "lo": 2.0, "hi": 3.5}],
 }  # fmt: skip
 HEAD = "system,plateau_lo,plateau_hi,knee_lo,knee_hi,deepest_concurrency,deepest_lo,deepest_hi"
