@@ -1,4 +1,4 @@
-"""Parts of the documentation that are made from the code: the rooms' diagram and the estimates' tables.
+"""Parts of the documentation that are made from the code: diagram, tables, what the appendix lists.
 
 ``python -m anarchy.cli.pages`` writes them, ``drift`` says what differs; tests keep both equal.
 """
@@ -14,6 +14,7 @@ from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel
 
+from anarchy.cli import appendix
 from anarchy.designs.registry import designs
 from anarchy.estimate.frames import sentence_of, unit_of
 from anarchy.ground.layout import PROJECT
@@ -164,7 +165,11 @@ def _words(annotation: Any) -> str:
     return annotation.__name__ if isinstance(annotation, type) else f"`{annotation}`"
 
 
-PAGES: Final = {"architecture.md": {"rooms": diagram}, "estimates.md": {"estimates": estimates}}
+PAGES: Final = {
+    "architecture.md": {"rooms": diagram},
+    "estimates.md": {"estimates": estimates},
+    "appendix.md": appendix.PARTS,
+}
 """Page -> part of it -> what makes the part."""
 
 
