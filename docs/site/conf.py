@@ -66,7 +66,12 @@ def _docstring(*given: Any) -> None:
     lines[:] = site_pages.docstring(lines)
 
 
+def _skipped(_app: Any, kind: str, _name: str, _member: Any, skip: bool, _options: Any) -> bool:
+    return skip and kind not in {"package", "module"}  # a room whose __init__.py is empty is a room
+
+
 def setup(app: Any) -> None:
     """Rewrite pages and docstrings as they are read."""
+    app.connect("autoapi-skip-member", _skipped)
     app.connect("source-read", _read)
     app.connect("autodoc-process-docstring", _docstring)
