@@ -27,12 +27,14 @@ exclude_patterns = ["site"]
 myst_heading_anchors = 4
 # Two modules may each have a constant of one name; a default value that names it has two candidates.
 suppress_warnings = ["ref.python"]
+highlight_language = "text"  # an indented block is a formula
 templates_path = ["templates"]
 
 html_theme = "pydata_sphinx_theme"
 html_title = "The price of anarchy in disaggregated inference"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_context = {"default_mode": "auto"}
 html_copy_source = False
 html_show_sphinx = False
 html_sidebars = {"**": ["all-pages.html"]}

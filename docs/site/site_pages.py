@@ -20,7 +20,7 @@ INDEX: Final = "index"
 FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\[\]]*\])+)\]\((\.\./[^)\s]+)\)")
 SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
-ENTRY = re.compile(r"^- \[[^\]]+\]\(([\w-]+)\.md\)", re.MULTILINE)
+ENTRY = re.compile(r"^- \[([^\]]+)\]\(([\w-]+)\.md\)", re.MULTILINE)
 FIELD = re.compile(r"(?:Shapes|Units|Errors|Source|Sources|Raises)\b.*?:")
 SPECIAL = re.compile(r"([\\*|]|_(?!\w)|`)")
 ARROW = re.compile(r"^\s*(\w+) --> (\w+)$", re.MULTILINE)
@@ -66,19 +66,24 @@ def relinked(text: str, address: str | None) -> str:
     return LINK.sub(replaced, text)
 
 
-def navigation(index: str) -> dict[str, list[str]]:
-    """Sections of the map -> names of their pages, in order; sections without pages are left out."""
+def navigation(index: str) -> dict[str, dict[str, str]]:
+    """Sections of the map -> their pages and what the map calls them; sections without pages are left out."""
     _, *parts = SECTION.split(index)
-    found = {title: ENTRY.findall(part) for title, part in zip(parts[::2], parts[1::2], strict=True)}
-    return {title: pages for title, pages in found.items() if pages}
+    found = {
+        section: {page: title for title, page in ENTRY.findall(part)}
+        for section, part in zip(parts[::2], parts[1::2], strict=True)
+    }
+    return {section: pages for section, pages in found.items() if pages}
 
 
-def toctrees(sections: dict[str, list[str]]) -> str:
+def toctrees(sections: dict[str, dict[str, str]]) -> str:
     """The navigation in MyST's words; the code's reference closes the section of that name."""
     lines = []
-    for title, pages in sections.items():
-        more = [f"{REFERENCE}/anarchy/index"] if title == "Reference" else []
-        lines += ["```{toctree}", ":hidden:", f":caption: {title}", "", *pages, *more, "```", ""]
+    for section, pages in sections.items():
+        entries = [f"{title} <{page}>" for page, title in pages.items()]
+        if section == "Reference":
+            entries.append(f"The code <{REFERENCE}/anarchy/index>")
+        lines += ["```{toctree}", ":hidden:", f":caption: {section}", "", *entries, "```", ""]
     return "\n".join(lines)
 
 

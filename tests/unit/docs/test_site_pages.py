@@ -64,15 +64,11 @@ def test_a_diagram_of_arrows_becomes_a_table() -> None:
 def test_the_map_becomes_the_navigation() -> None:
     use, reference = "- [A](a.md): it\n- [B](b-c.md): it", "- [D](d.md): it"
     page = f"# Map\n\nWords.\n\n## Use\n\n{use}\n\n## Empty\n\n## Reference\n\n{reference}\n"
-    assert site_pages.navigation(page) == {"Use": ["a", "b-c"], "Reference": ["d"]}
+    assert site_pages.navigation(page) == {"Use": {"a": "A", "b-c": "B"}, "Reference": {"d": "D"}}
     made = site_pages.for_site("index", page).removeprefix(page)
     assert made.count("```{toctree}") == 2
-    assert [line for line in made.splitlines() if line and line[0] not in "`:"] == [
-        "a",
-        "b-c",
-        "d",
-        "api/anarchy/index",
-    ]
+    entries = [line for line in made.splitlines() if line and line[0] not in "`:"]
+    assert entries == ["A <a>", "B <b-c>", "D <d>", "The code <api/anarchy/index>"]
     assert "{toctree}" not in site_pages.for_site("other", page)
 
 
