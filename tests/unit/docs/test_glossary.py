@@ -95,9 +95,10 @@ def test_every_term_has_an_entry_with_words() -> None:
     assert {term for term in TERMS if term not in entries} == set()
 
 
-def test_no_term_stands_there_twice() -> None:
-    headings = re.findall(r"^### (.+)$", GLOSSARY, re.MULTILINE)
-    assert len(headings) == len(set(headings))
+def test_terms_stand_in_order_and_once() -> None:
+    for section in GLOSSARY.split("\n## ")[1:]:
+        terms = [term.lower() for term in re.findall(r"^### (.+)$", section, re.MULTILINE)]
+        assert terms == sorted(set(terms))
 
 
 def test_names_that_files_keep_are_explained() -> None:
