@@ -1,4 +1,4 @@
-"""Parts of the documentation that are made from the code: the rooms, the estimates, the claims' ranges.
+"""Parts of the documentation that are made from the code: diagram, tables, ranges, what recorded runs say.
 
 ``python -m anarchy.cli.pages`` writes them, ``drift`` says what differs; tests keep both equal.
 """
@@ -15,7 +15,7 @@ from typing import Any, Final, get_args, get_origin
 from pydantic import BaseModel
 
 from anarchy.claims.verdicts import load
-from anarchy.cli import recorded
+from anarchy.cli import appendix, recorded
 from anarchy.designs.registry import designs
 from anarchy.estimate.frames import sentence_of, unit_of
 from anarchy.ground.layout import PROJECT
@@ -193,6 +193,7 @@ PAGES: Final = {
     "estimates.md": {"estimates": estimates},
     "claims.md": {"ranges": ranges},
     "../README.md": {"verdicts": recorded.verdicts, "expected": recorded.expected},
+    "appendix.md": appendix.PARTS,
 }
 """Page -> part of it -> what makes the part."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -65,6 +65,26 @@ def notes(system: System, workload: str) -> list[str]:
         words,
         f"For an operator of this load: {best['split_title']}, as simulated; nothing was measured on GPUs",
     ]
+
+
+def answer(systems: Sequence[System]) -> str:
+    """Which split is best to keep while the load moves, and what the dearest costs, for each model."""
+    told = {str(one.info["model_title"]): _kept(one.frames["moving"]) for one in systems}
+    clauses = [f"{model}: {words}" for model, words in told.items() if words]
+    return f"{'; '.join(clauses) or 'No split was measured under every stage of the load that moves'}."
+
+
+def _kept(moving: pd.DataFrame) -> str:
+    """The cheapest and the dearest split to keep, with their prices; empty where none is known."""
+    known = moving[moving["valid"].astype(bool) & moving["price"].notna()]
+    if known.empty:
+        return ""
+    prices = known["price"].astype(float)
+    best, worst = (known.loc[place] for place in (prices.idxmin(), prices.idxmax()))
+    words = (
+        f"while the load moves {best['split_title']} costs {_moving(best)} times the best split of each stage"
+    )
+    return words if best["split"] == worst["split"] else f"{words}, {worst['split_title']} {_moving(worst)}"
 
 
 def _moving(row: pd.Series[Any]) -> str:
