@@ -51,7 +51,7 @@ def notes(system: System, workload: str) -> list[str]:
     known = moving[moving["valid"].astype(bool) & moving["price"].notna()]
     if known.empty:
         return []
-    best = known.loc[known["price"].astype(float).idxmin()]
+    best = known.sort_values("price", kind="stable").iloc[0]
     stages = "; ".join(
         f"{system.info['workloads'][stage['workload']]['title']} at C = {stage['concurrency']}"
         for stage in system.info["moving"]
@@ -68,11 +68,9 @@ def notes(system: System, workload: str) -> list[str]:
 
 
 def _moving(row: pd.Series[Any]) -> str:
-    return (
-        "unbounded"
-        if row["unbounded"] is True or bool(row["unbounded"])
-        else interval(row["price"], row["price_lo"], row["price_hi"])
-    )
+    if bool(row["unbounded"]):
+        return "unbounded"
+    return interval(row["price"], row["price_lo"], row["price_hi"])
 
 
 def _titles(system: System) -> dict[str, str]:
