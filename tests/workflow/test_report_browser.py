@@ -5,30 +5,32 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, Final
 
 import pytest
 
-from anarchy import report
+from anarchy import claims, report
+from anarchy.claims import judge
+from anarchy.claims.elements import load_elements
+from anarchy.claims.model import OUTCOMES
 from anarchy.designs.ladder.design import DESIGN as LADDER
 from anarchy.designs.loading import load_systems
 from anarchy.designs.registry import designs
 from anarchy.ground.layout import Layout
 from tests.helpers.drawings import WRITERS, drawn_results
+from tests.helpers.synthetic_estimates import write_results
 
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-CLAIMS: list[dict[str, Any]] = [
-    {"id": "C1", "claim": "three regimes <everywhere> & \"always\"", "published": "structure",
-     "measured": "2 of 3 systems", "verdict": "not reproduced", "reason": "no knee on one",
-     "engine": "simulated", "tier": "quick",
-     "parts": [{"system": "Llama-3.1-70B 1P/2D", "verdict": "not reproduced", "reason": "no knee"}]},
-    {"id": "C8", "claim": "adaptive against static", "published": "3.1x", "measured": None,
-     "verdict": "not testable here", "reason": "", "engine": None},
-]  # fmt: skip
+SPOILED: Final = 'three regimes <everywhere> & "always"'
+"""What a page must not take for its own."""
+
+Opened = tuple[Any, list[str]]
+"""A page, and whatever went wrong with it."""
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +38,15 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     """Results of every experiment, of three systems in E1, of which this run made two, and the report."""
     root = tmp_path_factory.mktemp("results")
     layout = drawn_results(tmp_path_factory, root, *WRITERS)
-    for system in load_systems(layout, "equilibrium")[:1]:
-        notebook = layout.notebook("equilibrium", *system.key)
-        notebook.parent.mkdir(parents=True)
-        notebook.write_text("{}", encoding="utf-8")
+    systems = load_systems(layout)
+    for system in systems:
+        if system.experiment == "equilibrium" and system.key == ("llama-3.1-70b", "1p2d"):
+            notebook = layout.notebook("equilibrium", *system.key)
+            notebook.parent.mkdir(parents=True)
+            notebook.write_text("{}", encoding="utf-8")
+    verdicts = judge(claims.load(), [system.document for system in systems])
+    verdicts[0] = replace(verdicts[0], sentence=SPOILED)
+    claims.write(verdicts, layout.root)
     report.write_summary(layout)
     run = {
         "tier": "quick",
@@ -57,7 +64,8 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
         "versions": {"snakemake": "9"},
         "command": "make reproduce TIER=quick MODELS=llama-3.1-70b",
     }
-    report.write(layout, report.render(layout, run, CLAIMS))
+    found = claims.read(layout.claims.with_suffix(".json"))
+    report.write(layout, report.render(layout, run, found))
     return layout
 
 
@@ -76,10 +84,22 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture
-def opened(chromium: Any, layout: Layout, request: pytest.FixtureRequest) -> Iterator[tuple[Any, list[str]]]:
-    """The page at the width asked for, every attempt unfolded, and whatever went wrong with it."""
-    width, scheme = request.param
+@pytest.fixture(scope="module")
+def pages(chromium: Any, layout: Layout) -> Iterator[Callable[[int, str], Opened]]:
+    """The page at a width and in a colour scheme, everything unfolded: opened once for all tests of it."""
+    pages: dict[tuple[int, str], Opened] = {}
+
+    def opened(width: int, scheme: str) -> Opened:
+        if (width, scheme) not in pages:
+            pages[width, scheme] = _open(chromium, layout, width, scheme)
+        return pages[width, scheme]
+
+    yield opened
+    for page, _ in pages.values():
+        page.close()
+
+
+def _open(chromium: Any, layout: Layout, width: int, scheme: str) -> Opened:
     page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     faults: list[str] = []
     address = layout.report.resolve().as_uri()
@@ -96,24 +116,41 @@ def opened(chromium: Any, layout: Layout, request: pytest.FixtureRequest) -> Ite
     )
     page.goto(address)
     page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
-    yield page, faults
-    page.close()
+    return page, faults
 
 
+@pytest.fixture
+def opened(pages: Callable[[int, str], Opened], request: pytest.FixtureRequest) -> Opened:
+    """The page that a test asks for, which it leaves as it found it."""
+    return pages(*request.param)
+
+
+RARE = pytest.mark.nightly
 EVERYWHERE = pytest.mark.parametrize(
-    "opened", [(390, "light"), (390, "dark"), (1440, "light"), (1440, "dark")], indirect=True
+    "opened",
+    [
+        (390, "light"),
+        (1440, "dark"),
+        pytest.param((390, "dark"), marks=RARE),
+        pytest.param((768, "light"), marks=RARE),
+        pytest.param((1440, "light"), marks=RARE),
+    ],
+    indirect=True,
+    ids=str,
 )
 ON_A_PHONE = pytest.mark.parametrize("opened", [(390, "light")], indirect=True)
-ON_A_DESK = pytest.mark.parametrize("opened", [(1440, "light")], indirect=True)
+ON_A_DESK = pytest.mark.parametrize("opened", [(1440, "dark")], indirect=True)
 
 
 @pytest.mark.browser
 @EVERYWHERE
-def test_page_is_whole_silent_and_fits(opened: tuple[Any, list[str]]) -> None:
+def test_page_is_whole_silent_and_fits(opened: Opened) -> None:
     page, faults = opened
     assert faults == []
     images = page.evaluate("[...document.images].map(i => [i.complete, i.naturalWidth, i.alt.length])")
-    assert len(images) == 2 + 2 * len(LADDER.figures) + sum(len(design.figures) for design in designs())
+    of_all_systems = 3  # claims, ladders, readings
+    drawn = sum(len(design.figures) for design in designs()) + 2 * len(LADDER.figures)
+    assert len(images) == of_all_systems + drawn
     assert all(complete and width > 0 and words > 60 for complete, width, words in images)
     sizes = page.evaluate(
         "(e => [e.scrollWidth, document.body.scrollWidth, e.clientWidth])(document.documentElement)"
@@ -129,7 +166,7 @@ def test_page_is_whole_silent_and_fits(opened: tuple[Any, list[str]]) -> None:
 
 @pytest.mark.browser
 @EVERYWHERE
-def test_text_is_large_and_dark_enough(opened: tuple[Any, list[str]]) -> None:
+def test_text_is_large_and_dark_enough(opened: Opened) -> None:
     page, _ = opened
     found = page.evaluate(
         r"""() => {
@@ -155,7 +192,7 @@ def test_text_is_large_and_dark_enough(opened: tuple[Any, list[str]]) -> None:
 
 @pytest.mark.browser
 @ON_A_PHONE
-def test_figures_are_legible_on_a_phone(opened: tuple[Any, list[str]]) -> None:
+def test_figures_are_legible_on_a_phone(opened: Opened) -> None:
     """Text of 8 points in a figure 3.35 inches wide must come out at 10 px or more."""
     page, _ = opened
     shown = page.evaluate(
@@ -169,29 +206,55 @@ def test_figures_are_legible_on_a_phone(opened: tuple[Any, list[str]]) -> None:
 
 
 @pytest.mark.browser
-@ON_A_PHONE
-def test_claims_and_summary_are_read_on_a_phone_without_scrolling(opened: tuple[Any, list[str]]) -> None:
+@pytest.mark.parametrize("opened", [(390, "light"), (1440, "dark")], indirect=True, ids=str)
+def test_every_claim_is_a_tile_that_is_read_without_scrolling(opened: Opened) -> None:
     page, _ = opened
-    for name in ("verdict", "published", "measured", "reason"):
-        cells = page.evaluate(
-            """name => [...document.querySelectorAll(`#claim-table td[data-label=${name}]`)].flatMap(cell =>
-                 [cell, ...cell.querySelectorAll('*')]).map(e => e.getBoundingClientRect())
-                 .map(box => [box.left, box.right, box.width, box.height])""",
-            name,
-        )
-        assert len(cells) >= 2 * len(CLAIMS)
-        for left, right, width, height in cells:
-            assert 0 <= left < right <= 390
-            assert width > 20
-            assert height > 10
+    width = page.viewport_size["width"]
+    tiles = page.evaluate(
+        """[...document.querySelectorAll('.tile')].map(t => [t.querySelector('h3').textContent,
+             ...(b => [b.left, b.right, b.width])(t.getBoundingClientRect()),
+             t.scrollWidth - t.clientWidth])"""
+    )
+    assert [words.split()[0] for words, *_ in tiles] == [f"C{n}" for n in range(1, 14)]
+    for words, left, right, wide, over in tiles:
+        assert any(outcome in words for outcome in OUTCOMES)
+        assert 0 <= left < right <= width
+        assert wide > 200
+        assert over <= 0
     boxes = page.evaluate("[...document.querySelectorAll('.cards')].map(b => [b.scrollWidth, b.clientWidth])")
     assert len(boxes) == 2
     assert all(content <= shown for content, shown in boxes)
 
 
 @pytest.mark.browser
+@ON_A_DESK
+def test_the_first_screen_holds_what_was_learned_and_the_first_tiles(opened: Opened) -> None:
+    page, _ = opened
+    page.evaluate("scrollTo(0, 0)")
+    tops = page.evaluate(
+        """['.learned', '.counts', '.tile'].map(name =>
+             [...document.querySelectorAll(name)].map(e => e.getBoundingClientRect().top)).flat()"""
+    )
+    assert len(tops) == 2 + 13
+    assert sum(top < 900 for top in tops) >= 2 + 5, "fewer than a row of tiles is on the first screen"
+
+
+@pytest.mark.browser
+@ON_A_DESK
+def test_a_figure_grows_when_it_is_asked_to(opened: Opened) -> None:
+    page, _ = opened
+    link = page.locator("figure.single .zoom").first
+    image = page.locator("figure.single img").first
+    before = image.bounding_box()["width"]
+    link.focus()
+    page.keyboard.press("Enter")
+    assert image.bounding_box()["width"] > 1.4 * before
+    page.evaluate("location.hash = ''")
+
+
+@pytest.mark.browser
 @ON_A_PHONE
-def test_a_table_wider_than_the_screen_says_so(opened: tuple[Any, list[str]]) -> None:
+def test_a_table_wider_than_the_screen_says_so(opened: Opened) -> None:
     page, _ = opened
     page.wait_for_function("!document.querySelector('#attempt-list .hint').hidden")
     boxes = page.evaluate(
@@ -204,30 +267,33 @@ def test_a_table_wider_than_the_screen_says_so(opened: tuple[Any, list[str]]) ->
 
 @pytest.mark.browser
 @ON_A_DESK
-def test_claims_are_read_on_a_desk_without_scrolling(opened: tuple[Any, list[str]]) -> None:
-    page, _ = opened
-    boxes = page.evaluate("[...document.querySelectorAll('.cards')].map(b => [b.scrollWidth, b.clientWidth])")
-    assert len(boxes) == 2
-    assert all(content <= shown for content, shown in boxes)
-
-
-@pytest.mark.browser
-@ON_A_DESK
-def test_filter_finds_failed_attempts(opened: tuple[Any, list[str]], layout: Layout) -> None:
+def test_attempts_are_filtered_sorted_and_saved(opened: Opened, layout: Layout) -> None:
     page, _ = opened
     attempts = sum(len(system.attempts) for system in load_systems(layout))
-    visible = "[...document.querySelectorAll('#attempt-table tbody tr')].filter(r => !r.hidden).length"
-    assert page.evaluate(visible) == attempts > 100
-    page.check("#failed")
-    assert page.evaluate(visible) == 3
-    page.fill("#words", "nemotron CLIENT_bound")
-    assert page.evaluate(visible) == 2
-    assert page.text_content("#shown") == f"2 of {attempts} shown"
+    rows = page.locator("#attempt-table tbody tr")
+    assert rows.count() == attempts > 100
+    box = page.locator("#attempt-list input[type=search]")
+    box.fill("nemotron client_bound")
+    assert rows.count() == 2
+    assert f"2 rows of {attempts}" in " ".join(page.locator("#attempt-list .dt-info").inner_text().split())
+    box.fill("")
+    assert rows.count() == attempts
+    head = page.locator("#attempt-table thead th").nth(5)
+    assert head.inner_text().startswith("C")
+    head.locator(".dt-column-title").focus()
+    page.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "ascending"
+    numbers = [int(text) for text in page.locator("#attempt-table tbody td:nth-child(6)").all_inner_texts()]
+    assert numbers == sorted(numbers)
+    assert len(set(numbers)) > 3
+    with page.expect_download() as saved:
+        page.locator("#attempt-list").get_by_role("button", name="Save as CSV").click()
+    assert saved.value.path().read_text(encoding="utf-8").count("\n") == attempts
 
 
 @pytest.mark.browser
 @ON_A_DESK
-def test_links_lead_to_files_and_sections(opened: tuple[Any, list[str]], layout: Layout) -> None:
+def test_links_lead_to_files_and_sections(opened: Opened, layout: Layout) -> None:
     page, _ = opened
     links = page.evaluate("[...document.querySelectorAll('a')].map(a => a.getAttribute('href'))")
     assert any(link.endswith(".ipynb") for link in links)
@@ -241,7 +307,7 @@ def test_links_lead_to_files_and_sections(opened: tuple[Any, list[str]], layout:
 
 @pytest.mark.browser
 @ON_A_DESK
-def test_page_is_accessible(opened: tuple[Any, list[str]]) -> None:
+def test_page_is_accessible(opened: Opened) -> None:
     page, _ = opened
     assert page.get_attribute("html", "lang") == "en"
     assert page.evaluate("document.querySelectorAll('h1').length") == 1
@@ -260,18 +326,19 @@ def test_page_is_accessible(opened: tuple[Any, list[str]]) -> None:
 
 @pytest.mark.browser
 @pytest.mark.parametrize("opened", [(703, "light")], indirect=True)
-def test_printed_page_is_not_cut(opened: tuple[Any, list[str]]) -> None:
+def test_printed_page_is_not_cut(opened: Opened) -> None:
     """703 px is the width of A4 within margins of 12 mm."""
     page, _ = opened
     page.emulate_media(media="print")
     assert page.evaluate("document.documentElement.scrollWidth") <= 703
-    assert not page.is_visible("#filter")
+    assert not page.is_visible("#attempt-list input[type=search]")
+    page.emulate_media(media="screen")
 
 
 def test_report_holds_everything_and_names_no_network(layout: Layout) -> None:
     html = layout.report.read_text(encoding="utf-8")
-    assert len(html) < 8_000_000
-    text = re.sub(r'(src|srcset)="[^"]*"', "", html)
+    assert len(html) < 6_000_000
+    text = re.sub(r'(src|srcset)="[^"]*"|<script type="module">.*?</script>', "", html, flags=re.DOTALL)
     assert "http://" not in text
     assert "https://" not in text
     for said in (
@@ -281,17 +348,35 @@ def test_report_holds_everything_and_names_no_network(layout: Layout) -> None:
         "three regimes &lt;everywhere&gt; &amp; &#34;always&#34;",
     ):  # fmt: skip
         assert said in text, said
-    assert text.count("not part of this run") == 1
+    assert text.count('class="mark">not part of this run') == 1
     assert "Kneedle says C = 128, TTFT P99 &gt; 2x its plateau from C = 128" in text
     assert "launch 1 0.345" in text
     assert "vllm" not in text
     assert "this report as it was made" in text
 
 
+def test_every_table_and_figure_of_the_paper_is_on_the_page(layout: Layout) -> None:
+    html = layout.report.read_text(encoding="utf-8")
+    section = html[html.index('<section id="elements">') :].partition("</section>")[0]
+    rows = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', section, re.DOTALL)
+    assert [name for name, _ in rows] == [element.id for element in load_elements()]
+    for (name, cells), element in zip(rows, load_elements(), strict=True):
+        assert ("none: " in cells) == bool(element.reason), name
+        assert cells.count('href="#adaptive"') == sum(out.design == "stages" for out in element.outputs), name
+
+
+def test_a_remark_stands_once(layout: Layout) -> None:
+    html = layout.report.read_text(encoding="utf-8")
+    notes = re.findall(r'<li id="note-\d+">(.*?)</li>', html)
+    assert len(notes) > 5
+    assert all(html.count(note) == 1 for note in notes)
+    assert html.count("no measurement of the hardware") == 1
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Layout:
-    """Results of one system in E1."""
-    layout = drawn_results(tmp_path_factory, tmp_path_factory.mktemp("small"), "equilibrium")
+    """Results of one system in E1, without figures."""
+    layout = write_results(tmp_path_factory.mktemp("small"), grid=(8, 64))
     for folder in layout.estimated()[1:]:
         shutil.rmtree(folder)
     return layout
@@ -307,3 +392,10 @@ def test_report_without_claims_or_run_information_says_so(small: Layout) -> None
     html = report.render(small, {}, None)
     assert "were not compared in this run" in html
     assert "not part of this run" not in html
+    assert 'class="tile' not in html
+
+
+def test_a_report_without_a_claim_says_so(small: Layout) -> None:
+    html = report.render(small, {}, [])
+    assert "There is no claim to compare." in html
+    assert 'class="tile' not in html

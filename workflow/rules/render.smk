@@ -90,6 +90,20 @@ rule report:
         "<results>/claims.json",
     output:
         "<results>/report.html",
+        # Every claim with a number.
+        report(
+            "<results>/figures/claims/forest.svg",
+            caption="../report/forest.rst",
+            category="Claims of the paper",
+            labels={"what": "measured over published, of every claim with a number"},
+        ),
+        multiext("<results>/figures/claims/forest", ".pdf", ".png", ".narrow.svg"),
+        report(
+            "<results>/tables/forest.csv",
+            caption="../report/forest.rst",
+            category="Claims of the paper",
+            labels={"what": "the numbers of that figure", "format": "csv"},
+        ),
         # Of E1's systems together; none where this run measures no ladder.
         [
             report(
@@ -141,6 +155,7 @@ rule report:
     params:
         code=lambda wildcards: RUN.sources.command("report"),
         template=lambda wildcards: RUN.sources.templates,
+        published=lambda wildcards: RUN.sources.published,
         environment=lambda wildcards: RUN.sources.environment,
         choices=lambda wildcards: RUN.chosen,
     message:

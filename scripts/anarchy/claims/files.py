@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from anarchy.claims.model import show
+from anarchy.claims.markdown import render_markdown
 from anarchy.claims.verdicts import Verdict
 from anarchy.ground.bounded import MAX_JSON_BYTES, parse_json, read_text
 from anarchy.ground.errors import UserError
@@ -17,7 +17,8 @@ from anarchy.ground.files import disk_errors, make_folder, write_json
 
 COLUMNS = (
     *("id", "scope", "workload", "way", "engine", "tier", "dilation", "verdict", "published"),
-    *("quantity", "measured", "lo", "hi", "reason", "launches_to_decide", "knee", "claim"),
+    *("quantity", "measured", "lo", "hi", "reason", "decides", "launches_to_decide"),
+    *("command", "minutes", "notes", "knee", "sentence", "claim"),
 )
 
 
@@ -54,7 +55,10 @@ def render_csv(verdicts: Sequence[Verdict]) -> str:
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="")
     writer.writeheader()
     for verdict in verdicts:
-        names = ("id", "workload", "way", "engine", "tier", "dilation", "published", "knee", "claim")
+        names = (
+            *("id", "workload", "way", "engine", "tier", "dilation", "published"),
+            *("knee", "sentence", "claim", "command"),
+        )
         shared = {name: getattr(verdict, name) for name in names}
         writer.writerow(
             {
@@ -64,54 +68,15 @@ def render_csv(verdicts: Sequence[Verdict]) -> str:
                 "quantity": verdict.parts[0].quantity if verdict.parts else "",
                 "measured": verdict.measured,
                 "reason": verdict.reason,
+                "decides": verdict.decides,
+                "minutes": "" if verdict.minutes is None else verdict.minutes,
+                "notes": "; ".join(verdict.notes),
                 "launches_to_decide": verdict.launches_to_decide,
             }
         )
         for part in verdict.parts:
             told = {key: value for key, value in asdict(part).items() if key in COLUMNS}
+            told |= {"published": verdict.published, "notes": "; ".join(part.notes)}
             row = {key: value for key, value in told.items() if value is not None}
             writer.writerow({**shared, **row, "scope": part.system})
     return text.getvalue()
-
-
-def render_markdown(verdicts: Sequence[Verdict]) -> str:
-    """Where the values come from, one table of verdicts, then one of the systems behind them."""
-    lines = ["# Claims of the paper against what was measured", ""]
-    for label in dict.fromkeys(verdict.label for verdict in verdicts if verdict.label):
-        lines += [f"Engine: {label}. Brackets hold the intervals.", ""]
-    head = ("claim", "", "published", "measured", "workload", "way", "engine", "verdict", "reason", "knee")
-    lines += _table(
-        head,
-        (
-            (
-                *(v.id, v.claim, v.published, v.measured),
-                *(v.workload_title, v.way, v.engine, v.verdict, v.reason, v.knee),
-            )
-            for v in verdicts
-        ),
-    )
-    lines += ["", "## By system", ""]
-    lines += _table(
-        ("claim", "system", "workload", "way", "engine", "quantity", "measured", "verdict", "reason"),
-        (
-            (
-                v.id,
-                p.system,
-                v.workload_title,
-                v.way,
-                v.engine,
-                p.quantity,
-                "" if p.measured is None else show(p),
-                p.verdict,
-                p.reason,
-            )
-            for v in verdicts
-            for p in v.parts
-        ),
-    )
-    return "\n".join(lines) + "\n"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    cells = [head, ["---"] * len(head), *rows]
-    return ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in cells]

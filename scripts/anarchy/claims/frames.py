@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from anarchy.claims.deciding import LAUNCHES
+from anarchy.claims.deciding import LAUNCHES, at_least_three
 from anarchy.claims.model import INCONCLUSIVE, NOT_TESTABLE, Outcome, Part, System, system_title
 from anarchy.config import KNEE_WORKLOAD
 from anarchy.tables import is_missing, whole
@@ -24,9 +24,9 @@ def frame_of(system: System, name: str, workload: str) -> pd.DataFrame | None:
     return None if mine.empty else mine
 
 
-def nothing(system: System, quantity: str, reason: str, outcome: Outcome = INCONCLUSIVE) -> list[Part]:
-    """The one answer where there is no value."""
-    return [Part(system_title(system), outcome, reason, quantity)]
+def nothing(system: System, quantity: str, reason: str, decides: str = "") -> list[Part]:
+    """The one answer where there is no value, and what would give one."""
+    return [Part(system_title(system), INCONCLUSIVE, reason, quantity, decides=decides)]
 
 
 def past_no_knee(system: System, workload: str, quantity: str) -> list[Part]:
@@ -34,14 +34,23 @@ def past_no_knee(system: System, workload: str, quantity: str) -> list[Part]:
     if workload == KNEE_WORKLOAD:
         return []
     reason = "no knee is known under this workload: prompts repeat, and prefill hardly saturates, so that no "
-    return nothing(system, quantity, f"{reason}load is known to be past it")
+    return nothing(
+        system,
+        quantity,
+        f"{reason}load is known to be past it",
+        f"the workload {KNEE_WORKLOAD}, whose knee is known, would decide",
+    )
 
 
-def of_launches(row: Row, outcome: Outcome, why: str) -> tuple[Outcome, str]:
-    """An outcome, left open where fewer than three launches are behind it: one does not tell their spread."""
+def of_launches(row: Row, outcome: Outcome, why: str) -> tuple[Outcome, str, str]:
+    """An outcome, left open where fewer than three launches are behind it: one does not tell their spread.
+
+    Beside it the reason, and what would decide where the launches alone leave it open.
+    """
     if outcome in (INCONCLUSIVE, NOT_TESTABLE) or row["n_launches"] >= LAUNCHES:
-        return outcome, why
-    return INCONCLUSIVE, f"{why}, within {whole(row['n_launches'])} launch(es), which say nothing of others"
+        return outcome, why, ""
+    few = f"{why}, within {whole(row['n_launches'])} launch(es), which say nothing of others"
+    return INCONCLUSIVE, few, at_least_three()[1]
 
 
 def bounded(row: Row, name: str) -> list[float | None]:

@@ -40,7 +40,10 @@ def growth_part(claim: Claim, system: System, workload: str) -> list[Part]:
         return [Part(title, INCONCLUSIVE, "no growth was estimated", GROWTH, aside=True)]
     outcome, why = _held(claim, published, system, rise, _points(found))
     reason = f"from the plateau to C = {found['deepest']['concurrency']}, as deep as our grid goes: {why}"
-    return [Part(title, outcome, reason, GROWTH, rise["value"], rise["lo"], rise["hi"], aside=True)]
+    held = (published.lo, published.hi) if _is_published(published, system) else None
+    values = (rise["value"], rise["lo"], rise["hi"])
+    notes = (published.text,) if held else ()
+    return [Part(title, outcome, reason, GROWTH, *values, published=held, notes=notes, aside=True)]
 
 
 def reach_parts(claim: Claim, system: System, workload: str) -> list[Part]:
@@ -76,13 +79,17 @@ def _points(found: Mapping[str, Any]) -> Sequence[Point]:
     return found.get("rises") or []
 
 
+def _is_published(published: ScaleFree, system: System) -> bool:
+    here = (system["model"], system["topology"])
+    return here in [(about.model, about.topology) for about in published.systems]
+
+
 def _held(
     claim: Claim, published: ScaleFree, system: System, rise: Point, points: Sequence[Point]
 ) -> tuple[Outcome, str]:
     """A growth against the published one: only inside speaks, for how deep the paper went is not known."""
-    here = (system["model"], system["topology"])
-    if here not in [(about.model, about.topology) for about in published.systems]:
-        return INCONCLUSIVE, f"no growth of this system is published; {published.text}"
+    if not _is_published(published, system):
+        return INCONCLUSIVE, "no growth of this system is published"
     range_ = claim.model_copy(
         update={
             "published": Published(text=published.text, lo=published.lo, hi=published.hi),
@@ -90,7 +97,6 @@ def _held(
         }
     )
     outcome, why = against_range(range_, rise["lo"], rise["hi"])
-    why = f"{why}; {published.text}"
     if outcome == REPRODUCED:
         return outcome, why
     ends = [reaches(points, level) for level in (published.lo, published.hi)]

@@ -99,6 +99,8 @@ class Claim(Strict):
 
     id: Annotated[str, Field(pattern=r"^[CPQ][0-9]+$")]
     claim: str
+    sentence: str
+    """The same in one short sentence, for who has ten seconds."""
     experiment: Name
     also: tuple[Name, ...] = ()
     """Further experiments that can show it."""
@@ -166,20 +168,29 @@ class Part:
     """Way to route, where the claim is judged apart for each."""
     launches_to_decide: int | None = field(default=None, kw_only=True)
     """Of a part that is left open: how many launches would decide it, where a number would."""
+    decides: str = field(default="", kw_only=True)
+    """Of a part that is left open: what would decide it, as a clause; empty where nothing is known to."""
+    published: tuple[float, float] | None = field(default=None, kw_only=True)
+    """The published value or range that `measured` is held against, not widened; None where there is none."""
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
+    """What has to be known of it besides, each a clause that may stand with many parts."""
     aside: bool = field(default=False, kw_only=True)
     """Told beside the others, and not counted."""
 
 
 def range_of(claim: Claim, point: float | None = None) -> tuple[float, float]:
     """The published range, or a published point, widened by the tolerance."""
-    published = claim.published
-    if point is None:
-        assert published.lo is not None
-        assert published.hi is not None
-        low, high = published.lo, published.hi
-    else:
-        low = high = point
+    low, high = ends_of(claim, point)
     return low * (1 - claim.tolerance), high * (1 + claim.tolerance)
+
+
+def ends_of(claim: Claim, point: float | None = None) -> tuple[float, float]:
+    """The published range, or a published point, as it is published."""
+    if point is not None:
+        return point, point
+    assert claim.published.lo is not None
+    assert claim.published.hi is not None
+    return claim.published.lo, claim.published.hi
 
 
 def against_range(

@@ -33,7 +33,7 @@ def behind(system: System, workload: str, reach: Reach, way: str) -> str:
 def with_step(part: Part, system: System, workload: str, reach: Reach) -> Part:
     """A part with what is to be known of its cells' step; as it is where nothing was judged."""
     words = behind(system, workload, reach, part.way)
-    return replace(part, reason=f"{part.reason}; {words}") if words and part.verdict != NOT_TESTABLE else part
+    return replace(part, notes=(*part.notes, words)) if words and part.verdict != NOT_TESTABLE else part
 
 
 def _knee(system: System, workload: str) -> float | None:

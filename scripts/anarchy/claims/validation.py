@@ -16,6 +16,8 @@ from anarchy.tables import TITLES, percent
 DESIGN: Final = "engines"
 """Name of the design that compares them."""
 
+LIVE_DECIDES: Final = "the same cells on the live stack would decide"
+
 Found = Mapping[str, Any]
 
 
@@ -36,7 +38,9 @@ def validated(part: Part, system: System, workload: str, reach: Reach, systems: 
             f"in virtual time and live the numbers do not agree{_at(apart)}: {why}; by these numbers alone: "
         )
         reason += f"{part.verdict}, {part.reason}"
-        return replace(part, verdict=INCONCLUSIVE, reason=reason, launches_to_decide=None)
+        return replace(
+            part, verdict=INCONCLUSIVE, reason=reason, launches_to_decide=None, decides=LIVE_DECIDES
+        )
     agreed = [one for one in found if one["within"] is True]
     if agreed:
         return _noted(part, f"cross-validated, within tolerance of the live stack{_at(agreed)}")
@@ -59,7 +63,7 @@ def _agreement(system: System, workload: str, reach: Reach, systems: Iterable[Sy
 
 
 def _noted(part: Part, note: str) -> Part:
-    return replace(part, reason=f"{part.reason}; {note}")
+    return replace(part, notes=(*part.notes, note))
 
 
 def _at(found: Sequence[Found]) -> str:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
+from anarchy.claims.deciding import LAUNCHES
 from anarchy.claims.engines import decided, measured_by, remark
 from anarchy.claims.model import (
     INCONCLUSIVE,
@@ -25,15 +27,19 @@ from anarchy.claims.model import (
     show,
     system_title,
 )
-from anarchy.claims.rules import notes, rules
+from anarchy.claims.rules import notes as rule_notes
+from anarchy.claims.rules import rules
 from anarchy.claims.rules.drift import beside
 from anarchy.claims.step import BEHIND, behind, with_step
 from anarchy.claims.validation import validated
+from anarchy.config import Choices
 from anarchy.config.files import load_block
 from anarchy.engines.devices import common_label, is_virtual
 from anarchy.ground.layout import PROJECT
-from anarchy.tables import engine_words
+from anarchy.tables import engine_words, is_missing
 from anarchy.tables.knees import knee_words
+
+OURS: Final = "the paper did not measure this topology, so it does not count"
 
 CLAIMS_FILE = PROJECT / "data" / "paper" / "claims.yaml"
 
@@ -44,9 +50,19 @@ class Verdict:
 
     id: str
     claim: str
+    sentence: str
+    """The claim in one short sentence."""
     published: str
     verdict: Outcome
     reason: str
+    decides: str = ""
+    """What would decide a claim that is not decided, each a clause."""
+    command: str = ""
+    """What measures and judges it, or has."""
+    minutes: float | None = None
+    """What measuring the systems behind it took, wall time of their deployments; None where none was."""
+    notes: tuple[str, ...] = ()
+    """What has to be known with it, each a sentence that may stand with other verdicts too."""
     measured: str = ""
     """What was measured, and the systems' values of it with their intervals, for people."""
     workload: str = ""
@@ -90,14 +106,14 @@ def judge(claims: Claims, systems: Sequence[System]) -> list[Verdict]:
             (workload, system["engine"]) for system in measured for workload in system["workloads"]
         )
         if claim.rule is None:
-            verdicts.append(_untested(claim, claim.not_testable))
+            verdicts.append(_untested(claim, claim.not_testable, systems))
         elif not there:
-            verdicts.append(_untested(claim, f"the experiment {claim.experiment} has not run"))
+            reason = f"the experiment {claim.experiment} has not run"
+            verdicts.append(_untested(claim, reason, systems, "measuring it would decide"))
         elif not groups:
             names = ", ".join(f"{about.model} {about.topology}" for about in claim.systems)
-            verdicts.append(
-                _untested(claim, f"it is about {names}, which {claim.experiment} did not measure")
-            )
+            reason = f"it is about {names}, which {claim.experiment} did not measure"
+            verdicts.append(_untested(claim, reason, systems, "measuring it would decide"))
         else:
             for workload, engine in groups:
                 members = [system for system in measured if system["engine"] == engine]
@@ -105,8 +121,30 @@ def judge(claims: Claims, systems: Sequence[System]) -> list[Verdict]:
     return verdicts
 
 
-def _untested(claim: Claim, reason: str) -> Verdict:
-    return Verdict(claim.id, claim.claim, claim.published.text, NOT_TESTABLE, reason)
+def _untested(claim: Claim, reason: str, systems: Sequence[System], decides: str = "") -> Verdict:
+    return Verdict(
+        *(claim.id, claim.claim, claim.sentence, claim.published.text, NOT_TESTABLE, reason, decides),
+        command=command(claim, systems),
+    )
+
+
+def command(claim: Claim, systems: Sequence[System]) -> str:
+    """What measures the systems that a claim is about and judges it, at the tier of these systems."""
+    tiers = list(dict.fromkeys(str(system["tier"]) for system in systems)) or [Choices().tier]
+    words = [f"TIER={tiers[0]}", f"EXPERIMENTS={','.join((claim.experiment, *claim.also))}"]
+    models = list(dict.fromkeys(about.model for about in claim.systems))
+    return " ".join(["make reproduce", *words, *([f"MODELS={','.join(models)}"] if models else [])])
+
+
+def _minutes(systems: Sequence[System]) -> float | None:
+    """Wall time of the deployments of systems, min; None where none is told."""
+    seconds = [
+        float(one["wall_s"])
+        for system in systems
+        for one in system.get("deployments") or ()
+        if not is_missing(one.get("wall_s"))
+    ]
+    return round(sum(seconds) / 60.0, 1) if seconds else None
 
 
 def _is_about(claim: Claim, system: System) -> bool:
@@ -142,29 +180,28 @@ def _judge_group(
 
 def _aside(part: Part) -> Part:
     """What a topology of ours says: told, and not counted."""
-    reason = f"{part.reason}; the paper did not measure this topology, so it does not count"
-    return replace(part, reason=reason, aside=True)
+    return replace(part, notes=(*part.notes, OURS), aside=True)
 
 
 def _verdict(claim: Claim, members: Sequence[System], workload: str, parts: tuple[Part, ...]) -> Verdict:
     engine = common_label([measured_by(system, parts[0].way) for system in members])
     outcome, reason = _combine(parts)
+    decides = _decides(outcome, parts)
     if claim.rule == "knee_position" and outcome != NOT_TESTABLE:
         counting = [system for system in members if not system["ours"]]
-        outcome, reason = _both_models(counting, workload, outcome, reason)
-    if outcome != NOT_TESTABLE:
-        known = notes()
-        said = [known[key] for key in (claim.rule, f"{claim.rule}, {parts[0].way}") if key in known]
-        marched = any(behind(system, workload, claim.range, parts[0].way) for system in members)
-        reason = "; ".join(
-            filter(None, [reason, *said, BEHIND if marched else "", decided(engine), remark(engine)])
-        )
+        outcome, reason, both = _both_models(counting, workload, outcome, reason)
+        decides = both or decides
     return Verdict(
         id=claim.id,
         claim=claim.claim,
+        sentence=claim.sentence,
         published=claim.published.text,
         verdict=outcome,
         reason=reason,
+        decides=decides,
+        command=command(claim, members),
+        minutes=_minutes(members),
+        notes=() if outcome == NOT_TESTABLE else _notes(claim, members, workload, parts[0].way, engine),
         measured=_measured(parts),
         workload=workload,
         workload_title=members[0]["workloads"][workload]["title"],
@@ -182,6 +219,32 @@ def _verdict(claim: Claim, members: Sequence[System], workload: str, parts: tupl
         launches_to_decide=_launches_to_decide(outcome, parts),
         parts=parts,
     )
+
+
+def _notes(claim: Claim, members: Sequence[System], workload: str, way: str, engine: str) -> tuple[str, ...]:
+    """What has to be known with a verdict: of its rule, of its users, and which engine decided."""
+    known = rule_notes()
+    said = [known[key] for key in (claim.rule, f"{claim.rule}, {way}") if key in known]
+    marched = any(behind(system, workload, claim.range, way) for system in members)
+    by_engine = "; ".join(filter(None, (decided(engine), remark(engine))))
+    return tuple(filter(None, [*said, BEHIND if marched else "", by_engine]))
+
+
+def _decides(outcome: Outcome, parts: Sequence[Part]) -> str:
+    """What would decide every part that is left open: each clause once, and what holds of any interval."""
+    if outcome != INCONCLUSIVE:
+        return ""
+    open_ = [part for part in parts if part.verdict == INCONCLUSIVE and not part.aside]
+    return "; ".join(dict.fromkeys(part.decides or _usual(part) for part in open_))
+
+
+def _usual(part: Part) -> str:
+    """What would decide a part whose rule names nothing."""
+    if part.measured is None:
+        return "the measurement that is named as missing would decide"
+    if part.lo is None:
+        return f"an interval would decide, so {LAUNCHES} launches"
+    return "a narrower interval would decide, by more launches or longer cells"
 
 
 def _knees(members: Sequence[System], workload: str) -> str:
@@ -236,16 +299,17 @@ def _combine(parts: Sequence[Part]) -> tuple[Outcome, str]:
 
 def _both_models(
     systems: Sequence[System], workload: str, outcome: Outcome, reason: str
-) -> tuple[Outcome, str]:
+) -> tuple[Outcome, str, str]:
     """C2 speaks of both models: one alone leaves it open unless it already speaks against it.
 
     Two knees inside (96, 128] have the same next point on the paper's grid, whatever a finer grid says.
     """
     models = list(dict.fromkeys(system["model_title"] for system in systems))
     if len(models) < 2:
-        return (
-            NOT_REPRODUCED if outcome == NOT_REPRODUCED else INCONCLUSIVE
-        ), f"{reason}; only {models[0]} was measured"
+        only = f"{reason}; only {models[0]} was measured"
+        if outcome == NOT_REPRODUCED:
+            return outcome, only, ""
+        return INCONCLUSIVE, only, "the other model would decide"
     knees = [system["workloads"][workload]["knee"] for system in systems]
     points = sorted({knee["first_post_knee"] for knee in knees if knee["exists"]} - {None})
     same = len(points) == 1 and all(knee["exists"] for knee in knees)
@@ -253,6 +317,7 @@ def _both_models(
         return (
             outcome,
             f"{reason}; the first grid point past the knee is the same for both models, C = {points[0]}",
+            "",
         )
     shown = ", ".join(f"C = {point}" for point in points) or "none"
-    return outcome, f"{reason}; first grid points past the knee: {shown}"
+    return outcome, f"{reason}; first grid points past the knee: {shown}", ""

@@ -13,6 +13,7 @@ MODULES: Final = {
     "figures": (
         "IPython",
         "ipykernel",
+        "itables",
         "jinja2",
         "jupyter_client",
         "matplotlib",

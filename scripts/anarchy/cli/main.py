@@ -142,7 +142,11 @@ def build_parser() -> argparse.ArgumentParser:
     telling.add_argument("topology", help="e.g. 1p2d")
     add_commands(functools.partial(_add, commands))
     add_command(functools.partial(_add, commands))
-    _add(commands, "claims", _claims, "judge each published claim against the estimates", run)
+    judging = _add(commands, "claims", _claims, "judge each published claim against the estimates", run)
+    judging.add_argument(
+        "--fail-on", action="append", default=[], metavar="VERDICT", type=_outcome,
+        help="end with status 1 where this verdict stands for a claim: 'not reproduced'; may be given again",
+    )  # fmt: skip
     _add(commands, "report", _report, "write report.html from estimates, figures and tables", run)
     _add(commands, "summary", _summary, "print every system's plateau, knee and deepest point", run)
     fingerprints = _add(
@@ -311,9 +315,22 @@ def _claims(options: argparse.Namespace) -> int:
     verdicts = claims.judge(known, documents)
     claims.write(verdicts, bench.layout.root)
     claims.write_readings(claims.judge_readings(known, documents), bench.layout.root)
-    for verdict in verdicts:
-        print(f"{verdict.id:4} {verdict.verdict:18} {verdict.claim}")
-    return 0
+    tiles = claims.scoreboard([dataclasses.asdict(verdict) for verdict in verdicts])
+    for tile in tiles:
+        print(f"{tile.id:4} {tile.verdict:18} {tile.sentence}")
+    failed = [tile.id for tile in tiles if tile.verdict in options.fail_on]
+    if failed:
+        print(f"--fail-on {', '.join(options.fail_on)}: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _outcome(text: str) -> str:
+    """A verdict that `--fail-on` names; raises argparse.ArgumentTypeError with those that there are."""
+    from anarchy.claims.model import OUTCOMES
+
+    if text not in OUTCOMES:
+        raise argparse.ArgumentTypeError(f"{text!r} is no verdict; known: {', '.join(OUTCOMES)}")
+    return text
 
 
 def _report(options: argparse.Namespace) -> int:

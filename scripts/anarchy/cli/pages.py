@@ -1,4 +1,4 @@
-"""Parts of the documentation that are made from the code: the rooms' diagram and the estimates' tables.
+"""Parts of the documentation that are made from the code: the rooms, the estimates, the claims' ranges.
 
 ``python -m anarchy.cli.pages`` writes them, ``drift`` says what differs; tests keep both equal.
 """
@@ -14,6 +14,8 @@ from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel
 
+from anarchy.claims.verdicts import load
+from anarchy.cli import recorded
 from anarchy.designs.registry import designs
 from anarchy.estimate.frames import sentence_of, unit_of
 from anarchy.ground.layout import PROJECT
@@ -164,7 +166,34 @@ def _words(annotation: Any) -> str:
     return annotation.__name__ if isinstance(annotation, type) else f"`{annotation}`"
 
 
-PAGES: Final = {"architecture.md": {"rooms": diagram}, "estimates.md": {"estimates": estimates}}
+def ranges() -> str:
+    """What each claim's numbers are held against, and where every widening comes from."""
+    lines = ["| claim | published | held against | widened by | because |", "|---|---|---|---|---|"]
+    for claim in load().claims:
+        published = claim.published
+        held = "the rule alone"
+        if published.lo is not None and published.hi is not None:
+            held = " to ".join(dict.fromkeys(f"{end:g}" for end in (published.lo, published.hi)))
+        if published.systems:
+            own = (f"{one.value:g} on {one.model} {one.topology}" for one in published.systems)
+            held += "; " + ", ".join(own)
+        if published.ratios:
+            held = ", ".join(f"{one.quantity} {one.value:g}" for one in published.ratios)
+        if claim.negligible:
+            held = f"a margin of {claim.negligible:.0%}, ours"
+        wider = [f"{claim.tolerance:.0%}"] if claim.tolerance else []
+        wider += [f"{one.tolerance:.0%} ({one.quantity})" for one in published.ratios if one.tolerance]
+        cells = (claim.id, published.text, held, ", ".join(wider) or "nothing", claim.tolerance_reason)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+PAGES: Final = {
+    "architecture.md": {"rooms": diagram},
+    "estimates.md": {"estimates": estimates},
+    "claims.md": {"ranges": ranges},
+    "../README.md": {"verdicts": recorded.verdicts, "expected": recorded.expected},
+}
 """Page -> part of it -> what makes the part."""
 
 

@@ -10,7 +10,7 @@ A folder of this room is a design. Its files:
 `estimate.py`           `estimate`: from measured cells to these
 `figures.py`            one function a figure, which its notebook calls
 `tables.py`             `TABLES`: one function a table, and one that puts it in words
-`findings.py`           `parts` and `notes`: what it found, in sentences
+`findings.py`           `parts` and `notes`: what it found, in sentences; `answer`: all systems in one
 `comparison.py`         `SOURCES`: what `anarchy compare` compares
 ======================  ===========================================================================
 """
@@ -33,6 +33,10 @@ class Design:
     """The experiment of the paper that it is, E1 to E4; G1, V1, W1 and W2 are ours."""
     title: str
     """What its notebook and its section of the report answer."""
+    question: str = ""
+    """What it asks, as its section of the report begins; its title where it asks nothing in words."""
+    key: str = ""
+    """The figure that answers it, shown before all others; empty: the first of `figures`."""
     notebook: str
     """Stem of its file in notebooks/."""
     main: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import pandas as pd
@@ -92,3 +93,9 @@ def milliseconds(table: pd.DataFrame, rows: pd.DataFrame, name: str) -> None:
 def caption(what: str, label: str) -> str:
     """A table's caption: what it shows, and the engine's label."""
     return f"{what} {label[:1].upper()}{label[1:]}. Brackets hold the intervals."
+
+
+def span(values: Iterable[Any], told: Callable[[Any], str] = number) -> str:
+    """From the lowest of some numbers to the highest, or the one that they all are; the mark for none."""
+    known = sorted(float(value) for value in values if not is_missing(value))
+    return " to ".join(dict.fromkeys(map(told, (known[0], known[-1])))) if known else MISSING

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,3 +52,9 @@ def _notes(system: System, workload: str, told: Any) -> list[str]:
     beside = (knee_words(system.info, workload), step_words(system.of(workload)))
     own = system.info["workloads"][workload].get("notes") or ()
     return [*told.notes(system, workload), *(words[0].upper() + words[1:] for words in beside if words), *own]
+
+
+def answer(systems: Sequence[System]) -> str:
+    """What an experiment found, in one sentence over all its systems; else its first finding."""
+    told = design_of(systems[0].design).part("findings")
+    return str(told.answer(systems)) if hasattr(told, "answer") else str(findings(systems[0])[0])

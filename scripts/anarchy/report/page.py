@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -11,18 +12,34 @@ import jinja2
 from anarchy import tables
 from anarchy.claims import readings
 from anarchy.claims.readings import Read
+from anarchy.claims.scoreboard import counts, scoreboard
 from anarchy.designs import tables as design_tables
+from anarchy.designs.design import Design
+from anarchy.designs.ladder.design import DESIGN as LADDER
 from anarchy.designs.ladder.tables import summary_table, summary_words
 from anarchy.designs.loading import load_systems
+from anarchy.designs.readings.design import DESIGN as READINGS
 from anarchy.designs.registry import design_of
 from anarchy.engines.devices import is_live, is_simulated, is_virtual, labels_in
 from anarchy.ground.errors import UserError
 from anarchy.ground.files import write_whole
 from anarchy.ground.layout import Layout
 from anarchy.report import facts, running_on
-from anarchy.report.findings import findings
+from anarchy.report.elements import elements
+from anarchy.report.findings import answer, findings
+from anarchy.report.learned import learned
+from anarchy.report.library import data_tables
 from anarchy.report.pictures import links, pictures, plain
-from anarchy.report.summary import by_experiment, engine_label, ladders, march, marching, overview
+from anarchy.report.summary import (
+    by_experiment,
+    engine_label,
+    forest_picture,
+    forest_words,
+    ladders,
+    march,
+    marching,
+    overview,
+)
 from anarchy.tables import MISSING, System, number
 
 TEMPLATE: Final = Path(__file__).with_name("page.html.j2")
@@ -54,33 +71,35 @@ def render(
         )
     tier = str(run_info.get("tier") or systems[0].info["tier"])
     swept = ladders(systems)
+    tiles = scoreboard(claims or ())
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters |= {
         "duration": tables.duration,
         "number": number,
         "srcset": lambda uri: uri.replace(" ", "%20"),
+        "sort_key": sort_key,
     }
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
         tier=tier,
         run=run_info,
         label=engine_label(systems),
+        learned=learned(tiles, claims or (), systems),
+        tiles=tiles,
+        counts=counts(tiles),
+        forest=_forest(layout, claims or ()) if tiles else None,
         summary=plain(summary_words(summary_table(swept))) if swept else None,
         summary_files=links(layout, [layout.root / "tables" / f"summary.{s}" for s in ("csv", "tex")])[0],
         overview=overview(layout, swept) if swept else None,
         march=march(layout, marching(systems)) if marching(systems) else None,
         experiments=[
-            {
-                "id": name,
-                "title": f"{design.id}, {design.title}" + ("" if name == design.notebook else f" ({name})"),
-                "systems": [_section(layout, system, run_info) for system in mine],
-                "findings": [found for system in mine for found in findings(system)],
-                "swept": mine[0] in swept,
-            }
-            for design, name, mine in by_experiment(systems)
+            _experiment(layout, design, name, mine, run_info) for design, name, mine in by_experiment(systems)
         ],
         claims=claims,
+        claim_notes=_notes(claims or ()),
+        claim_files=links(layout, [layout.claims.with_suffix(f".{s}") for s in ("csv", "json", "md")])[0],
         exploratory=_exploratory(layout, exploratory),
+        elements=elements(systems),
         attempts=facts.attempts(systems),
         gates=facts.reasons(systems),
         deployments=facts.deployments(systems),
@@ -91,7 +110,64 @@ def render(
         versions=facts.versions(systems, run_info),
         regenerate=facts.regenerate(tier, systems, run_info),
         missing=MISSING,
+        library=data_tables(),
     )
+
+
+def sort_key(value: str) -> str:
+    """What a column of numbers is sorted by: the first number of a cell; what has none comes first."""
+    found = re.search(r"-?\d+(?:\.\d+)?(?:e-?\d+)?", value)
+    return found[0] if found else "-1e308"
+
+
+def _experiment(
+    layout: Layout, design: Design, name: str, systems: Sequence[System], run_info: Mapping[str, Any]
+) -> dict[str, Any]:
+    """One experiment: what it asks, its answer, its key figures, and its systems in full."""
+    sections = [_section(layout, system, run_info) for system in systems]
+    return {
+        "id": name,
+        "title": f"{design.id}, {design.title}" + ("" if name == design.notebook else f" ({name})"),
+        "question": design.question or f"{design.title[:1].upper()}{design.title[1:]}.",
+        "answer": answer(systems),
+        "label": engine_label(systems),
+        "systems": sections,
+        "findings": [found for system in systems for found in findings(system)],
+        "remarks": remarks(systems),
+        "swept": design is LADDER,
+        "marching": design is READINGS,
+    }
+
+
+def remarks(systems: Sequence[System]) -> list[tuple[str, str]]:
+    """What to know of an experiment's systems, each remark once, with the systems that it is of."""
+    told: dict[str, list[str]] = {}
+    for system in systems:
+        own = [note for found in findings(system) for note in found.notes]
+        for remark in dict.fromkeys([*own, *(system.info.get("deviations") or ())]):
+            told.setdefault(remark, []).append(system.title)
+    return [
+        (remark, "" if len(of) == len(systems) and len(of) > 1 else ", ".join(of))
+        for remark, of in told.items()
+    ]
+
+
+def _notes(claims: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Every remark on a verdict or a part, once, and its number."""
+    notes = [
+        note
+        for claim in claims
+        for note in (
+            *claim.get("notes", ()),
+            *(note for part in claim.get("parts", ()) for note in part.get("notes", ())),
+        )
+    ]
+    return {note: place + 1 for place, note in enumerate(dict.fromkeys(notes))}
+
+
+def _forest(layout: Layout, claims: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The figure of all claims that have a number, and its numbers as a table."""
+    return {"picture": forest_picture(layout, claims), "table": plain(forest_words(claims))}
 
 
 def _exploratory(layout: Layout, found: Sequence[Read]) -> dict[str, Any] | None:
@@ -130,6 +206,7 @@ def write(layout: Layout, html: str) -> Path:
 def _section(layout: Layout, system: System, run_info: Mapping[str, Any]) -> dict[str, Any]:
     listed = run_info.get("systems")
     folder = layout.tables(system.experiment)
+    key, others = pictures(layout, system)
     shown = []
     for name, made in design_tables.make(system, design_of(system.design).part("tables").TABLES).items():
         stem = "_".join((*system.key, name) if name else system.key)
@@ -150,7 +227,7 @@ def _section(layout: Layout, system: System, run_info: Mapping[str, Any]) -> dic
         "part_of_run": listed is None
         or [system.experiment, *system.key] in [list(entry) for entry in listed],
         "findings": findings(system),
-        "deviations": list(system.info.get("deviations") or []),
-        "pictures": pictures(layout, system),
+        "key": key,
+        "pictures": others,
         "tables": shown,
     }

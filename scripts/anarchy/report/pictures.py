@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from anarchy.config import KNEE_WORKLOAD
 from anarchy.designs.registry import design_of
 from anarchy.ground.layout import FIGURE_SUFFIXES, NARROW, Layout
 from anarchy.report.findings import find
@@ -24,8 +26,10 @@ Links = tuple[tuple[tuple[str, str], ...], str]
 class Picture:
     """A figure as the page shows it: wide, narrow for a small screen, and in words."""
 
+    name: str
+    """Stem of its files, which names it on the page."""
     wide: str
-    """Empty where nobody drew it."""
+    """Empty where nobody drew it; the narrow one where the page has no room for the wide."""
     narrow: str
     double: bool
     alt: str
@@ -34,18 +38,30 @@ class Picture:
     missing: str
 
 
-def pictures(layout: Layout, system: System) -> list[Picture]:
-    """Every figure of one system, as its notebook saved it."""
+def pictures(layout: Layout, system: System) -> tuple[list[Picture], list[Picture]]:
+    """The figure that answers the experiment's question, and every other of one system.
+
+    The first is that of the workload whose knee is known, where there is one.
+    """
     design, workloads = design_of(system.design), list(system.info["workloads"])
-    return [
-        _picture(layout, system, name, workload, first=place == 0)
-        for place, workload in enumerate(workloads)
+    key = design.key or next(iter(design.figures))
+    drawn = [
+        (name, workload)
+        for workload in workloads
         for name in design.figures
         if workload in design.drawn(name, workloads)
     ]
+    answering = [one for one in drawn if one[0] == key]
+    best = (key, KNEE_WORKLOAD) if (key, KNEE_WORKLOAD) in answering else answering[0]
+
+    def shown(name: str, workload: str) -> Picture:
+        first = workload == workloads[0]
+        return _picture(layout, system, name, workload, first=first, wide=(name, workload) == best)
+
+    return [shown(*best)], [shown(*one) for one in drawn if one != best]
 
 
-def _picture(layout: Layout, system: System, name: str, workload: str, *, first: bool) -> Picture:
+def _picture(layout: Layout, system: System, name: str, workload: str, *, first: bool, wide: bool) -> Picture:
     design = design_of(system.design)
     reading = design.figures[name]
     stem = layout.figures(system.experiment) / "_".join((*system.key, name, *([] if first else [workload])))
@@ -54,6 +70,7 @@ def _picture(layout: Layout, system: System, name: str, workload: str, *, first:
         stem,
         alt=f"{reading} {find(system, workload)}",
         reading=reading,
+        wide=wide,
         beside=(
             layout.notebook(system.experiment, *system.key),
             system.folder / f"{design.shows.get(name, design.main)}.parquet",
@@ -61,14 +78,21 @@ def _picture(layout: Layout, system: System, name: str, workload: str, *, first:
     )
 
 
-def embedded(layout: Layout, stem: Path, *, alt: str, reading: str, beside: Sequence[Path] = ()) -> Picture:
-    """The figure whose files begin with ``stem``; ``beside``: what else its reader may want to open."""
+def embedded(
+    layout: Layout, stem: Path, *, alt: str, reading: str, wide: bool = True, beside: Sequence[Path] = ()
+) -> Picture:
+    """The figure whose files begin with ``stem``; ``beside``: what else its reader may want to open.
+
+    ``wide``: with the figure of two columns, else that of one alone, which takes half the space in the file.
+    """
     files = {suffix: stem.with_name(f"{stem.name}.{suffix}") for suffix in (*FIGURE_SUFFIXES, NARROW)}
-    wide, narrow = (_bytes(files[suffix]) for suffix in ("svg", NARROW))
-    double = narrow != wide
+    narrow = _bytes(files[NARROW])
+    broad = _bytes(files["svg"]) if wide else narrow
+    double = narrow != broad
     found, missing = links(layout, [*beside[:1], *(files[suffix] for suffix in FIGURE_SUFFIXES), *beside[1:]])
     return Picture(
-        wide=data_uri(wide) if wide else "",
+        name=stem.name,
+        wide=data_uri(broad) if broad else "",
         narrow=data_uri(narrow) if narrow and double else "",
         double=double,
         alt=alt,
@@ -108,13 +132,16 @@ def links(layout: Layout, paths: Sequence[Path]) -> Links:
 
 
 def data_uri(svg: bytes) -> str:
-    """An SVG as the source of an image: smaller than base64, without what the eye does not need."""
-    text = _without_ballast(svg.decode()).replace("%", "%25").replace("#", "%23")
+    """An SVG as the source of an image: smaller than base64, without what the eye does not need.
+
+    It holds neither a double quote nor an ampersand, so that it can stand in an attribute as it is.
+    """
+    text = _without_ballast(svg.decode()).replace("%", "%25").replace("#", "%23").replace("&", "%26")
     return "data:image/svg+xml," + text.replace('"', "%22" if "'" in text else "'")
 
 
 def _without_ballast(svg: str) -> str:
-    """The same picture in fewer characters: numbers to what is seen, short names, no comments."""
+    """The same picture in fewer characters: short names and numbers, each style once, no comments."""
     text = re.sub(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
     text = re.sub(r'<g id="[^"]*"', "<g", text.replace("xlink:href", "href"))
     names = dict.fromkeys(re.findall(r' id="([^"]*)"', text))
@@ -123,5 +150,37 @@ def _without_ballast(svg: str) -> str:
         r'( id="|href="#|url\(#)([^")]*)', lambda found: found[1] + short.get(found[2], found[2]), text
     )
     text = re.sub(r"([:;]) (?=[a-z0-9#.-])", r"\1", text)
-    text = re.sub(r"([1-9]\d*\.\d\d)\d+", r"\1", text)
-    return re.sub(r"(?<=>) (?=<)", "", re.sub(r"\s+", " ", text)).strip()
+    text = re.sub(r"\b(\d\d+\.\d)\d+", r"\1", text)
+    text = re.sub(r"\b([1-9]\.\d\d)\d+", r"\1", text)
+    text = re.sub(r"\b(\d+)\.0+(?=[\"\s,)])", r"\1", text)
+    text = re.sub(r' d="([^"]*)"', lambda found: f' d="{_path(found[1])}"', text)
+    text = re.sub(r"(?<=>) (?=<)", "", re.sub(r"\s+", " ", text)).strip()
+    text = re.sub(r"<g>(<use [^>]*/>)</g>", r"\1", text)
+    return _styles_once(text)
+
+
+def _path(data: str) -> str:
+    """A path without the spaces and the letters that follow from what stands before."""
+    data = re.sub(r"\s*([A-Za-z])\s*", r"\1", data.strip())
+    data = re.sub(r"\s+(?=-)", "", data)
+    # After a command its letter may be left out: `Q a b c d Q e f g h` is `Q a b c d e f g h`.
+    parts = re.findall(r"([A-Za-z])([^A-Za-z]*)", data)
+    shown = [
+        numbers if letter == before and letter in "LQC" and numbers.startswith("-")
+        else f" {numbers}" if letter == before and letter in "LQC" else letter + numbers
+        for (letter, numbers), before in zip(parts, ["", *(letter for letter, _ in parts)], strict=False)
+    ]  # fmt: skip
+    return "".join(shown)
+
+
+def _styles_once(svg: str) -> str:
+    """Styles that stand there several times as classes, in the picture's own style sheet."""
+    counts = Counter(re.findall(r'style="([^"]*)"', svg))
+    classes = {style: f"s{place:x}" for place, (style, count) in enumerate(counts.items()) if count > 2}
+    svg = re.sub(
+        r'style="([^"]*)"',
+        lambda found: f'class="{classes[found[1]]}"' if found[1] in classes else found[0],
+        svg,
+    )
+    sheet = "".join(f".{name}{{{style}}}" for style, name in classes.items())
+    return svg.replace("</style>", f"{sheet}</style>", 1)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 # Plotting is slow to load and every call of Snakemake reads this module: it is imported where it is used.
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pandas as pd
 from rich import box
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from anarchy import tables
+from anarchy.claims.files import read
 from anarchy.designs.design import Design
 from anarchy.designs.ladder.design import DESIGN as LADDER
 from anarchy.designs.ladder.tables import summary_table, summary_words
@@ -22,9 +23,15 @@ from anarchy.designs.readings.design import DESIGN as READINGS
 from anarchy.designs.registry import design_of, designs
 from anarchy.designs.tables import workload_titles
 from anarchy.ground.layout import Layout
+from anarchy.ground.words import interval, span
 from anarchy.report.findings import findings
 from anarchy.report.pictures import Picture, embedded
 from anarchy.tables import System
+
+FOREST: Final = "forest"
+"""Stem of the figure of all claims, and of its table."""
+OF_CLAIMS: Final = "claims"
+"""Folder of that figure, beside those of experiments."""
 
 _LABEL: Final = ("engine", "dilation", "tier", "interval_kind", "n_launches", "valid")
 """Columns that a label is made of."""
@@ -61,11 +68,71 @@ def by_experiment(systems: Sequence[System]) -> list[tuple[Design, str, list[Sys
 def write_summary(layout: Layout) -> list[Path]:
     """Write what shows systems together.
 
-    Of ladders figure ``overview_poa`` and table ``summary``, and of
-    those under every reading figure ``overview_march``.
+    Of ladders figure ``overview_poa`` and table ``summary``, of those under every reading figure
+    ``overview_march``, and of the claims, where they were judged, figure ``forest`` and its table.
     """
     systems = load_systems(layout)
-    return [*_write_ladders(layout, ladders(systems)), *_write_march(layout, marching(systems))]
+    return [
+        *_write_ladders(layout, ladders(systems)),
+        *_write_march(layout, marching(systems)),
+        *_write_forest(layout, systems),
+    ]
+
+
+def _write_forest(layout: Layout, systems: Sequence[System]) -> list[Path]:
+    from anarchy.figures import style
+    from anarchy.report import forest
+
+    judged = layout.claims.with_suffix(".json")
+    if not systems or not judged.is_file():
+        return []
+    rows = forest.forest_rows(read(judged))
+    label = pd.concat([system.rows[list(_LABEL)] for system in systems])
+    return [
+        *style.save(
+            forest.forest(rows, label),
+            layout.figures(OF_CLAIMS) / FOREST,
+            label,
+            forest.forest(rows, label, style.SINGLE),
+        ),
+        tables.write_csv(rows, layout.root / "tables" / f"{FOREST}.csv"),
+    ]
+
+
+def forest_picture(layout: Layout, claims: Sequence[Mapping[str, Any]]) -> Picture:
+    """Every claim with a number, as `write_summary` saved it."""
+    from anarchy.report import forest
+
+    rows = forest_words(claims).astype(str).to_numpy().tolist()
+    return embedded(
+        layout,
+        layout.figures(OF_CLAIMS) / FOREST,
+        alt=f"{forest.READING} " + " ".join(f"{', '.join(row)}." for row in rows),
+        reading=forest.READING,
+        beside=(layout.root / "tables" / f"{FOREST}.csv",),
+    )
+
+
+def forest_words(claims: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The numbers of that figure for people."""
+    from anarchy.report import forest
+
+    return pd.DataFrame(
+        [
+            {
+                "claim": row["ids"],
+                "quantity": row["label"],
+                "system": row["system"],
+                "measured": interval(row["measured"], row["lo"], row["hi"]),
+                "published": span((row["published_lo"], row["published_hi"]), lambda end: f"{end:g}"),
+                "measured / published": interval(row["ratio"], row["ratio_lo"], row["ratio_hi"]),
+                "system's verdict": "level, not compared" if row["level"] else row["verdict"],
+            }
+            for row in forest.forest_rows(claims).to_dict("records")
+        ],
+        columns=["claim", "quantity", "system", "measured", "published", "measured / published",
+                 "system's verdict"],
+    )  # fmt: skip
 
 
 def _write_march(layout: Layout, systems: Sequence[System]) -> list[Path]:

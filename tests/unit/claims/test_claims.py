@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,7 @@ def published(lo: float, hi: float, *, lo_open: bool = False, tolerance: float =
     return Claim(
         id="C99",
         claim="a",
+        sentence="a",
         experiment="e",
         published=Published(text="p", lo=lo, hi=hi, lo_open=lo_open),
         tolerance=tolerance,
@@ -283,7 +285,9 @@ def test_the_rise_has_its_interval_where_it_was_estimated() -> None:
     ],
 )
 def test_what_has_to_be_known_is_said_with_the_verdict(claim: str, word: str) -> None:
-    assert word in verdict_on(claim, all_systems()).reason
+    verdict = verdict_on(claim, all_systems())
+    assert any(word in note for note in verdict.notes)
+    assert word not in verdict.reason
 
 
 def test_regimes_may_stand_at_the_system() -> None:
@@ -427,7 +431,8 @@ def test_launches_that_would_decide_a_level() -> None:
     assert verdict.verdict == "inconclusive"
     assert verdict.launches_to_decide is not None
     assert verdict.launches_to_decide > 3
-    assert f"{verdict.launches_to_decide} launches would decide" in verdict.parts[0].reason
+    assert f"{verdict.launches_to_decide} launches would decide" in verdict.parts[0].decides
+    assert verdict.decides == verdict.parts[0].decides
     assert verdict_on("C7", spoiled("deepest", value=deepest)).launches_to_decide is None
 
 
@@ -436,7 +441,7 @@ def test_no_launches_make_up_for_a_shallow_grid() -> None:
         "C7", spoiled("deepest", "hi", value=100.0, systems=spoiled("deepest", "lo", value=90.0))
     )
     assert verdict.launches_to_decide is None
-    assert "no number of launches decides, a deeper C would" in verdict.parts[0].reason
+    assert verdict.decides == "no number of launches decides, a deeper C would"
 
 
 def test_without_a_knee_nothing_is_deep() -> None:
@@ -483,10 +488,10 @@ def test_a_system_file_without_growth_is_not_testable() -> None:
 
 
 def test_a_simulated_engine_is_said_and_a_real_one_is_not() -> None:
-    assert "simulated engines" in verdict_on("C1", all_systems()).reason
+    assert "simulated engines" in verdict_on("C1", all_systems()).notes[-1]
     real = [{**each, "engine": "B200"} for each in all_systems()]
     verdict = verdict_on("C1", real)
-    assert "simulated" not in verdict.reason
+    assert not any("simulated" in note for note in verdict.notes)
     assert verdict.engine == "B200"
 
 
@@ -496,7 +501,7 @@ def test_a_topology_that_the_paper_did_not_measure_settles_nothing() -> None:
     verdict = verdict_on("C2", [*all_systems(), ours])
     assert verdict.verdict == "reproduced"
     assert [part.verdict for part in verdict.parts] == ["reproduced"] * 3 + ["not reproduced"]
-    assert verdict.parts[3].reason.endswith("the paper did not measure this topology, so it does not count")
+    assert verdict.parts[3].notes[-1] == "the paper did not measure this topology, so it does not count"
     alone = verdict_on("C2", [ours])
     assert (alone.verdict, alone.reason) == ("not testable here", "no topology of the paper was measured")
 
@@ -549,13 +554,55 @@ def test_files(tmp_path: Path) -> None:
     assert [document["id"] for document in documents] == [verdict.id for verdict in verdicts]
     assert documents[2]["parts"][0]["hi"] == 19.2
     text = files[2].read_text()
-    assert text.count("\n| C") == len(rows)
+    assert text.count("\n| C") == len(re.findall(r"\n## C\d", text)) == 13
     assert "(96, 128]" in text
     assert "Engine: simulated engine, model time dilated 3x, predicted B200 timing table, tier full." in text
     assert {(row["tier"], row["dilation"]) for row in rows if row["engine"]} == {("full", "3x")}
     assert first[0]["quantity"] == first[1]["quantity"] == "PoA-hat on the plateau"
-    assert "| PoA-hat on the plateau | 18.7 [18.2, 19.2] |" in text
-    assert "PoA-hat on the plateau. Nemotron-4-340B 1P2D: 18.7 [18.2, 19.2]; " in text
+    assert "Nemotron-4-340B 1P2D, PoA-hat on the plateau 18.7 [18.2, 19.2]: reproduced; " in text
+    assert "PoA-hat on the plateau. Nemotron-4-340B 1P2D: 18.7 [18.2, 19.2]; " in first[0]["measured"]
+    assert (
+        first[0]["command"] == documents[2]["command"] == "make reproduce TIER=full EXPERIMENTS=equilibrium"
+    )
+    assert documents[2]["parts"][0]["published"] == [18.7, 18.7]
+
+
+def test_no_sentence_stands_twice_for_people() -> None:
+    other = [{**each, "workloads": {"hot": each["workloads"]["unique"]}} for each in all_systems()]
+    text = module.render_markdown(judge(CLAIMS, [*all_systems(), *other]))
+    # A bold line names the conditions of a verdict, which verdicts share.
+    lines = [line for line in text.splitlines() if len(line) > 40 and not line.startswith("**")]
+    assert len(lines) > 40
+    assert sorted(set(lines)) == sorted(lines)
+    assert text.count("our definition") == text.count("no measurement of the hardware") == 1
+
+
+def test_what_a_verdict_took_and_how_it_is_made_again_is_told() -> None:
+    deployments = [{"trial": 1, "wall_s": 90.0}, {"trial": 2, "wall_s": 30.0}]
+    verdict = verdict_on("C2", [{**each, "deployments": deployments} for each in all_systems()])
+    assert verdict.minutes == 6.0
+    assert verdict.command == "make reproduce TIER=full EXPERIMENTS=equilibrium"
+    untested = verdict_on("C10", all_systems())
+    assert untested.minutes is None
+    assert untested.command == "make reproduce TIER=full EXPERIMENTS=adaptive MODELS=llama-3.1-70b"
+    assert untested.decides == "measuring it would decide"
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"lo": 18.0, "hi": 25.0}, "a narrower interval would decide"),
+        ({"lo": None, "hi": None}, "an interval would decide, so 3 launches"),
+    ],
+)
+def test_whatever_is_left_open_says_what_would_decide(changes: dict[str, Any], word: str) -> None:
+    systems = all_systems()
+    for each in systems:
+        each["workloads"]["unique"]["plateau"] |= changes
+    verdict = verdict_on("C3", systems)
+    assert verdict.verdict == "inconclusive"
+    assert word in verdict.decides
+    assert verdict_on("C3", all_systems()).decides == ""
 
 
 @pytest.mark.parametrize(
@@ -567,7 +614,7 @@ def test_the_kind_of_interval_is_said(launches: int, kind: str) -> None:
 
 
 def test_a_bar_in_a_text_does_not_break_the_table() -> None:
-    verdict = Verdict("C1", "a|b", "p", "inconclusive", "r")
+    verdict = Verdict("C1", "c", "a|b", "p", "inconclusive", "r")
     assert "a\\|b" in module.render_markdown([verdict])
 
 

@@ -63,7 +63,9 @@ def test_growth_is_held_against_that_of_the_340b(claim: str, value: float, outco
     assert of_340b.verdict == outcome
     assert of_340b.measured == pytest.approx(value)
     assert word in of_340b.reason
-    assert "if C7's values are of the 340B, which we do not know" in of_340b.reason
+    assert "if C7's values are of the 340B, which we do not know" in of_340b.notes[0]
+    assert of_340b.published == (10.7, 16.5)
+    assert {part.published for part in others} == {None}
     assert {part.verdict for part in others} == {"inconclusive"}, "no growth of theirs is published"
 
 

@@ -94,8 +94,8 @@ def test_each_way_is_judged_apart_and_omega_is_explained_where_it_cannot_act(doc
         "C4", changed(documents["pareto 1p2d"], "spread", POA_BELOW, f=1.0, df_noise=60, cv_noise=0.002)
     )
     assert (found["builtin"].verdict, found["pinned"].verdict) == ("reproduced", "inconclusive")
-    assert "sets the overlap weight to 0" in found["builtin"].reason
-    assert "overlap weight" not in found["pinned"].reason
+    assert any("sets the overlap weight to 0" in note for note in found["builtin"].notes)
+    assert not any("overlap weight" in note for note in found["pinned"].notes)
     assert "CV of PoA-hat between pairs, noise taken out, %" in found["pinned"].measured
 
 
@@ -150,6 +150,16 @@ def test_throughput_against_what_counts_as_none(
 ) -> None:
     document = changed(documents["pareto 1p2d"], "spread", RATE_PAST, **values)
     assert verdicts("C6", document)["builtin"].verdict == outcome
+
+
+def test_a_controller_that_never_switched_decides_no_gain(documents: Documents) -> None:
+    still = {"share_below": 1.0, "share_transition": 0.0, "share_saturated": 0.0}
+    document = changed(documents["adaptive 1p2d"], "stages", {"policy": "adaptive"}, **still)
+    verdict = verdicts("C9", document)["builtin"]
+    assert verdict.verdict == "inconclusive"
+    assert {part.measured for part in verdict.parts} == {None}
+    assert all("same policy: noise" in part.reason for part in verdict.parts)
+    assert verdicts("C9", documents["adaptive 1p2d"])["builtin"].parts[0].measured is not None
 
 
 def test_no_load_on_one_side_of_the_knee_leaves_it_open(documents: Documents) -> None:
@@ -254,7 +264,7 @@ def test_the_way_stands_in_every_file(documents: Documents, tmp_path: Path) -> N
     files = write(judge(CLAIMS, list(documents.values())), tmp_path)
     rows = pd.read_csv(files[0], dtype=str, keep_default_na=False)
     assert set(rows.loc[rows["id"] == "C4", "way"]) == {"builtin", "pinned"}
-    assert "| pinned |" in files[2].read_text()
+    assert "pinned routing" in files[2].read_text()
 
 
 # --- C13: one point, two experiments ---
@@ -335,7 +345,7 @@ def test_experiments_that_share_no_saturated_point_tell_no_drift(documents: Docu
     )
     (verdict,) = verdicts("C13", staged, ladder_of(staged, 2.0, 7)).values()
     assert verdict.verdict == "inconclusive"
-    assert f"E1 at C = {past(staged)['concurrency']} too would decide" in verdict.parts[0].reason
+    assert verdict.decides == f"E1 at C = {past(staged)['concurrency']} too would decide"
 
 
 def test_one_point_by_two_engines_is_no_drift(documents: Documents) -> None:
@@ -344,9 +354,9 @@ def test_one_point_by_two_engines_is_no_drift(documents: Documents) -> None:
     ladder = {**ladder_of(staged, stage["poa_hat"] / 3, int(stage["concurrency"])), "engine": VIRTUAL}
     (verdict,) = verdicts("C13", staged, ladder).values()
     assert verdict.verdict == "inconclusive"
-    reason = verdict.parts[0].reason
+    reason, decides = verdict.parts[0].reason, verdict.parts[0].decides
     assert f"E1 was measured by another engine ({VIRTUAL}) than this experiment (simulated)" in reason
-    assert f"E1 on this engine too, at C = {stage['concurrency']}, would decide" in reason
+    assert decides == f"E1 on this engine too, at C = {stage['concurrency']}, would decide"
 
 
 def test_e1_and_e4_share_a_point_as_well(documents: Documents) -> None:
@@ -386,7 +396,7 @@ def test_launches_that_would_decide_a_drift(documents: Documents) -> None:
     assert part.launches_to_decide is not None
     assert part.launches_to_decide > 3
     assert verdict.launches_to_decide == part.launches_to_decide
-    assert f"{part.launches_to_decide} launches would decide" in part.reason
+    assert f"{part.launches_to_decide} launches would decide" in part.decides
 
 
 def test_a_drift_of_one_launch_needs_three(documents: Documents) -> None:
@@ -402,11 +412,8 @@ def test_launches_do_not_narrow_a_variance_ratio(documents: Documents) -> None:
     values = dict(zip(names, (44.0, 15.4, 126.0), strict=True))
     verdict = verdicts("C5", changed(documents["pareto 1p2d"], "spread", POA_PAST, **values))["builtin"]
     assert verdict.launches_to_decide is None
-    assert (
-        "no number of launches decides, the interval is as wide as 16 pairs make it;"
-        in verdict.parts[0].reason
-    )
-    assert "pairs would" in verdict.parts[0].reason
+    assert "no number of launches decides, the interval is as wide as 16 pairs make it;" in verdict.decides
+    assert "pairs would" in verdict.parts[0].decides
 
 
 @pytest.mark.parametrize(
@@ -426,7 +433,7 @@ def test_launches_that_would_decide_a_spread(
     document = changed(documents["adaptive 1p5d"], "stages", where, n_launches=launches, **values)
     part = verdicts("C11", document)["builtin"].parts[0]
     assert part.verdict == "inconclusive"
-    assert word in part.reason
+    assert word in f"{part.reason} {part.decides}"
     assert part.launches_to_decide == needed
 
 

@@ -49,28 +49,30 @@ def compared(within: bool | None, **sides: bool | None) -> System:
 def of_70b(verdict: Verdict) -> tuple[str, str]:
     """Verdict and reason of the system that was compared."""
     part = next(part for part in verdict.parts if part.system == "Llama-3.1-70B 1P2D" and not part.aside)
-    return part.verdict, part.reason
+    return part.verdict, "; ".join((part.reason, *part.notes))
 
 
 def test_without_a_comparison_it_is_said() -> None:
     verdict = verdict_on("C1", virtual())
     assert verdict.verdict == "reproduced"
-    assert all(part.reason.endswith("not cross-validated in this run") for part in verdict.parts)
+    assert all("not cross-validated in this run" in part.notes for part in verdict.parts)
 
 
 def test_the_engine_that_decided_is_said() -> None:
     verdict = verdict_on("C1", virtual())
-    assert "decided in virtual time; by simulated engines, which follow predicted times" in verdict.reason
+    assert "decided in virtual time; by simulated engines, which follow predicted times" in verdict.notes[-1]
     assert verdict.engine == VIRTUAL
     assert verdict.label.startswith("simulated in virtual time, predicted B200 timing table")
-    assert "decided by the live stack with mock engines" in verdict_on("C1", all_systems()).reason
+    assert "decided by the live stack with mock engines" in verdict_on("C1", all_systems()).notes[-1]
     assert decided("B200") == "decided by the live stack on B200"
     assert remark("B200") == ""
 
 
 def test_live_numbers_need_no_comparison() -> None:
     verdict = verdict_on("C1", [*all_systems(), compared(within=False)])
-    assert "cross-validated" not in " ".join(part.reason for part in verdict.parts)
+    assert "cross-validated" not in " ".join(
+        note for part in verdict.parts for note in (part.reason, *part.notes)
+    )
     assert verdict.verdict == "reproduced"
 
 

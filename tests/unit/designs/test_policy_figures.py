@@ -193,7 +193,7 @@ def test_ratios_of_both_ways_are_told_apart_and_hold_the_line_at_one(drawn: Draw
         low, high = axes.get_xlim()
         assert low < 1 < high
         assert 1.0 in axes.get_xticks()
-    looks = {(g.lines[0].get_color(), g.lines[0].get_markerfacecolor()) for g in error_bars(figure.axes[0])}
+    looks = {(g.lines[0].get_color(), g.lines[0].get_markerfacecolor()) for g in error_bars(figure.axes[2])}
     assert len(looks) == 3
 
 

@@ -16,7 +16,16 @@ import pandas as pd
 from anarchy.claims.deciding import LAUNCHES, Needed, at_least_three, needed
 from anarchy.claims.engines import measured_by
 from anarchy.claims.frames import Row, frame_of
-from anarchy.claims.model import INCONCLUSIVE, NOT_TESTABLE, Claim, Part, System, against_range, system_title
+from anarchy.claims.model import (
+    INCONCLUSIVE,
+    NOT_TESTABLE,
+    Claim,
+    Part,
+    System,
+    against_range,
+    ends_of,
+    system_title,
+)
 from anarchy.stats.deciding import Bounds, student_width
 from anarchy.tables import is_missing, whole
 
@@ -46,21 +55,26 @@ def experiment_drift(claim: Claim, system: System, workload: str) -> list[Part]:
     deepest = whole(point["concurrency"].max()) if not point.empty else ""
     same = [ladder for ladder in ladders if measured_by(ladder, WAY) == engine]
     cells = [rows for ladder in same if (rows := frame_of(ladder, "cells", workload)) is not None]
+    decides = ""
     if not deepest:
         why = "no load past the knee of this workload was measured under the static default"
     elif not same:
         labels = ", ".join(dict.fromkeys(measured_by(ladder, WAY) for ladder in ladders))
         why = f"E1 was measured by another engine ({labels}) than this experiment ({engine}), and one point "
-        why += "by two engines is no drift between experiments; "
-        why += f"E1 on this engine too, at C = {deepest}, would decide"
+        why += "by two engines is no drift between experiments"
+        decides = f"E1 on this engine too, at C = {deepest}, would decide"
     elif not cells:
-        why = f"E1 did not measure this workload; E1 under it too, at C = {deepest}, would decide"
+        why = "E1 did not measure this workload"
+        decides = f"E1 under it too, at C = {deepest}, would decide"
     else:
         point = point[point["concurrency"].isin(cells[0]["concurrency"])]
         if not point.empty:
             return [_part(claim, title, cells[0], point)]
-        why = f"E1's grid and these loads share no saturated C; E1 at C = {deepest} too would decide"
-    return [Part(title, INCONCLUSIVE, why, QUANTITY, way=WAY)]
+        why, decides = (
+            "E1's grid and these loads share no saturated C",
+            f"E1 at C = {deepest} too would decide",
+        )
+    return [Part(title, INCONCLUSIVE, why, QUANTITY, way=WAY, decides=decides)]
 
 
 def _points(system: System, workload: str) -> pd.DataFrame:
@@ -93,8 +107,17 @@ def _part(claim: Claim, title: str, cells: pd.DataFrame, points: pd.DataFrame) -
     elif launches < LAUNCHES:
         outcome, needs = INCONCLUSIVE, at_least_three()
         why += f", within {launches} launch(es), which say nothing of others"
-    reason = "; ".join(filter(None, (f"{where}: {why}", needs[1])))
-    return Part(title, outcome, reason, QUANTITY, *drift, way=WAY, launches_to_decide=needs[0])
+    return Part(
+        title,
+        outcome,
+        f"{where}: {why}",
+        QUANTITY,
+        *drift,
+        way=WAY,
+        launches_to_decide=needs[0],
+        decides=needs[1],
+        published=ends_of(claim),
+    )
 
 
 def drift_of(first: Row, second: Row, share: float = 1.0) -> tuple[float, float | None, float | None]:

@@ -18,6 +18,7 @@ from anarchy.claims.model import (
     System,
     against_range,
     end_of,
+    ends_of,
     has_interval,
     launches_of,
     system_title,
@@ -29,6 +30,7 @@ from anarchy.tables import interval, number
 STABLE_SLOPE: Final = 0.15
 """Largest exponent of C, up or down, at which a plateau counts as stable: under 11 % a doubling. Ours."""
 DEEPER: Final = "no number of launches decides, a deeper C would"
+DEPTH: Final = "the depth of the paper's grid would decide, or a knee whose interval lies on one side"
 
 NOTES: Final = {
     "three_regimes": '"artifact" means fewer than 30 windows or C < m, our definition; a plateau is stable '
@@ -97,10 +99,15 @@ def knee_position(claim: Claim, system: System, workload: str) -> Part:
     """C2: the knee's interval lies in the published one, however deep the grid is taken to go."""
     found = system["workloads"][workload]
     knee, deepest = found["knee"], found["deepest"]
+    assert claim.published.lo is not None
     assert claim.published.hi is not None
+    published = (claim.published.lo, claim.published.hi)
 
     def part(verdict: Outcome, reason: str, *values: float | None) -> Part:
-        return Part(system_title(system), verdict, reason, "knee, C", *values)
+        open_ = DEPTH if verdict == INCONCLUSIVE and knee["exists"] else ""
+        return Part(
+            system_title(system), verdict, reason, "knee, C", *values, decides=open_, published=published
+        )
 
     if knee["exists"]:
         outcome, why = against_range(claim, knee["lo"], knee["hi"])
@@ -146,13 +153,17 @@ def _plateau_part(claim: Claim, system: System, workload: str) -> Part:
     """The plateau's interval lies in the published range, or at the system's own published value."""
     plateau = system["workloads"][workload]["plateau"]
 
+    here = (system["model"], system["topology"])
+    own = [entry.value for entry in claim.published.systems if (entry.model, entry.topology) == here]
+    published = ends_of(claim, own[0] if own else None)
+
     def part(verdict: Outcome, reason: str, *values: float | None) -> Part:
-        return Part(system_title(system), verdict, reason, "PoA-hat on the plateau", *values)
+        return Part(
+            system_title(system), verdict, reason, "PoA-hat on the plateau", *values, published=published
+        )
 
     if plateau is None:
         return part(INCONCLUSIVE, "no plateau could be told")
-    here = (system["model"], system["topology"])
-    own = [entry.value for entry in claim.published.systems if (entry.model, entry.topology) == here]
     outcome, why = against_range(claim, plateau["lo"], plateau["hi"], own[0] if own else None)
     where = f"C = {plateau['c_from']} to {plateau['c_to']}, {plateau['n_cells']} cells"
     reason = f"plateau{_cells(plateau)} {why} ({where})"
@@ -173,9 +184,19 @@ def _deepest_part(claim: Claim, system: System, workload: str) -> Part:
     found = system["workloads"][workload]
     deepest, knee = found["deepest"], found["knee"]
 
-    def part(verdict: Outcome, reason: str, *values: float | None, count: int | None = None) -> Part:
-        what = "PoA-hat at the deepest C"
-        return Part(system_title(system), verdict, reason, what, *values, launches_to_decide=count)
+    def part(
+        verdict: Outcome, reason: str, *values: float | None, count: int | None = None, decides: str = ""
+    ) -> Part:
+        return Part(
+            system_title(system),
+            verdict,
+            reason,
+            "PoA-hat at the deepest C",
+            *values,
+            launches_to_decide=count,
+            decides=decides,
+            published=ends_of(claim),
+        )
 
     if deepest is None:
         return part(INCONCLUSIVE, "no valid cell")
@@ -183,18 +204,19 @@ def _deepest_part(claim: Claim, system: System, workload: str) -> Part:
     first = knee["first_post_knee"] if knee["exists"] else None
     if first is None or deepest["concurrency"] <= first:
         reason = f"C = {deepest['concurrency']}, the deepest measured, is not deep past a knee"
-        return part(INCONCLUSIVE, f"{reason}; {DEEPER}", *values)
+        return part(INCONCLUSIVE, reason, *values, decides=DEEPER)
     outcome, why = against_range(claim, deepest["lo"], deepest["hi"])
     if outcome == NOT_REPRODUCED:
         assert claim.published.lo is not None
         below = deepest["hi"] < claim.published.lo
-        outcome, why = (
-            (INCONCLUSIVE, f"{why}, below it; {DEEPER}") if below else (outcome, f"{why}, above it")
-        )
-        return part(outcome, f"at C = {deepest['concurrency']} {why}", *values)
+        where = f"at C = {deepest['concurrency']} {why}, {'below' if below else 'above'} it"
+        if below:
+            return part(INCONCLUSIVE, where, *values, decides=DEEPER)
+        return part(outcome, where, *values)
     if outcome == INCONCLUSIVE:
         count, told = needed(_deepest_bounds(system, deepest), claim, launches_of(system))
-        return part(outcome, f"at C = {deepest['concurrency']} {why}; {told}", *values, count=count)
+        where = f"at C = {deepest['concurrency']} {why}"
+        return part(outcome, where, *values, count=count, decides=told)
     return part(outcome, f"at C = {deepest['concurrency']} {why}", *values)
 
 

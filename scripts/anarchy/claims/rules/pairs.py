@@ -12,7 +12,16 @@ from typing import Final
 from anarchy.claims.deciding import Needed, at_least_three, needed_pairs
 from anarchy.claims.equivalence import equivalent
 from anarchy.claims.frames import Row, bounded, frame_of, nothing, of_launches, past_no_knee
-from anarchy.claims.model import INCONCLUSIVE, Claim, Outcome, Part, System, against_range, system_title
+from anarchy.claims.model import (
+    INCONCLUSIVE,
+    Claim,
+    Outcome,
+    Part,
+    System,
+    against_range,
+    ends_of,
+    system_title,
+)
 from anarchy.stats.variance import levels_own_bounds
 from anarchy.tables import TITLES, is_missing, percent, whole
 
@@ -64,13 +73,23 @@ def _equivalence_part(system: System, row: Row, margin: float, whose: str) -> Pa
     """A CV between the planned pairs, which a claim is about and not about others, against a margin."""
     quantity = f"CV of {TITLES[row['quantity']]} between pairs, noise taken out, %"
 
-    def part(verdict: Outcome, reason: str, *values: float | None) -> Part:
-        return Part(system_title(system), verdict, reason, quantity, *values, way=str(row["way"]))
+    def part(verdict: Outcome, reason: str, *values: float | None, decides: str = "") -> Part:
+        return Part(
+            system_title(system),
+            verdict,
+            reason,
+            quantity,
+            *values,
+            way=str(row["way"]),
+            decides=decides,
+            published=(0.0, 100 * margin),
+        )
 
     if not row["valid"] or is_missing(row["cv_bound"]):
         return part(INCONCLUSIVE, f"not estimated: {row['reasons'] or 'too few pairs'}")
     lo, hi = _bounds(row)
-    outcome, why = of_launches(row, *equivalent(lo, hi, margin, whose))
+    clear, why = equivalent(lo, hi, margin, whose)
+    outcome, why, decides = of_launches(row, clear, why)
     noise = percent(row["cv_noise"]) if row["noise"] else "not known"
     seen = f"p = {row['p_value']:.2g}" if not is_missing(row["p_value"]) else "no test without noise"
     launches = int(row["n_launches"])
@@ -80,7 +99,7 @@ def _equivalence_part(system: System, row: Row, margin: float, whose: str) -> Pa
         f"CV {percent(row['cv'])}, of it noise {noise} ({seen}); {why}"
     )
     value = row["cv_effect"] if not is_missing(row["cv_effect"]) else row["cv"]
-    return part(outcome, reason, *(100 * float(end) for end in (value, lo, hi)))
+    return part(outcome, reason, *(100 * float(end) for end in (value, lo, hi)), decides=decides)
 
 
 def _bounds(row: Row) -> tuple[float, float]:
@@ -102,16 +121,24 @@ def _growth_part(claim: Claim, system: System, row: Row) -> Part:
     """A variance ratio with its F interval, and what would decide it."""
     told = bounded(row, "variance_ratio")
     clear, why = against_range(claim, told[1], told[2])
-    outcome, why = of_launches(row, clear, why)
+    outcome, why, _ = of_launches(row, clear, why)
     pairs = int(row["n_levels"])
     reason = f"C = {whole(row['concurrency'])} over {row['against_load']}, {pairs} pairs: {why}"
     if told[1] is not None and told[1] > 1:
         reason += "; the variance does grow"
     count, needs = _needs(claim, clear, outcome, told[0], pairs)
-    reason += f"; {needs}" if needs else ""
     quantity = "variance of PoA-hat over pairs, past the knee over below it"
-    way = str(row["way"])
-    return Part(system_title(system), outcome, reason, quantity, *told, way=way, launches_to_decide=count)
+    return Part(
+        system_title(system),
+        outcome,
+        reason,
+        quantity,
+        *told,
+        way=str(row["way"]),
+        launches_to_decide=count,
+        decides=needs,
+        published=ends_of(claim),
+    )
 
 
 def _needs(claim: Claim, clear: Outcome, outcome: Outcome, ratio: float | None, pairs: int) -> Needed:

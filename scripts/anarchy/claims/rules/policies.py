@@ -22,8 +22,10 @@ from anarchy.claims.model import (
     PublishedRatio,
     System,
     against_range,
+    ends_of,
     system_title,
 )
+from anarchy.designs.stages.switched import DIFFER, compared
 from anarchy.stats.deciding import cv_bounds
 from anarchy.tables import TITLES, is_missing, whole
 
@@ -36,6 +38,8 @@ NOTES: Final = {
     "ours), and that is the range it is held against",
 }
 """What has to be known with every verdict of a rule, whichever it is."""
+
+SWITCHING: Final = "a load at which the controller switches would decide"
 
 Asked = Callable[[Claim, System, str], Sequence[Part]]
 
@@ -50,6 +54,8 @@ def adaptive_gain(claim: Claim, system: System, workload: str) -> list[Part]:
     rows = ratios[ratios["against_reference"].astype(bool)]
     rows = rows[rows["policy"].isin(_papers(system, workload, rows))]
     rows = _fullest(rows)
+    stages = frame_of(system, "stages", workload)
+    rows = rows.assign(policies=DIFFER if stages is None else compared(rows, stages))
     parts = [
         _gain_part(claim, system, row, published)
         for published in claim.published.ratios
@@ -78,12 +84,33 @@ def _papers(system: System, workload: str, rows: pd.DataFrame) -> list[str]:
 def _gain_part(claim: Claim, system: System, row: Row, published: PublishedRatio) -> Part:
     title = TITLES[row["quantity"]]
     quantity = f"{title}, {row['against']} over {row['policy']}"
+    held = ends_of(claim, published.value)
+    way, where = str(row["way"]), f"{title} in {row['stage']}, C = {whole(row['concurrency'])}"
+    if row["policies"] != DIFFER:
+        reason = f"{where}: {row['policies']}"
+        return Part(
+            system_title(system),
+            INCONCLUSIVE,
+            reason,
+            quantity,
+            way=way,
+            decides=SWITCHING,
+            published=held,
+        )
     told = bounded(row, "ratio")
     if published.tolerance is not None:
         claim = claim.model_copy(update={"tolerance": published.tolerance})
-    outcome, why = of_launches(row, *against_range(claim, told[1], told[2], published.value))
-    reason = f"{title} in {row['stage']}, C = {whole(row['concurrency'])}: {why}"
-    return Part(system_title(system), outcome, reason, quantity, *told, way=str(row["way"]))
+    outcome, why, decides = of_launches(row, *against_range(claim, told[1], told[2], published.value))
+    return Part(
+        system_title(system),
+        outcome,
+        f"{where}: {why}",
+        quantity,
+        *told,
+        way=way,
+        decides=decides,
+        published=held,
+    )
 
 
 def switch_gain(claim: Claim, system: System, workload: str) -> list[Part]:
@@ -102,12 +129,32 @@ def switch_gain(claim: Claim, system: System, workload: str) -> list[Part]:
         told = np.log([gain for gain in gains if gain is not None])
         if not told.size:
             reason = f"{policy} did not switch inside the stage of most load"
-            parts.append(Part(system_title(system), INCONCLUSIVE, reason, quantity, way=str(way)))
+            parts.append(
+                Part(
+                    system_title(system),
+                    INCONCLUSIVE,
+                    reason,
+                    quantity,
+                    way=str(way),
+                    decides=SWITCHING,
+                    published=ends_of(claim),
+                )
+            )
             continue
         values = _over_launches(told)
         outcome, why = against_range(claim, *values[1:])
         reason = f"{policy}, {told.size} of {len(mine)} launches: {why}"
-        parts.append(Part(system_title(system), outcome, reason, quantity, *values, way=str(way)))
+        parts.append(
+            Part(
+                system_title(system),
+                outcome,
+                reason,
+                quantity,
+                *values,
+                way=str(way),
+                published=ends_of(claim),
+            )
+        )
     return parts or nothing(system, quantity, "no controller acted in a cell that counts")
 
 
@@ -151,13 +198,21 @@ def _spread_part(claim: Claim, system: System, row: Row, quantity: str) -> Part:
     reason = f"{row['stage']}, C = {whole(row['concurrency'])}, {launches} launches: {why}"
     if told[0] is None:
         reason = f"{launches} launch{'es' if launches != 1 else ''}, and a CV over launches needs three"
-    count = None
+    count, needs = None, ""
     if outcome == INCONCLUSIVE:
         known = told[0] is not None and launches >= LAUNCHES
         count, needs = needed(cv_bounds(told[0]) if known and told[0] else None, claim, launches)
-        reason += f"; {needs}"
-    way = str(row["way"])
-    return Part(system_title(system), outcome, reason, quantity, *told, way=way, launches_to_decide=count)
+    return Part(
+        system_title(system),
+        outcome,
+        reason,
+        quantity,
+        *told,
+        way=str(row["way"]),
+        launches_to_decide=count,
+        decides=needs,
+        published=ends_of(claim),
+    )
 
 
 RULES: Final[dict[str, Asked]] = {

@@ -10,6 +10,7 @@ DESIGN: Final = Design(
     name="detection",
     id="E2",
     title="when detectors notice saturation",
+    question="How soon does a detector notice that the load crossed the knee, and does it cry wolf?",
     notebook="saturation",
     main="stages",
     figures={

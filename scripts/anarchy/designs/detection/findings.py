@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from anarchy.designs.notes import condition_notes
-from anarchy.ground.words import number
+from anarchy.ground.words import number, span
 from anarchy.tables import System
 
 
@@ -39,3 +40,17 @@ def _detector(source: Any, logs: pd.DataFrame) -> str:
 def notes(system: System, workload: str) -> list[str]:
     """Where mean latency bends most, and how much of the rise of PoA-hat is routing."""
     return condition_notes(system, workload)
+
+
+def answer(systems: Sequence[System]) -> str:
+    """How late all detectors fired, over every system, workload and launch."""
+    logs = pd.concat([system.frames["detection"] for system in systems])
+    logs = logs[logs["valid"].astype(bool)]
+    fired = logs[logs["fired"].astype(bool)]
+    if logs.empty:
+        return "No detector's log counts."
+    alarms = int(logs["false_alarms"].sum())
+    told = f"{len(fired)} of {len(logs)} detectors fired"
+    if len(fired):
+        told += f", {span(list(fired['delay_s']))} s after the load crossed the knee"
+    return f"{told}, with {alarms or 'no'} false alarm{'' if alarms == 1 else 's'} before."

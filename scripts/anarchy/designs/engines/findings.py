@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anarchy.designs.engines.columns import COMPARED
@@ -57,3 +57,11 @@ def _outside(one: Mapping[str, Any]) -> str:
     if is_missing(one["difference"]):
         return f"{at} (live is 0)"
     return f"{at} ({percents(one['difference'], '+')} %, tolerance {percents(one['tolerance'])} %)"
+
+
+def answer(systems: Sequence[System]) -> str:
+    """In how many comparisons all numbers lie inside their tolerances, over systems, workloads and ranges."""
+    ranges = [one[side] for s in systems for one in s.info["agreement"] for side in ("below", "past")]
+    compared = [one for one in ranges if one["concurrency"] is not None]
+    inside = sum(not one["outside"] for one in compared)
+    return f"All numbers lie within their tolerances in {inside} of {len(compared)} comparisons."

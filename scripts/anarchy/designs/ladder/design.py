@@ -10,6 +10,7 @@ DESIGN: Final = Design(
     name="ladder",
     id="E1",
     title="PoA-hat over concurrency",
+    question="How does PoA-hat change with the number of users, and where does it leave its plateau?",
     notebook="equilibrium",
     main="cells",
     figures={

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from anarchy.ground.words import interval, is_missing, number, whole
+from anarchy.ground.words import interval, is_missing, number, span, whole
 from anarchy.tables import System
 
 FITS: Final = {
@@ -63,3 +63,18 @@ def _shares(found: Mapping[str, Any], curve: str, share: str) -> list[str]:
         for launch, quality in qualities.items()
         if not is_missing(quality.get(share))
     ]
+
+
+def answer(systems: Sequence[System]) -> str:
+    """Plateau, knee and depth of all systems under their first workload, each from lowest to highest."""
+    found = [system.info["workloads"][next(iter(system.info["workloads"]))] for system in systems]
+    plateaus = [one["plateau"]["poa_hat"] for one in found if one.get("plateau")]
+    knees = [one["knee"]["knee"] for one in found if (one.get("knee") or {}).get("exists")]
+    deepest = [one["deepest"] for one in found if one.get("deepest")]
+    words = [f"PoA-hat has a plateau at {span(plateaus)}"] if plateaus else ["PoA-hat has no plateau"]
+    some = f"leaves it at C = {span(knees)} on {len(knees)} of {len(found)} systems"
+    words.append(some if knees else "has no knee on this grid")
+    if deepest:
+        depth = span([one["poa_hat"] for one in deepest])
+        words.append(f"is {depth} at the deepest C, {span([one['concurrency'] for one in deepest], whole)}")
+    return f"{', '.join(words[:-1])} and {words[-1]}."

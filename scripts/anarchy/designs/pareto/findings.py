@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pandas as pd
+
 from anarchy.designs.notes import condition_notes
 from anarchy.ground.words import interval, is_missing, percent, whole
 from anarchy.tables import System
@@ -28,3 +32,18 @@ def parts(system: System, workload: str) -> list[str]:
 def notes(system: System, workload: str) -> list[str]:
     """Where mean latency bends most, and how much of the rise of PoA-hat is routing."""
     return condition_notes(system, workload)
+
+
+def answer(systems: Sequence[System]) -> str:
+    """How far pairs can differ in PoA-hat and throughput, by the bounds of every system, way and workload."""
+    spread = pd.concat([system.frames["spread"] for system in systems])
+    spread = spread[(spread["factor"] == "pair") & spread["valid"].astype(bool)]
+    words = []
+    for name, title in (("poa_hat", "PoA-hat"), ("throughput_rps", "throughput")):
+        mine = spread[(spread["quantity"] == name) & spread["cv_bound"].notna()]
+        if len(mine):
+            seen = int(mine["effect"].eq(True).sum())
+            most = percent(mine["cv_bound"].max())
+            told = f"a difference is seen in {seen} of {len(mine)} comparisons"
+            words.append(f"{title} differs between pairs by a CV of at most {most} ({told})")
+    return f"{'; '.join(words) or 'No spread over pairs could be estimated'}."

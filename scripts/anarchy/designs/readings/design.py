@@ -10,6 +10,7 @@ DESIGN: Final = Design(
     name="readings",
     id="W2",
     title="users in step, and readings of PoA-hat",
+    question="What do users in step and the reading of PoA-hat do to its level?",
     notebook="why",
     main="cells",
     figures={

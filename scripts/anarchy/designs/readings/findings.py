@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pandas as pd
+
 from anarchy.designs.readings.columns import READING
-from anarchy.ground.words import interval, is_missing, whole
+from anarchy.ground.words import interval, is_missing, span, whole
 from anarchy.tables import System
 
 
@@ -29,3 +33,12 @@ def _knee(value: float, lo: float, hi: float) -> str:
 def notes(system: System, workload: str) -> list[str]:  # noqa: ARG001
     """Nothing beside what the document notes."""
     return []
+
+
+def answer(systems: Sequence[System]) -> str:
+    """Level under the reading that is drawn, over all systems, users and policies."""
+    rows = pd.concat([system.frames["ladders"] for system in systems])
+    levels = rows.loc[(rows["reading"] == READING) & rows["level"].notna(), "level"]
+    if levels.empty:
+        return f"No level could be taken under the reading {READING}."
+    return f"Read as {READING}, the level of PoA-hat is {span(list(levels))}, by users, policies and systems."

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from anarchy.designs.stages import switched
 from anarchy.designs.stages.figures import compared
 from anarchy.figures import style
 from anarchy.figures.factors import stack_factors
@@ -19,10 +20,11 @@ from anarchy.tables import HEADINGS, TITLES, System
 def ratios_by_stage(system: System, workload: str, width: float = DOUBLE) -> Figure:
     """Reference over adaptive policy of the same policy set: a panel a stage, a row a quantity.
 
-    Right of the line at 1 the adaptive policy has less of the quantity.
+    Right of the line at 1 the adaptive policy has less of the quantity. Grey: the same policy on both sides.
     """
     rows, ratios = system.of(workload), system.of(workload, "ratios")
     ratios = ratios[ratios["against_reference"].astype(bool)]
+    noise = switched.compared(ratios, rows) == switched.SAME
     stages = list(dict.fromkeys(rows.sort_values("stage_index")["stage"]))
     columns = min(len(stages), 4 if width >= DOUBLE else 2)
     lines = -(-len(stages) // columns)
@@ -36,16 +38,19 @@ def ratios_by_stage(system: System, workload: str, width: float = DOUBLE) -> Fig
         axes.axvline(1, color=GREY, linewidth=0.9, zorder=1)
         for place, (group, policy) in enumerate(pairs):
             mine = ratios[(ratios["routing_set"] == group) & (ratios["policy"] == policy)]
-            mine = mine[mine["stage"] == stage].set_index("quantity").reindex(names)
+            mine = mine[mine["stage"] == stage]
+            same = bool(noise[mine.index].any())
+            mine = mine.set_index("quantity").reindex(names)
             way = ratios.loc[ratios["routing_set"] == group, "way"].iloc[0]
             colour, marker, title = WAYS[way]
             offset = 0.6 / len(pairs) * (place - (len(pairs) - 1) / 2)
             label = fit(f"{title}: reference over {policy}, 95 % interval", width)
+            if same:
+                colour, label = GREY, "grey: same policy, noise"
             second = group in [name for name, _ in pairs[:place]]
             with_bars(
                 axes, np.arange(len(names)) + offset, mine, "ratio", across=True, color=colour,
-                marker=marker, linestyle="", label=label,
-markerfacecolor="white" if second else colour,
+                marker=marker, linestyle="", label=label, markerfacecolor="white" if second else colour,
                 markeredgecolor=colour if second else "white",
             )  # fmt: skip
         C = rows.loc[rows["stage"] == stage, "concurrency"].iloc[0]

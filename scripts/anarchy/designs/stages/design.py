@@ -10,6 +10,8 @@ DESIGN: Final = Design(
     name="stages",
     id="E3",
     title="adaptive against static routing",
+    question="Does routing that adapts to the load beat routing that stays as it is?",
+    key="ratios",
     notebook="adaptive",
     main="stages",
     figures={
@@ -22,7 +24,8 @@ DESIGN: Final = Design(
         "ratios": (
             "The set's reference policy over its adaptive one, a panel a stage: right of 1 adaptive has less "
             "of the quantity, which is worse for throughput and better for the rest. An interval that holds "
-            "1 shows no difference."
+            "1 shows no difference. Grey: the controller had not switched, so that the same policy stands "
+            "on both sides and what differs is noise."
         ),
         "policies": ("Every policy measured, baselines included, a marker a stage."),
         "balance": (

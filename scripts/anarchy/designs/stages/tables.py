@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from anarchy.designs.stages.switched import compared
 from anarchy.designs.tables import Maker
 from anarchy.ground.words import MISSING, counted, whole
 from anarchy.tables import System
@@ -13,8 +14,9 @@ from anarchy.tables.conditions import TITLES, ratio_interval, stage_table, stage
 
 
 def ratio_table(system: System) -> pd.DataFrame:
-    """One row a workload, pair of policies, stage and quantity: against / policy with its interval."""
-    return system.frames["ratios"].reset_index(drop=True)
+    """One row a workload, pair of policies, stage and quantity: the ratio, and whether policies differ."""
+    ratios = system.frames["ratios"].reset_index(drop=True)
+    return ratios.assign(policies=compared(ratios, system.rows))
 
 
 def ratio_words(table: pd.DataFrame) -> pd.DataFrame:
@@ -46,6 +48,7 @@ def ratio_words(table: pd.DataFrame) -> pd.DataFrame:
         for name, title in TITLES.items():
             there = by_name.get(name)
             row[title] = MISSING if there is None else ratio_interval(there)
+        row["policies"] = ", ".join(dict.fromkeys(group["policies"]))
         row["paired"] = "yes" if group["paired"].astype(bool).all() else "no"
         row["counted"] = counted(group)[0] if group["valid"].astype(bool).any() else counted(group)[-1]
         rows.append(row)
