@@ -12,7 +12,7 @@ from anarchy.designs.loading import load_systems
 from anarchy.designs.split.columns import GAME, MOVING, PRICES
 from anarchy.designs.split.columns import SPLITS as CELLS
 from anarchy.designs.split.figures import gains_of_workers, goodput_of_splits
-from anarchy.designs.split.findings import notes, parts
+from anarchy.designs.split.findings import answer, notes, parts
 from anarchy.designs.split.play import Measured, play
 from anarchy.designs.split.tables import UNBOUNDED, price_words
 from anarchy.estimate.grouping import Found
@@ -147,6 +147,9 @@ def test_sentences_name_best_split_equilibria_prices_and_what_to_keep(system: Sy
     assert "Of a load that moves (unique prompts at C = 128; long answers at C = 32)" in told
     assert "as simulated" in told
     assert notes(system, LONG.name) == []
+    said = answer([system])
+    assert "costs least on Llama-3.1-70B, at a price of 1." in said
+    assert "The price of anarchy of a split is " in said
 
 
 @pytest.mark.parametrize("width", [SINGLE, DOUBLE])
@@ -168,6 +171,7 @@ def test_one_split_alone_is_no_game_and_is_drawn_all_the_same(system: System) ->
     alone = System(info, frames, system.design, system.main, system.folder)
     assert parts(alone, UNIQUE.name) == ["1 split measured, no game"]
     assert notes(alone, UNIQUE.name) == []
+    assert answer([alone]) == "No run measured two splits of one budget."
     assert_legible(goodput_of_splits(alone, UNIQUE.name, SINGLE), SINGLE)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from anarchy.ground.words import interval, is_missing, whole
+from anarchy.ground.words import interval, is_missing, span, whole
 from anarchy.tables import System
 
 Row = Mapping[Any, Any]
@@ -65,6 +65,23 @@ def notes(system: System, workload: str) -> list[str]:
         words,
         f"For an operator of this load: {best['split_title']}, as simulated; nothing was measured on GPUs",
     ]
+
+
+def answer(systems: Sequence[System]) -> str:
+    """The best split to keep of each model and its price, and the price of anarchy over all games."""
+    told, games = [], []
+    for model, system in {system.info["model_title"]: system for system in systems}.items():
+        games.append(system.frames["prices"]["price_of_anarchy"])
+        moving = system.frames["moving"]
+        known = moving[moving["valid"].astype(bool) & moving["price"].notna()]
+        if not known.empty:
+            best = known.sort_values("price", kind="stable").iloc[0]
+            price = interval(best["price"], best["price_lo"], best["price_hi"])
+            told.append(f"{best['split_title']} costs least on {model}, at a price of {price}")
+    if not told:
+        return "No run measured two splits of one budget."
+    of_anarchy = span(list(pd.concat(games)))
+    return f"Kept while the load moves, {'; '.join(told)}. The price of anarchy of a split is {of_anarchy}."
 
 
 def _moving(row: pd.Series[Any]) -> str:
