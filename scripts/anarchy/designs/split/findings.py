@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from anarchy.ground.words import interval, is_missing, whole
+from anarchy.ground.words import interval, is_missing, span, whole
 from anarchy.tables import System
 
 Row = Mapping[Any, Any]
@@ -51,7 +51,7 @@ def notes(system: System, workload: str) -> list[str]:
     known = moving[moving["valid"].astype(bool) & moving["price"].notna()]
     if known.empty:
         return []
-    best = known.loc[known["price"].astype(float).idxmin()]
+    best = known.sort_values("price", kind="stable").iloc[0]
     stages = "; ".join(
         f"{system.info['workloads'][stage['workload']]['title']} at C = {stage['concurrency']}"
         for stage in system.info["moving"]
@@ -68,31 +68,26 @@ def notes(system: System, workload: str) -> list[str]:
 
 
 def answer(systems: Sequence[System]) -> str:
-    """Which split is best to keep while the load moves, and what the dearest costs, for each model."""
-    told = {str(one.info["model_title"]): _kept(one.frames["moving"]) for one in systems}
-    clauses = [f"{model}: {words}" for model, words in told.items() if words]
-    return f"{'; '.join(clauses) or 'No split was measured under every stage of the load that moves'}."
-
-
-def _kept(moving: pd.DataFrame) -> str:
-    """The cheapest and the dearest split to keep, with their prices; empty where none is known."""
-    known = moving[moving["valid"].astype(bool) & moving["price"].notna()]
-    if known.empty:
-        return ""
-    prices = known["price"].astype(float)
-    best, worst = (known.loc[place] for place in (prices.idxmin(), prices.idxmax()))
-    words = (
-        f"while the load moves {best['split_title']} costs {_moving(best)} times the best split of each stage"
-    )
-    return words if best["split"] == worst["split"] else f"{words}, {worst['split_title']} {_moving(worst)}"
+    """The best split to keep of each model and its price, and the price of anarchy over all games."""
+    told, games = [], []
+    for model, system in {system.info["model_title"]: system for system in systems}.items():
+        games.append(system.frames["prices"]["price_of_anarchy"])
+        moving = system.frames["moving"]
+        known = moving[moving["valid"].astype(bool) & moving["price"].notna()]
+        if not known.empty:
+            best = known.sort_values("price", kind="stable").iloc[0]
+            price = interval(best["price"], best["price_lo"], best["price_hi"])
+            told.append(f"{best['split_title']} costs least on {model}, at a price of {price}")
+    if not told:
+        return "No run measured two splits of one budget."
+    of_anarchy = span(list(pd.concat(games)))
+    return f"Kept while the load moves, {'; '.join(told)}. The price of anarchy of a split is {of_anarchy}."
 
 
 def _moving(row: pd.Series[Any]) -> str:
-    return (
-        "unbounded"
-        if row["unbounded"] is True or bool(row["unbounded"])
-        else interval(row["price"], row["price_lo"], row["price_hi"])
-    )
+    if bool(row["unbounded"]):
+        return "unbounded"
+    return interval(row["price"], row["price_lo"], row["price_hi"])
 
 
 def _titles(system: System) -> dict[str, str]:
