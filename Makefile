@@ -13,10 +13,11 @@ CHOICES = $(shell printf '%s\n' $(filter-out PYTHON=%,$(MAKEOVERRIDES)) | sed -n
 DRIVER := .envs/driver/bin
 # BLAS threads of small matrices only get in each other's way.
 PYTEST := OMP_NUM_THREADS=1 $(DRIVER)/python -m pytest
-# Files side by side: what starts no deployment and no Slurm has a process for each core.
-SIDE_BY_SIDE := -n logical --maxprocesses 8 --dist loadfile
+# What starts no deployment and no Slurm runs side by side, two processes a core: many a test waits for a clock.
+PROCESSES := -n $(shell expr 2 \* $$(nproc)) --maxprocesses 8
+SIDE_BY_SIDE := $(PROCESSES) --dist loadfile
 # The same for few and long tests: a process that is free takes over from one that is not.
-ONE_BY_ONE := -n logical --maxprocesses 8 --dist worksteal
+ONE_BY_ONE := $(PROCESSES) --dist worksteal
 # What starts engines, Slurm or a browser is left out by a bare pytest (pyproject.toml) and named here.
 DAILY := -m "not (nightly or vllm)"
 # The longest first: the short ones at the end keep every process busy until all are through.
@@ -66,8 +67,8 @@ test: test-browser test-stacks lint  ## everything below; Slurm's part only as r
 test-unit: test-setup  ## pure code: unit and property tests, seconds
 	@$(PYTEST) $(SIDE_BY_SIDE) tests/unit tests/property
 
-fuzz: test-setup  ## hostile files by the ten thousand, others each time; writes docs/fuzzing.md, 15 minutes: for a nightly run
-	@FUZZ_TIMES=20 FUZZ_REPORT=docs/fuzzing.md $(PYTEST) tests/fuzz/test_fuzz.py
+fuzz: test-setup  ## hostile files by the ten thousand, others each time; writes docs/fuzzing.md, 10 minutes: for a nightly run
+	@FUZZ_TIMES=10 FUZZ_REPORT=docs/fuzzing.md $(PYTEST) tests/fuzz/test_fuzz.py
 
 # Where every test is to run, the paper's version of Dynamo is built for its own.
 test-stacks: test-setup
@@ -100,8 +101,8 @@ test-containers: test-setup  ## stand-ins of Apptainer and Pyxis on the lab, 5 m
 
 test-long: test-setup  ## policies, knee and controller in real deployments, a bare pip install, every figure of a full run: for a nightly run (root)
 	@slurm/lab/install-packages
-	@$(PYTEST) -m nightly tests/packaging tests/workflow tests/unit/designs tests/live tests/slurm/test_deployment.py tests/slurm/test_policies.py \
-		tests/slurm/test_knee_on_the_lab.py
+	@$(PYTEST) -m nightly tests/packaging tests/workflow tests/notebooks tests/unit/designs tests/live tests/slurm/test_lab.py tests/slurm/test_deployment.py tests/slurm/test_policies.py \
+		tests/slurm/test_knee_on_the_lab.py tests/slurm/test_virtual_jobs.py
 
 test-nightly: test-setup  ## what `make test` leaves out, under 2 hours, written down in docs/nightly.md (root)
 	@$(DRIVER)/python -m tests.nightly

@@ -522,8 +522,8 @@ def _tail(path: Path) -> str:
 def _usage(lab: Lab) -> str:
     return (
         f"  try it:      srun -N3 hostname\n"
-        f"  partitions:  b200 (default), short (at most 2 minutes); {len(NODES)} nodes with {CPUS} CPUs and "
-        f"{GPUS} GPUs each, all in name only\n"
+        f"  partitions:  b200 (default), short (at most 2 minutes), cpus; "
+        f"{len(NODES)} nodes with {CPUS} CPUs and {GPUS} GPUs each, all in name only\n"
         f"  logs:        {lab.folder}/logs\n"
         f"  power cut:   kill -9 the pid of a node (make lab-status); make lab-up brings it back\n"
         f"  take down:   make lab-down"

@@ -61,16 +61,16 @@ def all_targets() -> list[Target]:
     settings = json.loads((aiperf / "profile_export_aiperf.json").read_text(encoding="utf-8"))
     export = foreign_lines(aiperf / "profile_export.jsonl", 20)
     return [
-        Target("config", config_inputs(), read_config, 1_200, "input.yaml"),
+        Target("config", config_inputs(), read_config, 600, "input.yaml"),
         Target("overrides", overrides_inputs(), read_overrides, 300),
-        Target("frozen run", _json(frozen()), read_frozen, 150, "run.json"),
+        Target("frozen run", _json(frozen()), read_frozen, 100, "run.json"),
         Target("site", site_inputs(), read_site, 300, "site.yaml"),
-        Target("manifest", _json(MANIFEST), read_manifest, 700, MANIFEST_FILE),
-        Target("table", table_inputs(), read_table, 700, TRACE_FILE),
-        Target("aiperf", export, read_aiperf, 400, "profile_export.jsonl"),
+        Target("manifest", _json(MANIFEST), read_manifest, 350, MANIFEST_FILE),
+        Target("table", table_inputs(), read_table, 350, TRACE_FILE),
+        Target("aiperf", export, read_aiperf, 250, "profile_export.jsonl"),
         Target("aiperf settings", _json(settings), read_aiperf_settings, 150, "profile_export_aiperf.json"),
-        Target("dynamo", foreign_lines(dynamo, 20), read_dynamo, 400, "trace.jsonl"),
-        Target("metrics page", page_inputs(), read_page, 500),
+        Target("dynamo", foreign_lines(dynamo, 20), read_dynamo, 250, "trace.jsonl"),
+        Target("metrics page", page_inputs(), read_page, 300),
         Target("sinfo", sinfo_inputs(), read_sinfo, 300),
         Target("fingerprint", _json(FINGERPRINT), read_fingerprint, 200, "fingerprint.json"),
     ]

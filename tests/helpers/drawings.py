@@ -21,6 +21,7 @@ from anarchy.designs.pareto import figures as pareto
 from anarchy.designs.readings import figures as readings
 from anarchy.designs.registry import design_of
 from anarchy.designs.sheet import Sheet
+from anarchy.designs.split import figures as split
 from anarchy.designs.stages import by_stage
 from anarchy.designs.stages import figures as stages
 from anarchy.designs.tables import Made, make
@@ -31,6 +32,7 @@ from tests.helpers.synthetic_engines import write_engines
 from tests.helpers.synthetic_estimates import write_results
 from tests.helpers.synthetic_pareto import write_pareto
 from tests.helpers.synthetic_readings import write_readings
+from tests.helpers.synthetic_split import write_split
 from tests.helpers.synthetic_staged import write_staged
 
 Draw = Callable[..., Figure]
@@ -65,6 +67,7 @@ FIGURES: Final[Mapping[str, Mapping[str, Draw]]] = {
         "differences": engines.differences_against_concurrency,
     },
     "readings": {"march": readings.march_of_users},
+    "split": {"goodput": split.goodput_of_splits, "gains": split.gains_of_workers},
 }
 """Name of a design -> name of a figure -> what draws it."""
 
@@ -75,6 +78,7 @@ WRITERS: Final[Mapping[str, Callable[[Path], Layout]]] = {
     "pareto": write_pareto,
     "engines": write_engines,
     "step": write_readings,
+    "split": write_split,
 }
 """Name of an experiment -> what writes made-up estimates of it."""
 

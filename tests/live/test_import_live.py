@@ -95,6 +95,7 @@ def rows_since(trace: CellTrace, wall_s: float) -> list[dict[str, Any]]:
     return [row for row in trace.table.to_pylist() if zero + row["t_sent"] >= wall_s]
 
 
+@pytest.mark.nightly
 def test_dynamos_request_trace_is_the_load_that_was_sent(tmp_path: Path) -> None:
     policies = (RoutingPolicy("plain", 0.0, 1.0), RoutingPolicy("rolled", 0.7, 1.0))
     spec = one_prefill_two_decode(tmp_path, policies, dilation=DILATION)

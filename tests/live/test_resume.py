@@ -71,6 +71,15 @@ def command(run: Path) -> list[str]:
     return [sys.executable, "-m", "snakemake", "--config", f"run={run}"]
 
 
+def ran_through(run: Path) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake on a frozen run to its end."""
+    done = subprocess.run(
+        command(run), cwd=PROJECT, env=ENVIRONMENT, capture_output=True, text=True, timeout=500
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
 def sealed(results: Path) -> dict[str, str]:
     """Digest of every sealed cell's manifest, by the cell's name."""
     manifests = results.glob("smoke/raw/equilibrium/*/*/*/*/cells/*/manifest.json")
@@ -155,10 +164,7 @@ def test_kill_9_in_the_middle_then_run_again(
         timeout=60,
     )
     assert "removed the lock" in unlocked.stdout, unlocked.stderr
-    again = subprocess.run(
-        command(run), cwd=PROJECT, env=ENVIRONMENT, capture_output=True, text=True, timeout=500
-    )
-    assert again.returncode == 0, again.stderr
+    again = ran_through(run)
     after = sealed(results)
     assert len(after) == CELLS
     kept = {name: digest for name, digest in after.items() if name in closed}
@@ -178,7 +184,6 @@ def test_kill_9_in_the_middle_then_run_again(
     nothing_more_to_do(results, run, after)
     measures_again_what_is_not_finished(results, run)
     refuses_damaged_traces(results, run)
-    leaves_the_other_model_alone(results, frozen(configs, results, OTHER, "1p5d"))
 
 
 def tells_no_secret_and_no_name(folder: Path, said: str) -> None:
@@ -239,8 +244,13 @@ def refuses_damaged_traces(results: Path, run: Path) -> None:
     traces[0].write_bytes(whole)
 
 
-def leaves_the_other_model_alone(results: Path, run: Path) -> None:
-    """A run of the other model touches no file of this one, and the report shows both."""
+@pytest.mark.nightly
+def test_a_run_of_one_model_leaves_the_other_alone(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """It touches no file of the model that was run before, and the report shows both."""
+    results, configs = tmp_path / "results", tmp_path_factory.mktemp("configs")
+    ran_through(frozen(configs, results, MODEL, "1p2d"))
 
     def files() -> dict[Path, str]:
         mine = (
@@ -249,8 +259,7 @@ def leaves_the_other_model_alone(results: Path, run: Path) -> None:
         return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in mine}
 
     before = files()
-    other = subprocess.run(command(run), cwd=PROJECT, capture_output=True, text=True, timeout=500)
-    assert other.returncode == 0, other.stderr
+    ran_through(frozen(configs, results, OTHER, "1p5d"))
     assert len(before) > 20
     assert files() == before
     report = (results / "smoke/report.html").read_text()

@@ -202,7 +202,17 @@ with Deployment(spec) as running:
 """
 
 
-@pytest.mark.parametrize("way", ["normal", "exception", "SIGINT", "SIGTERM", "SIGKILL", "guardian"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        "normal",
+        pytest.param("exception", marks=pytest.mark.nightly),
+        "SIGINT",
+        pytest.param("SIGTERM", marks=pytest.mark.nightly),
+        "SIGKILL",
+        pytest.param("guardian", marks=pytest.mark.nightly),
+    ],
+)
 def test_no_process_survives(way: str, tmp_path: Path) -> None:
     errors = tmp_path / "errors"
     with errors.open("w") as log:

@@ -11,6 +11,7 @@ from tests.helpers.synthetic_engines import write_engines
 from tests.helpers.synthetic_estimates import write_results
 from tests.helpers.synthetic_pareto import write_pareto
 from tests.helpers.synthetic_readings import write_readings
+from tests.helpers.synthetic_split import write_split
 from tests.helpers.synthetic_staged import write_staged
 
 
@@ -24,6 +25,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_pareto(root)
     write_engines(root, workloads=("unique", "templates"))
     write_readings(root, launches=3)
+    write_split(root)
     write_results(
         root, tier="full", grid=(2, 16, 64, 128, 256), workloads=("unique", "templates"), launches=3
     )

@@ -26,12 +26,15 @@ def path_of(design: Design) -> Path:
     ("experiment", "tier", "model", "topology", "further"),
     [
         ("equilibrium", "quick", "nemotron-4-340b", "1p2d", ()),
-        ("equilibrium", "full", "llama-3.1-70b", "1p5d", ("_templates",)),
+        pytest.param(
+            "equilibrium", "full", "llama-3.1-70b", "1p5d", ("_templates",), marks=pytest.mark.nightly
+        ),
         ("saturation", "quick", "llama-3.1-70b", "1p2d", ()),
         ("adaptive", "quick", "llama-3.1-70b", "1p2d", ()),
         ("pareto", "quick", "llama-3.1-70b", "1p2d", ()),
         ("engines", "quick", "llama-3.1-70b", "1p2d", ("_templates",)),
         ("step", "quick", "llama-3.1-70b", "1p2d", ()),
+        ("split", "quick", "llama-3.1-70b", "1p5d", ()),
     ],
 )
 def test_notebook_writes_every_figure_and_table(

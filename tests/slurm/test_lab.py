@@ -93,6 +93,7 @@ def test_scancel_ends_a_job(lab: Lab) -> None:
     until_state(lab, job, "CANCELLED")
 
 
+@pytest.mark.nightly
 def test_power_cut_of_a_node_fails_its_job_and_the_node_comes_back(lab: Lab) -> None:
     # No step on the node: an srun that loses its task may end the job (FAILED) before Slurm misses the node.
     job = submit(lab, "-N2", "-w", "node02,node03", "sleep 300")
@@ -153,6 +154,7 @@ def test_a_second_lab_is_refused(lab: Lab, tmp_path: Path) -> None:
     assert (tmp_path / "mine").read_text() == "keep"
 
 
+@pytest.mark.nightly
 def test_a_job_ends_at_its_time_limit(lab: Lab, overtime: str) -> None:
     until_state(lab, overtime, "TIMEOUT")
 

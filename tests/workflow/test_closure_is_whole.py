@@ -39,7 +39,7 @@ DATA = {
 
 @pytest.fixture(scope="module")
 def used(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What each step ran and read, over the recorded traces of tier live, and made-up ones of V1 and W2."""
+    """What each step ran and read, over the recorded traces of tier live, and made-up ones of the others."""
     folder = made_once(tmp_path_factory, "used-definitions", use_everything)
     told: dict[str, Any] = json.loads((folder / "used.json").read_text())
     return told
@@ -48,7 +48,8 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def use_everything(results: Path) -> None:
     (results / "live").mkdir()
     (results / "live" / "raw").symlink_to(PROJECT / "data" / "sample" / "live" / "raw")
-    seal_everything(open_run({"tier": "smoke", "experiments": ["engines", "step"], "results": str(results)}))
+    virtual = ["engines", "split", "step"]
+    seal_everything(open_run({"tier": "smoke", "experiments": virtual, "results": str(results)}))
     script, output = Path(__file__).with_name("used_definitions.py"), results / "used.json"
     done = subprocess.run(
         [sys.executable, script, results, output], cwd=PROJECT, capture_output=True, text=True

@@ -23,12 +23,12 @@ def jobs(told: str) -> Counter[str]:
 @pytest.mark.parametrize(
     ("tier", "sweeps", "systems"),
     [
-        ("smoke", 11, 8),
+        ("smoke", 14, 11),
         ("live", 8, 6),
-        ("quick", 53, 14),
-        ("live-repeats", 33, 7),
-        ("repeats", 190, 13),
-        ("full", 54, 12),
+        ("quick", 88, 21),
+        pytest.param("live-repeats", 33, 7, marks=pytest.mark.nightly),
+        pytest.param("repeats", 330, 20, marks=pytest.mark.nightly),
+        pytest.param("full", 54, 12, marks=pytest.mark.nightly),
     ],
 )
 def test_every_tier_plans_one_job_a_launch_of_a_routing(
@@ -67,7 +67,7 @@ def test_a_dry_run_freezes_nothing(snakemake: Run, tmp_path: Path) -> None:
 
 
 def test_one_model_plans_nothing_of_the_other(snakemake: Run) -> None:
-    done = snakemake("tier=full", "models=llama-3.1-70b", options=("-n",))
+    done = snakemake("tier=live-repeats", "models=llama-3.1-70b", options=("-n",))
     assert done.returncode == 0, done.stderr
     text = done.stdout + done.stderr
     assert "measuring llama-3.1-70b/1p5d/static, launch 3" in text

@@ -218,6 +218,7 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.nightly
 def test_two_calls_at_once_on_the_same_results(
     results: Path, tmp_path: Path, made: Made, python: str
 ) -> None:

@@ -55,6 +55,9 @@ for file in files:
 """
 """An empty file for everything that a run makes."""
 
+NIGHTLY = pytest.mark.nightly
+"""What repeats, for another step, a case that runs each time: a dry run takes seconds."""
+
 Edit = Callable[[str, Callable[[str], str]], None]
 """Change a file, named from the project, by a function of its text."""
 
@@ -156,19 +159,19 @@ def line_before(number: int, line: str) -> Callable[[str], str]:
     ("function", "jobs"),
     [
         ("estimate_ladder", estimated("equilibrium")),
-        ("estimate_stages", estimated("saturation", "adaptive")),
-        ("load_condition", estimated("pareto")),
+        pytest.param("estimate_stages", estimated("saturation", "adaptive"), marks=NIGHTLY),
+        pytest.param("load_condition", estimated("pareto"), marks=NIGHTLY),
         ("estimate_condition", estimated("saturation", "adaptive", "pareto")),
-        ("window_costs", estimated(*ALL)),
+        pytest.param("window_costs", estimated(*ALL), marks=NIGHTLY),
         ("poa_of_pairs", drawn("pareto")),
-        ("detectors_over_time", drawn("saturation")),
-        ("equilibrium_words", drawn("equilibrium")),
-        ("load_system", drawn(*ALL)),
+        pytest.param("detectors_over_time", drawn("saturation"), marks=NIGHTLY),
+        pytest.param("equilibrium_words", drawn("equilibrium"), marks=NIGHTLY),
+        pytest.param("load_system", drawn(*ALL), marks=NIGHTLY),
         ("judge", {JUDGED, REPORTED}),
-        ("terminal_summary", set()),
+        pytest.param("terminal_summary", set(), marks=NIGHTLY),
         ("data_uri", {REPORTED}),
         ("run_client", set()),
-        ("sweep", set()),
+        pytest.param("sweep", set(), marks=NIGHTLY),
     ],
 )
 def test_an_edited_function_makes_stale_what_runs_it(
@@ -208,12 +211,26 @@ def with_output(text: str) -> str:
     ("file", "old", "new", "jobs"),
     [
         ("scripts/anarchy/report/page.html.j2", "<body", "<body class='wide'", {REPORTED}),
-        ("notebooks/pareto.ipynb", "## Every pair", "## Each pair", drawn("pareto")),
+        pytest.param(
+            "notebooks/pareto.ipynb", "## Every pair", "## Each pair", drawn("pareto"), marks=NIGHTLY
+        ),
         ("data/paper/claims.yaml", "three regimes on every system", "three regimes", {JUDGED, REPORTED}),
-        ("envs/driver.lock", "==", "==1", estimated(*ALL)),
-        ("workflow/config/experiments/pareto.yaml", "title: ", "title: Again, ", estimated("pareto")),
+        pytest.param("envs/driver.lock", "==", "==1", estimated(*ALL), marks=NIGHTLY),
+        pytest.param(
+            "workflow/config/experiments/pareto.yaml",
+            "title: ",
+            "title: Again, ",
+            estimated("pareto"),
+            marks=NIGHTLY,
+        ),
         ("workflow/config/knees.yaml", "run: E1 at", "run: E1 of", estimated("saturation", "pareto")),
-        ("workflow/config/topologies/1p5d.yaml", "title: ", "title: Again, ", estimated(system=WIDE)),
+        pytest.param(
+            "workflow/config/topologies/1p5d.yaml",
+            "title: ",
+            "title: Again, ",
+            estimated(system=WIDE),
+            marks=NIGHTLY,
+        ),
     ],
 )
 def test_edited_data_makes_stale_what_reads_it(

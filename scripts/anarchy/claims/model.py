@@ -97,7 +97,7 @@ class ScaleFree(Strict):
 class Claim(Strict):
     """One claim of the paper and how it is judged."""
 
-    id: Annotated[str, Field(pattern=r"^C[0-9]+$")]
+    id: Annotated[str, Field(pattern=r"^[CPQ][0-9]+$")]
     claim: str
     sentence: str
     """The same in one short sentence, for who has ten seconds."""

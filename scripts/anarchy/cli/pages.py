@@ -15,6 +15,7 @@ from typing import Any, Final, get_args, get_origin
 from pydantic import BaseModel
 
 from anarchy.claims.verdicts import load
+from anarchy.cli import recorded
 from anarchy.designs.registry import designs
 from anarchy.estimate.frames import sentence_of, unit_of
 from anarchy.ground.layout import PROJECT
@@ -191,6 +192,7 @@ PAGES: Final = {
     "architecture.md": {"rooms": diagram},
     "estimates.md": {"estimates": estimates},
     "claims.md": {"ranges": ranges},
+    "../README.md": {"verdicts": recorded.verdicts, "expected": recorded.expected},
 }
 """Page -> part of it -> what makes the part."""
 

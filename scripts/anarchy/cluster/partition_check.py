@@ -39,19 +39,9 @@ class NodeRow:
 
 def partition(site: Site, nodes: int) -> list[Finding]:
     """The partition exists, has nodes enough that run jobs and hold what is asked, and allows the time."""
-    answer = ask("sinfo", "-h", "-N", "-p", site.partition, "-o", "|".join(FIELDS))
-    if answer.error:
-        remedy = "see whether Slurm's controller answers: scontrol ping"
-        return [Finding("partition", False, f"sinfo: {answer.error}", remedy)]
-    rows, unread = node_rows(answer.output)
-    if unread and not rows:
-        remedy = f"look at it yourself: sinfo -h -N -p {site.partition} -o '{'|'.join(FIELDS)}'"
-        what = f"sinfo did not print the {len(FIELDS)} fields asked for: {unread[0]!r:.120}"
-        return [Finding("partition", False, what, remedy)]
-    if not rows:
-        known = ", ".join(sorted(set(ask("sinfo", "-h", "-o", "%R").output.split()))) or "none"
-        what = f"there is no {site.partition!r}, or it has no nodes"
-        return [Finding("partition", False, what, f"set partition to one of: {known}")]
+    rows, unread, wrong = _nodes_of(site.partition, "partition")
+    if wrong:
+        return [wrong]
     usable = [row for row in rows if _can_run(row.state, site)]
     out = [row for row in rows if not _can_run(row.state, site)]
     return [
@@ -59,6 +49,40 @@ def partition(site: Site, nodes: int) -> list[Finding]:
         *_hardware(site, rows, usable, nodes),
         _time_limit(site, rows),
     ]
+
+
+def cpu_partition(site: Site) -> list[Finding]:
+    """The partition of deployments on a virtual clock, where one is named, has a node that runs jobs."""
+    if not site.cpu_partition:
+        return []
+    rows, _, wrong = _nodes_of(site.cpu_partition, "cpu_partition")
+    if wrong:
+        return [wrong]
+    usable = sum(_can_run(row.state, site) for row in rows)
+    said = f"{site.cpu_partition}: {usable} of {len(rows)} nodes run jobs"
+    return [
+        Finding(
+            "cpu_partition", usable > 0, said, "name one whose nodes are up, or leave cpu_partition empty"
+        )
+    ]
+
+
+def _nodes_of(partition: str, key: str) -> tuple[list[NodeRow], list[str], Finding | None]:
+    """Nodes of a partition, the lines that tell none, and what is wrong where there is no node."""
+    answer = ask("sinfo", "-h", "-N", "-p", partition, "-o", "|".join(FIELDS))
+    if answer.error:
+        remedy = "see whether Slurm's controller answers: scontrol ping"
+        return [], [], Finding(key, False, f"sinfo: {answer.error}", remedy)
+    rows, unread = node_rows(answer.output)
+    if rows:
+        return rows, unread, None
+    if unread:
+        remedy = f"look at it yourself: sinfo -h -N -p {partition} -o '{'|'.join(FIELDS)}'"
+        what = f"sinfo did not print the {len(FIELDS)} fields asked for: {unread[0]!r:.120}"
+        return [], unread, Finding(key, False, what, remedy)
+    known = ", ".join(sorted(set(ask("sinfo", "-h", "-o", "%R").output.split()))) or "none"
+    what = f"there is no {partition!r}, or it has no nodes"
+    return [], [], Finding(key, False, what, f"set {key} to one of: {known}")
 
 
 def node_rows(lines: str) -> tuple[list[NodeRow], list[str]]:

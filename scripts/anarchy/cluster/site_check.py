@@ -15,7 +15,7 @@ from anarchy.cluster.asking import ask, reason_of
 from anarchy.cluster.container import image_of
 from anarchy.cluster.engine_needs import check_serving, missing_packages, serving_python
 from anarchy.cluster.job import BUSY_AFTER_S, is_busy, memory_words, placing, srun_words
-from anarchy.cluster.partition_check import partition
+from anarchy.cluster.partition_check import cpu_partition, partition
 from anarchy.cluster.settings_check import slurm_settings
 from anarchy.config import Study
 from anarchy.config.site import Site, load_site
@@ -62,6 +62,7 @@ def diagnose(path: Path, study: Study, *, engine: str, models: Sequence[str] = (
     found = [Finding("site file", True, f"{path}, for engine {engine}"), commands()]
     if found[-1].ok:
         found += [*callers_words(os.environ), *settings(), *partition(site, nodes)]
+        found += cpu_partition(site)
         answers, reached = reach(site, nodes)
         found += [*further_flags(site), reached]
         found += image_check.container(site, answers, ask("srun", "--help").output, engine)

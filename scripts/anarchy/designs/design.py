@@ -30,7 +30,7 @@ class Design:
     name: str
     """Its folder, and the word `design` of its experiments."""
     id: str
-    """The experiment of the paper that it is, E1 to E4; V1, W1 and W2 are ours."""
+    """The experiment of the paper that it is, E1 to E4; G1, V1, W1 and W2 are ours."""
     title: str
     """What its notebook and its section of the report answer."""
     question: str = ""
@@ -50,6 +50,9 @@ class Design:
     """Whether figures hold published values (data/paper) beside its own."""
     shows: Mapping[str, str]
     """Name of a figure -> the table that it shows most of, where that is not `main`."""
+    budget: bool = False
+    """Whether a system is estimated together with the model's other topologies in the same experiment: they
+    share a budget of workers. `estimate` then takes the cells of each, its own among them, as a fifth."""
     tables: Mapping[str, str]
     """Name of a table -> what it holds. Each is a CSV and a LaTeX file; the empty name is the system's."""
     sort_keys: Mapping[str, Sequence[str]] = field(default_factory=dict)

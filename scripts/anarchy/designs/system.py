@@ -12,11 +12,13 @@ from typing import Any
 
 import pandas as pd
 
+from anarchy.config import Topology
 from anarchy.designs.design import Design
 from anarchy.designs.registry import design_of
 from anarchy.estimate.columns import ATTEMPTS
 from anarchy.estimate.conditions import Method
 from anarchy.estimate.deployments import (
+    MeasuredCell,
     attempts,
     describe,
     deviations,
@@ -94,7 +96,8 @@ def estimate_system(
     )
     head = head_of(plans[0], [manifest for one in manifests for manifest in one])
     everything = [cell for cells in measured for cell in cells]
-    found: Found = design.part("estimate").estimate(everything, plans[0].settings, method, head)
+    peers = (_peers(bench, plans[0], everything),) if design.budget else ()
+    found: Found = design.part("estimate").estimate(everything, plans[0].settings, method, head, *peers)
     system = {
         **head,
         "design": design.name,
@@ -110,6 +113,20 @@ def estimate_system(
     }
     tables = {**found.tables, "attempts": frame(attempts(bench, plans), ATTEMPTS)}
     return SystemEstimate(design, tables, system)
+
+
+def _peers(
+    bench: Workbench, plan: DeploymentPlan, own: list[MeasuredCell]
+) -> dict[Topology, list[MeasuredCell]]:
+    """Cells of every topology of a plan's model in its experiment; errors as `estimate_system`."""
+    found: dict[Topology, list[MeasuredCell]] = {plan.topology: own}
+    for deployment in bench.deployments:
+        same = deployment.key[:2] == plan.key[:2] and deployment.topology != plan.topology
+        if same:
+            other = bench.bound(deployment)
+            read_summary(bench.layout.summary(*other.key))
+            found.setdefault(deployment.topology, []).extend(read_measured(bench, other))
+    return found
 
 
 def _loads(bench: Workbench, plan: DeploymentPlan, method: Method) -> Row:

@@ -245,9 +245,14 @@ class Workflow:
         return [self.layout.summary(*deployment.key) for deployment in self.bench.asked]
 
     def summaries(self, wildcards: Wildcards) -> list[Path]:
-        """Every launch of a system, under every routing."""
-        system = (wildcards.experiment, wildcards.model, wildcards.topology)
-        return [self.layout.summary(*d.key) for d in self.deployments if d.key[:3] == system]
+        """Every launch of a system, under every routing, and of those that it shares a budget with."""
+        return [self.layout.summary(*deployment.key) for deployment in self._estimated(wildcards)]
+
+    def _estimated(self, wildcards: Wildcards) -> list[UnboundDeployment]:
+        """The deployments behind an estimate."""
+        shared = 2 if self.design(wildcards.experiment).budget else 3
+        system = (wildcards.experiment, wildcards.model, wildcards.topology)[:shared]
+        return [deployment for deployment in self.deployments if deployment.key[:shared] == system]
 
     @cached_property
     def sources(self) -> Sources:
@@ -264,18 +269,23 @@ class Workflow:
         What is of its system, tier and deployments alone: a call for a part of a run changes none of it.
         """
         system = (wildcards.experiment, wildcards.model, wildcards.topology)
-        deployments = [deployment for deployment in self.deployments if deployment.key[:3] == system]
-        first, study = deployments[0], self.bench.study
+        deployments = self._estimated(wildcards)
+        first = next(deployment for deployment in deployments if deployment.key[:3] == system)
+        study = self.bench.study
         experiment, tier = first.experiment, first.settings
         policies = {policy.name: policy for one in deployments for policy in one.policies}
         workloads = [study.workloads[name] for name in tier.workloads]
         knee = self.bench.recorded(*system[1:]) if first.hangs_on_knee else None
-        blocks = (first.model, first.topology, tier, *policies.values(), *workloads)
+        topologies = {deployment.topology.name: deployment.topology for deployment in deployments}
+        blocks = (first.model, *topologies.values(), tier, *policies.values(), *workloads)
         document = {
             # Of a plan: what else it says stands in the blocks, and other systems and tiers are not its own.
             "experiment": experiment.model_dump(mode="json", exclude={"systems", "routing", "tiers"}),
             "blocks": [block.model_dump(mode="json") for block in blocks],
-            "deployments": [deployment.key[3:] for deployment in deployments],
+            "deployments": [
+                deployment.key[3:] if deployment.key[:3] == system else deployment.key[2:]
+                for deployment in deployments
+            ],
             "choices": [first.tier, first.engine, first.seed],
             "knee": knee and knee.model_dump(mode="json"),
             "timing table": self.bench.profiles[first.model.profile].digest,

@@ -150,6 +150,27 @@ def test_a_controller_that_does_not_answer_is_named_and_nothing_else(programs: P
         assert "scontrol ping" in finding.remedy
 
 
+def test_a_partition_for_virtual_time_needs_one_node_that_runs_jobs(programs: Path) -> None:
+    site = SITE.model_copy(update={"cpu_partition": "cpus"})
+    cluster(programs, {"gres": "(null)"}, {"gres": "(null)", "state": "down*"})
+    (finding,) = partition_check.cpu_partition(site)
+    assert finding.ok
+    assert finding.detail == "cpus: 1 of 2 nodes run jobs"
+    cluster(programs, {"state": "down*"})
+    (finding,) = partition_check.cpu_partition(site)
+    assert is_blocking(finding)
+    assert "leave cpu_partition empty" in finding.remedy
+    assert partition_check.cpu_partition(SITE) == []
+
+
+def test_a_partition_for_virtual_time_that_is_not_there_names_those_that_are(programs: Path) -> None:
+    program(programs / "sinfo", '[ "$2" = -N ] || echo "b200\nshort"')
+    (finding,) = partition_check.cpu_partition(SITE.model_copy(update={"cpu_partition": "cpu"}))
+    assert is_blocking(finding)
+    assert "there is no 'cpu'" in finding.detail
+    assert finding.remedy == "set cpu_partition to one of: b200, short"
+
+
 def test_cpus_and_memory_are_compared_with_the_nodes(programs: Path) -> None:
     cluster(programs, {}, {}, {"cpus": "16", "memory": "1000"})
     told = found(SITE.model_copy(update={"cpus_per_node": 16}))

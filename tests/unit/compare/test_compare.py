@@ -20,6 +20,7 @@ from anarchy.designs.ladder import columns as ladder_columns
 from anarchy.designs.metrics import DIFFERENCE
 from anarchy.designs.pareto.columns import PAIRS, SPREAD
 from anarchy.designs.readings.columns import READ
+from anarchy.designs.split.columns import PRICES, SPLITS
 from anarchy.estimate import columns
 from anarchy.estimate.staged import estimate_stages
 from anarchy.ground.errors import UserError
@@ -174,6 +175,8 @@ def test_what_is_declared_is_what_the_estimates_hold() -> None:
     written = {
         "cells": ladder_columns.CELLS.names,
         "readings": READ.names,
+        "splits": SPLITS.names,
+        "prices": PRICES.names,
         "stages": columns.STAGES.names,
         "ratios": columns.RATIOS.names,
         "pairs": PAIRS.names,

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ LAUNCH = (*SYSTEM, "{policy_set}", "{launch}")
 PARSED = """
 import json, sys
 from pathlib import Path
+from types import SimpleNamespace
 from snakemake.api import SnakemakeApi
 from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, ResourceSettings
 
@@ -157,3 +159,24 @@ def test_rules_read_what_others_make(rules: Rules, run: Workflow) -> None:
     assert rules["all"]["input"] == written([layout.report, layout.claims.with_suffix(".md"), *run.measured])
     assert rules["report"]["input"] == written([*run.rendered, layout.claims.with_suffix(".json")])
     assert rules["claims"]["input"] == written(run.system_files)
+
+
+@dataclass
+class Asked:
+    """Wildcards of an estimate."""
+
+    experiment: str
+    model: str = "llama-3.1-70b"
+    topology: str = "1p5d"
+    policy_set: str = ""
+    launch: str = ""
+
+
+def test_what_shares_a_budget_waits_for_all_of_it(results: Path) -> None:
+    run = Workflow(open_run({"tier": "smoke", "experiments": "split,equilibrium", "results": str(results)}))
+    asked = {name: Asked(name) for name in ("split", "equilibrium")}
+    topologies = {
+        name: {path.parts[-4] for path in run.summaries(wildcards)} for name, wildcards in asked.items()
+    }
+    assert topologies == {"split": {"1p5d", "2p4d", "3p3d"}, "equilibrium": {"1p5d"}}
+    assert run.estimate_study(asked["split"]) != run.estimate_study(Asked("split", topology="2p4d"))

@@ -1,0 +1,28 @@
+"""What of a split of a budget can be compared with another run's."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from anarchy.designs.metrics import SYSTEM, Source, named
+
+_KEYS: Final = (*SYSTEM, "workload", "concurrency")
+
+SOURCES: Final = (
+    Source(
+        "splits.parquet",
+        "cells of a split",
+        _KEYS,
+        named(
+            *("throughput_rps", "within_ttft", "within_itl", "goodput"),
+            *("ttft_p50", "ttft_p99", "itl_mean"),
+        ),
+    ),
+    Source(
+        "prices.parquet",
+        "games",
+        _KEYS,
+        named("best_goodput", "price_of_anarchy", "price_of_stability", "price_of_variational", "price_here"),
+    ),
+)
+"""All that has intervals and is of this split; what is of others stands with their own systems."""

@@ -1,0 +1,164 @@
+"""The game of one workload at one C, launch by launch and at the means over launches, as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+
+from anarchy.games.requests import FloatArray
+from anarchy.games.split import (
+    SplitGame,
+    best_responses,
+    destinations,
+    equilibria,
+    marginal_gains,
+    price,
+    price_of_anarchy,
+    price_of_stability,
+    price_of_variational,
+    variational,
+)
+from anarchy.stats.student import mean_over_launches
+
+Row = dict[str, Any]
+
+FLAT: Final = 0.9
+"""Share of the best split's goodput from which on a split counts as no worse; ours."""
+PRICES: Final[Mapping[str, Callable[[SplitGame], float]]] = {
+    "price_of_anarchy": price_of_anarchy,
+    "price_of_stability": price_of_stability,
+    "price_of_variational": price_of_variational,
+}
+"""Column -> the price of a game."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One split: name, utilities (3,) of pools and society by launch, and why launches are missing."""
+
+    name: str
+    launches: Mapping[int, FloatArray]
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Played:
+    """The games of all launches that every split has."""
+
+    names: Sequence[str]
+    games: Mapping[int, SplitGame]
+    """By launch."""
+    mean: SplitGame | None
+    """At the means over launches; None without a launch."""
+    reason: str
+
+    @property
+    def society(self) -> dict[int, FloatArray]:
+        """Society's utility at every split, by launch."""
+        return {launch: game.society for launch, game in self.games.items()}
+
+    @cached_property
+    def _judged(self) -> Row:
+        return {"valid": bool(self.games), "reasons": self.reason}
+
+    def split_rows(self) -> list[Row]:
+        """What the game says of each split."""
+        common = {"n_launches": len(self.games), **self._judged}
+        if self.mean is None:
+            return [dict(common) for _ in self.names]
+        columns: dict[str, list[Any]] = {
+            "equilibrium": equilibria(self.mean).tolist(),
+            "variational": variational(self.mean).tolist(),
+            "best": (self.mean.society == self.mean.society.max()).tolist(),
+            "equilibrium_share": np.mean([equilibria(game) for game in self.games.values()], axis=0).tolist(),
+            "moves_to": [self.names[to] for to in best_responses(self.mean)],
+        }
+        gains = [marginal_gains(game) for game in self.games.values()]
+        for pool, name in enumerate(("gain_prefill", "gain_decode")):
+            ends = [mean_over_launches([gain[pool][k] for gain in gains]) for k in range(len(self.names) - 1)]
+            for place, end in enumerate(("", "_lo", "_hi")):
+                columns[name + end] = [*(one[place] for one in ends), float("nan")]
+        return [
+            {**common, **{name: column[k] for name, column in columns.items()}}
+            for k in range(len(self.names))
+        ]
+
+    def price_row(self, here: str, nearest: str) -> Row:
+        """Equilibria, best split and prices; `here` is this system's split, `nearest` where none serves."""
+        row: Row = {
+            "n_launches": len(self.games),
+            "n_splits": len(self.names),
+            "interval_kind": "across-launches",
+            "unbounded": "",
+            "nearest": "",
+            **self._judged,
+        }
+        if self.mean is None:
+            return row
+        if self.mean.society.max() == 0.0:
+            row |= {"nearest": nearest, "valid": False, "reasons": "no split serves within both objectives"}
+            return row
+        at = self.names.index(here)
+        row |= {
+            "best": self.names[int(np.argmax(self.mean.society))],
+            "equilibria": self._named(equilibria(self.mean)),
+            "variational": self._named(variational(self.mean)),
+            "crossings": self._crossings(),
+            "flat": bool(self.mean.society.min() >= FLAT * self.mean.society.max()),
+            "ends": ", ".join(self.names[k] for k in destinations(self.mean)[at]),
+            **_ends("best_goodput", [float(game.society.max()) for game in self.games.values()]),
+        }
+        only = np.arange(len(self.names)) == at
+        unbounded = []
+        for name, of in {**PRICES, "price_here": lambda game: price(game.society, only)}.items():
+            values = [of(game) for game in self.games.values()]
+            if np.isinf(values).any():
+                unbounded.append(name)
+            elif not np.isnan(values).any():
+                row |= _ends(name, values)
+        return {**row, "unbounded": ", ".join(unbounded)}
+
+    def _crossings(self) -> int:
+        """Peaks of the sum of both utilities, with a valley between any two that noise does not explain.
+
+        A split lies in a valley where one on either side has more in its 95 % interval over launches.
+        """
+        assert self.mean is not None
+        total = np.array([game.prefill + game.decode for game in self.games.values()])
+        over = np.array(
+            [[mean_over_launches(total[:, k] - total[:, v])[1] for k in range(len(self.names))]
+             for v in range(len(self.names))]
+        ) > self.mean.slack  # fmt: skip
+        valley = [bool(over[v, :v].any() and over[v, v + 1 :].any()) for v in range(len(self.names))]
+        return 1 + int(np.count_nonzero(np.diff(np.r_[False, valley].astype(int)) == 1))
+
+    def _named(self, at: np.ndarray[Any, Any]) -> str:
+        return ", ".join(name for name, is_one in zip(self.names, at, strict=True) if is_one)
+
+
+def _ends(name: str, values: Sequence[float]) -> Row:
+    ratio = min(values) > 0.0
+    return dict(zip((name, f"{name}_lo", f"{name}_hi"), mean_over_launches(values, ratio=ratio), strict=True))
+
+
+def play(splits: Sequence[Measured], tie: float) -> Played:
+    """The games of splits, from the fewest prefill workers to the most."""
+    launches = sorted(set.intersection(*(set(split.launches) for split in splits)))
+    games = {launch: _game([split.launches[launch] for split in splits], tie) for launch in launches}
+    mean = None
+    if launches:
+        means = [np.mean([split.launches[launch] for launch in launches], axis=0) for split in splits]
+        mean = _game(means, tie)
+    why = "; ".join(f"{split.name}: {split.reason}" for split in splits if split.reason)
+    if not launches and not why:
+        why = "no launch counts in every split"
+    return Played([split.name for split in splits], games, mean, why)
+
+
+def _game(utilities: Sequence[FloatArray], tie: float) -> SplitGame:
+    prefill, decode, society = np.array(utilities).T
+    return SplitGame(prefill, decode, society, tie)

@@ -1,0 +1,100 @@
+"""Proposition 1 and the question of 1P/5D: every verdict from both sides, on games written out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from anarchy.claims import Verdict, judge, load
+
+CLAIMS = load()
+
+
+def game(C: int, **changes: Any) -> dict[str, Any]:
+    """A game that names one split, which is this one."""
+    row = {
+        "workload": "unique",
+        "concurrency": C,
+        "n_launches": 5,
+        "valid": True,
+        "variational": "1p5d",
+        "crossings": 1,
+        "flat": False,
+        "unbounded": "",
+        "price_here": 1.0,
+        "price_here_lo": 1.0,
+        "price_here_hi": 1.01,
+    }
+    return {**row, **changes}
+
+
+def verdict_on(claim: str, *games: dict[str, Any]) -> Verdict:
+    system = {
+        "experiment": "split",
+        "tier": "quick",
+        "design": "split",
+        "model": "llama-3.1-70b",
+        "model_title": "Llama-3.1-70B",
+        "topology": "1p5d",
+        "topology_title": "1P/5D",
+        "engine": "simulated in virtual time",
+        "dilation": 1.0,
+        "pool": 5,
+        "workloads": {"unique": {"title": "unique prompts", "notes": []}},
+        "frames": {"prices": pd.DataFrame(games, columns=list(game(1)))},
+    }
+    (found,) = (verdict for verdict in judge(CLAIMS, [system]) if verdict.id == claim)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({}, "reproduced"),
+        ({"crossings": 2}, "not reproduced"),
+        ({"crossings": 2, "flat": True}, "reproduced"),
+        ({"n_launches": 2}, "inconclusive"),
+        ({"crossings": 3, "valid": False}, "reproduced"),
+    ],
+)
+def test_gains_cross_at_one_place_or_they_do_not(changes: dict[str, Any], verdict: str) -> None:
+    found = verdict_on("P1", game(64), game(192, **changes))
+    assert found.verdict == verdict
+    assert "1p5d at C = 64" in found.parts[0].reason
+
+
+NAN = float("nan")
+
+
+def here(value: float, lo: float | None, hi: float | None, **more: Any) -> dict[str, Any]:
+    return {"price_here": value, "price_here_lo": lo, "price_here_hi": hi, **more}
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "why"),
+    [
+        ({}, "reproduced", "against 1.05 at C = "),
+        (here(1.2, 1.1, 1.3), "not reproduced", "C = 192"),
+        (here(1.06, 1.0, 1.1), "inconclusive", "C = 192"),
+        (here(NAN, None, None, unbounded="price_here"), "not reproduced", "serves nothing"),
+        (here(NAN, None, None, unbounded="price_of_anarchy, price_here"), "not reproduced", "C = 192"),
+        (here(9.0, None, None), "inconclusive", "no interval"),
+        (here(9.0, 8.0, 10.0, n_launches=2), "inconclusive", "within 2 launch"),
+    ],
+)
+def test_the_split_is_the_best_or_it_is_not(changes: dict[str, Any], verdict: str, why: str) -> None:
+    found = verdict_on("Q1", game(64), game(192, **changes))
+    assert found.verdict == verdict
+    assert why in found.parts[0].reason
+
+
+@pytest.mark.parametrize("claim", ["P1", "Q1"])
+def test_without_a_game_nothing_is_said(claim: str) -> None:
+    assert verdict_on(claim).verdict == "inconclusive"
+    assert verdict_on(claim, game(64, valid=False)).verdict == "inconclusive"
+
+
+def test_games_in_which_every_split_serves_the_same_name_none() -> None:
+    assert verdict_on("P1", game(64, flat=True)).verdict == "inconclusive"
