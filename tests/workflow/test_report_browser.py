@@ -280,7 +280,7 @@ def test_attempts_are_filtered_sorted_and_saved(opened: Opened, layout: Layout) 
     assert rows.count() == attempts
     head = page.locator("#attempt-table thead th").nth(5)
     assert head.inner_text().startswith("C")
-    head.locator(".dt-column-title").focus()
+    head.locator(".dt-column-order").focus()
     page.keyboard.press("Enter")
     assert head.get_attribute("aria-sort") == "ascending"
     numbers = [int(text) for text in page.locator("#attempt-table tbody td:nth-child(6)").all_inner_texts()]
@@ -322,6 +322,24 @@ def test_page_is_accessible(opened: Opened) -> None:
         assert scoped == heads > 1
         assert rows == named > 0
     assert page.evaluate("[...document.querySelectorAll('.scroll')].every(s => s.tabIndex === 0)")
+    assert page.evaluate("[...document.querySelectorAll('summary')].every(s => s.textContent.trim())")
+
+
+@pytest.mark.browser
+@pytest.mark.nightly
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1440, "light")])
+def test_axe_finds_nothing(chromium: Any, layout: Layout, width: int, scheme: str) -> None:
+    """The rules of axe-core, which look at more than the tests above, on a page with everything unfolded."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    viewport = {"width": width, "height": 900}
+    with chromium.new_context(viewport=viewport, color_scheme=scheme, bypass_csp=True) as context:
+        page = context.new_page()
+        page.goto(layout.report.resolve().as_uri())
+        page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+        page.wait_for_function("document.querySelectorAll('.dt-container').length > 5")
+        found = axe.Axe().run(page).response
+    assert len(found["passes"]) > 20
+    assert [(one["impact"], one["id"], one["help"]) for one in found["violations"]] == []
 
 
 @pytest.mark.browser

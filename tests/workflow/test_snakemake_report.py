@@ -32,8 +32,10 @@ def made(results: Path) -> list[Path]:
     overview = run.layout.figures("equilibrium") / "overview_poa"
     files = [*run.measured, *run.rendered, run.layout.report]
     files += [run.layout.claims.with_suffix(suffix) for suffix in (".csv", ".json", ".md")]
-    files += [overview.with_suffix(suffix) for suffix in (".pdf", ".png", ".svg", ".narrow.svg")]
-    files += [run.layout.root / "tables" / name for name in ("summary.csv", "summary.tex")]
+    forest = run.layout.figures("claims") / "forest"
+    for stem in (overview, forest):
+        files += [stem.with_suffix(suffix) for suffix in (".pdf", ".png", ".svg", ".narrow.svg")]
+    files += [run.layout.root / "tables" / name for name in ("summary.csv", "summary.tex", "forest.csv")]
     for experiment, model, topology in run.bench.systems():
         folder = run.layout.estimates(experiment, model, topology)
         files += [folder / name for name in run.design(experiment).files]
@@ -91,7 +93,7 @@ def test_every_figure_is_in_with_its_caption_and_category(embedded: dict[str, di
     figures = {
         path: (one["category"], one["labels"]["figure"], words(one["caption"]))
         for path, one in embedded.items()
-        if path.endswith(".svg") and "overview" not in path
+        if path.endswith(".svg") and "overview" not in path and "forest" not in path
     }
     assert figures == expected
 
@@ -100,7 +102,8 @@ def test_tables_overview_and_claims_are_in(embedded: dict[str, dict[str, Any]]) 
     others = {path for path, one in embedded.items() if one["caption"] and one["category"]}
     assert others == set(embedded)
     assert "live/figures/equilibrium/overview_poa.svg" in others
-    assert {"live/tables/summary.csv", "live/claims.csv"} <= others
+    assert {"live/tables/summary.csv", "live/claims.csv", "live/tables/forest.csv"} <= others
+    assert "live/figures/claims/forest.svg" in others
     assert {path for path in others if path.startswith("live/tables/adaptive")} == {
         f"live/tables/adaptive/llama-3.1-70b_1p2d{tail}.csv" for tail in ("", "_ratios")
     }

@@ -41,8 +41,10 @@ from anarchy.workflow.rules import Workflow
 run = Workflow(open_run({"knees": "recorded", "tier": "live"}))
 overview = run.layout.figures("equilibrium") / "overview_poa"
 files = [*run.measured, *run.rendered, run.layout.report]
-files += [overview.with_suffix(suffix) for suffix in (".pdf", ".png", ".svg", ".narrow.svg")]
-files += [run.layout.root / "tables" / name for name in ("summary.csv", "summary.tex")]
+forest = run.layout.figures("claims") / "forest"
+for stem in (overview, forest):
+    files += [stem.with_suffix(suffix) for suffix in (".pdf", ".png", ".svg", ".narrow.svg")]
+files += [run.layout.root / "tables" / name for name in ("summary.csv", "summary.tex", "forest.csv")]
 files += [run.layout.claims.with_suffix(suffix) for suffix in (".csv", ".json", ".md")]
 for experiment, model, topology in run.bench.systems():
     folder = run.layout.estimates(experiment, model, topology)

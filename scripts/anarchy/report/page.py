@@ -140,16 +140,16 @@ def _experiment(
 
 
 def remarks(systems: Sequence[System]) -> list[tuple[str, str]]:
-    """What to know of an experiment's systems, each remark once, with the systems that it is of."""
+    """What to know of an experiment, each remark once, and what it is of; empty where that is everything."""
     told: dict[str, list[str]] = {}
     for system in systems:
-        own = [note for found in findings(system) for note in found.notes]
-        for remark in dict.fromkeys([*own, *(system.info.get("deviations") or ())]):
-            told.setdefault(remark, []).append(system.title)
-    return [
-        (remark, "" if len(of) == len(systems) and len(of) > 1 else ", ".join(of))
-        for remark, of in told.items()
-    ]
+        for found in findings(system):
+            for note in found.notes:
+                told.setdefault(note, []).append(found.of)
+        for deviation in system.info.get("deviations") or ():
+            told.setdefault(deviation, []).append(system.title)
+    every = ({found.of for system in systems for found in findings(system)}, {one.title for one in systems})
+    return [(remark, "" if set(of) in every else "; ".join(of)) for remark, of in told.items()]
 
 
 def _notes(claims: Sequence[Mapping[str, Any]]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from html import escape, unescape
 from pathlib import Path
@@ -16,7 +17,7 @@ from anarchy.designs.registry import designs
 from anarchy.ground.layout import NARROW, Layout
 from anarchy.report.facts import idle_gpu_hours
 from anarchy.report.findings import answer, find
-from anarchy.report.page import sort_key
+from anarchy.report.page import remarks, sort_key
 from anarchy.report.pictures import _path, data_uri
 from anarchy.report.summary import by_experiment
 from anarchy.tables import System
@@ -161,6 +162,22 @@ def test_the_library_of_tables_comes_with_its_licences(html: str) -> None:
     assert "const DataTable=" in html
     assert "MIT" in html
     assert "export{" not in html
+
+
+def test_a_remark_stands_once_with_what_it_is_of(tmp_path: Path) -> None:
+    first, *others = load_systems(write_results(tmp_path, grid=(8, 64), workloads=("unique", "templates")))
+    info = {**first.info, "deviations": [*first.info["deviations"], "of one"]}
+    of_one = dataclasses.replace(first, info=info)
+    found = remarks([of_one, *others])
+    assert len({remark for remark, _ in found}) == len(found)
+    assert dict(found)["of one"] == first.title
+    everywhere = [
+        remark for remark in first.info["deviations"] if all(remark in s.info["deviations"] for s in others)
+    ]
+    assert everywhere
+    assert {dict(found)[remark] for remark in everywhere} == {""}
+    of_workload = [of for remark, of in found if of and of != first.title]
+    assert all(", " in of for of in of_workload)
 
 
 def test_every_experiment_is_answered_in_a_sentence(html: str, systems: dict[str, System]) -> None:

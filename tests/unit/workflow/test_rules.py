@@ -101,6 +101,7 @@ def outputs(run: Workflow) -> dict[str, list[Path]]:
     summary = layout.tables("") / "summary"
     march = layout.figures("why") / "overview_march"
     pictures = (*FIGURE_SUFFIXES, NARROW)
+    forest = [*with_suffixes(layout.figures("claims") / "forest", pictures), layout.tables("") / "forest.csv"]
     ladder = [*with_suffixes(overview, pictures), *with_suffixes(summary, ("csv", "tex"))]
     read = with_suffixes(layout.claims.with_name("claims-readings"), ("csv", "md"))
     return {
@@ -120,6 +121,7 @@ def outputs(run: Workflow) -> dict[str, list[Path]]:
         ],
         "report": [
             layout.report,
+            *forest,
             *(ladder if run.has_ladder else ()),
             *(with_suffixes(march, pictures) if run.has_readings else ()),
         ],
