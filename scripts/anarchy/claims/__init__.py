@@ -1,7 +1,7 @@
 """Published value against measured interval: a verdict on every claim of the paper.
 
 `model` says what a claim is, `ladder` and `policies` hold the rules, `verdicts` asks them, `files` writes;
-`readings` asks them once more, under every reading of PoA-hat.
+`readings` asks them once more, under every reading of PoA-hat, and `settings` of every setting of a sample.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from anarchy.claims.files import COLUMNS, read, render_csv, render_markdown, write
 from anarchy.claims.model import Claim, Published, against_range
 from anarchy.claims.readings import judge_readings, write_readings
+from anarchy.claims.settings import judge_settings, write_settings
 from anarchy.claims.verdicts import CLAIMS_FILE, Verdict, judge, load
 
 __all__ = [
@@ -20,10 +21,12 @@ __all__ = [
     "against_range",
     "judge",
     "judge_readings",
+    "judge_settings",
     "load",
     "read",
     "render_csv",
     "render_markdown",
     "write",
     "write_readings",
+    "write_settings",
 ]

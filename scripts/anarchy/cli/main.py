@@ -311,6 +311,7 @@ def _claims(options: argparse.Namespace) -> int:
     verdicts = claims.judge(known, documents)
     claims.write(verdicts, bench.layout.root)
     claims.write_readings(claims.judge_readings(known, documents), bench.layout.root)
+    claims.write_settings(claims.judge_settings(known, documents), bench.layout.root)
     for verdict in verdicts:
         print(f"{verdict.id:4} {verdict.verdict:18} {verdict.claim}")
     return 0

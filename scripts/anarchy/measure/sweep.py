@@ -261,7 +261,7 @@ def specify(
     What the engine reads is written into ``logs``, where every process's log goes as well.
     """
     largest = max(cell.concurrency for cell in plan.cells)
-    limits = plan.settings.limits
+    limits = plan.limits
     return DeploymentSpec(
         model=plan.model.name,
         prefill=plan.topology.prefill,

@@ -119,7 +119,7 @@ def check_tells_knee(source: Experiment, tier: str, deployment: Launch) -> None:
         why = f"experiment {source.name} has no tier {tier!r}"
     elif not any((s.model, s.topology) == deployment.key[1:3] for s in source.systems_of(tier)):
         why = f"tier {tier!r} of {source.name} does not measure {'/'.join(deployment.key[1:3])}"
-    elif KNEE_WORKLOAD not in source.tiers[tier].workloads:
+    elif KNEE_WORKLOAD not in source.tiers[tier].workload_names:
         why = f"tier {tier!r} of {source.name} does not measure workload {KNEE_WORKLOAD}"
     elif (usable := sum(C >= LOWEST_KNEE for C in source.tiers[tier].grid)) < KNEE_POINTS:
         why = (
@@ -228,9 +228,11 @@ def _plan_experiment(
 
 def _with_cells(base: UnboundDeployment, study: Study) -> UnboundDeployment:
     """Give a deployment its cells: every workload in every condition, in a seeded, shuffled order."""
+    only = base.experiment.sets(base.tier)[base.routing].workloads
     cells = [
-        UnboundCell(study.workloads[workload], condition)
-        for workload in base.settings.workloads
+        UnboundCell(workload, condition)
+        for workload in base.settings.blocks(study.workloads)
+        if not only or workload.name in only
         for condition in base.settings.conditions(base.policies, base.reference)
     ]
     random.Random(derive_seed(*base.identity, "order")).shuffle(cells)
@@ -260,8 +262,9 @@ def _engine(
             where=f"experiment {experiment.name}, tier {choices.tier}",
             remedy=f"an engine that can: {', '.join(others) or 'none'} (key 'engine'); or leave it out",
         )
-    untold = sorted(engine.ignores & tier.limits.model_fields_set)
-    if changed := [key for key in untold if getattr(tier.limits, key) != getattr(Limits(), key)]:
+    limits = policy_set.limits or tier.limits
+    untold = sorted(engine.ignores & limits.model_fields_set)
+    if changed := [key for key in untold if getattr(limits, key) != getattr(Limits(), key)]:
         raise UserError(
             f"engine {engine.name} would ignore the limit {changed[0]}",
             where=f"experiment {experiment.name}, tier {choices.tier}, key 'limits.{changed[0]}'",

@@ -49,7 +49,7 @@ def stack_of(
             remedy=f"launcher local (without --profile slurm), or stack {USUAL} (key 'stack')",
         )
     dynamo.check_reuse(one.assume_kv_reuse, where=where)
-    if tier.limits.kv_link_gb_s != Limits().kv_link_gb_s and not dynamo.mock_transfers:
+    if (one.limits or tier.limits).kv_link_gb_s != Limits().kv_link_gb_s and not dynamo.mock_transfers:
         raise UserError(
             f"stack {dynamo.version} would ignore the limit kv_link_gb_s: it models no KV transfer",
             where=f"{where}, key 'limits.kv_link_gb_s'",

@@ -21,7 +21,7 @@ from anarchy.config.files import validate
 from anarchy.config.site import Site
 from anarchy.designs.design import Design
 from anarchy.designs.ladder.design import DESIGN as LADDER
-from anarchy.designs.readings.design import DESIGN as READINGS
+from anarchy.designs.readings.tier import ReadingsTier
 from anarchy.designs.registry import design_of
 from anarchy.engines.registry import engine_of
 from anarchy.ground.errors import EXIT_USER_ERROR, UserError
@@ -268,7 +268,7 @@ class Workflow:
         first, study = deployments[0], self.bench.study
         experiment, tier = first.experiment, first.settings
         policies = {policy.name: policy for one in deployments for policy in one.policies}
-        workloads = [study.workloads[name] for name in tier.workloads]
+        workloads = tier.blocks(study.workloads)
         knee = self.bench.recorded(*system[1:]) if first.hangs_on_knee else None
         blocks = (first.model, first.topology, tier, *policies.values(), *workloads)
         document = {
@@ -347,7 +347,16 @@ class Workflow:
     @property
     def has_readings(self) -> bool:
         """Whether this run holds systems measured for users in step, under every reading."""
-        return READINGS in self.designs
+        return any(tier.sample is None for tier in self._reading_tiers)
+
+    @property
+    def has_sample(self) -> bool:
+        """Whether this run holds systems measured under settings that were drawn."""
+        return any(tier.sample is not None for tier in self._reading_tiers)
+
+    @property
+    def _reading_tiers(self) -> list[ReadingsTier]:
+        return [one.settings for one in self.deployments if isinstance(one.settings, ReadingsTier)]
 
     def print_summary(self) -> None:
         """Tell what came out, and where it is."""
