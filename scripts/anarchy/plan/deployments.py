@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Final
 
 from anarchy.config import (
     ALL,
@@ -17,6 +18,7 @@ from anarchy.config import (
     KNEE_WORKLOAD,
     Choices,
     Experiment,
+    KvPolicy,
     Limits,
     Model,
     Policy,
@@ -35,6 +37,9 @@ from anarchy.routing.frontends import frontends
 
 Starts = Callable[[str, str], Mapping[str, float]]
 """By an engine's name and a version of Dynamo: model -> wall seconds that a start has taken before."""
+
+
+WEIGHT: Final = "decode_active_request_weight"
 
 
 def no_starts(_: str, __: str) -> Mapping[str, float]:
@@ -261,6 +266,17 @@ def _engine(
             f"engine {engine.name} cannot run {what}",
             where=f"experiment {experiment.name}, tier {choices.tier}",
             remedy=f"an engine that can: {', '.join(others) or 'none'} (key 'engine'); or leave it out",
+        )
+    weighted = [
+        policy.name
+        for policy in policies
+        if isinstance(policy, KvPolicy) and policy.decode_active_request_weight
+    ]
+    if weighted and WEIGHT in engine.ignores:
+        raise UserError(
+            f"engine {engine.name} would ignore {WEIGHT} of policy {weighted[0]}",
+            where=f"experiment {experiment.name}, tier {choices.tier}",
+            remedy="a served engine (key 'engine'); or leave the policy out",
         )
     limits = policy_set.limits or tier.limits
     untold = sorted(engine.ignores & limits.model_fields_set)
