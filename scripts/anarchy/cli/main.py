@@ -143,6 +143,10 @@ def build_parser() -> argparse.ArgumentParser:
     add_commands(functools.partial(_add, commands))
     add_command(functools.partial(_add, commands))
     _add(commands, "claims", _claims, "judge each published claim against the estimates", run)
+    deciding = _add(
+        commands, "hypotheses", _hypotheses, "say what the 20-minute protocol shows of each hypothesis"
+    )
+    deciding.add_argument("folder", type=Path, help="results of its tier: results/smoke-b200/gpu")
     _add(commands, "report", _report, "write report.html from estimates, figures and tables", run)
     _add(commands, "summary", _summary, "print every system's plateau, knee and deepest point", run)
     fingerprints = _add(
@@ -314,6 +318,14 @@ def _claims(options: argparse.Namespace) -> int:
     claims.write_settings(claims.judge_settings(known, documents), bench.layout.root)
     for verdict in verdicts:
         print(f"{verdict.id:4} {verdict.verdict:18} {verdict.claim}")
+    return 0
+
+
+def _hypotheses(options: argparse.Namespace) -> int:
+    from anarchy.claims.hypotheses import decide, render
+    from anarchy.claims.protocol_cells import read_cells, seen_in
+
+    print(render(decide(seen_in(read_cells(options.folder)))))
     return 0
 
 
