@@ -61,16 +61,22 @@ class Settled:
     parts: Mapping[tuple[str, str], Part] = field(hash=False)
     """By what is asked (C1, C2, growth) and the system's title."""
     systems: int
-    """How many of the sample's systems measured it."""
+    """How many of the sample's systems measured it at this depth."""
+    of_systems: int
+    """How many there are; where one lacks the depth's cell, nothing holds on all of them."""
 
     def of(self, asked: str) -> Outcome:
         """What all systems say of one question: one against it settles it, and for it all must speak."""
-        return together(part.verdict for (name, _), part in self.parts.items() if name == asked)
+        return self._on_all(part.verdict for (name, _), part in self.parts.items() if name == asked)
 
     @property
     def outcome(self) -> Outcome:
         """What they say of all of it together."""
-        return together(part.verdict for part in self.parts.values())
+        return self._on_all(part.verdict for part in self.parts.values())
+
+    def _on_all(self, outcomes: Iterable[Outcome]) -> Outcome:
+        missing: list[Outcome] = [INCONCLUSIVE] * (self.of_systems - self.systems)
+        return together([*outcomes, *missing])
 
 
 def together(outcomes: Iterable[Outcome]) -> Outcome:
@@ -101,7 +107,10 @@ def judge_settings(claims: Claims, systems: Sequence[System]) -> list[Settled]:
             asked = found.setdefault(key, {})
             asked |= {(name, title): part for name, part in _asked(by_id, system, row).items()}
     return [
-        Settled(workload, factors[workload], reading, deepest, parts, counted[workload, reading, deepest])
+        Settled(
+            *(workload, factors[workload], reading, deepest, parts),
+            *(counted[workload, reading, deepest], len(sampled)),
+        )
         for (workload, reading, deepest), parts in found.items()
     ]
 

@@ -27,6 +27,7 @@ from anarchy.engines.registry import engine_of
 from anarchy.ground.errors import EXIT_USER_ERROR, UserError
 from anarchy.ground.layout import FIGURE_SUFFIXES, NARROW, PROFILES, PROJECT, Layout
 from anarchy.ground.terminal import visible
+from anarchy.plan.crowding import beyond_limits
 from anarchy.plan.knee_step import check_sealed_loads
 from anarchy.plan.launches import UnboundDeployment
 from anarchy.plan.workbench import Workbench, load_run, open_frozen, open_run, relative
@@ -133,7 +134,8 @@ class Workflow:
             self._check_environments()
             path = self.bench.freeze()
         print(f"run {self.bench.run.digest}, frozen in {path}", file=sys.stderr)
-        for line in self.knee_lines():
+        crowding = beyond_limits([self.bench.expected(one) for one in self.deployments])
+        for line in (*self.knee_lines(), *crowding):
             print(line, file=sys.stderr)
 
     def _check_environments(self) -> None:

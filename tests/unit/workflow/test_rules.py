@@ -98,6 +98,7 @@ def outputs(run: Workflow) -> dict[str, list[Path]]:
     overview = layout.figures("equilibrium") / "overview_poa"
     summary = layout.tables("") / "summary"
     march = layout.figures("why") / "overview_march"
+    settings = with_suffixes(layout.claims.with_name("claims-settings"), ("csv", "md"))
     pictures = (*FIGURE_SUFFIXES, NARROW)
     ladder = [*with_suffixes(overview, pictures), *with_suffixes(summary, ("csv", "tex"))]
     read = with_suffixes(layout.claims.with_name("claims-readings"), ("csv", "md"))
@@ -115,6 +116,7 @@ def outputs(run: Workflow) -> dict[str, list[Path]]:
         "claims": [
             *with_suffixes(layout.claims, ("csv", "json", "md")),
             *(read if run.has_readings else ()),
+            *(settings if run.has_sample else ()),
         ],
         "report": [
             layout.report,

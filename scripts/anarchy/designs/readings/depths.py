@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from anarchy.designs.readings.tier import ReadingsTier
 from anarchy.estimate.deployments import MeasuredCell
 from anarchy.estimate.ladder import LadderEstimate, deepest_of, ended_at, plateau_of, rises_of
 from anarchy.stats.knee import Regime
@@ -13,18 +12,15 @@ from anarchy.stats.knee import Regime
 Row = dict[str, Any]
 
 
-def setting_row(cell: MeasuredCell, tier: ReadingsTier) -> Row:
+def setting_row(cell: MeasuredCell) -> Row:
     """What a sample varies, of any cell of a ladder."""
-    workload, limits = cell.workload, tier.limits
-    if tier.sample is not None:
-        own = next(one for one in tier.sample.settings if workload.name.startswith(one.name("")))
-        limits = limits.model_copy(update={"max_num_batched_tokens": own.max_num_batched_tokens})
+    workload = cell.workload
     return {
         "synchrony": workload.synchrony,
         "output_tokens": workload.output_tokens,
         "input_tokens": workload.input_tokens,
         "shared_tokens": workload.input_tokens - workload.unique_tail_tokens if workload.templates else 0,
-        "max_num_batched_tokens": limits.max_num_batched_tokens,
+        "max_num_batched_tokens": cell.limits.max_num_batched_tokens,
     }
 
 

@@ -63,14 +63,17 @@ def estimate(cells: Sequence[MeasuredCell], tier: ReadingsTier, method: Method, 
     tables: dict[str, list[Row]] = {"cells": [], "readings": [], "ladders": [], "depths": []}
     facts: list[Row] = []
     workloads: Row = {}
-    for (workload, _), group in grouped(cells, lambda c: (c.workload.name, c.policy.name)).items():
+    # Sets may differ in what their workers may do, so the same policy in two of them is two.
+    for (_, workload, _), group in grouped(
+        cells, lambda c: (c.routing, c.workload.name, c.policy.name)
+    ).items():
         mine = _measured(group)
         title = mine.head.workload.title
         label = {**head, "workload": workload, "workload_title": title, **policy_row(mine.head)}
         of_cells = _cell_rows(mine, method)
         tables["cells"] += [{**label, **row} for row in of_cells]
         told = workloads.setdefault(workload, {"title": title, "notes": []})
-        setting = setting_row(mine.head, tier)
+        setting = setting_row(mine.head)
         for reading in tier.readings:
             found, refused = _read(mine, reading, method)
             named = {**label, "reading": reading}
