@@ -182,9 +182,14 @@ def _count(outcomes: Iterable[Outcome]) -> str:
 
 
 def settings_words(found: Sequence[Settled]) -> pd.DataFrame:
-    """A row a setting and depth that nothing speaks against, those that hold together first."""
+    """A row a setting and depth that nothing speaks against and something for, the whole ones first."""
     held = sorted(
-        (one for one in found if one.outcome != NOT_REPRODUCED),
+        (
+            one
+            for one in found
+            if one.outcome != NOT_REPRODUCED
+            and any(part.verdict == REPRODUCED for part in one.parts.values())
+        ),
         key=lambda one: (one.outcome != REPRODUCED, one.reading, one.deepest, one.workload),
     )
     return pd.DataFrame(
@@ -254,6 +259,6 @@ def render_settings_csv(found: Sequence[Settled]) -> str:
 def render_settings(found: Sequence[Settled]) -> str:
     """Both tables in Markdown, headed as exploratory."""
     lines = [f"# {HEAD}", "", ABOUT, "", "## How many settings", "", *markdown(counts_words(found))]
-    return "\n".join(
-        [*lines, "", "## Those that nothing speaks against", "", *markdown(settings_words(found)), ""]
-    )
+    listed = settings_words(found)
+    table = ["None."] if listed.empty else markdown(listed)
+    return "\n".join([*lines, "", "## Those that nothing speaks against and something for", "", *table, ""])

@@ -16,6 +16,7 @@ from anarchy.claims.settings import (
     HEAD,
     Settled,
     counts_words,
+    render_settings,
     render_settings_csv,
     settings_words,
     together,
@@ -105,6 +106,14 @@ def test_a_reading_that_could_not_be_taken_leaves_a_setting_open() -> None:
     nothing = {name: NAN for name in HELD if name != "regimes"}
     found = judged(system(BIG, {**nothing, "regimes": ""}), system(SMALL, {}))
     assert found.outcome == INCONCLUSIVE
+
+
+def test_a_setting_that_tells_nothing_is_not_listed() -> None:
+    nothing = {**{name: NAN for name in HELD if name != "regimes"}, "regimes": ""}
+    found = judge_settings(load(), [system(BIG, nothing)])
+    assert found[0].outcome == INCONCLUSIVE
+    assert settings_words(found).empty
+    assert "and something for\n\nNone.\n" in render_settings(found)
 
 
 def test_a_depth_that_one_system_lacks_holds_on_none() -> None:
