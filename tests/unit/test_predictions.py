@@ -18,6 +18,8 @@ PREDICTED: Final = {
     "step": "## Users in step, and readings of PoA-hat",
     "herding": "## Herding by the version of the router",
     "map": "## What the paper must have run",
+    "adaptive": "## E3 beside what is there today",
+    "protocol": "## The 20-minute protocol on simulated engines",
 }
 """Experiment of tier why -> the heading of its predictions."""
 UNRECORDED: Final = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from anarchy.cli.main import main
 from anarchy.config.files import load_study
 from anarchy.ground.errors import EXIT_USER_ERROR, UserError
 from anarchy.ground.layout import CONFIG
+from anarchy.plan.workbench import open_run
 from anarchy.trace.reader import CellTrace
 from anarchy.trace.schema import GateResult
 from anarchy.trace.writer import seal
 from tests.helpers.condition_samples import trace_of
 from tests.helpers.ladder_samples import closed_loop, in_step
+from tests.helpers.places import PROJECT
 
 NOTHING = Seen(march=1.0, dissolved=1.0, crowd=0.02, limit=1.0, cured=1.0, bypass=0.0, placebo=1.05)
 """A system that shows none of it."""
@@ -224,3 +227,16 @@ def test_a_mixture_of_stacks_is_refused(tmp_path: Path, change: dict[str, Any]) 
     with pytest.raises(UserError, match="2 systems or stacks lie together") as caught:
         read_cells(write(tmp_path, cells))
     assert "move all but one" in str(caught.value.remedy)
+
+
+def test_make_asks_for_every_deployment_of_the_protocol() -> None:
+    told = subprocess.run(
+        ["make", "-n", "smoke-b200", "WHY=1", "ENGINE=mocker"],
+        cwd=PROJECT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    run = open_run({"tier": "gpu", "experiments": ["protocol"], "results": "results/smoke-b200"})
+    wanted = {str(run.layout.summary(*plan.key).relative_to(PROJECT)) for plan in run.plans}
+    (command,) = (line for line in told.splitlines() if "snakemake" in line)
+    assert {word for word in command.split() if word.endswith("deployment.json")} == wanted
+    assert "tier=gpu" in told
+    assert told.rstrip().endswith("anarchy hypotheses results/smoke-b200/gpu")
