@@ -188,7 +188,7 @@ def ranges() -> str:
     return "\n".join([*lines, ""])
 
 
-PAGES: Final = {
+PAGES: Final[dict[str, dict[str, Any]]] = {
     "architecture.md": {"rooms": diagram},
     "estimates.md": {"estimates": estimates},
     "claims.md": {"ranges": ranges},
