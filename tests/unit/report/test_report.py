@@ -193,7 +193,7 @@ def test_every_experiment_is_answered_in_a_sentence(html: str, systems: dict[str
 
 
 def test_long_tables_are_folded_and_unfold_in_print(html: str) -> None:
-    assert len(re.findall(r"<details><summary>[^<]*: \d+ rows</summary>", html)) == 6
+    assert len(re.findall(r"<details><summary>[^<]*: \d+ rows</summary>", html)) == 7
     assert "beforeprint" in html
 
 

@@ -46,8 +46,9 @@ def gains_cross(_: Claim, system: System, workload: str) -> list[Part]:
     outcome = REPRODUCED
     if not several.empty:
         outcome, why = NOT_REPRODUCED, f"{why}; at places apart at C = {_users(several)}"
-    outcome, why = of_launches(games.loc[games["n_launches"].idxmin()].to_dict(), outcome, why)
-    return [Part(system_title(system), outcome, why, CROSSING, float(games["crossings"].max()))]
+    outcome, why, decides = of_launches(games.loc[games["n_launches"].idxmin()].to_dict(), outcome, why)
+    value = float(games["crossings"].max())
+    return [Part(system_title(system), outcome, why, CROSSING, value, decides=decides)]
 
 
 def best_split(claim: Claim, system: System, workload: str) -> list[Part]:
@@ -60,8 +61,8 @@ def best_split(claim: Claim, system: System, workload: str) -> list[Part]:
     if not unbounded.empty:
         row = unbounded.iloc[-1].to_dict()
         why = f"serves nothing within both objectives at C = {_users(unbounded)}, where another split does"
-        outcome, why = of_launches(row, NOT_REPRODUCED, why)
-        return [Part(system_title(system), outcome, why, HERE)]
+        outcome, why, decides = of_launches(row, NOT_REPRODUCED, why)
+        return [Part(system_title(system), outcome, why, HERE, decides=decides)]
     row = games.loc[games["price_here"].astype(float).idxmax()].to_dict()
     value, lo, hi = bounded(row, "price_here")
     at = f"at C = {whole(row['concurrency'])}, where it is largest; {limit:g} counts as none"
@@ -71,8 +72,8 @@ def best_split(claim: Claim, system: System, workload: str) -> list[Part]:
         outcome, why = NOT_REPRODUCED, f"lies above 1 {at}"
     else:
         outcome, why = (REPRODUCED if hi <= limit else INCONCLUSIVE), f"against {limit:g} {at}"
-    outcome, why = of_launches(row, outcome, why)
-    return [Part(system_title(system), outcome, why, HERE, value, lo, hi)]
+    outcome, why, decides = of_launches(row, outcome, why)
+    return [Part(system_title(system), outcome, why, HERE, value, lo, hi, decides=decides)]
 
 
 def _users(rows: pd.DataFrame) -> str:

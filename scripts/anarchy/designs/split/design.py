@@ -10,6 +10,7 @@ DESIGN: Final = Design(
     name="split",
     id="G1",
     title="beyond the paper: the split between prefill and decode (game 1)",
+    question="How are workers best split between prefill and decode, and what does selfishness cost?",
     notebook="split",
     main="splits",
     figures={

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from anarchy.ground.words import interval, is_missing, whole
+from anarchy.ground.words import interval, is_missing, span, whole
 from anarchy.tables import System
 
 Row = Mapping[Any, Any]
@@ -82,3 +82,18 @@ def _titles(system: System) -> dict[str, str]:
 
 def _listed(names: list[str]) -> str:
     return ", ".join(names) if names else "none"
+
+
+def answer(systems: Sequence[System]) -> str:
+    """Best splits and the price of anarchy at the deepest C, over all models and workloads."""
+    rows = pd.concat([system.frames["prices"] for system in systems])
+    titles = {name: title for system in systems for name, title in _titles(system).items()}
+    rows = rows[rows["best"].notna() & (rows["best"] != "")]
+    if rows.empty:
+        return f"No game counts, of {len(systems)} splits measured."
+    deepest = rows[rows["concurrency"] == rows.groupby(["model", "workload"])["concurrency"].transform("max")]
+    best = ", ".join(titles[name] for name in dict.fromkeys(deepest["best"]))
+    unbounded = int(deepest["unbounded"].fillna("").str.contains("price_of_anarchy").sum())
+    told = f"At the deepest C {best} serves the most requests within both objectives"
+    told += f"; the price of anarchy is {span(deepest['price_of_anarchy'])}"
+    return told + (f", and unbounded in {unbounded} of {len(deepest)} games." if unbounded else ".")
