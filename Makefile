@@ -28,7 +28,7 @@ unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE JUPYTER_PATH JUPYTER
 
 .PHONY: help setup reproduce redraw plan doctor test test-unit test-live test-notebooks test-workflow test-slurm test-faults test-containers test-stack090 test-stacks test-vllm test-long test-nightly test-setup test-browser fuzz \
 	lab-up lab-down lab-status lab-reproduce smoke-b200 \
-	lint format bench bench-estimator bench-coverage bench-client bench-virtual profiles schemas clean distclean
+	lint format docs bench bench-estimator bench-coverage bench-client bench-virtual profiles schemas clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -139,8 +139,8 @@ smoke-b200: setup  ## first run on a cluster with GPUs: one deployment, one cell
 	@! grep -q "NOT VALID" $(SMOKE)/logs/sweep.log
 
 lint: test-setup  ## ruff, mypy, import contracts, snakefmt, snakemake --lint, notebooks without outputs
-	@$(DRIVER)/ruff check scripts tests slurm
-	@$(DRIVER)/ruff format --check scripts tests slurm
+	@$(DRIVER)/ruff check scripts tests slurm docs/site
+	@$(DRIVER)/ruff format --check scripts tests slurm docs/site
 	@$(DRIVER)/mypy
 	@$(DRIVER)/lint-imports --no-cache
 	@$(DRIVER)/snakefmt --check Snakefile workflow/rules
@@ -148,8 +148,8 @@ lint: test-setup  ## ruff, mypy, import contracts, snakefmt, snakemake --lint, n
 	@$(DRIVER)/nbstripout --verify notebooks/*.ipynb
 
 format: test-setup  ## bring every file into the project's format
-	@$(DRIVER)/ruff check --fix-only scripts tests slurm
-	@$(DRIVER)/ruff format scripts tests slurm
+	@$(DRIVER)/ruff check --fix-only scripts tests slurm docs/site
+	@$(DRIVER)/ruff format scripts tests slurm docs/site
 	@$(DRIVER)/snakefmt Snakefile workflow/rules
 	@$(DRIVER)/nbstripout notebooks/*.ipynb
 
@@ -171,6 +171,12 @@ bench-client: test-setup  # against aiperf, 7 minutes; builds aiperf's environme
 profiles:  ## remake the B200 timing tables in data/profiles (builds a third environment)
 	@envs/build profiles
 	@.envs/profiles/bin/python scripts/anarchy/engines/make_profiles.py --out data/profiles
+
+docs:  ## the documentation as a site, site/index.html: a warning is an error, every link is followed, no page needs a network
+	@envs/build docs
+	@rm -rf site
+	@.envs/docs/bin/sphinx-build --fail-on-warning --keep-going --fresh-env --quiet --conf-dir docs/site --doctree-dir .envs/docs/doctrees docs site
+	@.envs/docs/bin/python docs/site/built_pages.py site
 
 pages: setup  ## regenerate the parts of docs that are made from the code
 	@$(DRIVER)/python -m anarchy.cli.pages

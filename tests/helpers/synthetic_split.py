@@ -27,7 +27,12 @@ from anarchy.ground.layout import Layout
 from tests.helpers.condition_samples import UNIQUE, measured, trace_of
 from tests.helpers.synthetic_estimates import DEPLOYMENT, VERSIONS, common_facts, write_attempts
 
-SHAPE: Final = {"model": "llama-3.1-70b", "title": "Llama-3.1-70B", "topology": "1p5d", "dilation": 1.0}
+SHAPE: Final[dict[str, Any]] = {
+    "model": "llama-3.1-70b",
+    "title": "Llama-3.1-70B",
+    "topology": "1p5d",
+    "dilation": 1.0,
+}
 GRID: Final = (32, 128)
 SPLITS: Final = tuple(
     Topology(name=f"{P}p{6 - P}d", title=f"{P}P/{6 - P}D", prefill=P, decode=6 - P) for P in range(1, 6)

@@ -1,4 +1,4 @@
-"""Parts of the documentation that are made from the code: the rooms, the estimates, the claims' ranges.
+"""Parts of the documentation that are made from the code: diagram, tables, ranges, what recorded runs say.
 
 ``python -m anarchy.cli.pages`` writes them, ``drift`` says what differs; tests keep both equal.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin
@@ -15,7 +15,7 @@ from typing import Any, Final, get_args, get_origin
 from pydantic import BaseModel
 
 from anarchy.claims.verdicts import load
-from anarchy.cli import recorded
+from anarchy.cli import appendix, recorded
 from anarchy.designs.registry import designs
 from anarchy.estimate.frames import sentence_of, unit_of
 from anarchy.ground.layout import PROJECT
@@ -188,11 +188,12 @@ def ranges() -> str:
     return "\n".join([*lines, ""])
 
 
-PAGES: Final = {
+PAGES: Final[dict[str, dict[str, Callable[[], str]]]] = {
     "architecture.md": {"rooms": diagram},
     "estimates.md": {"estimates": estimates},
     "claims.md": {"ranges": ranges},
     "../README.md": {"verdicts": recorded.verdicts, "expected": recorded.expected},
+    "appendix.md": appendix.PARTS,
 }
 """Page -> part of it -> what makes the part."""
 

@@ -12,16 +12,16 @@ from anarchy.designs.loading import load_systems
 from anarchy.designs.split.columns import GAME, MOVING, PRICES
 from anarchy.designs.split.columns import SPLITS as CELLS
 from anarchy.designs.split.figures import gains_of_workers, goodput_of_splits
-from anarchy.designs.split.findings import notes, parts
+from anarchy.designs.split.findings import answer, notes, parts
 from anarchy.designs.split.play import Measured, play
 from anarchy.designs.split.tables import UNBOUNDED, price_words
 from anarchy.estimate.grouping import Found
 from anarchy.estimate.objectives import rates_within
 from anarchy.figures.style import DOUBLE, SINGLE
 from anarchy.tables import System
-from tests.helpers.condition_samples import STATIC, pair, trace_of
+from tests.helpers.condition_samples import STATIC, UNIQUE, pair, trace_of
 from tests.helpers.figure_checks import assert_legible, plain
-from tests.helpers.synthetic_split import GRID, LONG, SPLITS, TIER, UNIQUE, estimated, table_of, write_split
+from tests.helpers.synthetic_split import GRID, LONG, SPLITS, TIER, estimated, table_of, write_split
 
 NAMES = [split.name for split in SPLITS]
 
@@ -77,11 +77,11 @@ def test_where_load_is_low_more_workers_change_little_and_the_ends_are_no_worse(
 
 def test_a_split_that_serves_nothing_makes_prices_unbounded_and_no_number(found: Found) -> None:
     """At C = 128 one prefill worker misses the TTFT objective, and one decode worker that between tokens."""
-    game = rows(found, "game", "unique", GRID[-1]).set_index("split")
-    assert game.loc["1p5d", "within_ttft"] == game.loc["1p5d", "goodput"] == 0.0
-    assert game.loc["1p5d", "within_itl"] > 0.0
-    assert game.loc["5p1d", "within_itl"] == game.loc["5p1d", "goodput"] == 0.0
-    assert game["here"].tolist() == [name == "1p5d" for name in NAMES]
+    game = {row["split"]: row for row in rows(found, "game", "unique", GRID[-1]).to_dict("records")}
+    assert game["1p5d"]["within_ttft"] == game["1p5d"]["goodput"] == 0.0
+    assert game["1p5d"]["within_itl"] > 0.0
+    assert game["5p1d"]["within_itl"] == game["5p1d"]["goodput"] == 0.0
+    assert [name for name, row in game.items() if row["here"]] == ["1p5d"]
     (row,) = rows(found, "prices", "unique", GRID[-1]).to_dict("records")
     assert "price_here" in row["unbounded"].split(", ")
     assert np.isnan(row["price_here"])
@@ -115,10 +115,10 @@ def test_each_system_sees_the_same_game_and_its_own_place_in_it(found: Found) ->
 
 
 def test_a_load_that_moves_prices_each_split_that_is_kept(found: Found) -> None:
-    moving = found.tables["moving"].set_index("split")
-    assert moving["price"].min() >= 1.0
-    assert moving["n_launches"].unique().tolist() == [3]
-    assert moving.loc["1p5d", "price"] > moving.loc["3p3d", "price"]
+    moving = {row["split"]: row for row in found.tables["moving"].to_dict("records")}
+    assert min(row["price"] for row in moving.values()) >= 1.0
+    assert {row["n_launches"] for row in moving.values()} == {3}
+    assert moving["1p5d"]["price"] > moving["3p3d"]["price"]
 
 
 def test_objectives_that_no_split_meets_name_the_nearest() -> None:
@@ -147,6 +147,9 @@ def test_sentences_name_best_split_equilibria_prices_and_what_to_keep(system: Sy
     assert "Of a load that moves (unique prompts at C = 128; long answers at C = 32)" in told
     assert "as simulated" in told
     assert notes(system, LONG.name) == []
+    said = answer([system])
+    assert "costs least on Llama-3.1-70B, at a price of 1." in said
+    assert "The price of anarchy of a split is " in said
 
 
 @pytest.mark.parametrize("width", [SINGLE, DOUBLE])
@@ -168,6 +171,7 @@ def test_one_split_alone_is_no_game_and_is_drawn_all_the_same(system: System) ->
     alone = System(info, frames, system.design, system.main, system.folder)
     assert parts(alone, UNIQUE.name) == ["1 split measured, no game"]
     assert notes(alone, UNIQUE.name) == []
+    assert answer([alone]) == "No run measured two splits of one budget."
     assert_legible(goodput_of_splits(alone, UNIQUE.name, SINGLE), SINGLE)
 
 

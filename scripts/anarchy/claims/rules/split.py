@@ -46,7 +46,9 @@ def gains_cross(_: Claim, system: System, workload: str) -> list[Part]:
     outcome = REPRODUCED
     if not several.empty:
         outcome, why = NOT_REPRODUCED, f"{why}; at places apart at C = {_users(several)}"
-    outcome, why, decides = of_launches(games.loc[games["n_launches"].idxmin()].to_dict(), outcome, why)
+    outcome, why, decides = of_launches(
+        games.sort_values("n_launches", kind="stable").iloc[0].to_dict(), outcome, why
+    )
     value = float(games["crossings"].max())
     return [Part(system_title(system), outcome, why, CROSSING, value, decides=decides)]
 
@@ -63,7 +65,7 @@ def best_split(claim: Claim, system: System, workload: str) -> list[Part]:
         why = f"serves nothing within both objectives at C = {_users(unbounded)}, where another split does"
         outcome, why, decides = of_launches(row, NOT_REPRODUCED, why)
         return [Part(system_title(system), outcome, why, HERE, decides=decides)]
-    row = games.loc[games["price_here"].astype(float).idxmax()].to_dict()
+    row = games.sort_values("price_here", kind="stable").iloc[-1].to_dict()
     value, lo, hi = bounded(row, "price_here")
     at = f"at C = {whole(row['concurrency'])}, where it is largest; {limit:g} counts as none"
     if lo is None or hi is None:

@@ -51,7 +51,7 @@ def notes(system: System, workload: str) -> list[str]:
     known = moving[moving["valid"].astype(bool) & moving["price"].notna()]
     if known.empty:
         return []
-    best = known.loc[known["price"].astype(float).idxmin()]
+    best = known.sort_values("price", kind="stable").iloc[0]
     stages = "; ".join(
         f"{system.info['workloads'][stage['workload']]['title']} at C = {stage['concurrency']}"
         for stage in system.info["moving"]
@@ -67,12 +67,27 @@ def notes(system: System, workload: str) -> list[str]:
     ]
 
 
+def answer(systems: Sequence[System]) -> str:
+    """The best split to keep of each model and its price, and the price of anarchy over all games."""
+    told, games = [], []
+    for model, system in {system.info["model_title"]: system for system in systems}.items():
+        games.append(system.frames["prices"]["price_of_anarchy"])
+        moving = system.frames["moving"]
+        known = moving[moving["valid"].astype(bool) & moving["price"].notna()]
+        if not known.empty:
+            best = known.sort_values("price", kind="stable").iloc[0]
+            price = interval(best["price"], best["price_lo"], best["price_hi"])
+            told.append(f"{best['split_title']} costs least on {model}, at a price of {price}")
+    if not told:
+        return "No run measured two splits of one budget."
+    of_anarchy = span(list(pd.concat(games)))
+    return f"Kept while the load moves, {'; '.join(told)}. The price of anarchy of a split is {of_anarchy}."
+
+
 def _moving(row: pd.Series[Any]) -> str:
-    return (
-        "unbounded"
-        if row["unbounded"] is True or bool(row["unbounded"])
-        else interval(row["price"], row["price_lo"], row["price_hi"])
-    )
+    if bool(row["unbounded"]):
+        return "unbounded"
+    return interval(row["price"], row["price_lo"], row["price_hi"])
 
 
 def _titles(system: System) -> dict[str, str]:
@@ -82,18 +97,3 @@ def _titles(system: System) -> dict[str, str]:
 
 def _listed(names: list[str]) -> str:
     return ", ".join(names) if names else "none"
-
-
-def answer(systems: Sequence[System]) -> str:
-    """Best splits and the price of anarchy at the deepest C, over all models and workloads."""
-    rows = pd.concat([system.frames["prices"] for system in systems])
-    titles = {name: title for system in systems for name, title in _titles(system).items()}
-    rows = rows[rows["best"].notna() & (rows["best"] != "")]
-    if rows.empty:
-        return f"No game counts, of {len(systems)} splits measured."
-    deepest = rows[rows["concurrency"] == rows.groupby(["model", "workload"])["concurrency"].transform("max")]
-    best = ", ".join(titles[name] for name in dict.fromkeys(deepest["best"]))
-    unbounded = int(deepest["unbounded"].fillna("").str.contains("price_of_anarchy").sum())
-    told = f"At the deepest C {best} serves the most requests within both objectives"
-    told += f"; the price of anarchy is {span(deepest['price_of_anarchy'])}"
-    return told + (f", and unbounded in {unbounded} of {len(deepest)} games." if unbounded else ".")

@@ -114,8 +114,10 @@ class Played:
         }
         only = np.arange(len(self.names)) == at
         unbounded = []
-        for name, of in {**PRICES, "price_here": lambda game: price(game.society, only)}.items():
-            values = [of(game) for game in self.games.values()]
+        games = list(self.games.values())
+        found = {name: [of(game) for game in games] for name, of in PRICES.items()}
+        found["price_here"] = [price(game.society, only) for game in games]
+        for name, values in found.items():
             if np.isinf(values).any():
                 unbounded.append(name)
             elif not np.isnan(values).any():
