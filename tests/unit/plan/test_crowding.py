@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from anarchy.cli.main import main
+from anarchy.config import Limits
 from anarchy.plan.crowding import beyond_limits
+from anarchy.plan.launches import Launch
 from anarchy.plan.workbench import open_run
 
 
@@ -17,14 +19,7 @@ def warned(**choices: Any) -> list[str]:
 
 def with_limit(monkeypatch: pytest.MonkeyPatch, limit: int | None) -> None:
     """Another limit for every set of every experiment."""
-    from anarchy.plan.launches import Launch
-
-    before: Any = vars(Launch)["limits"]
-    monkeypatch.setattr(
-        Launch,
-        "limits",
-        property(lambda self: before.fget(self).model_copy(update={"decode_max_num_seqs": limit})),
-    )
+    monkeypatch.setattr(Launch, "limits", Limits(decode_max_num_seqs=limit))
 
 
 def test_a_limit_that_holds_everybody_and_no_limit_warn_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,7 +105,9 @@ def test_the_written_file_holds_no_name_no_path_and_no_secret(
     assert document["nodes"]["node02"]["says"]["value"] == "cannot reach node01 at <address>"
     assert document["deployment"]["model"] == "~/models/llama"
     assert len(document["deployment"]["profile"]["sha256"]) == 64
-    assert document["deployment"]["policies"] == [{"name": "static", "tau": 0.0, "omega": 1.0}]
+    assert document["deployment"]["policies"] == [
+        {"name": "static", "tau": 0.0, "omega": 1.0, "decode_active_request_weight": 0.0}
+    ]
     assert len(document["git"]["value"]["commit"]) == 40
     assert document["slurm"]["reason"].startswith("not in a Slurm job")
     assert sorted(tmp_path.iterdir()) == [path, tmp_path / "profile.npz"]
