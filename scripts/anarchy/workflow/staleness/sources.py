@@ -45,6 +45,8 @@ def parts_of(step: str, design: str = "") -> list[str]:
     roots += found("anarchy.engines", "ENGINE")  # how one is started decides no estimate
     if step == "report":
         roots += found("anarchy.gates", "GATE")
+        answering = [one.name for one in designs() if hasattr(one.part("findings"), "answer")]
+        roots += [f"anarchy.designs.{name}.findings:answer" for name in names if name in answering]
     if step == "claims":
         roots += [*found(RULES, "RULES"), *found(RULES, "NOTES")]
     return roots
