@@ -215,7 +215,7 @@ def test_every_claim_is_a_tile_that_is_read_without_scrolling(opened: Opened) ->
              ...(b => [b.left, b.right, b.width])(t.getBoundingClientRect()),
              t.scrollWidth - t.clientWidth])"""
     )
-    assert [words.split()[0] for words, *_ in tiles] == [f"C{n}" for n in range(1, 14)]
+    assert [words.split()[0] for words, *_ in tiles] == [claim.id for claim in claims.load().claims]
     for words, left, right, wide, over in tiles:
         assert any(outcome in words for outcome in OUTCOMES)
         assert 0 <= left < right <= width
@@ -235,7 +235,7 @@ def test_the_first_screen_holds_what_was_learned_and_the_first_tiles(opened: Ope
         """['.learned', '.counts', '.tile'].map(name =>
              [...document.querySelectorAll(name)].map(e => e.getBoundingClientRect().top)).flat()"""
     )
-    assert len(tops) == 2 + 13
+    assert len(tops) == 2 + len(claims.load().claims)
     assert sum(top < 900 for top in tops) >= 2 + 5, "fewer than a row of tiles is on the first screen"
 
 

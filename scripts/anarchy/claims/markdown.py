@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Final
 
 from anarchy.claims.model import Part, show
-from anarchy.claims.scoreboard import counts, scoreboard
+from anarchy.claims.scoreboard import counts, of_paper, scoreboard
 from anarchy.claims.verdicts import Verdict
 from anarchy.ground.words import MISSING
 
@@ -34,10 +34,11 @@ class Notes:
 def render_markdown(verdicts: Sequence[Verdict]) -> str:
     """How many claims have which verdict, a line a claim, then each claim in sentences, then the notes."""
     tiles = scoreboard([asdict(verdict) for verdict in verdicts])
+    published = of_paper(tiles)
     tally = "; ".join(
-        f"{len(ids)} {outcome} ({', '.join(ids)})" for outcome, ids in counts(tiles).items() if ids
+        f"{len(ids)} {outcome} ({', '.join(ids)})" for outcome, ids in counts(published).items() if ids
     )
-    lines = [TITLE, "", f"Of {len(tiles)} claims: {tally}.", ""]
+    lines = [TITLE, "", f"Of {len(published)} claims: {tally}.", ""]
     for label in dict.fromkeys(verdict.label for verdict in verdicts if verdict.label):
         lines += [f"Engine: {label}. Brackets hold the intervals.", ""]
     lines += _table(

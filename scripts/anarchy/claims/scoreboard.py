@@ -17,6 +17,8 @@ from anarchy.tables import interval, number
 Row = Mapping[str, Any]
 """A verdict as claims.json holds it."""
 
+PUBLISHED: Final = "C"
+"""What the ids of claims begin with that the paper measured."""
 OWN_ROUTER: Final = ("", "builtin")
 
 
@@ -42,6 +44,11 @@ def scoreboard(verdicts: Sequence[Row]) -> list[Tile]:
         _tile([verdict for verdict in verdicts if verdict["id"] == claim])
         for claim in dict.fromkeys(verdict["id"] for verdict in verdicts)
     ]
+
+
+def of_paper(tiles: Sequence[Tile]) -> list[Tile]:
+    """The claims that the paper measured; the others are a proposition of its own or a question of ours."""
+    return [tile for tile in tiles if tile.id.startswith(PUBLISHED)]
 
 
 def counts(tiles: Sequence[Tile]) -> dict[Outcome, list[str]]:

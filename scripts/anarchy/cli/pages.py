@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin
@@ -188,7 +188,7 @@ def ranges() -> str:
     return "\n".join([*lines, ""])
 
 
-PAGES: Final = {
+PAGES: Final[dict[str, dict[str, Callable[[], str]]]] = {
     "architecture.md": {"rooms": diagram},
     "estimates.md": {"estimates": estimates},
     "claims.md": {"ranges": ranges},

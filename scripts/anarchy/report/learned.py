@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from anarchy.claims.model import INCONCLUSIVE, NOT_REPRODUCED, NOT_TESTABLE, REPRODUCED
-from anarchy.claims.scoreboard import Tile, counts, headline
+from anarchy.claims.scoreboard import Tile, counts, headline, of_paper
 from anarchy.designs.ladder.design import DESIGN as LADDER
 from anarchy.designs.stages.design import DESIGN as STAGES
 from anarchy.ground.words import interval, number, span
@@ -40,10 +40,10 @@ def learned(tiles: Sequence[Tile], verdicts: Verdicts, systems: Sequence[System]
 
 def _tally(tiles: Sequence[Tile]) -> str:
     """How many claims have which verdict, and which these are."""
-    parts = [
-        f"{len(ids)} {SAID[outcome]} ({', '.join(ids)})" for outcome, ids in counts(tiles).items() if ids
-    ]
-    return f"Of {len(tiles)} claims of the paper: {', '.join(parts)}."
+    published = of_paper(tiles)
+    found = counts(published).items()
+    parts = ", ".join(f"{len(ids)} {SAID[outcome]} ({', '.join(ids)})" for outcome, ids in found if ids)
+    return f"Of {len(published)} claims of the paper: {parts}."
 
 
 def _rise(ladders: Sequence[System]) -> str:

@@ -12,7 +12,7 @@ import jinja2
 from anarchy import tables
 from anarchy.claims import readings
 from anarchy.claims.readings import Read
-from anarchy.claims.scoreboard import counts, scoreboard
+from anarchy.claims.scoreboard import counts, of_paper, scoreboard
 from anarchy.designs import tables as design_tables
 from anarchy.designs.design import Design
 from anarchy.designs.ladder.design import DESIGN as LADDER
@@ -29,7 +29,7 @@ from anarchy.report.elements import elements
 from anarchy.report.findings import answer, findings
 from anarchy.report.learned import learned
 from anarchy.report.library import data_tables
-from anarchy.report.pictures import links, pictures, plain
+from anarchy.report.pictures import Picture, links, pictures, plain
 from anarchy.report.summary import (
     by_experiment,
     engine_label,
@@ -86,7 +86,8 @@ def render(
         label=engine_label(systems),
         learned=learned(tiles, claims or (), systems),
         tiles=tiles,
-        counts=counts(tiles),
+        counts=counts(of_paper(tiles)),
+        published=of_paper(tiles),
         forest=_forest(layout, claims or ()) if tiles else None,
         summary=plain(summary_words(summary_table(swept))) if swept else None,
         summary_files=links(layout, [layout.root / "tables" / f"summary.{s}" for s in ("csv", "tex")])[0],
@@ -132,11 +133,20 @@ def _experiment(
         "answer": answer(systems),
         "label": engine_label(systems),
         "systems": sections,
+        "key": _key(design, systems, sections),
         "findings": [found for system in systems for found in findings(system)],
         "remarks": remarks(systems),
         "swept": design is LADDER,
         "marching": design is READINGS,
     }
+
+
+def _key(design: Design, systems: Sequence[System], sections: Sequence[Mapping[str, Any]]) -> list[Picture]:
+    """The figures that answer an experiment's question: one a system, or a model whose systems share one."""
+    shared: dict[str, list[Picture]] = {}
+    for system, section in zip(systems, sections, strict=True):
+        shared.setdefault(system.key[0] if design.budget else section["id"], section["key"])
+    return [picture for pictures in shared.values() for picture in pictures]
 
 
 def remarks(systems: Sequence[System]) -> list[tuple[str, str]]:

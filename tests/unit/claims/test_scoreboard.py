@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from anarchy.claims.model import OUTCOMES
-from anarchy.claims.scoreboard import counts, scoreboard
+from anarchy.claims.scoreboard import counts, of_paper, scoreboard
 
 
 def verdict(outcome: str = "reproduced", **changes: Any) -> dict[str, Any]:
@@ -73,6 +73,11 @@ def test_what_was_not_tested_stands_for_nothing_that_was() -> None:
 )
 def test_values_in_a_few_words(parts: list[dict[str, Any]], words: str) -> None:
     assert scoreboard([verdict(parts=parts)])[0].measured == words
+
+
+def test_what_the_paper_did_not_measure_is_beside_its_claims() -> None:
+    tiles = scoreboard([verdict(id="C1"), verdict(id="P1"), verdict(id="Q1")])
+    assert [tile.id for tile in of_paper(tiles)] == ["C1"]
 
 
 def test_every_outcome_is_counted() -> None:
