@@ -1,12 +1,14 @@
-"""Estimates to draw from, written once a session."""
+"""Estimates to draw from, written once in a run of the tests."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from anarchy.ground.layout import Layout
+from tests.helpers.shared import made_once
 from tests.helpers.synthetic_engines import write_engines
 from tests.helpers.synthetic_estimates import write_results
 from tests.helpers.synthetic_pareto import write_pareto
@@ -19,6 +21,12 @@ from tests.helpers.synthetic_staged import write_staged
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results folder with tiers quick (one launch, every experiment) and full (E1, three launches)."""
     root = tmp_path_factory.mktemp("results")
+    shutil.copytree(made_once(tmp_path_factory, "notebook-estimates", write_all), root, dirs_exist_ok=True)
+    return root
+
+
+def write_all(root: Path) -> None:
+    """The estimates of every experiment."""
     write_results(root)
     write_staged(root, "saturation")
     write_staged(root, "adaptive")
@@ -29,7 +37,6 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_results(
         root, tier="full", grid=(2, 16, 64, 128, 256), workloads=("unique", "templates"), launches=3
     )
-    return root
 
 
 @pytest.fixture(scope="session")

@@ -15,18 +15,22 @@ from tests.helpers.places import PROJECT
 PAGE: Final = "docs/predictions.md"
 SAMPLE: Final = PROJECT / "data" / "sample"
 PREDICTED: Final = {
-    "step": "## Users in step, and readings of PoA-hat",
-    "herding": "## Herding by the version of the router",
-    "map": "## What the paper must have run",
-    "adaptive": "## E3 beside what is there today",
-    "protocol": "## The 20-minute protocol on simulated engines",
+    "why/step": "## Users in step, and readings of PoA-hat",
+    "why/herding": "## Herding by the version of the router",
+    "why/map": "## What the paper must have run",
+    "why/adaptive": "## E3 beside what is there today",
+    "gpu/protocol": "## The 20-minute protocol on simulated engines",
+    "quick/adaptive": "## The whole of tier quick again",
+    "quick/split": "## The split of workers as a game (G1)",
 }
-"""Experiment of tier why -> the heading of its predictions."""
+"""Tier and experiment of a recorded run -> the heading of its predictions."""
+BY_EXPERIMENT: Final = ("quick", "why")
+"""Folders of the sample that hold experiments which were predicted and run apart."""
 UNRECORDED: Final = {
     "live": "measured before there were predictions",
     "live-repeats": "measured before there were predictions",
     "seed-1": "measured before there were predictions",
-    "quick": "holds no deployment, and was measured before a start recorded its commit",
+    "split": "its deployments are those of quick/split, measured again",
     "quick-first": "holds no deployment, and was measured before a start recorded its commit",
     "why/step": "holds no deployment, and was measured before a start recorded its commit",
 }
@@ -34,10 +38,15 @@ UNRECORDED: Final = {
 
 
 def runs() -> list[str]:
-    """Every recorded run: a folder of the sample, and of `why` an experiment."""
-    of_why = {path.name for path in (SAMPLE / "why" / "raw").glob("*") if path.is_dir()}
-    others = {path.name for path in SAMPLE.iterdir() if path.is_dir()} - {"why"}
-    return sorted(others | {f"why/{name}" for name in of_why | {"step"}})
+    """Every recorded run: a folder of the sample, or an experiment of it."""
+    apart = {
+        f"{folder}/{path.name}"
+        for folder in BY_EXPERIMENT
+        for path in (SAMPLE / folder / "raw").glob("*")
+        if path.is_dir()
+    }
+    whole = {path.name for path in SAMPLE.iterdir() if path.is_dir()} - set(BY_EXPERIMENT)
+    return sorted(whole | apart | {"why/step"})
 
 
 def commits_of(run: str) -> list[str]:
@@ -56,7 +65,7 @@ def test_predictions_were_committed_before_the_run(run: str) -> None:
     if run in UNRECORDED:
         assert not any(commits_of(run)), f"{run} tells its commit: take it out of UNRECORDED"
         pytest.skip(UNRECORDED[run])
-    heading, commits = PREDICTED[run.partition("/")[2]], commits_of(run)
+    heading, commits = PREDICTED[run], commits_of(run)
     assert commits, "a recorded run holds its deployments"
     assert all(commits), "every start records its commit"
     try:
