@@ -32,7 +32,11 @@ CONFIGURATION = re.compile(r"anarchy\.(config\.(policies|staged|tiers)|designs\.
 DATA = {
     "claims": {"data/paper/claims.yaml"},
     "notebook step": {"data/paper/claims.yaml"},
-    "report": {"scripts/anarchy/report/page.html.j2", "data/paper/claims.yaml"},
+    "report": {
+        "scripts/anarchy/report/page.html.j2",
+        "data/paper/claims.yaml",
+        "data/paper/elements.yaml",
+    },
 }
 """What else a step reads of the project: parameters of its rule, or of the claims that the report needs."""
 
