@@ -7,7 +7,10 @@ PYTHON ?= python3
 TIER ?= quick
 SITE ?= slurm/site.yaml
 ENGINE ?= vllm
-SMOKE := results/smoke-b200/one-cell/raw/equilibrium/llama-3.1-70b/1p2d/static/1
+SMOKE := results/smoke-b200
+# One deployment and one cell; with WHY=1 the 20-minute protocol, two deployments.
+SMOKE_TIER := $(if $(WHY),gpu,one-cell)
+SMOKE_RUNS := $(addprefix $(SMOKE)/$(SMOKE_TIER)/raw/,$(if $(WHY),$(foreach set,free limited,protocol/llama-3.1-70b/1p2d/$(set)/1),equilibrium/llama-3.1-70b/1p2d/static/1))
 # Every KEY=value of the command line, as `snakemake --config` takes it: which keys there are, `anarchy` knows.
 CHOICES = $(shell printf '%s\n' $(filter-out PYTHON=%,$(MAKEOVERRIDES)) | sed -n 's/^[A-Z]*=/\L&/p')
 DRIVER := .envs/driver/bin
@@ -130,13 +133,13 @@ lab-reproduce: setup  ## tier live of E1 through that cluster, 15 minutes; it co
 	$(DRIVER)/snakemake --profile slurm --config site=slurm/lab/site.yaml results=results/lab \
 		$(if $(filter EXPERIMENTS=%,$(MAKEOVERRIDES)),,experiments=equilibrium) $(if $(filter TIER=%,$(MAKEOVERRIDES)),,tier=live) $(CHOICES)
 
-smoke-b200: setup  ## first run on a cluster with GPUs: one deployment, one cell, every gate [SITE=slurm/site.yaml]
+smoke-b200: setup  ## first run on a cluster with GPUs: one deployment, one cell, every gate [SITE=slurm/site.yaml]; WHY=1: the 20-minute protocol of docs/why.md
 	@$(DRIVER)/anarchy doctor --site $(SITE) --engine $(ENGINE) --models llama-3.1-70b
-	@rm -rf results/smoke-b200
-	@$(DRIVER)/snakemake $(SMOKE)/deployment.json --profile slurm \
-		--config engine=$(ENGINE) tier=one-cell models=llama-3.1-70b site=$(SITE) results=results/smoke-b200
-	@grep -iE "healthy|valid" $(SMOKE)/logs/sweep.log
-	@! grep -q "NOT VALID" $(SMOKE)/logs/sweep.log
+	@rm -rf $(SMOKE)
+	@$(DRIVER)/snakemake $(addsuffix /deployment.json,$(SMOKE_RUNS)) --profile slurm \
+		--config engine=$(ENGINE) tier=$(SMOKE_TIER) models=llama-3.1-70b site=$(SITE) results=$(SMOKE)
+	@grep -iE "healthy|valid" $(addsuffix /logs/sweep.log,$(SMOKE_RUNS))
+	@$(if $(WHY),$(DRIVER)/anarchy hypotheses $(SMOKE)/$(SMOKE_TIER),! grep -q "NOT VALID" $(SMOKE_RUNS)/logs/sweep.log)
 
 lint: test-setup  ## ruff, mypy, import contracts, snakefmt, snakemake --lint, notebooks without outputs
 	@$(DRIVER)/ruff check scripts tests slurm docs/site

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from anarchy.config.files import load_study
+from anarchy.config import AnyPolicy
+from anarchy.config.files import load_study, validate
 from anarchy.ground.errors import UserError
 
 
@@ -29,4 +30,11 @@ def refused(config: Path, file: str, *words: str) -> UserError:
     for word in words:
         assert word in str(caught.value), str(caught.value)
     assert caught.value.remedy
+    return caught.value
+
+
+def refused_policy(document: dict[str, Any]) -> UserError:
+    """The error by which a policy of these keys is refused."""
+    with pytest.raises(UserError) as caught:
+        validate({"name": "one", "title": "one", **document}, AnyPolicy, where="test")
     return caught.value

@@ -19,6 +19,7 @@ from anarchy.designs.ladder import step as ladder_step
 from anarchy.designs.loading import load_systems
 from anarchy.designs.pareto import figures as pareto
 from anarchy.designs.readings import figures as readings
+from anarchy.designs.readings import settings as readings_settings
 from anarchy.designs.registry import design_of
 from anarchy.designs.sheet import Sheet
 from anarchy.designs.split import figures as split
@@ -66,7 +67,7 @@ FIGURES: Final[Mapping[str, Mapping[str, Draw]]] = {
         "sides": engines.sides_against_concurrency,
         "differences": engines.differences_against_concurrency,
     },
-    "readings": {"march": readings.march_of_users},
+    "readings": {"march": readings.march_of_users, "settings": readings_settings.knees_and_growths},
     "split": {"goodput": split.goodput_of_splits, "gains": split.gains_of_workers},
 }
 """Name of a design -> name of a figure -> what draws it."""

@@ -8,9 +8,8 @@ from anarchy.ground.layout import CONFIG
 
 
 def experiment_of(design: Design) -> str:
-    """The experiment that is named as the notebook of its design, else the only one of that design."""
-    named = [name for name, one in load_study(CONFIG).experiments.items() if one.design == design.name]
-    if design.notebook in named:
-        return design.notebook
-    (only,) = named
-    return only
+    """The experiment that is named as the notebook of its design, else the first of that design by its id."""
+    named = {
+        name: one.id for name, one in load_study(CONFIG).experiments.items() if one.design == design.name
+    }
+    return design.notebook if design.notebook in named else min(named, key=named.__getitem__)

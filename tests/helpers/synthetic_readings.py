@@ -74,13 +74,13 @@ def _cell(workload: Any, policy: KvPolicy, C: int, launch: int) -> MeasuredCell:
     return measured(trace, policy, workload=workload, reason="not_steady" if uncounted else "", **facts)
 
 
-def estimated(launches: int = 1, **method: Any) -> Found:
+def estimated(launches: int = 1, tier: ReadingsTier = TIER, **method: Any) -> Found:
     """What the design makes of these cells."""
     plain = Method(
         n_workers=2, c_ref=64, replicates=100, seed=3, profile=load_profile(PROFILES / "llama-3.1-70b-tp4")
     )
     head = common_facts(SYSTEMS[1], "step", "why", "simulated in virtual time")
-    return estimate(cells(launches), TIER, replace(plain, **method), head)
+    return estimate(cells(launches), tier, replace(plain, **method), head)
 
 
 def write_readings(root: Path, *, tier: str = "quick", launches: int = 1) -> Layout:

@@ -27,15 +27,14 @@ STEPS = [
 ]
 PLANNED = re.compile(r"workflow/config/|data/profiles/|envs/[a-z-]+\.lock")
 """What a command reads to plan the run; of this the blocks of its system count, and the plan hashes."""
-CONFIGURATION = re.compile(r"anarchy\.(config\.(policies|staged|tiers)|designs\.\w+\.tier):")
+CONFIGURATION = re.compile(r"anarchy\.(config\.(loads|policies|sample|staged|tiers)|designs\.\w+\.tier):")
 """What reads and checks the study, of every design at once: it counts by the blocks that it gives."""
 DATA = {
     "claims": {"data/paper/claims.yaml"},
     "notebook step": {"data/paper/claims.yaml"},
     "report": {
         "scripts/anarchy/report/page.html.j2",
-        "data/paper/claims.yaml",
-        "data/paper/elements.yaml",
+        *("data/paper/claims.yaml", "data/paper/elements.yaml"),
     },
 }
 """What else a step reads of the project: parameters of its rule, or of the claims that the report needs."""

@@ -23,7 +23,7 @@ def jobs(told: str) -> Counter[str]:
 @pytest.mark.parametrize(
     ("tier", "sweeps", "systems"),
     [
-        ("smoke", 14, 11),
+        ("smoke", 16, 12),
         ("live", 8, 6),
         ("quick", 88, 21),
         pytest.param("live-repeats", 33, 7, marks=pytest.mark.nightly),

@@ -65,6 +65,21 @@ rule claims:
         ]
         if RUN.has_readings
         else [],
+        # And of every setting of a sample.
+        [
+            report(
+                "<results>/claims-settings.csv",
+                caption="../report/claims-settings.rst",
+                category="Claims of the paper",
+                labels={
+                    "what": "exploratory: settings of the sample",
+                    "format": "csv",
+                },
+            ),
+            "<results>/claims-settings.md",
+        ]
+        if RUN.has_sample
+        else [],
     log:
         "<logs>/claims.log",
     benchmark:

@@ -2,7 +2,7 @@
 
 `model` says what a claim is, `ladder` and `policies` hold the rules, `verdicts` asks them, `scoreboard` says
 which verdict stands for a claim, `files` and `markdown` write;
-`readings` asks them once more, under every reading of PoA-hat.
+`readings` asks them once more, under every reading of PoA-hat, and `settings` of every setting of a sample.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from anarchy.claims.markdown import render_markdown
 from anarchy.claims.model import Claim, Published, against_range
 from anarchy.claims.readings import judge_readings, write_readings
 from anarchy.claims.scoreboard import scoreboard
+from anarchy.claims.settings import judge_settings, write_settings
 from anarchy.claims.verdicts import CLAIMS_FILE, Verdict, judge, load
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "against_range",
     "judge",
     "judge_readings",
+    "judge_settings",
     "load",
     "read",
     "render_csv",
@@ -30,4 +32,5 @@ __all__ = [
     "scoreboard",
     "write",
     "write_readings",
+    "write_settings",
 ]

@@ -90,19 +90,19 @@ def _held(
     """A growth against the published one: only inside speaks, for how deep the paper went is not known."""
     if not _is_published(published, system):
         return INCONCLUSIVE, "no growth of this system is published"
-    range_ = claim.model_copy(
-        update={
-            "published": Published(text=published.text, lo=published.lo, hi=published.hi),
-            "tolerance": 0.0,
-        }
-    )
-    outcome, why = against_range(range_, rise["lo"], rise["hi"])
+    outcome, why = against_range(as_growth(claim, published), rise["lo"], rise["hi"])
     if outcome == REPRODUCED:
         return outcome, why
     ends = [reaches(points, level) for level in (published.lo, published.hi)]
     if ends[0] is not None and ends[1] is not None:
         why += f"; it passes through that range between C = {ends[0]:.0f} and {ends[1]:.0f}"
     return INCONCLUSIVE, why
+
+
+def as_growth(claim: Claim, published: ScaleFree) -> Claim:
+    """The claim with its published growth for its published value."""
+    values = Published(text=published.text, lo=published.lo, hi=published.hi)
+    return claim.model_copy(update={"published": values, "tolerance": 0.0})
 
 
 def _reach_part(system: System, points: Sequence[Point], level: float) -> Part:

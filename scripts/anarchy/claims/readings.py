@@ -53,9 +53,10 @@ class Read:
 def judge_readings(claims: Claims, systems: Sequence[System]) -> list[Read]:
     """Every claim on a ladder under every reading, by workload and policy; empty without such a ladder.
 
-    ``systems`` are `tables.System.document`; those of design ``engines`` are witnesses, as in `judge`.
+    Settings of a sample are left to `settings`. ``systems`` are `tables.System.document`; those of design
+    ``engines`` are witnesses, as in `judge`.
     """
-    mine = [system for system in systems if system["design"] == DESIGN.name]
+    mine = [system for system in systems if system["design"] == DESIGN.name and not system["sampled"]]
     witnesses = [system for system in systems if system["design"] == ENGINES.name]
     asked = claims.model_copy(update={"claims": tuple(one for one in claims.claims if one.rule in RULES)})
     found = []
@@ -200,11 +201,12 @@ def render_readings_csv(found: Sequence[Read]) -> str:
 
 def render_readings(found: Sequence[Read]) -> str:
     """Both tables in Markdown, headed as exploratory."""
-    lines = [f"# {HEAD}", "", ABOUT, "", "## By reading", "", *_markdown(readings_words(found))]
-    return "\n".join([*lines, "", "## What each system measured", "", *_markdown(values_words(found)), ""])
+    lines = [f"# {HEAD}", "", ABOUT, "", "## By reading", "", *markdown(readings_words(found))]
+    return "\n".join([*lines, "", "## What each system measured", "", *markdown(values_words(found)), ""])
 
 
-def _markdown(table: pd.DataFrame) -> list[str]:
+def markdown(table: pd.DataFrame) -> list[str]:
+    """A table as lines of Markdown."""
     rows: list[list[str]] = table.astype(str).to_numpy().tolist()
     cells = [[str(name) for name in table], ["---"] * table.shape[1], *rows]
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]

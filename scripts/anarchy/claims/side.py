@@ -1,4 +1,4 @@
-"""Two calculations beside the claims on routing: what chance alone would show, what Little's law implies."""
+"""Calculations beside the claims on routing: chance, Little's law, and prompts past the prefill worker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ import pandas as pd
 
 from anarchy.claims.deciding import LAUNCHES
 from anarchy.claims.model import Claim, Claims
+from anarchy.config.files import load_study
 from anarchy.designs.readings.columns import READING
+from anarchy.engines.profiles import load_profile
+from anarchy.estimate.bypass import Loop, one_prefill_worker, prefill_where_it_decodes
+from anarchy.ground.layout import CONFIG, PROFILES
 from anarchy.stats.chance import by_chance, cv_behind
 from anarchy.stats.little import decode_growth
 from anarchy.tables import System, is_missing, number, percent
@@ -19,6 +23,8 @@ PUBLISHED_CV: Final = 0.18
 """Of C11, whose range in data/paper is the interval that three runs of it leave."""
 SHARES: Final = (0.01, 0.1, 1.0, 10.0)
 """TTFT over decode time before the switch, which the paper does not give."""
+PAST: Final = (128, 192, 256, 320, 384, 448, 512, 768, 1024)
+"""C at which passing by the prefill worker is calculated; those that do not fill it are left out."""
 
 
 def chance_table(system: System, claims: Claims, seed: int) -> pd.DataFrame:
@@ -63,6 +69,32 @@ def little_table(claims: Claims) -> pd.DataFrame:
             "decode time after over before": [number(decode_growth(lost, gain, share)) for share in SHARES],
         }
     )
+
+
+def bypass_table(system: System) -> pd.DataFrame:
+    """What passing by the prefill worker does to a system at each C, calculated from its timing table (H4).
+
+    64 tokens out, unique prompts of 128 tokens. Errors: UserError where the timing table cannot be read.
+    """
+    model = load_study(CONFIG).models[str(system.info["model"])]
+    profile, workers = load_profile(PROFILES / model.profile), int(system.info["pool"])
+    rows = []
+    for users in PAST:
+        try:
+            before = one_prefill_worker(profile, Loop(users, workers))
+        except ValueError:
+            continue
+        after = prefill_where_it_decodes(profile, Loop(users, workers))
+        rows.append(
+            {
+                "C": str(users),
+                "TTFT, ms": f"{1e3 * before.ttft:.0f} to {1e3 * after.ttft:.0f}",
+                "TTFT before over after": number(before.ttft / after.ttft),
+                "throughput": f"{after.throughput / before.throughput - 1.0:+.0%}",
+                "decode time after over before": number(after.decode / before.decode),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def _claim(claims: Claims, name: str) -> Claim:

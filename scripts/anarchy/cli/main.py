@@ -147,6 +147,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--fail-on", action="append", default=[], metavar="VERDICT", type=_outcome,
         help="end with status 1 where this verdict stands for a claim: 'not reproduced'; may be given again",
     )  # fmt: skip
+    deciding = _add(
+        commands, "hypotheses", _hypotheses, "say what the 20-minute protocol shows of each hypothesis"
+    )
+    deciding.add_argument("folder", type=Path, help="results of its tier: results/smoke-b200/gpu")
     _add(commands, "report", _report, "write report.html from estimates, figures and tables", run)
     _add(commands, "summary", _summary, "print every system's plateau, knee and deepest point", run)
     fingerprints = _add(
@@ -315,6 +319,7 @@ def _claims(options: argparse.Namespace) -> int:
     verdicts = claims.judge(known, documents)
     claims.write(verdicts, bench.layout.root)
     claims.write_readings(claims.judge_readings(known, documents), bench.layout.root)
+    claims.write_settings(claims.judge_settings(known, documents), bench.layout.root)
     tiles = claims.scoreboard([dataclasses.asdict(verdict) for verdict in verdicts])
     for tile in tiles:
         print(f"{tile.id:4} {tile.verdict:18} {tile.sentence}")
@@ -331,6 +336,14 @@ def _outcome(text: str) -> str:
     if text not in OUTCOMES:
         raise argparse.ArgumentTypeError(f"{text!r} is no verdict; known: {', '.join(OUTCOMES)}")
     return text
+
+
+def _hypotheses(options: argparse.Namespace) -> int:
+    from anarchy.claims.hypotheses import decide, render
+    from anarchy.claims.protocol_cells import read_cells, seen_in
+
+    print(render(decide(seen_in(read_cells(options.folder)))))
+    return 0
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from anarchy.cluster.job import gpu_hours, minutes, nodes_of
 from anarchy.config.site import Site
 from anarchy.engines.registry import engine_of
 from anarchy.measure.progress import clock
+from anarchy.plan.crowding import beyond_limits
 from anarchy.plan.launches import Cell, DeploymentPlan
 from anarchy.plan.run import Prediction
 from anarchy.plan.workbench import Workbench
@@ -38,8 +39,8 @@ def expected(bench: Workbench) -> list[Expected]:
 def render(bench: Workbench, *, cells: bool = False) -> str:
     """A row a deployment, or with ``cells`` a row a cell in the order of measuring.
 
-    Below it the totals, whose knees loads are multiples of, and what is measured first for them. On a
-    cluster, what the jobs are predicted to hold there as well.
+    Below it the totals, whose knees loads are multiples of, what is measured first for them, and loads beyond
+    a limit. On a cluster, what the jobs are predicted to hold there as well.
     """
     planned, site = expected(bench), bench.cluster
     deployments = [one.plan for one in planned]
@@ -50,7 +51,7 @@ def render(bench: Workbench, *, cells: bool = False) -> str:
     console.print(totals(deployments))
     if site is not None:
         console.print(jobs(planned, site))
-    for line in (*knees(planned), *prerequisites(planned)):
+    for line in (*knees(planned), *prerequisites(planned), *beyond_limits(deployments)):
         console.print(line, soft_wrap=True)
     return out.getvalue().rstrip()
 

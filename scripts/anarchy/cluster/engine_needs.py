@@ -64,7 +64,7 @@ def served_model(site: Site | None, plan: Launch, table: Profile, named_by: str)
         tensor_parallel=plan.model.tensor_parallel,
         quantization=plan.model.quantization,
         kv_bytes_per_token=plan.model.kv_bytes_per_token,
-        kv_link_gb_s=plan.settings.limits.kv_link_gb_s,
+        kv_link_gb_s=plan.limits.kv_link_gb_s,
         dilation=plan.model.dilation,
         table=table,
         weights=site.models.get(plan.model.name, "") if site else "",

@@ -11,6 +11,7 @@ from anarchy.config.policies import (
     Controller,
     KvPolicy,
     Policy,
+    PromptPolicy,
     Source,
     Way,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "Model",
     "Name",
     "Policy",
+    "PromptPolicy",
     "Routing",
     "RoutingSet",
     "Source",

@@ -49,11 +49,17 @@ def check_experiment(study: Study, experiment: Experiment, file: Path) -> None:
         _check_systems(experiment, tier, file, key)
         for workload in tier.workloads:
             _known(workload, study.workloads, file, f"{key}.workloads")
+        for problem in tier.misfits(study.workloads):
+            raise UserError(f"key '{key}.{problem.key}': {problem.what}", where=file, remedy=problem.remedy)
+        for name, one in experiment.sets(tier_name).items():
+            for workload in one.workloads:
+                place = f"{key}.routing" if tier.routing else "routing"
+                _known(workload, tier.workload_names, file, f"{place}.{name}.workloads")
         policies = [policy for one in sets[tier_name].values() for policy in one]
         _check_design(study, experiment, tier_name, policies, file)
         _check_reference_range(study, experiment, tier_name, file)
         for name, policy_set in sets[tier_name].items():
-            times = experiment.sets(tier_name)[name].dilation_times
+            times = (tier.routing or experiment.routing)[name].dilation_times
             _check_reservations(study, experiment, tier_name, policy_set, times, file)
         _check_size(experiment, tier_name, sets[tier_name], file)
 
@@ -282,7 +288,7 @@ def _check_size(
     cells = sum(
         len(experiment.systems_of(tier_name))
         * tier.launches
-        * len(tier.workloads)
+        * len(tier.workload_names)
         * tier.count(len(policies))
         for policies in sets.values()
     )

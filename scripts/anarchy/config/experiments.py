@@ -44,7 +44,7 @@ class Experiment(Strict):
 
     def sets(self, tier: str) -> dict[str, RoutingSet]:
         """The sets of policies of a tier."""
-        return self.tiers[tier].routing or self.routing
+        return self.tiers[tier].sets(self.routing)
 
     @model_validator(mode="before")
     @classmethod

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import Field, model_validator
 
@@ -21,6 +21,7 @@ from anarchy.config.values import (
     Positive,
     PositiveSeconds,
     Strict,
+    refusal,
 )
 from anarchy.control.detector import CONFIRM, HYSTERESIS, WEIGHT, Detector, RouterParameters
 from anarchy.control.thresholds import THETA1_TIMES, THETA2_TIMES, Multiples
@@ -117,6 +118,19 @@ class KvPolicy(Policy):
     """Router temperature: softmax over the workers' costs, 0 = always the cheapest."""
     omega: NonNegative
     """Overlap weight: what the prompt blocks that a worker lacks count in its cost."""
+    decode_active_request_weight: NonNegative = 0.0
+    """KV blocks that each active request adds to a decode worker's cost, beside those that it holds; Dynamo's
+    word for it. With prompts of one length it changes no choice of a router that counts each in full."""
+
+    @model_validator(mode="after")
+    def _weight_is_built_in(self) -> KvPolicy:
+        if self.decode_active_request_weight and self.way == "pinned":
+            raise refusal(
+                "decode_active_request_weight with way: pinned: it is an option of Dynamo's frontend, which "
+                "pinned requests do not ask",
+                "set way: builtin, or leave it out",
+            )
+        return self
 
     @property
     def pair(self) -> RouterParameters:
@@ -153,6 +167,29 @@ class Baseline(Policy):
         if self.way != "pinned" and not self.in_dynamo:
             raise ValueError(f"Dynamo's router has no {self.kind}: it exists pinned only; set way: pinned")
         return self
+
+
+class Memory(Protocol):
+    """What a policy that looks at prompts remembers of one pool's workers."""
+
+    def choose(self, request_id: str, prompt: Sequence[int]) -> int:
+        """The worker of a request, which is counted on it from now on."""
+
+    def prefilled(self, request_id: str) -> None:
+        """Its first token is there."""
+
+    def ended(self, request_id: str) -> None:
+        """It has ended, however."""
+
+
+class PromptPolicy(Policy):
+    """A policy of our own that looks at the prompt and at what it has sent where before."""
+
+    way: Literal["pinned"]
+
+    @abstractmethod
+    def remember(self, workers: int, rng: random.Random) -> Memory:
+        """What it remembers of a pool of so many workers, nothing yet; ties are broken by ``rng``."""
 
 
 class BatchedBaseline(Baseline):

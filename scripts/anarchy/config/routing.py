@@ -11,6 +11,7 @@ from pydantic_core import CoreSchema
 
 from anarchy.config.choices import EngineName, StackName
 from anarchy.config.kinds import union
+from anarchy.config.limits import Limits
 from anarchy.config.policies import AdaptivePolicy, KvPolicy, Policy, Way
 from anarchy.config.values import MOST_ENTRIES, Name, Names, NonNegative, Strict, each_once
 from anarchy.ground.plugins import parts
@@ -81,6 +82,10 @@ class RoutingSet(Strict):
     """The version of Dynamo that serves this set, whatever the run and the tier name."""
     assume_kv_reuse: bool | None = None
     """Whether its routers count KV blocks that active requests share once; without it, as the stack does."""
+    limits: Limits | None = None
+    """Of its workers; replaces the tier's, so that sets can compare limits."""
+    workloads: Names = ()
+    """Only these of the tier's workloads; empty = all."""
 
     @model_validator(mode="after")
     def _holds_something(self) -> RoutingSet:

@@ -6,7 +6,7 @@ Each design of experiment has a model of its own (`tier.py` in its folder of `de
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple, TypeAlias
 
@@ -17,7 +17,7 @@ from anarchy.config.kinds import union
 from anarchy.config.limits import Limits
 from anarchy.config.loads import Level, Load, StagePlan
 from anarchy.config.policies import AdaptivePolicy, Policy, Source
-from anarchy.config.routing import Routing
+from anarchy.config.routing import Routing, RoutingSet
 from anarchy.config.systems import Systems
 from anarchy.config.values import (
     LARGEST,
@@ -30,6 +30,7 @@ from anarchy.config.values import (
     Strict,
     Users,
 )
+from anarchy.config.workloads import Workload
 from anarchy.ground.plugins import parts
 
 
@@ -122,6 +123,23 @@ class Tier(Strict, ABC):
     @abstractmethod
     def count(self, policies: int) -> int:
         """How many conditions there are with so many policies, without making any."""
+
+    def sets(self, usual: Mapping[str, RoutingSet]) -> dict[str, RoutingSet]:
+        """Its sets of policies; ``usual``: the experiment's."""
+        return dict(self.routing or usual)
+
+    @property
+    def workload_names(self) -> tuple[str, ...]:
+        """Every workload that it measures."""
+        return self.workloads
+
+    def blocks(self, known: Mapping[str, Workload]) -> tuple[Workload, ...]:
+        """These workloads, in their order; ``known``: those of the study, by name."""
+        return tuple(known[name] for name in self.workloads)
+
+    def misfits(self, known: Mapping[str, Workload]) -> Iterator[Problem]:  # noqa: ARG002
+        """Why it cannot be measured with these workloads of the study."""
+        yield from ()
 
     @property
     def grid(self) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import pandas as pd
 
@@ -17,6 +17,8 @@ from anarchy.tables.systems import System
 
 Maker: TypeAlias = tuple[Callable[[System], pd.DataFrame], Callable[[pd.DataFrame], pd.DataFrame]]
 """What makes a table of a system, and what puts it in words."""
+MANY: Final = 12
+"""Workloads that are still named one by one."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,13 @@ def save(made: Mapping[str, Made], layout: Layout, system: System, label: str) -
 
 
 def workload_titles(systems: Sequence[System]) -> str:
-    """The workloads of systems, for people and once each: ``unique prompts, 5 prompt templates``."""
-    titles = (
+    """The workloads of systems, for people and once each: ``unique prompts, 5 prompt templates``.
+
+    Of more than `MANY` their number.
+    """
+    titles = dict.fromkeys(
         str(found.get("title", name))
         for system in systems
         for name, found in system.info["workloads"].items()
     )
-    return ", ".join(dict.fromkeys(titles))
+    return ", ".join(titles) if len(titles) <= MANY else f"{len(titles)} workloads"

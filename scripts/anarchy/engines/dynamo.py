@@ -26,6 +26,8 @@ class Dynamo:
     """Variables of every process beside those of all versions."""
     omega_flag: str
     """The frontend's option for omega."""
+    active_request_flag: str | None = None
+    """The frontend's option for `decode_active_request_weight`; None where it has none."""
     frontend_flags: tuple[str, ...] = ()
     """Further options of a frontend."""
     mock_flags: tuple[str, ...] = ()
@@ -73,6 +75,21 @@ class Dynamo:
         self.check_reuse(assume_kv_reuse, where=f"stack {self.version}")
         return self.unshared_flags or () if assume_kv_reuse is False else ()
 
+    def active_request_flags(self, weight: float) -> tuple[str, ...]:
+        """Options of a frontend that weigh active requests; errors as `check_active_requests`."""
+        self.check_active_requests(weight, where=f"stack {self.version}")
+        return (self.active_request_flag, repr(weight)) if weight and self.active_request_flag else ()
+
+    def check_active_requests(self, weight: float, *, where: str) -> None:
+        """Raise UserError where this version cannot weigh active requests as asked."""
+        if weight and self.active_request_flag is None:
+            able = ", ".join(one.version for one in STACKS.values() if one.active_request_flag is not None)
+            raise UserError(
+                f"stack {self.version} has no decode_active_request_weight",
+                where=f"{where}, key 'decode_active_request_weight'",
+                remedy=f"a stack that has it: {able} (key 'stack'); or leave the policy out",
+            )
+
     def check_reuse(self, assume_kv_reuse: bool | None, *, where: str) -> None:
         """Raise UserError where this version cannot count as asked."""
         if self.shares(assume_kv_reuse) and not self.shares_blocks:
@@ -89,6 +106,7 @@ DYNAMO_1_5_1: Final = Dynamo(
     event_plane="zmq",
     # 1.5.1 keeps `--router-kv-overlap-score-weight` as its deprecated alias.
     omega_flag="--router-prefill-load-scale",
+    active_request_flag="--router-decode-active-request-weight",
     mock_role={role: ("--disaggregation-mode", role) for role in ("prefill", "decode")},
 )
 

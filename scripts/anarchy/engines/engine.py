@@ -99,7 +99,7 @@ class Engine:
     loads_weights: bool = False
     """Whether it loads a model's weights, which a site file names, with the device."""
     ignores: frozenset[str] = frozenset()
-    """Keys of a model and of limits that decide nothing for it."""
+    """Keys of a model, of limits and of policies that decide nothing for it."""
     packages: Mapping[str, str] = field(default_factory=dict)
     """Device -> package that it is, on that device, beside the serving stack's own."""
     stacks: tuple[PinnedStack, ...] = ()

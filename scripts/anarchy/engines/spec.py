@@ -59,15 +59,18 @@ def refuse_below_one(where: str, **numbers: int) -> None:
 class RoutingPolicy:
     """A policy of Dynamo's built-in KV router: softmax temperature tau, overlap score weight omega.
 
-    tau and omega are finite and not negative. omega is inert on the decode choice of the built-in router.
+    All numbers are finite and not negative. omega is inert on the decode choice of the built-in router;
+    `decode_active_request_weight` is what each active request adds to a decode worker's cost, KV blocks.
     """
 
     name: str
     tau: float
     omega: float
+    decode_active_request_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        for symbol, value in (("tau", self.tau), ("omega", self.omega)):
+        for symbol in ("tau", "omega", "decode_active_request_weight"):
+            value = getattr(self, symbol)
             if not (math.isfinite(value) and value >= 0):
                 raise UserError(
                     f"{symbol} is {value}",

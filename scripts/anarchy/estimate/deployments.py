@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from anarchy.config import Policy, Workload
+from anarchy.config import Limits, Policy, Workload
 from anarchy.config.loads import Stage
 from anarchy.engines.devices import common_label, engine_label
 from anarchy.engines.dynamo import described
@@ -52,6 +52,8 @@ class MeasuredCell:
     trace: CellTrace | None
     """The sealed trace, valid or not; None where nothing was measured."""
     reason: str
+    limits: Limits = field(default_factory=Limits)
+    """Of the workers that it was measured on."""
 
     @property
     def valid(self) -> bool:
@@ -94,6 +96,7 @@ def _measured(bench: Workbench, plan: DeploymentPlan, cell: Cell) -> MeasuredCel
         repeat=cell.repeat,
         trace=trace,
         reason=reason,
+        limits=plan.limits,
     )
 
 

@@ -6,7 +6,7 @@ Curves are fitted for each launch, because a launch is one placement of processe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -200,16 +200,26 @@ def find_ladder_knee(rows: Sequence[Row], draws: Mapping[int, Resampled]) -> Kne
     return find_knee(np.array(list(draws)), np.array([row["poa_hat"] for row in rows]), joint)
 
 
+def ended_at(estimate: LadderEstimate, C: int, n_workers: int) -> LadderEstimate:
+    """The same cells as if the grid ended at C: knee and regimes are told anew, curves and prices stay."""
+    rows = [dict(row) for row in estimate.rows if row["concurrency"] <= C]
+    draws = {kept: drawn for kept, drawn in estimate.draws.items() if kept <= C}
+    knee = find_ladder_knee(rows, draws)
+    for row in rows:
+        row["regime"] = regime(row["n_windows"], row["concurrency"], n_workers, knee.knee)
+    return replace(estimate, rows=rows, knee=knee, draws=draws)
+
+
 def summarise(estimate: LadderEstimate, c_ref: int = C_REF) -> dict[str, Any]:
     """What stands above the rows, as plain values: knee, plateau, rise, deepest cell, regimes, curves."""
-    rises = _rises(estimate)
+    rises = rises_of(estimate)
     return {
         "knee": describe_knee(estimate, c_ref),
         "knee_by_depth": knee_by_depth(estimate),
-        "plateau": _plateau(estimate),
+        "plateau": plateau_of(estimate),
         "rise": {key: rises[-1][key] for key in ("value", "lo", "hi")} if rises else None,
         "rises": rises,
-        "deepest": _deepest(estimate.rows),
+        "deepest": deepest_of(estimate.rows),
         "regimes": [[row["concurrency"], row["regime"]] for row in estimate.rows],
         "curves": {str(launch): describe_curves(curves) for launch, curves in estimate.curves.items()},
         "notes": [f"launch {launch}: {why}" for launch, why in estimate.without_curves.items()],
@@ -245,7 +255,7 @@ def knee_by_depth(estimate: LadderEstimate) -> list[dict[str, Any]]:
     return found
 
 
-def _plateau(estimate: LadderEstimate) -> dict[str, Any] | None:
+def plateau_of(estimate: LadderEstimate) -> dict[str, Any] | None:
     """PoA-hat of the plateau: the geometric mean of its cells, each weighing the same, with its interval.
 
     A sum over all windows would be the value of the cells with the most windows, the ones next to the knee.
@@ -267,7 +277,7 @@ def _plateau(estimate: LadderEstimate) -> dict[str, Any] | None:
     }
 
 
-def _rises(estimate: LadderEstimate) -> list[dict[str, Any]]:
+def rises_of(estimate: LadderEstimate) -> list[dict[str, Any]]:
     """PoA-hat over the plateau's of its last cell and every deeper one: ratios, free of the model's scale."""
     inside = plateau_cells(estimate.rows)
     if not inside:
@@ -300,7 +310,8 @@ def value_and_interval(value: float, draws: FloatArray) -> tuple[float, float, f
     return value, float(lo), float(hi)
 
 
-def _deepest(rows: Sequence[Row]) -> dict[str, Any] | None:
+def deepest_of(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """The deepest C of which PoA-hat is known, with its interval."""
     finite = [row for row in rows if np.isfinite(row["poa_hat"])]
     if not finite:
         return None

@@ -29,6 +29,7 @@ Row = dict[str, Any]
 
 TABLED: Final[tuple[Reading, ...]] = ("table", "both-sides")
 """Readings that need a timing table."""
+NO_TABLE: Final = "no timing table: what served it follows none"
 POA_HAT: Final = {"poa_hat": ("SC", "OPTf")}
 NAN: Final = float("nan")
 
@@ -85,7 +86,9 @@ Price = Callable[[CellGame], ReadCosts]
 def _prices(ladder: Ladder, launches: Sequence[int]) -> tuple[dict[int, Price], dict[int, str]]:
     """What prices the cells of each launch; for a launch that has nothing, why."""
     if ladder.reading in TABLED:
-        return dict.fromkeys(launches, _already), {}
+        unpriced = {game.launch for cells in ladder.cells.values() for game in cells if game.read is None}
+        priced = [launch for launch in launches if launch not in unpriced]
+        return dict.fromkeys(priced, _already), dict.fromkeys(sorted(unpriced), NO_TABLE)
     prices: dict[int, Price] = {}
     without = {}
     for launch in launches:
@@ -97,8 +100,7 @@ def _prices(ladder: Ladder, launches: Sequence[int]) -> tuple[dict[int, Price], 
 
 
 def _already(game: CellGame) -> ReadCosts:
-    if game.read is None:
-        raise AssertionError("a cell was read without its timing table")
+    assert game.read is not None, "a launch without its timing table is refused"
     return game.read
 
 

@@ -144,7 +144,7 @@ class _Replay:
 
     def engines(self, users: int, input_tokens: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
         """Arguments of both pools' workers, for prompts of so many tokens; none: nothing is transferred."""
-        limits, per_token = self.plan.settings.limits.model_dump(), self.plan.model.kv_bytes_per_token
+        limits, per_token = self.plan.limits.model_dump(), self.plan.model.kv_bytes_per_token
         link = virtual.link_gb_s(limits["kv_link_gb_s"], input_tokens, per_token, self.step_s)
         limits["kv_link_gb_s"] = link
         timing = self.timing.resolve()

@@ -40,6 +40,7 @@ from anarchy.plan.workbench import Workbench
 from anarchy.routing.frontends import frontends
 from anarchy.serving.stack import SCRATCH_PREFIX, Deployment
 from anarchy.serving.versions import serving_packages
+from anarchy.telemetry.fingerprint import commit_words
 from anarchy.telemetry.running_on import running_on, wall_span
 from anarchy.trace.reader import read_manifest
 from anarchy.trace.schema import Manifest
@@ -142,7 +143,9 @@ def _measure(
     done = len(plan.measurable) - len(cells)
     elsewhere = _elsewhere_s(bench, plan)
     stack = "" if plan.stack.dynamo == USUAL else plan.stack.dynamo
-    start = StackStart(utc(time.time()), plan.plan_hash, engine=plan.engine, stack=stack)
+    start = StackStart(
+        utc(time.time()), plan.plan_hash, engine=plan.engine, stack=stack, commit=commit_words()
+    )
     started = time.monotonic()
     with SweepProgress(plan.title, len(plan.measurable), done, predicted, elsewhere, log) as progress:
         doing = "replaying" if engine_of(plan.engine).replayed else "starting"
@@ -261,7 +264,7 @@ def specify(
     What the engine reads is written into ``logs``, where every process's log goes as well.
     """
     largest = max(cell.concurrency for cell in plan.cells)
-    limits = plan.settings.limits
+    limits = plan.limits
     return DeploymentSpec(
         model=plan.model.name,
         prefill=plan.topology.prefill,

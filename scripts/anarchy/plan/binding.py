@@ -91,7 +91,7 @@ def _bind_cell(base: DeploymentPlan, cell: UnboundCell, profile: Profile) -> Cel
         "identity": list(base.identity),
         **condition_facts(base.settings, condition, stages),
         **({} if base.assume_kv_reuse is None else {"assume_kv_reuse": base.assume_kv_reuse}),
-        **({"limits": limits} if (limits := hashed(base.settings.limits, ignored)) else {}),
+        **({"limits": limits} if (limits := hashed(base.limits, ignored)) else {}),
     }
     return Cell(
         name=name,

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Final
 
 from anarchy.config import (
     ALL,
@@ -17,6 +18,7 @@ from anarchy.config import (
     KNEE_WORKLOAD,
     Choices,
     Experiment,
+    KvPolicy,
     Limits,
     Model,
     Policy,
@@ -35,6 +37,9 @@ from anarchy.routing.frontends import frontends
 
 Starts = Callable[[str, str], Mapping[str, float]]
 """By an engine's name and a version of Dynamo: model -> wall seconds that a start has taken before."""
+
+
+WEIGHT: Final = "decode_active_request_weight"
 
 
 def no_starts(_: str, __: str) -> Mapping[str, float]:
@@ -119,7 +124,7 @@ def check_tells_knee(source: Experiment, tier: str, deployment: Launch) -> None:
         why = f"experiment {source.name} has no tier {tier!r}"
     elif not any((s.model, s.topology) == deployment.key[1:3] for s in source.systems_of(tier)):
         why = f"tier {tier!r} of {source.name} does not measure {'/'.join(deployment.key[1:3])}"
-    elif KNEE_WORKLOAD not in source.tiers[tier].workloads:
+    elif KNEE_WORKLOAD not in source.tiers[tier].workload_names:
         why = f"tier {tier!r} of {source.name} does not measure workload {KNEE_WORKLOAD}"
     elif (usable := sum(C >= LOWEST_KNEE for C in source.tiers[tier].grid)) < KNEE_POINTS:
         why = (
@@ -228,9 +233,11 @@ def _plan_experiment(
 
 def _with_cells(base: UnboundDeployment, study: Study) -> UnboundDeployment:
     """Give a deployment its cells: every workload in every condition, in a seeded, shuffled order."""
+    only = base.experiment.sets(base.tier)[base.routing].workloads
     cells = [
-        UnboundCell(study.workloads[workload], condition)
-        for workload in base.settings.workloads
+        UnboundCell(workload, condition)
+        for workload in base.settings.blocks(study.workloads)
+        if not only or workload.name in only
         for condition in base.settings.conditions(base.policies, base.reference)
     ]
     random.Random(derive_seed(*base.identity, "order")).shuffle(cells)
@@ -260,8 +267,20 @@ def _engine(
             where=f"experiment {experiment.name}, tier {choices.tier}",
             remedy=f"an engine that can: {', '.join(others) or 'none'} (key 'engine'); or leave it out",
         )
-    untold = sorted(engine.ignores & tier.limits.model_fields_set)
-    if changed := [key for key in untold if getattr(tier.limits, key) != getattr(Limits(), key)]:
+    weighted = [
+        policy.name
+        for policy in policies
+        if isinstance(policy, KvPolicy) and policy.decode_active_request_weight
+    ]
+    if weighted and WEIGHT in engine.ignores:
+        raise UserError(
+            f"engine {engine.name} would ignore {WEIGHT} of policy {weighted[0]}",
+            where=f"experiment {experiment.name}, tier {choices.tier}",
+            remedy="a served engine (key 'engine'); or leave the policy out",
+        )
+    limits = policy_set.limits or tier.limits
+    untold = sorted(engine.ignores & limits.model_fields_set)
+    if changed := [key for key in untold if getattr(limits, key) != getattr(Limits(), key)]:
         raise UserError(
             f"engine {engine.name} would ignore the limit {changed[0]}",
             where=f"experiment {experiment.name}, tier {choices.tier}, key 'limits.{changed[0]}'",

@@ -12,6 +12,7 @@ from anarchy.config import (
     Condition,
     EngineName,
     Experiment,
+    Limits,
     Model,
     Policy,
     Tier,
@@ -91,6 +92,11 @@ class Launch:
     def settings(self) -> Tier:
         """The tier's settings."""
         return self.experiment.tiers[self.tier]
+
+    @property
+    def limits(self) -> Limits:
+        """Of its workers: its set's, else the tier's."""
+        return self.experiment.sets(self.tier)[self.routing].limits or self.settings.limits
 
     @property
     def reference(self) -> Policy:

@@ -252,14 +252,16 @@ def needed(study: Study, tier: str, deployments: Iterable[UnboundDeployment]) ->
     """The part of a study that deployments need, at one tier."""
     deployments = list(deployments)
     policies = {policy.name for one in deployments for policy in one.policies}
-    workloads = {cell.workload.name for one in deployments for cell in one.cells}
+    varied = {cell.workload.name: cell.workload for one in deployments for cell in one.cells}
+    workloads = {name for one in deployments for name in one.settings.workloads}
     names = dict.fromkeys(one.experiment.name for one in deployments)
     return Study(
         cluster=study.cluster,
         models={one.model.name: study.models[one.model.name] for one in deployments},
         topologies={one.topology.name: one.topology for one in deployments},
         policies={name: block for name, block in study.policies.items() if name in policies},
-        workloads={name: block for name, block in study.workloads.items() if name in workloads},
+        # Of a sample's settings the study has the workloads that they vary alone.
+        workloads={**{name: block for name, block in study.workloads.items() if name in workloads}, **varied},
         experiments={
             name: (whole := study.experiments[name]).model_copy(update={"tiers": {tier: whole.tiers[tier]}})
             for name in names

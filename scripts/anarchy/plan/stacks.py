@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from anarchy.config import AS_PLANNED, Choices, Experiment, Limits, Policy, RoutingSet
+from anarchy.config import AS_PLANNED, Choices, Experiment, KvPolicy, Limits, Policy, RoutingSet
 from anarchy.engines.dynamo import STACKS, USUAL, Dynamo, dynamo_of
 from anarchy.engines.registry import engine_of, engines
 from anarchy.ground.errors import UserError
@@ -49,7 +49,12 @@ def stack_of(
             remedy=f"launcher local (without --profile slurm), or stack {USUAL} (key 'stack')",
         )
     dynamo.check_reuse(one.assume_kv_reuse, where=where)
-    if tier.limits.kv_link_gb_s != Limits().kv_link_gb_s and not dynamo.mock_transfers:
+    for policy in policies:
+        if isinstance(policy, KvPolicy):
+            dynamo.check_active_requests(
+                policy.decode_active_request_weight, where=f"{where}, policy {policy.name}"
+            )
+    if (one.limits or tier.limits).kv_link_gb_s != Limits().kv_link_gb_s and not dynamo.mock_transfers:
         raise UserError(
             f"stack {dynamo.version} would ignore the limit kv_link_gb_s: it models no KV transfer",
             where=f"{where}, key 'limits.kv_link_gb_s'",

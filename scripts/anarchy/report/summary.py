@@ -51,7 +51,7 @@ def ladders(systems: Sequence[System]) -> list[System]:
 
 def marching(systems: Sequence[System]) -> list[System]:
     """Those whose users march in step or do not, under every reading: a figure shows them together."""
-    return [system for system in systems if system.design == READINGS.name]
+    return [system for system in systems if system.design == READINGS.name and not system.info["sampled"]]
 
 
 def by_experiment(systems: Sequence[System]) -> list[tuple[Design, str, list[System]]]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from anarchy.config import AdaptivePolicy, Baseline, BatchedBaseline, Policy
+from anarchy.config import AdaptivePolicy, Baseline, BatchedBaseline, Policy, PromptPolicy
 from anarchy.control.detector import PARAMETERS, Regime
 from anarchy.load.router import Labels, Route
 from anarchy.load.workload import Request
@@ -114,6 +114,11 @@ class PinnedRouter:
             if isinstance(policy, BatchedBaseline)
             else None
         )
+        self._memories = (
+            {role: policy.remember(len(pool), self._rng) for role, pool in self._pools.items()}
+            if isinstance(policy, PromptPolicy)
+            else {}
+        )
         self._routed: dict[str, _Routed] = {}
         self._labels = Labels(policy.name, *(policy.pair or (None, None)))
         if isinstance(policy, AdaptivePolicy):
@@ -136,6 +141,10 @@ class PinnedRouter:
         choices: Mapping[str, Choice] = {}
         if self._batch is not None:
             workers = await self._batch.assigned()
+        elif self._memories:
+            workers = {
+                role: memory.choose(request_id, request.prompt) for role, memory in self._memories.items()
+            }
         elif isinstance(self._policy, Baseline):
             pools = {role: self._pools[role].in_flight for role in ROLES}
             workers = {role: self._policy.choose(pools[role], self._turn, self._rng) for role in ROLES}
@@ -160,6 +169,8 @@ class PinnedRouter:
         routed = self._routed[request_id]
         routed.prefilling = False
         self._pools["prefill"].release(routed.prefill)
+        for memory in self._memories.values():
+            memory.prefilled(request_id)
         if self._selection is None:
             return
         selector = self._selection.selector
@@ -174,6 +185,8 @@ class PinnedRouter:
         if routed.prefilling:
             self._pools["prefill"].release(routed.prefill)
         self._pools["decode"].release(routed.decode)
+        for memory in self._memories.values():
+            memory.ended(request_id)
         if self._selection is not None:
             for role in self._asked if routed.prefilling else ("decode",):
                 self._selection.selector.freed(role, request_id)

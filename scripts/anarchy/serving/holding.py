@@ -65,16 +65,16 @@ class UnderTest:
             prompts = (random_prompt(rng, self.block_size) for _ in range(count))
             return self._in_order(Counter(connection.choose(self.model, prompt) for prompt in prompts))
 
-    def dispatch(self, name: str, count: int, rng: random.Random) -> tuple[int, ...]:
-        """How often each worker serves requests of one block and one token, `IN_FLIGHT` at a time."""
+    def dispatch(self, name: str, count: int, rng: random.Random, in_flight: int) -> tuple[int, ...]:
+        """How often each worker serves requests of one block and one token, so many at a time."""
         prompts = [random_prompt(rng, self.block_size) for _ in range(count)]
 
         def send(share: Sequence[list[int]]) -> list[int]:
             with Connection(self.frontends[name], timeout_s=self.answer_s) as connection:
                 return [connection.complete(self.model, prompt, 1).decode_worker for prompt in share]
 
-        with ThreadPoolExecutor(IN_FLIGHT) as pool:
-            shares = pool.map(send, [prompts[first::IN_FLIGHT] for first in range(IN_FLIGHT)])
+        with ThreadPoolExecutor(in_flight) as pool:
+            shares = pool.map(send, [prompts[first::in_flight] for first in range(in_flight)])
             return self._in_order(Counter(worker for share in shares for worker in share))
 
     def _in_order(self, chosen: Counter[int]) -> tuple[int, ...]:

@@ -26,7 +26,7 @@ from anarchy.engines.dynamo import DYNAMO_1_5_1, Dynamo
 from anarchy.engines.spec import HOLD_TOKENS, RoutingPolicy, Worker
 from anarchy.serving.frontend_api import Address, Connection, active_decode_blocks
 from anarchy.serving.health import UnhealthyError, random_prompt, wait_until
-from anarchy.serving.holding import EndedEarlyError, UnderTest
+from anarchy.serving.holding import IN_FLIGHT, EndedEarlyError, UnderTest
 from anarchy.serving.reuse import ReuseCheck, check_reuse
 
 ALPHA = 1e-4
@@ -244,14 +244,21 @@ def _checks(
 def _check(
     under: UnderTest, policy: RoutingPolicy, tau: float, loads: Sequence[int], rng: random.Random
 ) -> PolicyCheck:
-    # The request's own block is part of every worker's cost.
-    costs = tuple(load + 1.0 for load in loads)
+    costs = _costs(policy, loads)
     drawn = under.draw(policy.name, DRAWS, rng)
-    dispatched = under.dispatch(policy.name, DISPATCHED, rng)
+    # Where active requests weigh, those in flight would outweigh a step of load.
+    in_flight = 1 if policy.decode_active_request_weight else IN_FLIGHT
+    dispatched = under.dispatch(policy.name, DISPATCHED, rng, in_flight)
     if under.dynamo.tells_loads:
         # The requests that hold the load outlast this, or it was no test.
         _await_loads(under, policy.name, loads)
     return _judge(policy, tau, costs, drawn, dispatched)
+
+
+def _costs(policy: RoutingPolicy, loads: Sequence[int]) -> tuple[float, ...]:
+    """Cost of each worker, KV blocks: one request holds its load, and the one to be placed has a block."""
+    weight = policy.decode_active_request_weight
+    return tuple(load + 1.0 + weight * (1 + (load > 0)) for load in loads)
 
 
 def _judge(
@@ -296,7 +303,7 @@ def _know_loads(
 def _choices_fit(
     under: UnderTest, policy: RoutingPolicy, tau: float, loads: Sequence[int], rng: random.Random
 ) -> bool:
-    predicted = choice_probabilities([load + 1.0 for load in loads], tau).tolist()
+    predicted = choice_probabilities(_costs(policy, loads), tau).tolist()
     patient_until = time.monotonic() + under.answer_s / 5
     while True:
         under.check()

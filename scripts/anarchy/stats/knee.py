@@ -24,6 +24,8 @@ MIN_WINDOWS = 30
 MIN_GROWTH = 1.2  # at the deepest point PoA-hat must stand a fifth above the first line carried on
 MIN_IMPROVEMENT = 0.5  # and the second segment must explain half of what one line leaves
 ALPHA = 0.05
+STABLE_SLOPE = 0.15
+"""Largest exponent of C, up or down, at which a plateau counts as stable: under 11 % a doubling. Ours."""
 N_BREAKPOINTS = 400
 _SAME = 1e-9  # a breakpoint searched on the logarithm meets a grid point only to rounding
 

@@ -98,6 +98,12 @@ def git_state(project: Path = PROJECT) -> dict[str, Any]:
     return {"commit": commit, "dirty": bool(difference), "diff_sha256": digest}
 
 
+def commit_words(project: Path = PROJECT) -> str:
+    """Commit of the project, with `-dirty` where tracked files differ from it; empty where nothing tells."""
+    state = ask(partial(git_state, project))["value"]
+    return "" if state is None else state["commit"] + ("-dirty" if state["dirty"] else "")
+
+
 def lock_facts() -> dict[str, Fact]:
     """Each environment's lock file (SHA-256) and whether the environment was built from just this one."""
     environments = {

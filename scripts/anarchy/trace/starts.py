@@ -36,6 +36,8 @@ class StackStart:
     engine: str = ""
     stack: str = ""
     """The version of Dynamo, where it is not the usual one."""
+    commit: str = ""
+    """Of the project, with `-dirty` behind it where tracked files differed; empty where nothing tells."""
 
     @property
     def wall_s(self) -> float:

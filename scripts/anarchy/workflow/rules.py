@@ -21,12 +21,13 @@ from anarchy.config.files import validate
 from anarchy.config.site import Site
 from anarchy.designs.design import Design
 from anarchy.designs.ladder.design import DESIGN as LADDER
-from anarchy.designs.readings.design import DESIGN as READINGS
+from anarchy.designs.readings.tier import ReadingsTier
 from anarchy.designs.registry import design_of
 from anarchy.engines.registry import engine_of
 from anarchy.ground.errors import EXIT_USER_ERROR, UserError
 from anarchy.ground.layout import FIGURE_SUFFIXES, NARROW, PROFILES, PROJECT, Layout
 from anarchy.ground.terminal import visible
+from anarchy.plan.crowding import beyond_limits
 from anarchy.plan.knee_step import check_sealed_loads
 from anarchy.plan.launches import UnboundDeployment
 from anarchy.plan.workbench import Workbench, load_run, open_frozen, open_run, relative
@@ -133,7 +134,8 @@ class Workflow:
             self._check_environments()
             path = self.bench.freeze()
         print(f"run {self.bench.run.digest}, frozen in {path}", file=sys.stderr)
-        for line in self.knee_lines():
+        crowding = beyond_limits([self.bench.expected(one) for one in self.deployments])
+        for line in (*self.knee_lines(), *crowding):
             print(line, file=sys.stderr)
 
     def _check_environments(self) -> None:
@@ -274,7 +276,7 @@ class Workflow:
         study = self.bench.study
         experiment, tier = first.experiment, first.settings
         policies = {policy.name: policy for one in deployments for policy in one.policies}
-        workloads = [study.workloads[name] for name in tier.workloads]
+        workloads = tier.blocks(study.workloads)
         knee = self.bench.recorded(*system[1:]) if first.hangs_on_knee else None
         topologies = {deployment.topology.name: deployment.topology for deployment in deployments}
         blocks = (first.model, *topologies.values(), tier, *policies.values(), *workloads)
@@ -357,7 +359,16 @@ class Workflow:
     @property
     def has_readings(self) -> bool:
         """Whether this run holds systems measured for users in step, under every reading."""
-        return READINGS in self.designs
+        return any(tier.sample is None for tier in self._reading_tiers)
+
+    @property
+    def has_sample(self) -> bool:
+        """Whether this run holds systems measured under settings that were drawn."""
+        return any(tier.sample is not None for tier in self._reading_tiers)
+
+    @property
+    def _reading_tiers(self) -> list[ReadingsTier]:
+        return [one.settings for one in self.deployments if isinstance(one.settings, ReadingsTier)]
 
     def print_summary(self) -> None:
         """Tell what came out, and where it is."""

@@ -237,7 +237,7 @@ def test_a_tail_that_shares_nothing_or_is_shared(
             "llama-3.1-70b",
         ),
         (
-            lambda d: d["systems"].append({"model": "llama-3.1-70b", "topology": "1p3d"}),
+            lambda d: d["systems"].append({"model": "llama-3.1-70b", "topology": "1p2x"}),
             "systems.4.topology",
             "1p",
         ),

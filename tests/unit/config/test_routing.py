@@ -53,6 +53,8 @@ def test_the_shipped_policies_are_those_of_the_paper_and_its_baselines() -> None
         "least-loaded": ("least_loaded", "pinned"),
         "power-of-two": ("power_of_two", "pinned"),
         "batched-optimal": ("batched_optimal", "pinned"),
+        "static-active-requests": ("kv", "builtin"),
+        "sticky-until-saturated": ("sticky_until_saturated", "pinned"),
     }
     assert STUDY.policies["batched-optimal"].model_dump()["batch_s"] == 0.005
     adaptive = STUDY.policies["adaptive"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from anarchy.designs.loading import load_systems
-from anarchy.designs.readings.columns import CELLS, LADDERS, READ
+from anarchy.designs.readings.columns import CELLS, DEPTHS, LADDERS, READ
 from anarchy.designs.readings.published import published
 from anarchy.estimate.grouping import Found
 from anarchy.games.readings import READINGS
@@ -60,6 +60,21 @@ def test_every_workload_policy_and_reading_has_its_rows(found: Found) -> None:
     assert len(found.tables["cells"]) == 2 * 2 * len(GRID)
     assert len(found.tables["readings"]) == 2 * 2 * len(READINGS) * len(GRID)
     assert len(found.tables["ladders"]) == len(found.facts["ladders"]) == 2 * 2 * len(READINGS)
+    assert list(found.tables["depths"].columns) == list(DEPTHS.names)
+    assert len(found.tables["depths"]) == 2 * 2 * len(READINGS), "the whole grid alone, where none is named"
+
+
+def test_ladders_are_told_at_every_depth_with_their_setting() -> None:
+    tier = TIER.model_copy(update={"depths": (96,), "readings": ("idle",)})
+    rows = estimated(launches=3, tier=tier).tables["depths"]
+    assert set(rows["reading"]) == {"idle"}
+    assert list(rows["deepest_c"]) == [96, 192] * 4
+    told = rows.drop_duplicates("workload").set_index("workload")
+    assert list(told.loc[IN_STEP, ["synchrony", "output_tokens", "shared_tokens"]]) == ["in-step", 64, 0]
+    assert list(told.loc[UNIQUE, ["synchrony", "max_num_batched_tokens"]]) == ["spread", 8192]
+    mine = rows[(rows["workload"] == IN_STEP) & (rows["policy"] == SPREADING.name)]
+    assert np.isnan(mine["deepest"].iloc[0]), "the cell of C = 96 does not count, and none stands in for it"
+    assert np.isfinite(mine["deepest"].iloc[1])
 
 
 def test_idle_is_the_mean_ttft_over_that_of_one_user(found: Found) -> None:
@@ -119,3 +134,12 @@ def test_what_is_published_is_read_from_data(system: System) -> None:
     assert own.own is None
     assert own.plateau == (7.0, 19.0)
     assert own.knee == (96.0, 128.0)
+
+
+def test_what_follows_no_timing_table_has_no_reading_that_asks_one() -> None:
+    found = estimated(launches=3, profile=None)
+    for reading in ("table", "both-sides"):
+        told = ladder(found, UNIQUE, reading)
+        assert told["refused"] == "launch 1, 2, 3: no timing table: what served it follows none"
+        assert np.isnan(told["deepest"])
+    assert ladder(found, UNIQUE, "idle")["refused"] == ""

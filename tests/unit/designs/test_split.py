@@ -128,6 +128,7 @@ def test_objectives_that_no_split_meets_name_the_nearest() -> None:
     assert row["reasons"] == "no split serves within both objectives"
     assert row["nearest"].startswith(("5P/1D: median TTFT", "4P/2D: median TTFT"))
     assert not found.tables["moving"]["valid"].any()
+    assert not rows(found, "game", "unique", GRID[0])["best"].any()
 
 
 def test_a_stage_that_is_not_measured_and_a_second_policy_are_refused() -> None:

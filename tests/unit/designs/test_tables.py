@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -214,6 +215,15 @@ def test_captions_name_the_workloads(layout: Layout, systems: list[System]) -> N
     assert design_tables.workload_titles(systems) == "unique prompts"
     files = {path.name: path for path in report.write_summary(layout)}
     assert "every system, unique prompts." in files["summary.tex"].read_text(encoding="utf-8")
+
+
+def test_of_many_workloads_a_caption_tells_the_number(systems: list[System]) -> None:
+    def titles(count: int) -> str:
+        workloads = {f"w{place}": {"title": f"title {place}"} for place in range(count)}
+        return design_tables.workload_titles([replace(systems[0], info={"workloads": workloads})])
+
+    assert titles(design_tables.MANY).count("title") == design_tables.MANY
+    assert titles(design_tables.MANY + 1) == f"{design_tables.MANY + 1} workloads"
 
 
 def test_terminal_summary_has_every_system_its_numbers_and_the_report(systems: list[System]) -> None:

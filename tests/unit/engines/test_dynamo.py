@@ -129,3 +129,15 @@ def test_a_version_without_a_description_is_none_of_them() -> None:
     assert described({"ai-dynamo": "1.6.1"}) is None
     assert described({}) is None
     assert described(PAPERS) is DYNAMO_0_9_0
+
+
+def test_a_weight_of_active_requests_is_told_to_the_frontend_of_a_version_that_has_it(
+    spec: DeploymentSpec,
+) -> None:
+    weighted, flag = replace(SOFT, decode_active_request_weight=8.0), "--router-decode-active-request-weight"
+    usual = replace(spec, stack=USUAL)
+    assert option(frontend_command(usual, weighted, 1), flag) == "8.0"
+    assert flag not in frontend_command(usual, SOFT, 1)
+    with pytest.raises(UserError, match=r"stack 0\.9\.0 has no decode_active_request_weight") as caught:
+        frontend_command(spec, weighted, 1)
+    assert "1.5.1" in str(caught.value.remedy)

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from anarchy.estimate.document import KneeAtDepth
-from anarchy.estimate.ladder import DEPTHS, LadderEstimate, knee_by_depth
+from anarchy.estimate.ladder import (
+    DEPTHS,
+    LadderEstimate,
+    deepest_of,
+    ended_at,
+    knee_by_depth,
+    rises_of,
+)
 from anarchy.stats.intervals import Resampled
 from anarchy.stats.knee import find_knee
 
@@ -49,3 +56,26 @@ def test_a_dense_grid_is_fitted_at_so_many_depths_its_ends_among_them() -> None:
     depths = [one["deepest"] for one in knee_by_depth(bent(list(range(8, 208, 4)), 60.0))]
     assert len(depths) == DEPTHS
     assert (depths[0], depths[-1]) == (24, 204)
+
+
+def test_a_grid_that_ends_sooner_has_its_own_knee_regimes_and_plateau() -> None:
+    grid = [1, 8, 16, 32, 64, 96, 128, 192, 256, 512, 1024]
+    whole = bent(grid, 100.0)
+    for row in whole.rows:
+        row["n_windows"], row["poa_hat_lo"], row["poa_hat_hi"] = 100, row["poa_hat"], row["poa_hat"]
+    for depth in (256, 512, 1024):
+        found = ended_at(whole, depth, 2)
+        (told,) = (one for one in knee_by_depth(whole) if one["deepest"] == depth)
+        assert (
+            [row["concurrency"] for row in found.rows] == list(found.draws) == grid[: grid.index(depth) + 1]
+        )
+        assert (found.knee.knee, found.knee.lo) == (told["knee"], told["lo"])
+        assert found.knee.knee is not None
+        regimes = {row["concurrency"]: row["regime"] for row in found.rows}
+        assert regimes[1] == "artifact"
+        assert {C for C, regime in regimes.items() if regime == "plateau"} == {
+            C for C in grid if 2 <= C < found.knee.knee
+        }
+        assert rises_of(found)[-1]["concurrency"] == depth
+        assert deepest_of(found.rows) == deepest_of([whole.rows[grid.index(depth)]])
+    assert ended_at(whole, 64, 2).knee.exists is False

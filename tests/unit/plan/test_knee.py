@@ -181,7 +181,7 @@ ENTRY = {**PROVENANCE, "interval": [156.3, 167.6], "served": "d0"}
     ("change", "what", "remedy"),
     [
         ({"model": "llama-3"}, "key 'knees.0.model': there is no model 'llama-3'", LLAMA),
-        ({"topology": "2p1d"}, "key 'knees.0.topology': there is no topology '2p1d'", "1p5d"),
+        ({"topology": "9p1d"}, "key 'knees.0.topology': there is no topology '9p1d'", "1p5d"),
         ({"value": 200}, "value 200 lies outside its interval", "knees.0"),
         ({"workload": "hot"}, "a knee under hot serves no run", "take this entry out"),
         ({"engine": "cuda"}, "there is no engine 'cuda'", "known engines: mocker, virtual, vllm"),

@@ -221,7 +221,7 @@ def test_every_set_is_a_deployment_and_every_policy_a_cell() -> None:
 def test_at_tier_full_everything_is_crossed() -> None:
     deployments = planned(experiments="adaptive", tier="full")
     assert len(deployments) == 3 * 2 * 3
-    assert {len(deployment.cells) for deployment in deployments} == {4 * 3, 4 * 7}
+    assert {len(deployment.cells) for deployment in deployments} == {4 * 3, 4 * 8}
     assert {deployment.trial for deployment in deployments} == {1, 2, 3}
 
 
@@ -402,7 +402,7 @@ def test_hashes_are_those_of_the_content() -> None:
     ("choices", "what", "remedy"),
     [
         ({"models": "gpt"}, "no model 'gpt'", LLAMA),
-        ({"topologies": "2p1d"}, "no topology '2p1d'", "1p5d"),
+        ({"topologies": "9p1d"}, "no topology '9p1d'", "1p5d"),
         ({"sets": "pined", "experiments": "pareto"}, "no set of policies 'pined'", "builtin, pinned"),
         ({"topologies": "1p5d", "experiments": "saturation"}, "holds no deployment", "topologies: 1p5d"),
         ({"experiments": "e9"}, "no experiment 'e9'", "equilibrium"),

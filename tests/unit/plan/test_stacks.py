@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from anarchy.config import Experiment, Limits, RoutingSet
+from anarchy.config import Experiment, KvPolicy, Limits, RoutingSet
 from anarchy.config.files import load_study
+from anarchy.config.hashed import hashed
 from anarchy.ground.errors import UserError
 from anarchy.plan.launches import DeploymentPlan
 from anarchy.plan.run import Run, read_run
@@ -175,3 +176,65 @@ def test_starts_of_each_stack_are_remembered_apart(tmp_path: Path) -> None:
         )
     assert recorded_start_s(tmp_path, "mocker", "m") == 5.0
     assert recorded_start_s(tmp_path, "mocker", "m", "0.9.0") == 20.0
+
+
+WEIGHTED = {"static": RoutingSet(policies=("static", "static-active-requests"))}
+
+
+def test_a_weight_of_active_requests_is_other_cells(changed: Callable[..., None]) -> None:
+    changed(E1, WEIGHTED)
+    (one,) = plans()
+    hashes = {
+        policy: {cell.plan_hash for cell in one.cells if cell.policy.name == policy}
+        for policy in ("static", "static-active-requests")
+    }
+    assert not hashes["static"] & hashes["static-active-requests"]
+    unset = KvPolicy(name="static", title="another title", tau=0.0, omega=1.0)
+    weight = unset.model_copy(update={"decode_active_request_weight": 8.0})
+    assert "decode_active_request_weight" not in hashed(unset)
+    assert hashed(weight) == {**hashed(unset), "decode_active_request_weight": 8.0}
+
+
+@pytest.mark.parametrize(
+    ("choices", "what", "remedy"),
+    [
+        ({"stack": "0.9.0"}, "stack 0.9.0 has no decode_active_request_weight", "1.5.1"),
+        ({"engine": "virtual"}, "engine virtual would ignore decode_active_request_weight", "served engine"),
+    ],
+)
+def test_a_weight_of_active_requests_is_refused_where_it_would_do_nothing(
+    changed: Callable[..., None], choices: dict[str, Any], what: str, remedy: str
+) -> None:
+    changed(E1, WEIGHTED)
+    with pytest.raises(UserError, match=what) as caught:
+        plans(**choices)
+    assert "static-active-requests" in f"{caught.value}"
+    assert remedy in str(caught.value.remedy)
+
+
+# --- limits and workloads of a set ---
+
+
+def test_a_set_has_limits_and_workloads_of_its_own(changed: Callable[..., None]) -> None:
+    sets = {
+        "narrow": RoutingSet(
+            policies=("static",), limits=Limits(max_num_batched_tokens=2048), workloads=("templates",)
+        ),
+        "wide": RoutingSet(policies=("static",)),
+    }
+    changed(E1, sets, workloads=("unique", "templates"))
+    narrow, wide = plans()
+    assert (narrow.limits.max_num_batched_tokens, wide.limits.max_num_batched_tokens) == (2048, 8192)
+    assert {cell.workload.name for cell in narrow.cells} == {"templates"}
+    assert {cell.workload.name for cell in wide.cells} == {"unique", "templates"}
+    changed(E1, {"narrow": sets["narrow"].model_copy(update={"limits": None})}, workloads=("templates",))
+    (unlimited,) = plans()
+    assert [cell.seed for cell in unlimited.cells] == [cell.seed for cell in narrow.cells]
+    assert not {cell.plan_hash for cell in unlimited.cells} & {cell.plan_hash for cell in narrow.cells}
+
+
+def test_a_limit_of_a_set_that_its_stack_would_ignore_is_refused(changed: Callable[..., None]) -> None:
+    changed(E1, {"static": RoutingSet(policies=("static",), limits=Limits(kv_link_gb_s=12.0))})
+    plans()
+    with pytest.raises(UserError, match="would ignore the limit kv_link_gb_s"):
+        plans(stack="0.9.0")

@@ -90,3 +90,10 @@ def test_every_policy_is_served_by_its_own_pair(
         else:
             for regime in Regime:
                 assert made[frontend_of(served, policy, regime)] == PARAMETERS[regime]
+
+
+def test_a_weight_of_active_requests_is_a_frontend_of_its_own() -> None:
+    served = policies("static", "static-active-requests", "adaptive")
+    assert RoutingPolicy("static-active-requests", 0.0, 1.0, 8.0) in frontends(served)
+    assert frontend_of(served, served[0]) == frontend_of(served, served[2], Regime.BELOW) == "static"
+    assert frontend_of(served, served[1]) == "static-active-requests"

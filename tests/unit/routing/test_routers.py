@@ -349,3 +349,19 @@ def test_one_seed_gives_one_series(tmp_path: Path) -> None:
         return run(router, body)
 
     assert series(tmp_path / "a") == series(tmp_path / "b")
+
+
+def test_a_policy_that_looks_at_prompts_keeps_them_together_and_lets_go(build: Build, tmp_path: Path) -> None:
+    router = build(policy("sticky_until_saturated"), prefill=(11, 12))
+
+    async def body() -> list[Route]:
+        routes = [await router.route(f"a{turn}", PROMPT, float(turn)) for turn in range(6)]
+        router.first_token("a0")
+        for turn in range(6):  # five of them never got a first token
+            router.ended(f"a{turn}", FAILED if turn else DONE)
+        return routes
+
+    routes = run(router, body)
+    assert len({(route.prefill_id, route.decode_id) for route in routes}) == 1
+    for row in decisions(tmp_path):
+        assert (row["tau"], row["costs"], row["way"]) == (None, None, "pinned")

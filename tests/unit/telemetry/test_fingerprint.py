@@ -19,7 +19,7 @@ from anarchy.engines.spec import DeploymentSpec, RoutingPolicy
 from anarchy.ground.errors import UserError
 from anarchy.telemetry import diff as differences
 from anarchy.telemetry.alias import Anonymiser, anonymiser_of, node_alias
-from anarchy.telemetry.fingerprint import fingerprint, lock_facts, remote_node_facts, spec_words
+from anarchy.telemetry.fingerprint import commit_words, fingerprint, lock_facts, remote_node_facts, spec_words
 from anarchy.telemetry.leaks import find_leaks
 
 TOKEN = "hunter2-of-the-cluster"
@@ -105,7 +105,9 @@ def test_the_written_file_holds_no_name_no_path_and_no_secret(
     assert document["nodes"]["node02"]["says"]["value"] == "cannot reach node01 at <address>"
     assert document["deployment"]["model"] == "~/models/llama"
     assert len(document["deployment"]["profile"]["sha256"]) == 64
-    assert document["deployment"]["policies"] == [{"name": "static", "tau": 0.0, "omega": 1.0}]
+    assert document["deployment"]["policies"] == [
+        {"name": "static", "tau": 0.0, "omega": 1.0, "decode_active_request_weight": 0.0}
+    ]
     assert len(document["git"]["value"]["commit"]) == 40
     assert document["slurm"]["reason"].startswith("not in a Slurm job")
     assert sorted(tmp_path.iterdir()) == [path, tmp_path / "profile.npz"]
@@ -206,3 +208,17 @@ def test_leaks_are_found_in_text_gzip_parquet_and_names(tmp_path: Path) -> None:
         ("b.log.gz", "line 1", "token <secret>"),
         ("c.parquet", "column worker", "at node01"),
     ]
+
+
+def test_a_commit_is_told_in_a_word_and_a_changed_tree_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = {"commit": "a" * 40, "dirty": False, "diff_sha256": None}
+    monkeypatch.setattr("anarchy.telemetry.fingerprint.git_state", lambda _: state)
+    assert commit_words(tmp_path) == "a" * 40
+    state["dirty"] = True
+    assert commit_words(tmp_path) == "a" * 40 + "-dirty"
+
+
+def test_without_a_checkout_no_commit_is_told(tmp_path: Path) -> None:
+    assert commit_words(tmp_path) == ""

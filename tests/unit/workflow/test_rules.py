@@ -100,6 +100,7 @@ def outputs(run: Workflow) -> dict[str, list[Path]]:
     overview = layout.figures("equilibrium") / "overview_poa"
     summary = layout.tables("") / "summary"
     march = layout.figures("why") / "overview_march"
+    settings = with_suffixes(layout.claims.with_name("claims-settings"), ("csv", "md"))
     pictures = (*FIGURE_SUFFIXES, NARROW)
     forest = [*with_suffixes(layout.figures("claims") / "forest", pictures), layout.tables("") / "forest.csv"]
     ladder = [*with_suffixes(overview, pictures), *with_suffixes(summary, ("csv", "tex"))]
@@ -118,6 +119,7 @@ def outputs(run: Workflow) -> dict[str, list[Path]]:
         "claims": [
             *with_suffixes(layout.claims, ("csv", "json", "md")),
             *(read if run.has_readings else ()),
+            *(settings if run.has_sample else ()),
         ],
         "report": [
             layout.report,

@@ -25,10 +25,9 @@ from anarchy.claims.model import (
 )
 from anarchy.claims.rules import Rule, alone
 from anarchy.stats.deciding import Bounds, student_bounds
+from anarchy.stats.knee import STABLE_SLOPE
 from anarchy.tables import interval, number
 
-STABLE_SLOPE: Final = 0.15
-"""Largest exponent of C, up or down, at which a plateau counts as stable: under 11 % a doubling. Ours."""
 DEEPER: Final = "no number of launches decides, a deeper C would"
 DEPTH: Final = "the depth of the paper's grid would decide, or a knee whose interval lies on one side"
 

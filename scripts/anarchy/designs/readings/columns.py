@@ -64,5 +64,42 @@ LADDERS: Final = table(
     texts(refused="why launches have no such reading; empty where all have"),
 )
 
-TABLES: Final = {"cells": CELLS, "readings": READ, "ladders": LADDERS, "attempts": ATTEMPTS}
+DEPTHS: Final = table(
+    "a workload, policy, reading and C that its grid is taken to end at",
+    SYSTEM,
+    WORKLOAD,
+    POLICY,
+    texts(
+        reading="fitted, idle, table or both-sides",
+        synchrony="how far users keep apart: spread, one-token, staggered or in-step",
+    ),
+    counts(
+        "tokens",
+        output_tokens="mean length of an answer",
+        input_tokens="length of a prompt",
+        shared_tokens="tokens of a prompt that its template's others begin with; 0: prompts are unique",
+        max_num_batched_tokens="new tokens of one step of a worker",
+    ),
+    counts(
+        "users",
+        deepest_c="C that the grid is taken to end at",
+        first_post_knee="smallest C of the grid at or past the knee",
+    ),
+    bounded("users", knee="breakpoint of two lines; null where there is no knee"),
+    numbers(slope_before="exponent of C before the knee"),
+    bounded(
+        plateau="PoA-hat below the knee, geometric mean of the cells",
+        deepest="PoA-hat of the deepest cell",
+        rise="PoA-hat of the deepest cell over the plateau",
+    ),
+    texts(regimes="of artifact, plateau and growth those that a cell lies in"),
+)
+
+TABLES: Final = {
+    "cells": CELLS,
+    "readings": READ,
+    "ladders": LADDERS,
+    "depths": DEPTHS,
+    "attempts": ATTEMPTS,
+}
 """By the stems of their files."""

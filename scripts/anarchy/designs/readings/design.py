@@ -20,11 +20,21 @@ DESIGN: Final = Design(
             "not known, and that of deep saturation; grey stands between the two C that the published knee "
             "lies between. Where users march in step each waits for the prefill of all others."
         ),
+        "settings": (
+            "Where each setting puts the knee, and PoA-hat at the deepest C over its plateau: a mark a "
+            "setting and depth of the grid. Bands are published; where they cross, knee (C2) and growth "
+            "(C7 over C3) come out as published, and a filled mark has a stable plateau (C1) besides. "
+            "Settings without a knee are not drawn."
+        ),
     },
-    whole=frozenset({"march"}),
+    whole=frozenset({"march", "settings"}),
     published=True,
-    shows={"march": "readings"},
-    tables={"": "Cells", "ladders": "Plateau, knee, level and growth under every reading"},
+    shows={"march": "readings", "settings": "depths"},
+    tables={
+        "": "Cells",
+        "ladders": "Plateau, knee, level and growth under every reading",
+        "depths": "Knee and growth by setting and by how deep the grid goes",
+    },
     sort_keys={
         "cells": ("workload", "tau", "concurrency"),
         "readings": ("workload", "tau", "reading", "concurrency"),

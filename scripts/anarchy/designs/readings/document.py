@@ -40,6 +40,8 @@ class ReadingsDocument(SystemDocument):
     routing: dict[str, PolicySet]
     level_over: tuple[int, int]
     curves: list[CurveFacts]
+    sampled: bool
+    """Whether its workloads are settings that a quasi-random sequence drew."""
     ladders: list[ReadLadder]
     workloads: dict[str, ReadWorkload]
 

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from anarchy.designs.readings.columns import CELLS, LADDERS, READ
+from anarchy.designs.readings.columns import CELLS, DEPTHS, LADDERS, READ
+from anarchy.designs.readings.depths import depth_rows, setting_row
 from anarchy.designs.readings.tier import ReadingsTier
 from anarchy.estimate.conditions import Method
 from anarchy.estimate.deployments import MeasuredCell
@@ -32,7 +33,7 @@ from anarchy.estimate.performance import (
 )
 from anarchy.estimate.reading import TABLED, estimate_reading, with_reading
 from anarchy.estimate.step import step_of, stream_of
-from anarchy.games.readings import READINGS, Reading
+from anarchy.games.readings import Reading
 from anarchy.stats.bootstrap import bootstrap_mean
 from anarchy.stats.intervals import Resampled
 from anarchy.trace.reader import CellTrace
@@ -59,17 +60,21 @@ class Measured:
 def estimate(cells: Sequence[MeasuredCell], tier: ReadingsTier, method: Method, head: Row) -> Found:
     """Every table and fact of a system; `head` labels all rows."""
     method = replace(method, replicates=min(method.replicates, REPLICATES))
-    tables: dict[str, list[Row]] = {"cells": [], "readings": [], "ladders": []}
+    tables: dict[str, list[Row]] = {"cells": [], "readings": [], "ladders": [], "depths": []}
     facts: list[Row] = []
     workloads: Row = {}
-    for (workload, _), group in grouped(cells, lambda c: (c.workload.name, c.policy.name)).items():
+    # Sets may differ in what their workers may do, so the same policy in two of them is two.
+    for (_, workload, _), group in grouped(
+        cells, lambda c: (c.routing, c.workload.name, c.policy.name)
+    ).items():
         mine = _measured(group)
         title = mine.head.workload.title
         label = {**head, "workload": workload, "workload_title": title, **policy_row(mine.head)}
         of_cells = _cell_rows(mine, method)
         tables["cells"] += [{**label, **row} for row in of_cells]
         told = workloads.setdefault(workload, {"title": title, "notes": []})
-        for reading in READINGS:
+        setting = setting_row(mine.head)
+        for reading in tier.readings:
             found, refused = _read(mine, reading, method)
             named = {**label, "reading": reading}
             tables["readings"] += [{**named, **row} for row in _reading_rows(mine, found, refused)]
@@ -77,6 +82,9 @@ def estimate(cells: Sequence[MeasuredCell], tier: ReadingsTier, method: Method, 
             tables["ladders"].append(
                 {**named, **_ladder_row(found, summary, of_cells, tier), "refused": refused}
             )
+            tables["depths"] += [
+                {**named, **setting, **row} for row in depth_rows(found, tier.depths, method.n_workers)
+            ]
             named_facts = {"workload": workload, "policy": mine.head.policy.name, "tau": label["tau"]}
             facts.append({**named_facts, "reading": reading, "found": summary})
             if refused:
@@ -86,11 +94,13 @@ def estimate(cells: Sequence[MeasuredCell], tier: ReadingsTier, method: Method, 
             "cells": frame(tables["cells"], CELLS),
             "readings": frame(tables["readings"], READ),
             "ladders": frame(tables["ladders"], LADDERS),
+            "depths": frame(tables["depths"], DEPTHS),
         },
         {
             "routing": describe_routing(cells),
             "level_over": list(tier.level_over),
             "curves": [curve.model_dump() for curve in tier.curves],
+            "sampled": tier.sample is not None,
             "ladders": facts,
             "workloads": workloads,
         },

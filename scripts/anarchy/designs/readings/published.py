@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -26,24 +26,33 @@ class Published:
     knee: Ends
     """C."""
     own: float | None
+    growth: Ends | None
+    """Of PoA-hat from the plateau to deep saturation, of a system that it follows for."""
 
 
 def published(model: str, topology: str) -> Published:
     """The values for a system."""
     claims = _claims()
-    own = [
-        float(entry["value"])
-        for entry in claims[PLATEAU].get("systems", ())
-        if (entry["model"], entry["topology"]) == (model, topology)
-    ]
-    plateau, deep, knee = (
-        (float(claims[one]["lo"]), float(claims[one]["hi"])) for one in (PLATEAU, DEEP, KNEE)
+
+    def of_this(entries: Iterable[Any]) -> list[Any]:
+        return [one for one in entries if (one["model"], one["topology"]) == (model, topology)]
+
+    own = of_this(claims[PLATEAU]["published"].get("systems", ()))
+    plateau, deep, knee = (_ends(claims[one]["published"]) for one in (PLATEAU, DEEP, KNEE))
+    grown = claims[DEEP]["scale_free"]
+    return Published(
+        *(plateau, deep, knee),
+        own=float(own[0]["value"]) if own else None,
+        growth=_ends(grown) if of_this(grown["systems"]) else None,
     )
-    return Published(plateau, deep, knee, own[0] if own else None)
+
+
+def _ends(range_: Mapping[str, Any]) -> Ends:
+    return float(range_["lo"]), float(range_["hi"])
 
 
 @cache
 def _claims() -> Mapping[str, Any]:
-    """What is published, by claim."""
+    """Every claim, by its name."""
     found = load_yaml(FILE, missing="restore it: git checkout -- data/paper")
-    return {claim["id"]: claim["published"] for claim in found["claims"]}
+    return {claim["id"]: claim for claim in found["claims"]}

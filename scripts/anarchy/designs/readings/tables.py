@@ -80,6 +80,35 @@ def ladder_words(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def depth_table(system: System) -> pd.DataFrame:
+    """One row a workload, policy, reading and depth of the grid, as it was estimated."""
+    return system.frames["depths"].drop(
+        columns=["experiment", "model", "model_title", "topology", "topology_title"]
+    )
+
+
+def depth_words(table: pd.DataFrame) -> pd.DataFrame:
+    """`depth_table` for people."""
+    return pd.DataFrame(
+        {
+            "users": list(table["synchrony"]),
+            "tau": list(map(number, table["tau"])),
+            "tokens out": list(map(number, table["output_tokens"])),
+            "tokens shared": [
+                f"{whole(shared)} of {whole(of)}"
+                for shared, of in zip(table["shared_tokens"], table["input_tokens"], strict=True)
+            ],
+            "tokens a step": list(map(whole, table["max_num_batched_tokens"])),
+            "reading": list(table["reading"]),
+            "grid ends at C": list(map(whole, table["deepest_c"])),
+            "knee at C": [_none(text) for text in intervals(table, "knee")],
+            "exponent of C before it": list(map(number, table["slope_before"])),
+            "plateau": intervals(table, "plateau"),
+            "deepest over plateau": intervals(table, "rise"),
+        }
+    )
+
+
 def _none(text: Any) -> str:
     return "none found" if text == MISSING else str(text)
 
@@ -87,5 +116,6 @@ def _none(text: Any) -> str:
 TABLES: Final[dict[str, Maker]] = {
     "": (cell_table, cell_words),
     "ladders": (ladder_table, ladder_words),
+    "depths": (depth_table, depth_words),
 }
 """Name of a table -> what makes it, and what puts it in words."""

@@ -67,6 +67,7 @@ def _goodput(axes: Axes, game: pd.DataFrame) -> None:
         with_bars(axes, at, rows, "goodput", color=colour, marker=marker, linestyle=line, label=f"C = {C}")
         stable = pd.to_numeric(rows["equilibrium_share"], errors="coerce").to_numpy(dtype=float) > MOST
         best = rows["best"].eq(True).to_numpy()
+        stable &= bool(best.any())  # where no split serves anything, no number is at stake
         _mark(axes, at, rows, stable, "o", 9.0, "equilibrium in most launches")
         _mark(axes, at, rows, best, "*", 6.0, "best split")
     axes.set_xticks(range(len(splits)), splits)

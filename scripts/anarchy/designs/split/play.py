@@ -73,7 +73,7 @@ class Played:
         columns: dict[str, list[Any]] = {
             "equilibrium": equilibria(self.mean).tolist(),
             "variational": variational(self.mean).tolist(),
-            "best": (self.mean.society == self.mean.society.max()).tolist(),
+            "best": ((self.mean.society == self.mean.society.max()) & (self.mean.society > 0.0)).tolist(),
             "equilibrium_share": np.mean([equilibria(game) for game in self.games.values()], axis=0).tolist(),
             "moves_to": [self.names[to] for to in best_responses(self.mean)],
         }

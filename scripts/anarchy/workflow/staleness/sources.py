@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import yaml
 
-from anarchy.designs.registry import design_of, designs
+from anarchy.designs.registry import designs
 from anarchy.ground.plugins import parts
 from anarchy.workflow.staleness.closure import Package, digest_of
 
@@ -45,11 +45,8 @@ def parts_of(step: str, design: str = "") -> list[str]:
     roots += found("anarchy.engines", "ENGINE")  # how one is started decides no estimate
     if step == "report":
         roots += found("anarchy.gates", "GATE")
-        roots += [
-            f"anarchy.designs.{name}.findings:answer"
-            for name in names
-            if hasattr(design_of(name).part("findings"), "answer")
-        ]
+        answering = [one.name for one in designs() if hasattr(one.part("findings"), "answer")]
+        roots += [f"anarchy.designs.{name}.findings:answer" for name in names if name in answering]
     if step == "claims":
         roots += [*found(RULES, "RULES"), *found(RULES, "NOTES")]
     return roots

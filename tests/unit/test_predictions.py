@@ -1,0 +1,119 @@
+"""A recorded run was predicted before it: the commit of its predictions is an ancestor of the run's."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.helpers.history import History, NoHistoryError, history
+from tests.helpers.places import PROJECT
+
+PAGE: Final = "docs/predictions.md"
+SAMPLE: Final = PROJECT / "data" / "sample"
+PREDICTED: Final = {
+    "step": "## Users in step, and readings of PoA-hat",
+    "herding": "## Herding by the version of the router",
+    "map": "## What the paper must have run",
+    "adaptive": "## E3 beside what is there today",
+    "protocol": "## The 20-minute protocol on simulated engines",
+}
+"""Experiment of tier why -> the heading of its predictions."""
+UNRECORDED: Final = {
+    "live": "measured before there were predictions",
+    "live-repeats": "measured before there were predictions",
+    "seed-1": "measured before there were predictions",
+    "quick": "holds no deployment, and was measured before a start recorded its commit",
+    "quick-first": "holds no deployment, and was measured before a start recorded its commit",
+    "why/step": "holds no deployment, and was measured before a start recorded its commit",
+}
+"""Recorded runs that tell no commit, and why; one that is recorded from now on tells it."""
+
+
+def runs() -> list[str]:
+    """Every recorded run: a folder of the sample, and of `why` an experiment."""
+    of_why = {path.name for path in (SAMPLE / "why" / "raw").glob("*") if path.is_dir()}
+    others = {path.name for path in SAMPLE.iterdir() if path.is_dir()} - {"why"}
+    return sorted(others | {f"why/{name}" for name in of_why | {"step"}})
+
+
+def commits_of(run: str) -> list[str]:
+    """The commit of every start of a run's deployments."""
+    folder, _, experiment = run.partition("/")
+    files = sorted((SAMPLE / folder / "raw").glob(f"{experiment or '*'}/*/*/*/*/deployment.json"))
+    return [
+        start.get("commit", "")
+        for file in files
+        for start in json.loads(file.read_text(encoding="utf-8"))["sittings"]
+    ]
+
+
+@pytest.mark.parametrize("run", runs())
+def test_predictions_were_committed_before_the_run(run: str) -> None:
+    if run in UNRECORDED:
+        assert not any(commits_of(run)), f"{run} tells its commit: take it out of UNRECORDED"
+        pytest.skip(UNRECORDED[run])
+    heading, commits = PREDICTED[run.partition("/")[2]], commits_of(run)
+    assert commits, "a recorded run holds its deployments"
+    assert all(commits), "every start records its commit"
+    try:
+        told = history(PROJECT)
+    except NoHistoryError as reason:
+        pytest.skip(str(reason))
+    predicted = told.first_with(heading, PAGE)
+    assert predicted is not None, f"{PAGE} never had {heading!r}"
+    for commit in sorted({one.removesuffix("-dirty") for one in commits}):
+        assert told.knows(commit), f"{run} was measured at {commit}, which this history does not hold"
+        assert told.is_before(predicted, commit), f"{run} was measured before its predictions were committed"
+
+
+# --- the history itself, on made-up repositories ---
+
+
+def git(folder: Path, *words: str) -> str:
+    named = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
+    return subprocess.run(
+        ["git", "-C", str(folder), *named, *words], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> tuple[Path, list[str]]:
+    """A repository of three commits: nothing, a prediction, its outcome beside it."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    git(folder, "init", "-q")
+    commits = []
+    for text in ("# Predictions\n", "# Predictions\n\n## A\n", "# Predictions\n\n## A\n\nWhat came out.\n"):
+        (folder / "page.md").write_text(text)
+        git(folder, "add", "page.md")
+        git(folder, "commit", "-qm", "one")
+        commits.append(git(folder, "rev-parse", "HEAD"))
+    return folder, commits
+
+
+def test_the_commit_of_a_heading_is_the_one_that_wrote_it(repository: tuple[Path, list[str]]) -> None:
+    folder, (before, predicted, after) = repository
+    told: History = history(folder)
+    assert told.first_with("## A", "page.md") == predicted
+    assert told.first_with("## B", "page.md") is None
+    assert told.is_before(predicted, predicted)
+    assert told.is_before(predicted, after)
+    assert not told.is_before(predicted, before), "a run before its predictions is found"
+    assert told.knows(after)
+    assert not told.knows("0" * 40)
+
+
+def test_a_shallow_clone_and_an_archive_are_told_apart(
+    repository: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    folder, _ = repository
+    git(tmp_path, "clone", "-q", "--depth", "1", folder.as_uri(), "shallow")
+    with pytest.raises(NoHistoryError, match="shallow"):
+        history(tmp_path / "shallow")
+    (tmp_path / "archive").mkdir()
+    with pytest.raises(NoHistoryError, match="archive"):
+        history(tmp_path / "archive")
