@@ -226,8 +226,7 @@ def _notes(claim: Claim, members: Sequence[System], workload: str, way: str, eng
     known = rule_notes()
     said = [known[key] for key in (claim.rule, f"{claim.rule}, {way}") if key in known]
     marched = any(behind(system, workload, claim.range, way) for system in members)
-    by_engine = "; ".join(filter(None, (decided(engine), remark(engine))))
-    return tuple(filter(None, [*said, BEHIND if marched else "", by_engine]))
+    return tuple(filter(None, [*said, BEHIND if marched else "", decided(engine), remark(engine)]))
 
 
 def _decides(outcome: Outcome, parts: Sequence[Part]) -> str:
