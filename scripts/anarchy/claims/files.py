@@ -36,6 +36,19 @@ def write(verdicts: Sequence[Verdict], layout_root: Path) -> list[Path]:
     return [csv_file, json_file, md_file]
 
 
+def write_beside(root: Path, stem: str, table: str, page: str) -> list[Path]:
+    """Write an exploratory table beside the verdicts, as CSV and as a page; return both files.
+
+    Raises UserError where they cannot be written.
+    """
+    files = [root / f"{stem}.csv", root / f"{stem}.md"]
+    make_folder(root)
+    with disk_errors(root):
+        for file, text in zip(files, (table, page), strict=True):
+            file.write_text(text, encoding="utf-8")
+    return files
+
+
 def read(file: Path) -> list[dict[str, Any]]:
     """What `write` wrote as claims.json; raises UserError where it is missing or is no list of verdicts."""
     remedy = "run `anarchy claims`, with the options of that run"

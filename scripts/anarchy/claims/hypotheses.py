@@ -6,7 +6,7 @@ Pure: measured ratios in, answers out. `protocol_cells` makes the ratios of seal
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from anarchy.tables import number
@@ -72,7 +72,8 @@ def _told(ratio: float | None, seen: Seen) -> Says:
         return "open"
     if ratio <= SMALL:
         return "against"
-    return "for" if ratio >= LARGE and ratio > (seen.placebo or 1.0) else "open"
+    compared = seen.placebo is not None and ratio > seen.placebo
+    return "for" if ratio >= LARGE and compared else "open"
 
 
 def _crowds(seen: Seen) -> Says:
@@ -117,7 +118,7 @@ def _h2(seen: Seen) -> Answer:
     elif says == "against":
         then = "a limit of this size makes nobody wait here"
     else:
-        then = _open(seen.limit)
+        then = _open(seen.limit, seen.placebo)
     return Answer("H2, a limit of running requests makes a crowd wait", asked, measured, says, then)
 
 
@@ -137,7 +138,7 @@ def _h3(seen: Seen) -> Answer:
     elif says == "against":
         then = "users do not march: the levels of C3 are of something else"
     else:
-        then = _open(seen.march)
+        then = _open(seen.march, seen.placebo)
     return Answer(
         "H3, users march in step",
         f"unique prompts, tau 0: mean TTFT in step over one token apart: from {LARGE:g} for, to {SMALL:g} "
@@ -185,15 +186,14 @@ def _words(value: float | None, unit: str = " times") -> str:
     return "not measured" if value is None else f"{number(value)}{unit}"
 
 
-def _open(value: float | None) -> str:
-    if value is None:
-        return "not measured: cells are missing or not valid, see logs/sweep.log"
+def _open(value: float | None, placebo: float | None = 1.0) -> str:
+    """Why a question stays open; `placebo` where an effect has to be larger than the placebo's."""
+    if value is None or placebo is None:
+        what = "not measured" if value is None else "nothing to hold it against"
+        return f"{what}: cells are missing or not valid, see logs/sweep.log"
+    if LARGE <= value <= placebo:
+        return "no larger than what chance does to the placebo pair: repeat it"
     return "between the two: measure it longer, or again"
-
-
-def lacking(seen: Seen) -> list[str]:
-    """What was not measured, by the name of the number."""
-    return [one.name for one in fields(seen) if getattr(seen, one.name) is None]
 
 
 def render(answers: Sequence[Answer]) -> str:

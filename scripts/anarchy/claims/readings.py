@@ -15,13 +15,13 @@ from typing import Any, Final
 
 import pandas as pd
 
+from anarchy.claims.files import write_beside
 from anarchy.claims.model import REPRODUCED, Claims, Outcome, Part, System, show, system_title
 from anarchy.claims.rules.ladder import RULES
 from anarchy.claims.verdicts import judge
 from anarchy.designs.engines.design import DESIGN as ENGINES
 from anarchy.designs.readings.design import DESIGN
 from anarchy.games.readings import READINGS
-from anarchy.ground.files import disk_errors, make_folder
 
 STEM: Final = "claims-readings"
 HEAD: Final = "Exploratory: claims under every reading of PoA-hat and every synchrony of users"
@@ -165,12 +165,7 @@ def write_readings(found: Sequence[Read], root: Path) -> list[Path]:
     """
     if not found:
         return []
-    table, page = (root / f"{STEM}.{suffix}" for suffix in ("csv", "md"))
-    make_folder(root)
-    with disk_errors(root):
-        table.write_text(render_readings_csv(found), encoding="utf-8")
-        page.write_text(render_readings(found), encoding="utf-8")
-    return [table, page]
+    return write_beside(root, STEM, render_readings_csv(found), render_readings(found))
 
 
 _COLUMNS: Final = (

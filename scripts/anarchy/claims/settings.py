@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from anarchy.claims.files import write_beside
 from anarchy.claims.growth import GROWTH, as_growth
 from anarchy.claims.model import (
     INCONCLUSIVE,
@@ -31,7 +32,6 @@ from anarchy.claims.model import (
 from anarchy.claims.readings import markdown
 from anarchy.claims.rules.ladder import knee_position, three_regimes
 from anarchy.designs.readings.design import DESIGN
-from anarchy.ground.files import disk_errors, make_folder
 from anarchy.tables import is_missing, number
 
 STEM: Final = "claims-settings"
@@ -224,12 +224,7 @@ def write_settings(found: Sequence[Settled], root: Path) -> list[Path]:
     """
     if not found:
         return []
-    table, page = (root / f"{STEM}.{suffix}" for suffix in ("csv", "md"))
-    make_folder(root)
-    with disk_errors(root):
-        table.write_text(render_settings_csv(found), encoding="utf-8")
-        page.write_text(render_settings(found), encoding="utf-8")
-    return [table, page]
+    return write_beside(root, STEM, render_settings_csv(found), render_settings(found))
 
 
 def render_settings_csv(found: Sequence[Settled]) -> str:

@@ -1,7 +1,7 @@
 """llm-d's default since August 2026: to the worker that has the prompt, until that is too far behind.
 
 Source: the plugins `prefix-cache-affinity-filter` and `token-load-scorer` with a `max-score-picker`, composed
-as in llm-d's optimized baseline; the filter's page in github.com/llm-d/llm-d-router has the law, and
+as in llm-d's optimized baseline; the filter's page in github.com/llm-d/llm-d-router has the rule, and
 https://llm-d.ai/blog/sticky-until-saturated-token-aware-routing the reasons. Their defaults are the defaults
 here. What a worker has in its cache is approximated, as there, by what was sent to it.
 """
@@ -53,6 +53,7 @@ class _Worker:
         return next((place for place, one in enumerate(blocks) if one not in self.blocks), len(blocks))
 
     def store(self, blocks: Sequence[int]) -> None:
+        """Count a prompt's blocks as cached; the least recently used go where there is no room."""
         for one in reversed(blocks):  # a chain goes from its end
             self.blocks[one] = None
             self.blocks.move_to_end(one)
