@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from anarchy.cli import archive
 from anarchy.cli.choices import open_chosen, run_options
 from anarchy.cli.control import add_command
 from anarchy.cli.extras import extras_named
@@ -142,6 +143,7 @@ def build_parser() -> argparse.ArgumentParser:
     telling.add_argument("topology", help="e.g. 1p2d")
     add_commands(functools.partial(_add, commands))
     add_command(functools.partial(_add, commands))
+    archive.add_commands(functools.partial(_add, commands))
     judging = _add(commands, "claims", _claims, "judge each published claim against the estimates", run)
     judging.add_argument(
         "--fail-on", action="append", default=[], metavar="VERDICT", type=_outcome,

@@ -1,0 +1,145 @@
+"""Estimates, figures and verdicts made again from the traces of an archive, and held against those in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from anarchy import claims
+from anarchy.archive.contents import RESULTS
+from anarchy.archive.zipped import Archive
+from anarchy.designs.design import Design
+from anarchy.designs.loading import load_systems
+from anarchy.designs.registry import design_of
+from anarchy.designs.system import estimate_system
+from anarchy.estimate.ladder import REPLICATES
+from anarchy.ground.files import finite_or_null
+from anarchy.ground.layout import PROJECT, Layout
+from anarchy.plan.run import read_run
+from anarchy.plan.workbench import Workbench, open_frozen
+from anarchy.workflow.notebooks import execute
+
+Tell = Callable[[str], None]
+
+
+def redraw(
+    archive: Archive,
+    scratch: Path,
+    tell: Tell,
+    *,
+    replicates: int = REPLICATES,
+    processes: int = 1,
+    figures: bool = True,
+) -> Iterator[str]:
+    """Each number, figure or verdict that comes out otherwise, in words; `tell` is told how far it is.
+
+    Works in `scratch`, an empty folder, with the code of this checkout, and measures nothing. Raises UserError
+    for a trace that does not match its seal, and for a run that this checkout cannot open.
+    """
+    bench = unpack(archive, scratch)
+    for system in bench.systems():
+        name = "/".join(system)
+        if f"{_folder('estimates', *system)}/system.json" not in archive.names:
+            yield f"estimates of {name}: the run asks for them, and the archive has none"
+            continue
+        tell(f"estimating {name}")
+        estimate = estimate_system(bench, *system, replicates=replicates, processes=processes)
+        estimate.write(bench.layout.estimates(*system))
+        yield from _estimates(archive, bench.layout, system)
+    tell("judging")
+    yield from _verdicts(archive, bench.layout)
+    if figures:
+        for folder in bench.layout.estimated():
+            tell(f"drawing {folder.parent.name}/{folder.name}")
+            _draw(bench, folder)
+        yield from _drawn(archive, bench.layout)
+
+
+def unpack(archive: Archive, scratch: Path) -> Workbench:
+    """The run of an archive, its traces unpacked where its estimates are to be written."""
+    first = scratch / "run"
+    for part in ("run.json", "runs/"):
+        archive.extract(RESULTS + part, first / part)
+    layout = Layout(scratch / read_run(first / "run.json").choices.tier)
+    for part in ("run.json", "runs/", "raw/", "knees/"):
+        archive.extract(RESULTS + part, layout.root / part)
+    return dataclasses.replace(open_frozen(layout.latest_run), layout=layout)
+
+
+def _folder(kind: str, experiment: str, model: str, topology: str) -> str:
+    return f"{RESULTS}{kind}/{experiment}/{model}_{topology}"
+
+
+def _estimates(archive: Archive, layout: Layout, system: tuple[str, str, str]) -> Iterator[str]:
+    """Files of one system's estimates that differ."""
+    folder = layout.estimates(*system)
+    for file in sorted(folder.iterdir()):
+        name = f"{_folder('estimates', *system)}/{file.name}"
+        if name not in archive.names:
+            yield f"{name}: not in the archive"
+        elif file.suffix == ".parquet":
+            yield from _tables(name, pd.read_parquet(io.BytesIO(archive.read(name))), pd.read_parquet(file))
+        else:
+            yield from _documents(name, json.loads(archive.read(name)), json.loads(file.read_bytes()))
+
+
+def _tables(name: str, archived: pd.DataFrame, again: pd.DataFrame) -> Iterator[str]:
+    """Columns of a table that differ, to the bit."""
+    if list(archived.columns) != list(again.columns) or len(archived) != len(again):
+        yield f"{name}: {len(archived)} rows of {len(archived.columns)} columns; again {len(again)} of {len(again.columns)}"
+        return
+    for column in archived.columns:
+        if not archived[column].equals(again[column]):
+            rows = archived[column].ne(again[column]) & ~(archived[column].isna() & again[column].isna())
+            place = int(rows.to_numpy().argmax())
+            yield (
+                f"{name}: column {column} differs in {int(rows.sum())} rows, first in row {place}: "
+                f"{archived[column].iloc[place]!r}, again {again[column].iloc[place]!r}"
+            )
+
+
+def _documents(name: str, archived: Any, again: Any, key: str = "") -> Iterator[str]:
+    """Values of a JSON document that differ, the first of each list and object."""
+    if isinstance(archived, dict) and isinstance(again, dict) and archived.keys() == again.keys():
+        for one in archived:
+            yield from _documents(name, archived[one], again[one], f"{key}.{one}" if key else one)
+    elif isinstance(archived, list) and isinstance(again, list) and len(archived) == len(again):
+        for place, pair in enumerate(zip(archived, again, strict=True)):
+            yield from _documents(name, *pair, f"{key}.{place}" if key else str(place))
+    elif archived != again:
+        yield f"{name}: {key}: {str(archived)[:80]}; again {str(again)[:80]}"
+
+
+def _verdicts(archive: Archive, layout: Layout) -> Iterator[str]:
+    """Verdicts that differ."""
+    documents = [system.document for system in load_systems(layout)]
+    again = [dataclasses.asdict(verdict) for verdict in claims.judge(claims.load(), documents)]
+    name = f"{RESULTS}claims.json"
+    yield from _documents(name, json.loads(archive.read(name)), json.loads(json.dumps(finite_or_null(again))))
+
+
+def _draw(bench: Workbench, estimates: Path) -> None:
+    """Execute the notebook of one system."""
+    experiment, (model, _, topology) = estimates.parent.name, estimates.name.rpartition("_")
+    design: Design = design_of(bench.study.experiments[experiment].design)
+    root = bench.layout.root
+    told = {"experiment": experiment, "model": model, "topology": topology, "tier": root.name, "results": str(root.parent)}
+    executed = bench.layout.notebook(experiment, model, topology)
+    executed.parent.mkdir(exist_ok=True)
+    execute(PROJECT / "notebooks" / f"{design.notebook}.ipynb", executed, told)
+
+
+def _drawn(archive: Archive, layout: Layout) -> Iterator[str]:
+    """Figures and tables that differ: pictures as SVG, which is text, and tables as CSV."""
+    for file in sorted([*layout.root.glob("figures/*/*.svg"), *layout.root.glob("tables/*/*.csv")]):
+        name = RESULTS + file.relative_to(layout.root).as_posix()
+        if name not in archive.names:
+            yield f"{name}: not in the archive"
+        elif archive.read(name) != file.read_bytes():
+            yield f"{name}: comes out otherwise"
