@@ -34,8 +34,8 @@ Run {digest} of tier {tier}, archived with the code of commit {commit}.
 | the code, its lock files and licences | `code/`; `code/README.md` says how to run it |
 | what belongs to what, as a Workflow Run RO-Crate | `{metadata}` |
 
-Check it: `sha256sum -c {manifest}` here, or `anarchy verify ARCHIVE --redraw` in a clone of the project, which also
-makes estimates, figures and verdicts again from the traces and compares.
+Check it: `sha256sum -c {manifest}` here, or `anarchy verify ARCHIVE --redraw` in a clone of the project,
+which also makes estimates, figures and verdicts again from the traces and compares.
 
 Licences: code Apache-2.0 (`code/LICENSE`), everything under `results/` CC BY 4.0 (`code/data/LICENSE`).
 `code/CITATION.cff` says how to cite it.
@@ -101,6 +101,6 @@ def _pinned(code: Code) -> dict[str, str]:
 
 
 def _recorded(run: Run) -> dict[str, str]:
-    """This package, and every serving stack, whose words are `name version; name version`."""
+    """Version of this package, and every serving stack, whose words are `name version; name version`."""
     stacks = [words.rpartition(" ") for words in run.versions["serving"].split("; ") if words]
     return {"anarchy": run.versions["anarchy"], **{name: version for name, _, version in stacks if name}}

@@ -65,6 +65,8 @@ def _undescribed(archive: Archive) -> Iterator[str]:
         yield f"{METADATA}: describes no archive"
         return
     for name in named:
-        there = name in archive.names or (name.endswith("/") and any(one.startswith(name) for one in archive.names))
+        there = name in archive.names or (
+            name.endswith("/") and any(one.startswith(name) for one in archive.names)
+        )
         if not there:
             yield f"{METADATA}: describes {name}, which is missing"

@@ -22,13 +22,13 @@ from anarchy.trace.reader import read_cell
 CODE, RESULTS = "code/", "results/"
 """Where the project and the run lie in an archive."""
 LEFT_OUT: Final = frozenset({"logs", "benchmarks", "serve"})
-"""Folders of results that hold what processes printed, with names of nodes in it, or times of this machine."""
+"""Folders of results with what processes printed, which names nodes, or with times of this machine."""
 NOT_CODE: Final = "data/sample"
 """Recorded runs of others: the archive holds one run, with its own traces."""
 FOR_PEOPLE: Final = frozenset({".html", ".ipynb", ".md", ".csv", ".tex", ".svg"})
 """Suffixes of files that are read and no longer computed with: names in them are replaced."""
 SEALED: Final = frozenset({"raw", "runs", "estimates", "knees"})
-"""Folders of which every byte counts: a name in them is refused, it was to be replaced when it was written."""
+"""Folders of which every byte counts: a name in them is refused, not replaced."""
 JOB: Final = re.compile(r'("job_id": ")[^"]*(")')
 FINGERPRINT: Final = "fingerprint.json"
 MOST_TOLD: Final = 10
@@ -60,7 +60,7 @@ def code_of(project: Path = PROJECT) -> Code:
 
 
 def refuse_changes(project: Path = PROJECT) -> None:
-    """Raise UserError where tracked files differ from the commit: its code would not be what the run was made with."""
+    """Raise UserError where tracked files differ from the commit: the run was made with other code."""
     changed = _git(project, "status", "--porcelain", "--untracked-files=no").decode().splitlines()
     if changed:
         raise UserError(
@@ -148,9 +148,9 @@ def _files(folder: Path) -> Iterator[Path]:
 def _refuse(leaks: Sequence[Leak]) -> None:
     if leaks:
         raise UserError(
-            f"{len(leaks)} places name a host, user, home, address or secret, in files that are never rewritten",
+            f"{len(leaks)} places in files that are never rewritten name a host, user, address or secret",
             where=leaks[0].path,
-            remedy="put the run into a folder whose path names nobody, and measure again what was recorded with "
-            "names; shown as they should read:",
+            remedy="keep results in a folder whose path names nobody, and measure again what was recorded "
+            "with names; shown as they should read:",
             options=[f"{leak.path}, {leak.place}: {leak.clean}" for leak in leaks[:MOST_TOLD]],
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 from anarchy.archive.contents import CODE, RESULTS
@@ -27,6 +28,14 @@ SNAKEMAKE: Final = "https://w3id.org/workflowhub/workflow-ro-crate#snakemake"
 COMPUTATIONAL_WORKFLOW: Final = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
 FORMAL_PARAMETER: Final = "https://bioschemas.org/profiles/FormalParameter/1.0-RELEASE"
 AUTHORS: Final = "#authors"
+FORMATS: Final = {
+    ".json": "application/json",
+    ".csv": "text/csv",
+    ".html": "text/html",
+    ".md": "text/markdown",
+    ".cff": "application/yaml",
+}
+"""Suffix -> media type; others are plain text."""
 
 Entity = dict[str, Any]
 
@@ -42,9 +51,9 @@ class Part:
 
 
 CONFIGURATION: Final = (
-    Part(f"{CODE}workflow/config/", "What is studied: models, topologies, policies, workloads, experiments", "configuration"),
-    Part(f"{CODE}data/profiles/", "Timing tables that simulated engines follow; predicted, not measured", "timing-tables"),
-)  # fmt: skip
+    Part(f"{CODE}workflow/config/", "What is studied: models, policies, workloads, ...", "configuration"),
+    Part(f"{CODE}data/profiles/", "Predicted timing tables that simulated engines follow", "timing-tables"),
+)
 TRACES: Final = (
     Part(f"{RESULTS}raw/", "Raw traces, a row a request, each sealed with a checksum", "traces"),
 )
@@ -65,7 +74,7 @@ BESIDE: Final = (
     Part(f"{CODE}data/LICENSE", "Licence of data and figures: CC BY 4.0"),
     Part(f"{CODE}CITATION.cff", "How to cite this artifact and the paper"),
     Part(f"{RESULTS}run.json", "Names the frozen run"),
-    Part(f"{RESULTS}runs/", "Frozen runs: every choice and default, and every deployment as planned", "frozen-run"),
+    Part(f"{RESULTS}runs/", "Frozen runs: every choice, and every deployment as planned", "frozen-run"),
     Part(f"{RESULTS}knees/", "The knee of each system, that loads are multiples of"),
     Part(MANIFEST, "SHA-256 of every other file, as sha256sum reads it"),
     Part(README, "What this archive is, and how to check it"),
@@ -117,10 +126,7 @@ def describe(software: Software, facts: Facts, names: Iterable[str]) -> dict[str
         _making(facts, [*traces, *inputs], made),
         {"@id": AUTHORS, "@type": "Organization", "name": "; ".join(software.authors)},
         *_cited(software),
-        *(
-            {"@id": f"#program-{name}", "@type": "SoftwareApplication", "name": name, "softwareVersion": version}
-            for name, version in sorted(facts.versions.items())
-        ),
+        *(_program(name, version) for name, version in sorted(facts.versions.items())),
         *(
             {"@id": profile, "@type": "CreativeWork", "name": name, "version": version}
             for profile, (name, version) in PROFILES.items()
@@ -128,7 +134,7 @@ def describe(software: Software, facts: Facts, names: Iterable[str]) -> dict[str
         {"@id": SNAKEMAKE, "@type": "ComputerLanguage", "name": "Snakemake", "alternateName": "smk",
          "identifier": {"@id": "https://snakemake.github.io"}, "url": {"@id": "https://snakemake.github.io"}},
         {"@id": CODE_LICENCE, "@type": "CreativeWork", "name": "Apache License 2.0"},
-        {"@id": DATA_LICENCE, "@type": "CreativeWork", "name": "Creative Commons Attribution 4.0 International"},
+        {"@id": DATA_LICENCE, "@type": "CreativeWork", "name": "Creative Commons Attribution 4.0"},
     ]  # fmt: skip
     return {"@context": CONTEXT, "@graph": graph}
 
@@ -139,8 +145,10 @@ def _is_there(name: str, there: Sequence[str]) -> bool:
     return name in (MANIFEST, README) or name in there
 
 
-def _ids(parts: Iterable[Part]) -> list[Entity]:
-    return [{"@id": part.name} for part in parts]
+def _ids(parts: Iterable[Part]) -> Entity | list[Entity]:
+    """References, a single one bare, as RO-Crate recommends."""
+    ids = [{"@id": part.name} for part in parts]
+    return ids[0] if len(ids) == 1 else ids
 
 
 def _root(software: Software, facts: Facts, parts: Sequence[Part]) -> Entity:
@@ -148,8 +156,8 @@ def _root(software: Software, facts: Facts, parts: Sequence[Part]) -> Entity:
         "@id": "./",
         "@type": "Dataset",
         "name": f"{software.title}: run {facts.digest} of tier {facts.tier}",
-        "description": f"Raw traces, estimates, figures and verdicts of one run, and the code that made them. "
-        f"{software.abstract}",
+        "description": "Raw traces, estimates, figures and verdicts of one run, and the code that made them. "
+        + software.abstract,
         "identifier": facts.digest,
         "datePublished": facts.date,
         "license": {"@id": DATA_LICENCE},
@@ -159,7 +167,7 @@ def _root(software: Software, facts: Facts, parts: Sequence[Part]) -> Entity:
         "conformsTo": [{"@id": profile} for profile in PROFILES],
         "mainEntity": {"@id": WORKFLOW},
         "mentions": [{"@id": "#measuring"}, {"@id": "#making"}],
-        "hasPart": [{"@id": WORKFLOW}, *_ids(sorted(parts, key=lambda one: one.name))],
+        "hasPart": [{"@id": name} for name in sorted({WORKFLOW, *(part.name for part in parts)})],
     }
 
 
@@ -189,7 +197,13 @@ def _part(part: Part) -> Entity:
         "description": part.what,
         "license": {"@id": CODE_LICENCE if is_code else DATA_LICENCE},
     }
-    return entity | ({"exampleOfWork": {"@id": f"#{part.parameter}"}} if part.parameter else {})
+    if not part.name.endswith("/"):
+        entity["encodingFormat"] = FORMATS.get(PurePosixPath(part.name).suffix, "text/plain")
+    if part.name == README:
+        entity["about"] = {"@id": "./"}
+    if part.parameter:
+        entity["exampleOfWork"] = {"@id": f"#{part.parameter}"}
+    return entity
 
 
 def _parameter(part: Part) -> Entity:
@@ -233,8 +247,20 @@ def _making(facts: Facts, inputs: Sequence[Part], made: Sequence[Part]) -> Entit
     }
 
 
+def _program(name: str, version: str) -> Entity:
+    return {
+        "@id": f"#program-{name}",
+        "@type": "SoftwareApplication",
+        "name": name,
+        "softwareVersion": version,
+    }
+
+
 def _cited(software: Software) -> list[Entity]:
     """The paper, and its authors as entities of their own."""
     paper = paper_entity(software)
-    people = [{"@id": f"#paper-author-{number}", **one} for number, one in enumerate(paper["author"], start=1)]
-    return [{**paper, "author": [{"@id": one["@id"]} for one in people]}, *people]
+    people = [
+        {"@id": f"#paper-author-{number}", **one} for number, one in enumerate(paper["author"], start=1)
+    ]
+    authors = [{"@id": one["@id"]} for one in people]
+    return [{**paper, "author": authors[0] if len(authors) == 1 else authors}, *people]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,6 @@ import pandas as pd
 from anarchy import claims
 from anarchy.archive.contents import RESULTS
 from anarchy.archive.zipped import Archive
-from anarchy.designs.design import Design
 from anarchy.designs.loading import load_systems
 from anarchy.designs.registry import design_of
 from anarchy.designs.system import estimate_system
@@ -23,7 +24,6 @@ from anarchy.ground.files import finite_or_null
 from anarchy.ground.layout import PROJECT, Layout
 from anarchy.plan.run import read_run
 from anarchy.plan.workbench import Workbench, open_frozen
-from anarchy.workflow.notebooks import execute
 
 Tell = Callable[[str], None]
 
@@ -39,8 +39,8 @@ def redraw(
 ) -> Iterator[str]:
     """Each number, figure or verdict that comes out otherwise, in words; `tell` is told how far it is.
 
-    Works in `scratch`, an empty folder, with the code of this checkout, and measures nothing. Raises UserError
-    for a trace that does not match its seal, and for a run that this checkout cannot open.
+    Works in `scratch`, an empty folder, with the code of this checkout, and measures nothing. Raises
+    UserError for a trace that does not match its seal, and for a run that this checkout cannot open.
     """
     bench = unpack(archive, scratch)
     for system in bench.systems():
@@ -57,7 +57,7 @@ def redraw(
     if figures:
         for folder in bench.layout.estimated():
             tell(f"drawing {folder.parent.name}/{folder.name}")
-            _draw(bench, folder)
+            yield from _draw(bench, folder)
         yield from _drawn(archive, bench.layout)
 
 
@@ -92,7 +92,8 @@ def _estimates(archive: Archive, layout: Layout, system: tuple[str, str, str]) -
 def _tables(name: str, archived: pd.DataFrame, again: pd.DataFrame) -> Iterator[str]:
     """Columns of a table that differ, to the bit."""
     if list(archived.columns) != list(again.columns) or len(archived) != len(again):
-        yield f"{name}: {len(archived)} rows of {len(archived.columns)} columns; again {len(again)} of {len(again.columns)}"
+        shapes = [f"{len(one)} rows of {len(one.columns)} columns" for one in (archived, again)]
+        yield f"{name}: {shapes[0]}; again {shapes[1]}"
         return
     for column in archived.columns:
         if not archived[column].equals(again[column]):
@@ -124,15 +125,22 @@ def _verdicts(archive: Archive, layout: Layout) -> Iterator[str]:
     yield from _documents(name, json.loads(archive.read(name)), json.loads(json.dumps(finite_or_null(again))))
 
 
-def _draw(bench: Workbench, estimates: Path) -> None:
-    """Execute the notebook of one system."""
+def _draw(bench: Workbench, estimates: Path) -> Iterator[str]:
+    """Execute the notebook of one system as the workflow does; yields why, where it cannot be executed."""
     experiment, (model, _, topology) = estimates.parent.name, estimates.name.rpartition("_")
-    design: Design = design_of(bench.study.experiments[experiment].design)
+    notebook = design_of(bench.study.experiments[experiment].design).notebook
     root = bench.layout.root
-    told = {"experiment": experiment, "model": model, "topology": topology, "tier": root.name, "results": str(root.parent)}
+    told = {"experiment": experiment, "model": model, "topology": topology}
+    told |= {"tier": root.name, "results": str(root.parent)}
     executed = bench.layout.notebook(experiment, model, topology)
     executed.parent.mkdir(exist_ok=True)
-    execute(PROJECT / "notebooks" / f"{design.notebook}.ipynb", executed, told)
+    files = [str(PROJECT / "notebooks" / f"{notebook}.ipynb"), str(executed)]
+    done = subprocess.run(
+        [sys.executable, "-m", "anarchy.workflow.notebooks", *files, *(f"{key}={told[key]}" for key in told)],
+        cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        yield f"notebook {notebook} of {experiment}/{estimates.name} fails: {done.stdout.splitlines()[-1]}"
 
 
 def _drawn(archive: Archive, layout: Layout) -> Iterator[str]:

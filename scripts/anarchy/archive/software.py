@@ -1,6 +1,7 @@
-"""What this artifact is, from `pyproject.toml` and `CITATION.cff`; ``python -m anarchy.archive.software`` writes the rest.
+"""What this artifact is, as `pyproject.toml` and `CITATION.cff` say it.
 
-`codemeta.json` and `.zenodo.json` say the same in the words of others, so they are made from those two.
+`codemeta.json` and `.zenodo.json` say the same in the words of others: ``python -m anarchy.archive.software``
+makes them from those two.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def codemeta(software: Software) -> dict[str, Any]:
 
 
 def zenodo(software: Software) -> dict[str, Any]:
-    """`.zenodo.json`: what Zenodo takes where it archives a release. The paper is cited, it is not by these authors."""
+    """`.zenodo.json`, what Zenodo takes for a release; the paper, which others wrote, is a reference."""
     return {
         "title": software.title,
         "description": software.abstract,

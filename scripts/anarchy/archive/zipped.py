@@ -25,13 +25,13 @@ UNIX: Final = 3
 MOST_ENTRIES: Final = 500_000
 """Of an archive: a run of tier repeats has some thousand files, and this project's code 1,000."""
 MOST_TIMES_LARGER: Final = 100
-"""What an archive may unpack to, in times of its own size: zip bombs reach thousands, text of ours about ten."""
+"""What an archive may unpack to, in times of its own size: bombs reach thousands, text of ours ten."""
 _UNREADABLE: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One file of an archive: its name there, its content or the file that holds it, and whether it is run."""
+    """One file of an archive: its name there, its content or the file that holds it, whether it is run."""
 
     name: str
     source: Path | bytes
@@ -45,22 +45,32 @@ class Entry:
 def write_zip(path: Path, entries: Iterable[Entry]) -> None:
     """Write an archive whole or not at all, entries by name, without times, owners and compression.
 
-    Raises UserError where the disk refuses.
+    Every folder has an entry of its own, as a description that names folders needs it. Raises UserError where
+    the disk refuses.
     """
+    files = sorted(entries, key=lambda one: one.name)
+    folders = {f"{parent}/" for entry in files for parent in PurePosixPath(entry.name).parents} - {"./"}
     target = replaceable(path)
     make_folder(target.parent)
     scratch = scratch_of(target)
     with disk_errors(path):
         try:
             with zipfile.ZipFile(scratch, "w", zipfile.ZIP_STORED) as file:
-                for entry in sorted(entries, key=lambda one: one.name):
-                    info = zipfile.ZipInfo(entry.name, EPOCH)
-                    info.create_system = UNIX
-                    info.external_attr = (stat.S_IFREG | (0o755 if entry.executable else 0o644)) << 16
-                    file.writestr(info, entry.content())
+                for folder in sorted(folders):
+                    file.writestr(_info(folder, stat.S_IFDIR | 0o755), b"")
+                for entry in files:
+                    mode = stat.S_IFREG | (0o755 if entry.executable else 0o644)
+                    file.writestr(_info(entry.name, mode), entry.content())
             os.replace(scratch, target)
         finally:
             scratch.unlink(missing_ok=True)
+
+
+def _info(name: str, mode: int) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name, EPOCH)
+    info.create_system = UNIX
+    info.external_attr = mode << 16
+    return info
 
 
 class Archive:

@@ -13,15 +13,15 @@ from anarchy.cli.extras import check_checkout
 from anarchy.cli.traces import MOST_REPLICATES, usable_cores, whole
 
 ARCHIVE_HELP: Final = """\
-Put one run into one zip: raw traces, estimates, figures, tables, verdicts, report, the frozen run, and the code
-at the commit that is checked out, described as a Workflow Run RO-Crate. The same run at the same commit gives
-the same bytes. Names of hosts and users are replaced; where they stand in a sealed file the run is refused.
+Put one run into one zip: raw traces, estimates, figures, tables, verdicts, report, the frozen run, and the
+code at the commit that is checked out, described as a Workflow Run RO-Crate. The same run at the same commit
+gives the same bytes. Names of hosts and users are replaced; in a sealed file they are refused.
 """
 VERIFY_HELP: Final = """\
-Check an archive: every file against its SHA-256, what is missing and what was added. --redraw also makes every
-estimate, verdict and figure again from the raw traces in it and compares, to the bit. Exit status 0: as it was
-made; 1: not; 2: no archive, or one that is refused. An archive whose checksums were rewritten as well is told
-apart only by its own SHA-256: compare it with the published one.
+Check an archive: every file against its SHA-256, what is missing and what was added. --redraw also makes
+every estimate, verdict and figure again from the raw traces in it and compares, to the bit. Exit status 0: as
+it was made; 1: not; 2: no archive, or one that is refused. An archive whose checksums were rewritten as well
+is told apart only by its own SHA-256: compare it with the published one.
 """
 
 
@@ -98,5 +98,7 @@ def _verify(options: argparse.Namespace) -> int:
     for problem in found:
         print(problem)
     if found:
-        print(f"{len(found)} differences: this is not the archive that was made, or not the code that made it")
+        print(
+            f"{len(found)} differences: this is not the archive that was made, or not the code that made it"
+        )
     return 1 if found else 0
