@@ -20,7 +20,6 @@ from anarchy.designs.loading import load_systems
 from anarchy.designs.registry import design_of
 from anarchy.designs.system import estimate_system
 from anarchy.estimate.ladder import REPLICATES
-from anarchy.ground.files import finite_or_null
 from anarchy.ground.layout import PROJECT, Layout
 from anarchy.plan.run import read_run
 from anarchy.plan.workbench import Workbench, open_frozen
@@ -120,9 +119,10 @@ def _documents(name: str, archived: Any, again: Any, key: str = "") -> Iterator[
 def _verdicts(archive: Archive, layout: Layout) -> Iterator[str]:
     """Verdicts that differ."""
     documents = [system.document for system in load_systems(layout)]
-    again = [dataclasses.asdict(verdict) for verdict in claims.judge(claims.load(), documents)]
-    name = f"{RESULTS}claims.json"
-    yield from _documents(name, json.loads(archive.read(name)), json.loads(json.dumps(finite_or_null(again))))
+    claims.write(claims.judge(claims.load(), documents), layout.root)
+    file = layout.claims.with_suffix(".json")
+    name = RESULTS + file.name
+    yield from _documents(name, json.loads(archive.read(name)), json.loads(file.read_bytes()))
 
 
 def _draw(bench: Workbench, estimates: Path) -> Iterator[str]:

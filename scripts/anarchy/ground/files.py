@@ -22,18 +22,17 @@ def write_json(path: Path, document: object) -> None:
     with disk_errors(path):
         scratch = path.with_suffix(f".{os.getpid()}.partial")  # another process may write it too
         scratch.write_text(
-            json.dumps(finite_or_null(document), indent=2, allow_nan=False) + "\n", encoding="utf-8"
+            json.dumps(_finite_or_null(document), indent=2, allow_nan=False) + "\n", encoding="utf-8"
         )
         sync(scratch)
         os.replace(scratch, path)
 
 
-def finite_or_null(value: object) -> object:
-    """A value as JSON can say it: NaN and infinity become null."""
+def _finite_or_null(value: object) -> object:
     if isinstance(value, dict):
-        return {key: finite_or_null(entry) for key, entry in value.items()}
+        return {key: _finite_or_null(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [finite_or_null(entry) for entry in value]
+        return [_finite_or_null(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
