@@ -96,11 +96,12 @@ def _tables(name: str, archived: pd.DataFrame, again: pd.DataFrame) -> Iterator[
         return
     for column in archived.columns:
         if not archived[column].equals(again[column]):
-            rows = archived[column].ne(again[column]) & ~(archived[column].isna() & again[column].isna())
-            place = int(rows.to_numpy().argmax())
+            before, after = archived[column].map(repr), again[column].map(repr)  # equal for NaN, too
+            rows = (before != after).to_numpy()
+            place = int(rows.argmax())
             yield (
                 f"{name}: column {column} differs in {int(rows.sum())} rows, first in row {place}: "
-                f"{archived[column].iloc[place]!r}, again {again[column].iloc[place]!r}"
+                f"{before.iloc[place]}, again {after.iloc[place]}"
             )
 
 
