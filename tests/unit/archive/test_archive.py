@@ -13,7 +13,7 @@ import pytest
 from anarchy.archive.checking import problems, read_manifest
 from anarchy.archive.contents import code_of, refuse_changes
 from anarchy.archive.crate import MANIFEST, METADATA, WORKFLOW
-from anarchy.archive.redrawing import redraw
+from anarchy.archive.redrawing import redraw, same_drawing
 from anarchy.archive.zipped import Entry, open_archive, write_zip
 from anarchy.cli.main import main
 from anarchy.ground.errors import UserError
@@ -264,3 +264,22 @@ def test_numbers_that_do_not_come_out_again_are_named(archive: Path, tmp_path: P
         found = list(redraw(opened, tmp_path / "r", lambda _: None, replicates=2 * REPLICATES, figures=False))
     assert any("cells.parquet: column poa_hat_lo differs in" in one for one in found)
     assert any(one.startswith("results/claims.json: 0.verdict: reproduced; again") for one in found)
+
+
+SVG = b'<path id="m0123456789" d="M 10.5 20 L 3e-2 4"/><use href="#m0123456789"/><text>C = 64</text>'
+
+
+@pytest.mark.parametrize(
+    ("again", "same"),
+    [
+        (SVG, True),
+        (SVG.replace(b"m0123456789", b"mabcdef0123"), True),
+        (SVG.replace(b"10.5", b"10.6"), True),
+        (SVG.replace(b"10.5", b"12.6"), False),
+        (SVG.replace(b"64", b"96"), False),
+        (SVG.replace(b"<text>C", b"<text>D"), False),
+        (SVG.replace(b" L 3e-2 4", b""), False),
+    ],
+)
+def test_a_figure_may_be_off_by_less_than_anybody_sees(again: bytes, same: bool) -> None:
+    assert same_drawing(SVG, again) == same
