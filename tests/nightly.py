@@ -1,8 +1,8 @@
 """Run the parts of the nightly suite one after the other, and write what came of each into docs/nightly.md.
 
 Usage: python -m tests.nightly [--failed] [PART ...], where a part is a target of `make`; without one, every
-part. A part that fails does not keep the others from running; the exit status is 1 then. A part that is not
-run this time keeps its row, with the commit and the date that it was run on. With --failed only the tests that
+part. A part that fails does not keep the others from running; the exit status is 1 then. A part that is
+not run keeps its row, with the commit and the date that it was run on. With --failed only the tests that
 failed the last time are run again, after a mend, and the part gets a second row below its own.
 """
 
