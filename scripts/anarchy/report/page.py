@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -77,7 +76,6 @@ def render(
         "duration": tables.duration,
         "number": number,
         "srcset": lambda uri: uri.replace(" ", "%20"),
-        "sort_key": sort_key,
     }
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
@@ -115,17 +113,12 @@ def render(
     )
 
 
-def sort_key(value: str) -> str:
-    """What a column of numbers is sorted by: the first number of a cell; what has none comes first."""
-    found = re.search(r"-?\d+(?:\.\d+)?(?:e-?\d+)?", value)
-    return found[0] if found else "-1e308"
-
-
 def _experiment(
     layout: Layout, design: Design, name: str, systems: Sequence[System], run_info: Mapping[str, Any]
 ) -> dict[str, Any]:
     """One experiment: what it asks, its answer, its key figures, and its systems in full."""
     sections = [_section(layout, system, run_info) for system in systems]
+    _once(sections)
     return {
         "id": name,
         "title": f"{design.id}, {design.title}" + ("" if name == design.notebook else f" ({name})"),
@@ -139,6 +132,15 @@ def _experiment(
         "swept": design is LADDER,
         "marching": design is READINGS,
     }
+
+
+def _once(sections: Sequence[Mapping[str, Any]]) -> None:
+    """Long tables that systems share, such as the game of a budget, stand with the first of them."""
+    first: dict[str, Mapping[str, Any]] = {}
+    for section in sections:
+        for table in section["tables"]:
+            owner = first.setdefault(repr((table["name"], table["words"])), section)
+            table["same_as"] = owner if owner is not section and table["folded"] else None
 
 
 def _key(design: Design, systems: Sequence[System], sections: Sequence[Mapping[str, Any]]) -> list[Picture]:
@@ -223,6 +225,7 @@ def _section(layout: Layout, system: System, run_info: Mapping[str, Any]) -> dic
         found, missing = links(layout, [folder / f"{stem}.{suffix}" for suffix in ("csv", "tex")])
         shown.append(
             {
+                "name": name,
                 "what": made.what.rstrip("."),
                 "words": plain(made.words),
                 "folded": len(made.words) > LONG,
