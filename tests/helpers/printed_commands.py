@@ -1,4 +1,4 @@
-"""Commands that the README and the docs print, in blocks and within sentences, and whether they are well formed."""
+"""Commands that README and docs print, in blocks and in sentences, and whether they are well formed."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import argparse
 import re
 import shlex
 import shutil
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-import tomllib
 from snakemake.cli import get_argument_parser
 
 from anarchy.cli.main import build_parser
@@ -29,7 +30,9 @@ PAGES: Final = (
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHELLS: Final = frozenset({"", "bash", "sh", "console"})
 """Languages of the blocks that hold commands."""
-IN_A_SENTENCE = re.compile(r"(?<!`)`((?:\.envs/driver/bin/)?(?:make|anarchy|snakemake|pytest|envs/build|pip) [^`]+)`(?!`)")
+IN_A_SENTENCE = re.compile(
+    r"(?<!`)`((?:\.envs/driver/bin/)?(?:make|anarchy|snakemake|pytest|envs/build|pip) [^`]+)`(?!`)"
+)
 MAKE_WORDS: Final = frozenset({"PYTHON", "TIER", "SITE", "ENGINE", "WHY"})
 CHOOSING: Final = frozenset({"reproduce", "plan", "lab-reproduce"})
 """Targets of make that take the choices of a run."""
@@ -78,12 +81,14 @@ def fault(one: Printed) -> str:
     return f"nobody knows {program}" if check is None else check(words, one.whole)
 
 
-def _make(words: Sequence[str], whole: bool) -> str:  # noqa: ARG001
+def _make(words: Sequence[str], whole: bool) -> str:
     targets = re.findall(r"^([a-z0-9-]+):", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     named = [word for word in words if "=" not in word]
     choices = dict(word.split("=", 1) for word in words if "=" in word)
     unknown = [name for name in named if name not in targets]
-    unknown += [name for name in choices if name not in MAKE_WORDS and name.lower() not in Choices.model_fields]
+    unknown += [
+        name for name in choices if name not in MAKE_WORDS and name.lower() not in Choices.model_fields
+    ]
     if unknown:
         return f"make does not know {', '.join(unknown)}"
     if CHOOSING & set(named) and choices.get("ENGINE") != EXAMPLE_ENGINE:
@@ -110,30 +115,30 @@ def _anarchy(words: Sequence[str], whole: bool) -> str:
     return f"anarchy {words[0]} has no {', '.join(unknown)}" if unknown else ""
 
 
-def _snakemake(words: Sequence[str], whole: bool) -> str:  # noqa: ARG001
+def _snakemake(words: Sequence[str], whole: bool) -> str:
     parser = get_argument_parser()
     if said := _parsed(parser, words):
         return said
     keys = [word.partition("=")[0] for word in words if re.match(r"\w+=", word)]
     unknown = [key for key in keys if key not in {*Choices.model_fields, "run"}]
-    profiles = [name for option, name in zip(words, words[1:], strict=False) if option == "--profile"]
+    profiles = [name for option, name in pairwise(words) if option == "--profile"]
     missing = [name for name in profiles if not (PROJECT / name / "config.yaml").is_file()]
     return f"unknown keys {unknown}" if unknown else f"no profile {missing}" if missing else ""
 
 
-def _pytest(words: Sequence[str], whole: bool) -> str:  # noqa: ARG001
+def _pytest(words: Sequence[str], whole: bool) -> str:
     options = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]
     marks = {one.partition(":")[0] for one in options["ini_options"]["markers"]}
-    named = [mark for option, mark in zip(words, words[1:], strict=False) if option == "-m"]
+    named = [mark for option, mark in pairwise(words) if option == "-m"]
     return "" if set(named) <= marks else f"no mark {named}"
 
 
-def _build(words: Sequence[str], whole: bool) -> str:  # noqa: ARG001
+def _build(words: Sequence[str], whole: bool) -> str:
     missing = [name for name in words if not (PROJECT / "envs" / f"{name}.lock").is_file()]
     return f"no environment {missing}" if missing else ""
 
 
-def _pip(words: Sequence[str], whole: bool) -> str:  # noqa: ARG001
+def _pip(words: Sequence[str], whole: bool) -> str:
     return "" if words[0] == "install" else "pip installs"
 
 

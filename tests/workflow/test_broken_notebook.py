@@ -1,4 +1,4 @@
-"""A notebook that fails: exit status 1, the executed notebook is kept, and the report shows what is missing."""
+"""A notebook that fails: status 1, the executed notebook is kept, the report shows what is missing."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class Verdict:
 
 
 def load(file: Path = CLAIMS_FILE) -> Claims:
-    """Read the claims; raises UserError naming file and key for what does not hold, or names what does not exist."""
+    """Read the claims; raises UserError naming file and key for what does not hold or does not exist."""
     claims = load_block(file, Claims)
     for key, kind, name in _named(claims):
         known = sorted(block.stem for block in (CONFIG / kind).glob("*.yaml"))

@@ -52,7 +52,7 @@ def expected(run: Path = QUICK) -> str:
 
 
 def expected_live(run: Path = QUICK) -> str:
-    """A row a system and quantity of the live cells that several launches give an interval, of the one recorded run."""
+    """A row a system and quantity of live cells that has an interval, of the one recorded run."""
     verdicts = read(run / "claims.json")
     rows = [
         f"| {part['system']} | {part['quantity']} | {number(part['lo'])} to {number(part['hi'])} |"

@@ -44,10 +44,11 @@ class Picture:
     missing: str
 
 
-def pictures(layout: Layout, system: System) -> tuple[list[Picture], list[Picture]]:
+def pictures(layout: Layout, system: System, *, alone: bool) -> tuple[list[Picture], list[Picture]]:
     """The figure that answers the experiment's question, and every other of one system.
 
-    The first is that of the workload whose knee is known, where there is one.
+    The first is that of the workload whose knee is known, where there is one. ``alone``: no other system's
+    stands beside it, so there is room for the wide one.
     """
     design, workloads = design_of(system.design), list(system.info["workloads"])
     key = design.key or next(iter(design.figures))
@@ -62,7 +63,7 @@ def pictures(layout: Layout, system: System) -> tuple[list[Picture], list[Pictur
 
     def shown(name: str, workload: str) -> Picture:
         first = workload == workloads[0]
-        return _picture(layout, system, name, workload, first=first, wide=(name, workload) == best)
+        return _picture(layout, system, name, workload, first=first, wide=alone and (name, workload) == best)
 
     return [shown(*best)], [shown(*one) for one in drawn if one != best]
 
@@ -169,7 +170,7 @@ def _without_ballast(svg: str) -> str:
 
 
 def _glyph(found: re.Match[str]) -> str:
-    """The outline of a letter in eighths of a font's pixel: at 8 points a hundredth of a point, which nobody sees."""
+    """The outline of a letter told to a hundredth of a point at 8 points, which nobody sees."""
     eighths = re.sub(r"-?\d+", lambda word: str(round(int(word[0]) / 8)), found[1])
     return f' d="{eighths}" transform="scale(.125)"'
 
@@ -177,7 +178,7 @@ def _glyph(found: re.Match[str]) -> str:
 def _path(data: str) -> str:
     """The same path in fewer characters: each point told from the one before, exactly, and a letter once.
 
-    Matplotlib moves, draws lines and curves to absolute points; a path that does anything else is left as it is.
+    Matplotlib moves and draws lines and curves to absolute points; any other path is left as it is.
     """
     commands = re.findall(r"([A-Za-z])([^A-Za-z]*)", data)
     if not {letter.upper() for letter, _ in commands} <= {"Z", *_POINTS}:

@@ -1,4 +1,4 @@
-"""The report of a run with everything that it shows beside what notebooks drew: also of a run that broke off."""
+"""The report of a whole run, and of one that broke off because a notebook failed."""
 
 from __future__ import annotations
 

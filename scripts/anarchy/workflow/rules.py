@@ -378,7 +378,7 @@ class Workflow:
 
     def print_failure(self, log: str) -> None:
         """Tell what a failure means and what to do next."""
-        told = "".join(f"\n{line}" for line in ended) or " the reason stands above, everything in " + str(log)
+        told = "".join(f"\n{line}" for line in ended) or f" the reason stands above, everything in {log}"
         print(
             f"\nThe run did not finish:{told}\n"
             "  remedy: mend it and run the same command again: sealed cells are kept",
@@ -395,7 +395,9 @@ class Workflow:
         except UserError as error:
             print(f"anarchy: {error}", file=sys.stderr)
         else:
-            print(f"  report: {path} shows what there is, and says which figures are missing", file=sys.stderr)
+            print(
+                f"  report: {path} shows what there is, and says which figures are missing", file=sys.stderr
+            )
 
     @property
     def undrawn(self) -> list[Path]:

@@ -18,8 +18,8 @@ from anarchy.designs.registry import designs
 from anarchy.ground.layout import NARROW, Layout
 from anarchy.report.facts import idle_gpu_hours
 from anarchy.report.findings import answer, find
-from anarchy.report.page import _once, remarks
-from anarchy.report.pictures import _path, data_uri
+from anarchy.report.page import _once, _one_budget, remarks
+from anarchy.report.pictures import _path, data_uri, pictures
 from anarchy.report.summary import by_experiment
 from anarchy.tables import System
 from tests.helpers.drawings import drawn_results
@@ -154,7 +154,7 @@ def test_a_path_is_told_from_point_to_point(data: str, short: str) -> None:
 
 
 def test_pictures_weigh_what_they_did(layout: Layout) -> None:
-    """Bytes on the page over bytes of the file: letters and points are told short, and nothing stands twice."""
+    """Bytes on the page, and over bytes of the file: letters and points are told short."""
     weights = {
         file.name: (len(data_uri(file.read_bytes())), file.stat().st_size)
         for file in layout.root.glob(f"figures/*/*.{NARROW}")
@@ -175,7 +175,9 @@ def test_a_cell_of_a_table_weighs_little_more_than_its_words(html: str) -> None:
 
 def test_a_long_table_that_systems_share_stands_once() -> None:
     def section(name: str, *tables: tuple[str, int, bool]) -> dict[str, Any]:
-        shown = [{"name": what, "words": {"rows": [[rows]]}, "folded": folded} for what, rows, folded in tables]
+        shown = [
+            {"name": what, "words": {"rows": [[rows]]}, "folded": folded} for what, rows, folded in tables
+        ]
         return {"id": name, "tables": shown}
 
     first = section("a", ("game", 1, True), ("", 1, True), ("prices", 1, False))
@@ -183,6 +185,23 @@ def test_a_long_table_that_systems_share_stands_once() -> None:
     _once([first, second])
     assert [table["same_as"] for table in first["tables"]] == [None, None, None]
     assert [table["same_as"] for table in second["tables"]] == [first, None, None]
+
+
+def test_figures_of_a_budget_stand_with_its_first_split(systems: dict[str, System]) -> None:
+    system = systems["split"]
+    sections = [{"id": name, "key": ["goodput"], "pictures": ["gains"]} for name in "ab"]
+    _one_budget([system, system], sections)
+    assert sections[0] == {"id": "a", "key": ["goodput"], "pictures": ["gains"]}
+    assert sections[1]["key"] == sections[1]["pictures"] == []
+    assert sections[1]["elsewhere"] == {"owner": sections[0], "pictures": ["goodput", "gains"]}
+
+
+def test_a_figure_is_wide_where_it_answers_alone(layout: Layout, systems: dict[str, System]) -> None:
+    (alone,), _ = pictures(layout, systems["pareto"], alone=True)
+    (beside,), _ = pictures(layout, systems["pareto"], alone=False)
+    assert alone.double
+    assert not beside.double
+    assert alone.narrow == beside.wide
 
 
 def test_the_library_of_tables_comes_with_its_licences(html: str) -> None:
