@@ -111,7 +111,7 @@ test-containers: test-setup  ## stand-ins of Apptainer and Pyxis on the lab, 5 m
 
 test-long: test-setup  ## policies, knee and controller in real deployments, a bare pip install, every figure of a full run: for a nightly run (root)
 	@slurm/lab/install-packages
-	@$(PYTEST) -m nightly tests/packaging tests/workflow tests/notebooks tests/unit/designs tests/live tests/slurm/test_lab.py tests/slurm/test_deployment.py tests/slurm/test_policies.py \
+	@$(PYTEST) -m nightly tests/packaging tests/workflow tests/notebooks tests/unit/designs tests/unit/docs tests/live tests/slurm/test_lab.py tests/slurm/test_deployment.py tests/slurm/test_policies.py \
 		tests/slurm/test_knee_on_the_lab.py tests/slurm/test_virtual_jobs.py
 
 test-nightly: test-setup  ## what `make test` leaves out, under 2 hours, written down in docs/nightly.md (root)

@@ -349,16 +349,12 @@ def _hypotheses(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from anarchy import claims, report
-    from anarchy.report.run_info import run_info
+    from anarchy import claims
+    from anarchy.report.whole import write_report
 
     bench = open_chosen(options)
-    systems = _systems(bench)
-    verdicts = claims.read(bench.layout.claims.with_suffix(".json"))
-    report.write_summary(bench.layout)
-    facts = run_info(bench, systems)
-    read = claims.judge_readings(claims.load(), [system.document for system in systems])
-    print(report.write(bench.layout, report.render(bench.layout, facts, verdicts, read)))
+    _systems(bench)
+    print(write_report(bench, claims.read(bench.layout.claims.with_suffix(".json"))))
     return 0
 
 
