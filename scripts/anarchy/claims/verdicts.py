@@ -19,10 +19,12 @@ from anarchy.claims.model import (
     NOT_TESTABLE,
     OUTCOMES,
     REPRODUCED,
+    About,
     Claim,
     Claims,
     Outcome,
     Part,
+    PublishedSystem,
     System,
     show,
     system_title,
@@ -106,7 +108,10 @@ def _named(claims: Claims) -> Iterator[tuple[str, str, str]]:
         yield f"{here}.experiment", "experiments", claim.experiment
         for number, name in enumerate(claim.also):
             yield f"{here}.also.{number}", "experiments", name
-        systems = {f"{here}.systems": claim.systems, f"{here}.published.systems": claim.published.systems}
+        systems: dict[str, Sequence[About | PublishedSystem]] = {
+            f"{here}.systems": claim.systems,
+            f"{here}.published.systems": claim.published.systems,
+        }
         for key, about in systems.items():
             for number, system in enumerate(about):
                 yield f"{key}.{number}.model", "models", system.model

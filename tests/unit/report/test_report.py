@@ -189,7 +189,9 @@ def test_a_long_table_that_systems_share_stands_once() -> None:
 
 def test_figures_of_a_budget_stand_with_its_first_split(systems: dict[str, System]) -> None:
     system = systems["split"]
-    sections = [{"id": name, "key": ["goodput"], "pictures": ["gains"]} for name in "ab"]
+    sections: list[dict[str, Any]] = [
+        {"id": name, "key": ["goodput"], "pictures": ["gains"]} for name in "ab"
+    ]
     _one_budget([system, system], sections)
     assert sections[0] == {"id": "a", "key": ["goodput"], "pictures": ["gains"]}
     assert sections[1]["key"] == sections[1]["pictures"] == []
