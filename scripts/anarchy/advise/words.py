@@ -86,15 +86,14 @@ def interval_words(advice: Advice) -> str:
 def _what(advice: Advice) -> Iterator[str]:
     answer, request = advice.answer, advice.request
     best, objectives = answer.finalists[0], request.objectives
-    offered = answer.screened[0][1].offered
     kept = f"TTFT {1e3 * objectives.ttft_s:g} ms and ITL {1e3 * objectives.itl_s:g} ms"
     if answer.now is answer.advice:
         yield f"Stay at {answer.advice.setting}: nothing that was tried is shown to be better."
     else:
         yield f"Best: {answer.advice.setting}."
     yield (
-        f"It serves {_rate(answer.advice.goodput)} of {number(offered)} requests/s within {kept} "
-        f"({share(answer.advice.share)})."
+        f"It serves {_rate(answer.advice.goodput)} requests/s within {kept}, {share(answer.advice.share)} of "
+        "those that came."
     )
     if answer.now is not None and answer.now is not answer.advice:
         yield f"Staying at {answer.now.setting} costs {_times(answer.now.price)} that goodput."
