@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from anarchy.cli.extras import check_checkout
 from anarchy.cli.traces import usable_cores, whole
@@ -46,7 +46,6 @@ DEADLINE_S: Final = 60.0
 """As of the study's own requests."""
 LEAST_REPLICATIONS: Final = 3
 """Fewer give no interval."""
-T = TypeVar("T")
 
 
 def add_command(add: Callable[..., argparse.ArgumentParser]) -> None:
