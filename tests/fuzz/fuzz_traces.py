@@ -10,7 +10,11 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
+from anarchy.advise.example import rows
+from anarchy.advise.resampling import resampled, span_s
+from anarchy.advise.workload import Reading, read_load
 from anarchy.ground.layout import MANIFEST_FILE, TRACE_FILE
+from anarchy.virtual.arrivals import write_arrivals
 from tests.fuzz.fuzz_command import command
 from tests.fuzz.mutate import bombs, documents, packed, spoiled, tables, write_json
 from tests.helpers.ladder_samples import closed_loop
@@ -79,8 +83,12 @@ def _known_lines(sample: Path) -> list[bytes]:
 
 def foreign_lines(sample: Path, count: int) -> st.SearchStrategy[bytes]:
     """A few lines of a sample, one of them changed in its structure or all of them in their bytes."""
-    lines = _known_lines(sample)[:count]
-    changed = st.integers(0, count - 1).flatmap(
+    return changed_lines(_known_lines(sample)[:count])
+
+
+def changed_lines(lines: list[bytes]) -> st.SearchStrategy[bytes]:
+    """Lines of JSON, one of them changed in its structure or all of them in their bytes, plain and packed."""
+    changed = st.integers(0, len(lines) - 1).flatmap(
         lambda at: documents(json.loads(lines[at]), write_json).map(
             lambda line: b"".join([*lines[:at], line.replace(b"\n", b" ") + b"\n", *lines[at + 1 :]])
         )
@@ -103,6 +111,34 @@ def _import(path: Path, *options: object) -> bool:
         assert not folder.exists(), "a refused import has left something"
         return False
     command("estimate", folder, "-B", 20, "--jobs", 1)
+    return True
+
+
+def workload_lines(form: str, count: int) -> st.SearchStrategy[bytes]:
+    """A few requests of an operator's trace, in Mooncake's format or in Dynamo's."""
+    lines = []
+    for number, row in enumerate(rows(count, seed=1)):
+        replay = {
+            "trace_block_size": 512,
+            "input_length": row["input_length"],
+            "input_sequence_hashes": row["hash_ids"],
+        }
+        request = {
+            "request_id": str(number), "model": "m", "request_received_ms": row["timestamp"],
+            "output_tokens": row["output_length"], "replay": replay,
+        }  # fmt: skip
+        event = {"schema": "dynamo.request.trace.v1", "event_type": "request_end", "request": request}
+        record = row if form == "mooncake" else {"timestamp": number, "event": event}
+        lines.append(json.dumps(record).encode() + b"\n")
+    return changed_lines(lines)
+
+
+def read_workload(path: Path) -> bool:
+    """An operator's trace: read, drawn anew and written for a replay."""
+    load = read_load([path], Reading())
+    if span_s(load.arrivals) > 0.0:
+        write_arrivals(path.parent / "replayed.jsonl", resampled(load.arrivals, 1), 16)
+    read_load([path], Reading(unique=True))
     return True
 
 

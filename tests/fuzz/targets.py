@@ -35,7 +35,9 @@ from tests.fuzz.fuzz_traces import (
     read_dynamo,
     read_manifest,
     read_table,
+    read_workload,
     table_inputs,
+    workload_lines,
 )
 from tests.fuzz.mutate import bombs, documents, spoiled, write_json
 from tests.helpers.places import SAMPLES
@@ -70,6 +72,8 @@ def all_targets() -> list[Target]:
         Target("aiperf", export, read_aiperf, 250, "profile_export.jsonl"),
         Target("aiperf settings", _json(settings), read_aiperf_settings, 150, "profile_export_aiperf.json"),
         Target("dynamo", foreign_lines(dynamo, 20), read_dynamo, 250, "trace.jsonl"),
+        Target("mooncake workload", workload_lines("mooncake", 20), read_workload, 250, "load.jsonl"),
+        Target("dynamo workload", workload_lines("dynamo", 20), read_workload, 250, "load.jsonl"),
         Target("metrics page", page_inputs(), read_page, 300),
         Target("sinfo", sinfo_inputs(), read_sinfo, 300),
         Target("fingerprint", _json(FINGERPRINT), read_fingerprint, 200, "fingerprint.json"),

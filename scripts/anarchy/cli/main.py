@@ -20,9 +20,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from anarchy.cli import archive
+from anarchy.cli import advise, archive, control
 from anarchy.cli.choices import open_chosen, run_options
-from anarchy.cli.control import add_command
 from anarchy.cli.extras import extras_named
 from anarchy.cli.traces import MOST_REPLICATES, add_commands, usable_cores, whole
 from anarchy.cluster.executor import FAILED
@@ -142,7 +141,8 @@ def build_parser() -> argparse.ArgumentParser:
     telling.add_argument("model", help="e.g. llama-3.1-70b")
     telling.add_argument("topology", help="e.g. 1p2d")
     add_commands(functools.partial(_add, commands))
-    add_command(functools.partial(_add, commands))
+    control.add_command(functools.partial(_add, commands))
+    advise.add_command(functools.partial(_add, commands))
     archive.add_commands(functools.partial(_add, commands))
     judging = _add(commands, "claims", _claims, "judge each published claim against the estimates", run)
     judging.add_argument(

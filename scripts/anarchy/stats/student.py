@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import exp, log
+from math import exp, log, sqrt
 
 import numpy as np
 
@@ -32,3 +32,16 @@ def mean_over_launches(values: Sequence[float], *, ratio: bool = False) -> Ends:
         half = student_width(len(values)) * float(np.std(scaled, ddof=1))
     value, lo, hi = (exp(end) if ratio else end for end in (mean, mean - half, mean + half))
     return value, lo, hi
+
+
+def next_value(values: Sequence[float], *, ratio: bool = False) -> Ends:
+    """The mean of some values, and where one more of their kind falls in 95 of 100 cases; as above otherwise.
+
+    Student's prediction interval, wider than that of the mean: it does not shrink to nothing with their
+    number (Hahn and Meeker 1991). Assumes normal values, or logarithms of a `ratio`.
+    """
+    value, lo, hi = mean_over_launches(values, ratio=ratio)
+    wider = sqrt(len(values) + 1.0)
+    if ratio:
+        return value, value * (lo / value) ** wider, value * (hi / value) ** wider
+    return value, value - wider * (value - lo), value + wider * (hi - value)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from anarchy.stats.student import mean_over_launches
+from anarchy.stats.student import mean_over_launches, next_value
 
 
 def test_the_interval_holds_the_mean_as_often_as_it_says() -> None:
@@ -37,3 +37,15 @@ def test_what_is_infinite_stays_so_and_nothing_has_no_mean() -> None:
     for values in ([], [0.0, 1.0]):
         with pytest.raises(ValueError, match="no mean"):
             mean_over_launches(values, ratio=True)
+
+
+def test_the_interval_of_one_more_value_holds_it_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(6)
+    held = 0
+    for *values, one_more in rng.normal(3.0, 0.4, (2000, 6)).tolist():
+        _, lo, hi = next_value(values)
+        held += lo <= one_more <= hi
+    assert 0.93 < held / 2000 < 0.97
+    value, lo, hi = next_value([1.0, 4.0, 2.0], ratio=True)
+    assert (value, value / lo) == (pytest.approx(2.0), pytest.approx(hi / value))
+    assert value / lo == pytest.approx((value / mean_over_launches([1.0, 4.0, 2.0], ratio=True)[1]) ** 2.0)
