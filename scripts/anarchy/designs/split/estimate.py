@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from anarchy.config import Topology
+from anarchy.config import Topology, Workload
 from anarchy.designs.split.columns import GAME, MOVING, PRICES, SPLITS
 from anarchy.designs.split.play import Measured, Played, play
 from anarchy.designs.split.tier import Objectives, SplitTier
@@ -57,18 +57,20 @@ def estimate(
     titles = {cell.workload.name: cell.workload.title for cell in cells}
     label = {name: {**head, "workload": name, "workload_title": title} for name, title in titles.items()}
     places = [(name, C) for name in titles for C in tier.concurrency]
+    mixes = {cell.workload.name: cell.workload for cell in cells}
     rows: dict[str, list[Row]] = {
         "splits": [{**label[place[0]], **_cell_row(own, place, method, n)} for n, place in enumerate(places)]
     }
     rows |= {"game": [], "prices": [], "moving": []}
     if len(splits) >= FEWEST:
         workers = [_workers(split, own) for split in splits]
-        for stream, place in enumerate(places):
-            played = _play(splits, place, tier)
+        games = {place: _play(splits, place, tier) for place in places}
+        for stream, (place, played) in enumerate(games.items()):
             common = {**label[place[0]], "concurrency": place[1]}
-            rows["prices"].append(
-                {**common, **played.price_row(own.topology.name, _nearest(splits, place, slo))}
-            )
+            alike = _without_sharing(place[0], mixes)
+            unshared = games[alike, place[1]].best if alike else ""
+            row = played.price_row(own.topology.name, _nearest(splits, place, slo), unshared)
+            rows["prices"].append({**common, **row})
             rates = _bounded_rates(splits, place, method, stream)
             rows["game"] += [
                 {**common, **one, **rate, **game}
@@ -101,6 +103,16 @@ def _budget(own: str, peers: Peers) -> list[Topology]:
     while high + 1 in alike:
         high += 1
     return [alike[count] for count in range(low, high + 1)]
+
+
+def _without_sharing(name: str, mixes: Mapping[str, Workload]) -> str:
+    """The mix that differs from this one in nothing but that its prompts share no prefix; empty with none."""
+    own = mixes[name]
+    if not own.templates:
+        return ""
+    plain = own.model_copy(update={"templates": 0, "skew": 0.0, "unique_tail_tokens": 0})
+    named = ((one, plain.model_copy(update={"name": one.name, "title": one.title})) for one in mixes.values())
+    return next((one.name for one, alike in named if one == alike), "")
 
 
 def _read(topology: Topology, cells: Sequence[MeasuredCell], slo: Objectives) -> Split:

@@ -94,12 +94,23 @@ def price_words(table: pd.DataFrame) -> pd.DataFrame:
         "gains cross at": _known(table["variational"]),
         "best responses end at": _known(table["ends"]),
         **{title: prices(table, name) for name, title in named.items()},
+        **_sharing(table),
         "counted": [
             f"{text}; nearest: {nearest}" if not is_missing(nearest) and nearest else text
             for text, nearest in zip(counted(table), table["nearest"], strict=True)
         ],
     }
     return pd.DataFrame(words)
+
+
+def _sharing(table: pd.DataFrame) -> dict[str, list[str]]:
+    """What shared prefixes change; nothing where no mix shares one."""
+    if not table["best_unshared"].fillna("").any():
+        return {}
+    return {
+        "best without shared prefixes": _known(table["best_unshared"]),
+        "of staying there": prices(table, "price_unshared"),
+    }
 
 
 def prices(table: pd.DataFrame, name: str) -> list[str]:
