@@ -28,6 +28,7 @@ SPLITS: Final = table(
     counts(n_launches="launches that count", n_requests="requests measured"),
     _KIND,
     bounded("1/s", throughput_rps="requests completed a second"),
+    bounded("1/s", backlog_rps="requests a second by which those in flight grew; about 0 in a closed loop"),
     _RATES,
     bounded(
         "s",

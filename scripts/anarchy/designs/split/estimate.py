@@ -9,14 +9,15 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from anarchy.config import Topology, Workload
+from anarchy.config.objectives import Objectives
 from anarchy.designs.split.columns import GAME, MOVING, PRICES, SPLITS
 from anarchy.designs.split.play import Measured, Played, play
-from anarchy.designs.split.tier import Objectives, SplitTier
+from anarchy.designs.split.tier import SplitTier
 from anarchy.estimate.conditions import Method
 from anarchy.estimate.deployments import MeasuredCell
 from anarchy.estimate.frames import frame
 from anarchy.estimate.grouping import Found, grouped
-from anarchy.estimate.objectives import PLAYERS, rates_within
+from anarchy.estimate.objectives import PLAYERS, backlog, rates_within
 from anarchy.estimate.performance import QUANTILE_REPLICATES, bounded, performance_draws
 from anarchy.games.requests import FloatArray
 from anarchy.games.split import prices_of_fixed
@@ -150,7 +151,14 @@ def _cell_row(split: Split, place: Place, method: Method, stream: int) -> Row:
     draws = performance_draws(traces, method.seed, stream)
     for name, drawn in draws.items():
         row |= bounded(name, drawn)
-    return {**row, "interval_kind": draws["ttft_p50"].kind, **_rate_row(split, place, method, stream)}
+    grown = dict(zip(_ends("backlog_rps"), mean_over_launches([backlog(one) for one in traces]), strict=True))
+    kind = draws["ttft_p50"].kind
+    return {**row, **grown, "interval_kind": kind, **_rate_row(split, place, method, stream)}
+
+
+def _ends(name: str) -> tuple[str, str, str]:
+    """A column and those of its interval."""
+    return name, f"{name}_lo", f"{name}_hi"
 
 
 def _rate_row(split: Split, place: Place, method: Method, stream: int) -> Row:
