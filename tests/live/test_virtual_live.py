@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -20,7 +21,9 @@ from anarchy.ground.errors import UserError
 from anarchy.load.phases import PhasePlan
 from anarchy.load.workload import Workload, WorkloadSpec
 from anarchy.trace.reader import read_cell, sealed_cells
+from anarchy.virtual.arrivals import Arrivals, arrivals_of, poisson_times, write_arrivals
 from anarchy.virtual.cell import VirtualCell, simulate
+from anarchy.virtual.open_loop import OpenCell, replay_open
 from anarchy.virtual.proof import prove
 from anarchy.virtual.replayer import Job, Replayer, ReplayError
 from tests.helpers.places import PROFILE, PROJECT
@@ -153,6 +156,49 @@ def test_users_think_as_long_as_they_are_told(replayer: Replayer, timing: Path) 
     rate = len(found) / (found["t_sent"].max() - found["t_sent"].min())
     taken = (found["t_end"] - found["t_sent"]).mean()
     assert rate * (taken + 1.0) == pytest.approx(64, rel=0.15)
+
+
+def test_an_open_loop_comes_when_it_is_told_and_shares_what_its_blocks_share(
+    replayer: Replayer, timing: Path
+) -> None:
+    """The library counts from the first request; a block of 512 tokens is 32 of its own, whole ones alike."""
+    engines = tuple(virtual.worker(role, timing, LIMITS, 163_840, 1) for role in ("prefill", "decode"))
+    arrivals = Arrivals(
+        at_s=np.array([5.0, 8.0, 11.0, 14.0]),
+        input_tokens=np.array([2000, 2000, 1500, 1540]),
+        output_tokens=np.array([4, 4, 4, 1]),
+        hashes=np.array([1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 9, 1, 2, 3, 9]),
+        block_size=512,
+    )
+    trace = replayer.folder / "arrivals.jsonl"
+    write_arrivals(trace, arrivals, engine_block_size=16)
+    cell = OpenCell(
+        trace=trace, arrivals=arrivals, deadline_s=60.0, pools=(1, 1), engines=(engines[0], engines[1]),
+        router=virtual.router((0.0, 1.0)), labels={"policy": "p", "tau": 0.0, "omega": 1.0},
+    )  # fmt: skip
+    found = replay_open(cell, replayer).table.to_pandas()
+    assert found["t_sent"].tolist() == [5.0, 8.0, 11.0, 14.0]
+    assert found["t_first_token"].between(found["t_sent"], found["t_sent"] + 0.2).all()
+    assert found["cached_tokens"].tolist() == [0, 1984, 1024, 1536]
+    assert found["output_tokens"].tolist() == [4, 4, 4, 1]
+    assert set(found["status"]) == {"ok"}
+
+
+def test_an_open_loop_that_is_too_much_ends_in_timeouts(replayer: Replayer, timing: Path) -> None:
+    engines = tuple(virtual.worker(role, timing, LIMITS, 163_840, 1) for role in ("prefill", "decode"))
+    arrivals = arrivals_of(Workload(WorkloadSpec(input_tokens=2048), seed=3), poisson_times(200, 1000, 1), 16)
+    trace = replayer.folder / "arrivals.jsonl"
+    write_arrivals(trace, arrivals, engine_block_size=16)
+    cell = OpenCell(
+        trace=trace, arrivals=arrivals, deadline_s=5.0, pools=(1, 1), engines=(engines[0], engines[1]),
+        router=virtual.router((0.0, 1.0)), labels={"policy": "p", "tau": 0.0, "omega": 1.0},
+    )  # fmt: skip
+    found = replay_open(cell, replayer).table.to_pandas()
+    late = found["status"] == "timeout"
+    assert len(found) == 1000
+    assert 0.2 < late.mean() < 0.95
+    assert late.tolist()[-50:] == [True] * 50, "the queue grows while requests come"
+    assert (found["t_end"].isna() == (found["decode_worker"] < 0)).all()
 
 
 def test_omega_acts_where_there_are_several_prefill_workers(replayer: Replayer, timing: Path) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
 
 from anarchy.engines.spec import BLOCK_SIZE
@@ -97,13 +96,7 @@ def simulate(cell: VirtualCell, replayer: Replayer) -> Outcome:
             )
         )
         requests = Requests.of(told.columns)
-        if dropped := int(np.count_nonzero(~requests.completed)):
-            raise UserError(
-                f"the engine dropped {dropped} of {len(requests.user)} requests: one alone needs more KV "
-                "blocks than a worker holds",
-                where="cell",
-                remedy="raise limits.num_gpu_blocks, or shorten prompts and answers",
-            )
+        requests.check_served()
         replay_s, replayed = replay_s + told.replay_s, replayed + len(requests.user)
         found = phases(requests, plan, cell.users, cell.workload)
         if found is not None:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from anarchy.ground.errors import UserError
 from anarchy.load.phases import PhasePlan
 from anarchy.load.workload import UNIQUE_PROMPT, Workload
 from anarchy.trace.schema import TRACE_SCHEMA
@@ -20,7 +21,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Requests:
-    """Requests of a closed loop, by user and turn; times in model s, shape (requests,) each."""
+    """Requests by user and turn, of an open loop by session; times in model s, shape (requests,) each."""
 
     user: Ints
     turn: Ints
@@ -55,6 +56,16 @@ class Requests:
             decode_worker=columns["decode_worker_idx"][order],
             completed=columns["completed"][order],
         )
+
+    def check_served(self) -> None:
+        """Raise UserError where the engine dropped requests."""
+        if dropped := int(np.count_nonzero(~self.completed)):
+            raise UserError(
+                f"the engine dropped {dropped} of {len(self.user)} requests: one alone needs more KV "
+                "blocks than a worker holds",
+                where="cell",
+                remedy="raise limits.num_gpu_blocks, or shorten prompts and answers",
+            )
 
     def known_until(self, users: int, workload: Workload) -> float:
         """Until when every request that was sent is known, s.
@@ -122,33 +133,38 @@ def table_of(
     sent = requests.sent[kept]
     status = np.where(requests.end[kept] - sent > deadline_s, "timeout", "ok")
     rows = len(kept)
-    words = {"policy": labels["policy"], "tau": labels["tau"], "omega": labels["omega"], "regime": ""}
     columns: dict[str, Any] = {
         "request_id": [f"{user:04d}-{turn:06d}" for user, turn in pairs],
         "user": requests.user[kept],
         "template": workload.shapes(pairs)[1] if workload.spec.templates else np.full(rows, UNIQUE_PROMPT),
         "t_intended": sent,
         "t_sent": sent,
-        "t_first_token": _known(requests.first_token[kept]),
-        "t_last_token": _known(requests.last_token[kept]),
+        "t_first_token": known(requests.first_token[kept]),
+        "t_last_token": known(requests.last_token[kept]),
         "t_end": requests.end[kept],
         "input_tokens": np.full(rows, workload.spec.input_tokens),
         "output_tokens": requests.output_tokens[kept],
         "cached_tokens": requests.cached_tokens[kept],
         "prefill_worker": requests.prefill_worker[kept],
         "decode_worker": requests.decode_worker[kept],
-        **{
-            name: pa.repeat(pa.scalar(word, TRACE_SCHEMA.field(name).type), rows)
-            for name, word in words.items()
-        },
         "phase": np.where(sent < found.measure_start, "warmup", "measure"),
         "status": status,
     }
-    table = pa.table(
-        [pa.array(columns[field.name], field.type) for field in TRACE_SCHEMA], schema=TRACE_SCHEMA
-    )
+    return trace_table(columns, labels)
+
+
+def trace_table(columns: Mapping[str, Any], labels: Mapping[str, Any]) -> pa.Table:
+    """A trace in the order of sending; `labels` are policy, tau and omega, which every row has alike."""
+    words = {"policy": labels["policy"], "tau": labels["tau"], "omega": labels["omega"], "regime": ""}
+    rows = len(columns["t_sent"])
+    alike = {
+        name: pa.repeat(pa.scalar(word, TRACE_SCHEMA.field(name).type), rows) for name, word in words.items()
+    }
+    whole = {**columns, **alike}
+    table = pa.table([pa.array(whole[field.name], field.type) for field in TRACE_SCHEMA], schema=TRACE_SCHEMA)
     return table.sort_by([("t_sent", "ascending"), ("request_id", "ascending")])
 
 
-def _known(seconds: Floats) -> pa.Array:
+def known(seconds: Floats) -> pa.Array:
+    """Times as a column: null where there is none."""
     return pa.array(seconds, pa.float64(), from_pandas=True)

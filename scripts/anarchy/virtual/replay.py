@@ -61,7 +61,7 @@ def replay(core: Any, job: dict[str, Any]) -> dict[str, Any]:
         router_mode="round_robin" if job["router"] is None else "kv_router",
         num_prefill_workers=job["prefill_workers"],
         num_decode_workers=job["decode_workers"],
-        trace_block_size=job["decode"]["block_size"],
+        trace_block_size=job["trace_block_size"] or job["decode"]["block_size"],
         max_sim_time_ms=job["until_ms"],
         capture_per_request=True,
         capture_planner_details=False,

@@ -39,7 +39,8 @@ class Job:
     """One replay: a trace of sessions (JSON Lines) through two pools of workers.
 
     `prefill` and `decode` are arguments of the library's engine, `router` those of its KV router; None is
-    round robin. `until_s` ends it, model seconds: requests under way then are not told.
+    round robin. `until_s` ends it, model seconds after the first request: those under way then are not told.
+    `trace_block_size`: tokens that a number of a block stands for in the trace; None is the engine's block.
     """
 
     trace: Path
@@ -49,6 +50,7 @@ class Job:
     prefill_workers: int
     decode_workers: int
     until_s: float
+    trace_block_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ class Replayer:
             "prefill_workers": job.prefill_workers,
             "decode_workers": job.decode_workers,
             "until_ms": job.until_s * 1e3,
+            "trace_block_size": job.trace_block_size,
         }
         answer = self._ask(json.dumps(document))
         if "error" in answer:

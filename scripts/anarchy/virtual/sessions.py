@@ -11,7 +11,7 @@ from typing import Final
 
 from anarchy.ground.errors import UserError
 from anarchy.ground.files import disk_errors
-from anarchy.load.workload import UNIQUE_PROMPT, Workload
+from anarchy.load.workload import UNIQUE_PROMPT, Workload, WorkloadSpec
 
 MOST_TURNS: Final = 1_000_000
 """Of one user: block numbers of prompts of their own leave room for so many."""
@@ -29,30 +29,37 @@ def write_sessions(
 
     A turn's `delay` is what its user thinks after the turn before, ms.
 
-    A prompt is told by the numbers of its KV blocks: those of a template are shared, or as many as its head
-    fills where it has a tail, and all others are its own.
     Raises UserError for more than the library can hold in memory.
     """
     spec = workload.spec
-    blocks = math.ceil(spec.input_tokens / block_size)
-    check_size(users, turns, blocks)
-    alike = spec.head_tokens // block_size if spec.unique_tail_tokens else blocks
-    shared = [list(range(t * blocks, t * blocks + alike)) for t in range(spec.templates)]
-    own = spec.templates * blocks
+    check_size(users, turns, math.ceil(spec.input_tokens / block_size))
     with disk_errors(path), path.open("w", encoding="utf-8") as file:
         for user in range(users):
             lengths, templates = workload.shapes([(user, turn) for turn in range(turns)])
             when = f'"timestamp":{stagger_s * user / users * 1e3!r}'
             drawn = zip(lengths.tolist(), templates.tolist(), strict=True)
             for turn, (output_tokens, template) in enumerate(drawn):
-                head = [] if template == UNIQUE_PROMPT else shared[template]
-                first = own + (user * MOST_TURNS + turn) * blocks
-                ids = ",".join(map(str, [*head, *range(first + len(head), first + blocks)]))
+                ids = ",".join(map(str, prompt_blocks(spec, template, user * MOST_TURNS + turn, block_size)))
                 file.write(
                     f'{{"session_id":"{user}",{when},"input_length":{spec.input_tokens},'
                     f'"output_length":{output_tokens},"hash_ids":[{ids}]}}\n'
                 )
                 when = f'"delay":{workload.think_s(user, turn) * 1e3!r}'
+
+
+def prompt_blocks(spec: WorkloadSpec, template: int, number: int, block_size: int) -> list[int]:
+    """The numbers of a prompt's KV blocks, by which the library tells prompts apart.
+
+    Those of a template are shared, or as many as its head fills where it has a tail; all others are the own
+    ones of the prompt `number`, which no two prompts of a trace may have in common.
+    """
+    blocks = math.ceil(spec.input_tokens / block_size)
+    first = (spec.templates + number) * blocks
+    if template == UNIQUE_PROMPT:
+        return list(range(first, first + blocks))
+    alike = spec.head_tokens // block_size if spec.unique_tail_tokens else blocks
+    head = range(template * blocks, template * blocks + alike)
+    return [*head, *range(first + alike, first + blocks)]
 
 
 def check_size(users: int, turns: int, blocks: int) -> None:
