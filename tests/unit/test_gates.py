@@ -502,7 +502,7 @@ def test_users_who_pause_may_be_fewer_and_never_more(tmp_path: Path, loop: str) 
 
 
 def test_where_nothing_bounds_the_requests_overload_is_a_result(tmp_path: Path) -> None:
-    """More than C in flight, latency that grows and requests past their deadline; another failure still fails."""
+    """More than C in flight, latency that grows, requests past their deadline; other failures still fail."""
     unbounded: dict[str, Any] = {"loop": "open", "send_every_s": 1.0, "concurrency": 3}
     late = change(records(), range(150, 190), status="timeout", prefill_worker=-1, decode_worker=-1)
     result = judged(tmp_path / "late", slower(late, range(100, 150), 0.4), **unbounded)
