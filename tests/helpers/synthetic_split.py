@@ -83,12 +83,16 @@ def table_of(prefill: int, decode: int, C: int, launch: int, n: int = 400) -> pd
     )
 
 
-def peers(launches: int = 1) -> dict[Topology, list[MeasuredCell]]:
+SHARED: Final = UNIQUE.model_copy(update={"name": LONG.name, "title": LONG.title, "templates": 5})
+"""In the place of LONG: the lengths of UNIQUE with shared prefixes."""
+
+
+def peers(launches: int = 1, other: Workload = LONG) -> dict[Topology, list[MeasuredCell]]:
     """Cells of every split."""
     return {
         topology: [
             _cell(topology, workload, C, launch)
-            for workload in (UNIQUE, LONG)
+            for workload in (UNIQUE, other)
             for C in GRID
             for launch in range(1, launches + 1)
         ]
@@ -104,9 +108,9 @@ def _cell(topology: Topology, workload: Workload, C: int, launch: int) -> Measur
     return measured(trace, reason="not_steady" if bad else "", **facts)
 
 
-def estimated(topology: str = "1p5d", launches: int = 3, **head: Any) -> Found:
+def estimated(topology: str = "1p5d", launches: int = 3, *, shared: bool = False, **head: Any) -> Found:
     """What the design makes of these cells, for one split."""
-    cells = peers(launches)
+    cells = peers(launches, SHARED if shared else LONG)
     own = next(one for one in cells if one.name == topology)
     shape = {**SHAPE, "topology": topology}
     common = {**common_facts(shape, "split", "quick", "simulated in virtual time"), **head}

@@ -501,6 +501,18 @@ def test_users_who_pause_may_be_fewer_and_never_more(tmp_path: Path, loop: str) 
     assert judged(tmp_path / "more", records(), concurrency=3, loop=loop).reasons == ("in_flight",)
 
 
+def test_where_nothing_bounds_the_requests_overload_is_a_result(tmp_path: Path) -> None:
+    """More than C in flight, latency that grows, requests past their deadline; other failures still fail."""
+    unbounded: dict[str, Any] = {"loop": "open", "send_every_s": 1.0, "concurrency": 3}
+    late = change(records(), range(150, 190), status="timeout", prefill_worker=-1, decode_worker=-1)
+    result = judged(tmp_path / "late", slower(late, range(100, 150), 0.4), **unbounded)
+    assert result.valid, result
+    assert (result.measures["drift"] or 0.0) > 1.5
+    assert "in_flight_mean" not in result.measures
+    lost = change(records(), range(150, 190), status="http_503")
+    assert judged(tmp_path / "lost", lost, **unbounded).reasons == ("errors",)
+
+
 def test_a_hole_of_the_rows_is_in_flight(tmp_path: Path) -> None:
     rows = records()
     assert judged(tmp_path / "hole", rows[:90] + rows[110:]).reasons == ("in_flight",)

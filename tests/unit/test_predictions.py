@@ -22,9 +22,11 @@ PREDICTED: Final = {
     "gpu/protocol": "## The 20-minute protocol on simulated engines",
     "quick/adaptive": "## The whole of tier quick again",
     "quick/split": "## The split of workers as a game (G1)",
+    "quick/sharing": "## Shared prefixes and the split (G3)",
+    "games/open-loop": "## The split of workers in an open loop (G4)",
 }
 """Tier and experiment of a recorded run -> the heading of its predictions."""
-BY_EXPERIMENT: Final = ("quick", "why")
+BY_EXPERIMENT: Final = ("quick", "why", "games")
 """Folders of the sample that hold experiments which were predicted and run apart."""
 UNRECORDED: Final = {
     "live": "measured before there were predictions",

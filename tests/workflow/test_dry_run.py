@@ -25,7 +25,8 @@ def jobs(told: str) -> Counter[str]:
     [
         ("smoke", 16, 12),
         ("live", 8, 6),
-        ("quick", 88, 21),
+        ("quick", 113, 26),
+        ("games", 25, 5),
         pytest.param("live-repeats", 33, 7, marks=pytest.mark.nightly),
         pytest.param("repeats", 330, 20, marks=pytest.mark.nightly),
         pytest.param("full", 54, 12, marks=pytest.mark.nightly),

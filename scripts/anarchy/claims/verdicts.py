@@ -146,9 +146,12 @@ def judge(claims: Claims, systems: Sequence[System]) -> list[Verdict]:
             reason = f"it is about {names}, which {claim.experiment} did not measure"
             verdicts.append(_untested(claim, reason, systems, "measuring it would decide"))
         else:
+            told: list[Verdict] = []
             for workload, engine in groups:
                 members = [system for system in measured if system["engine"] == engine]
-                verdicts += _judge_group(claim, members, workload, systems)
+                told += _judge_group(claim, members, workload, systems)
+            reason = "no workload that was measured can show it"
+            verdicts += told or [_untested(claim, reason, systems, "measuring one that can would decide")]
     return verdicts
 
 

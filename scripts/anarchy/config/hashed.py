@@ -59,6 +59,7 @@ LATER: Final[dict[type, dict[str, tuple[str, object]]]] = {
         "skew": ("skew", 0.0),
         "synchrony": ("synchrony", "spread"),
         "think_s": ("think_s", 0.0),
+        "send_every_s": ("send_every_s", 0.0),
         "unique_tail_tokens": ("unique_tail_tokens", 0),
     },
     Limits: {

@@ -50,6 +50,10 @@ class Workload(Strict):
     think_s: Seconds = 0.0
     """Mean of the exponential time that a user waits after an answer before it sends again, model s; 0: none.
     C then counts users, of whom fewer have a request in flight."""
+    send_every_s: Seconds = 0.0
+    """Open loop: mean of the exponential time between two requests of a user, who sends whether or not the
+    last one was answered, model s; 0: a closed loop. C users then send C / send_every_s requests a second,
+    as a Poisson process, and nothing bounds those in flight."""
 
     @model_validator(mode="after")
     def _skew_has_something_to_skew(self) -> Workload:
@@ -93,6 +97,24 @@ class Workload(Strict):
             raise ValueError(
                 f"synchrony {self.synchrony} says how lengths differ, and so does output_jitter "
                 f"{self.output_jitter:g}; set output_jitter to 0.0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_loop(self) -> Workload:
+        if not self.send_every_s:
+            return self
+        if self.think_s:
+            raise refusal(
+                f"send_every_s {self.send_every_s:g} and think_s {self.think_s:g}: who sends by itself waits "
+                "for no answer to think about",
+                "leave one of the two out",
+            )
+        if self.synchrony != SPREAD:
+            raise refusal(
+                f"send_every_s {self.send_every_s:g} and synchrony {self.synchrony}: requests that come by "
+                "themselves have no users to march in step",
+                f"set synchrony to {SPREAD}, or leave send_every_s out",
             )
         return self
 

@@ -92,6 +92,8 @@ class Engine:
     """Whether it can run a policy, given its kind and its router."""
     stages: bool = True
     """Whether C can change within a cell."""
+    open_loop: bool = False
+    """Whether requests can come by themselves, whether or not others were answered."""
     requests_per_s: float = 0.0
     """Requests a wall second on one core, of one that is replayed: for plans."""
     follows_table: bool = False

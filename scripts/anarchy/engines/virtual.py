@@ -87,6 +87,7 @@ ENGINE: Final = Engine(
     replayed=True,
     routes=routes,
     stages=False,
+    open_loop=True,
     # Its router has the option, and the start's proof does not tell whether it acts.
     ignores=frozenset({"decode_active_request_weight"}),
     requests_per_s=8_000.0,  # with our own share (tier quick: 3.6 million in 445 s of one core)

@@ -222,7 +222,12 @@ def deviations(plans: Sequence[DeploymentPlan], cells: Sequence[Sequence[Manifes
 
 
 def _thinking(workload: Workload) -> str:
-    """That users think, in words; nothing where they do not."""
+    """That users think, or wait for no answer, in words; nothing where they do not."""
+    if workload.send_every_s:
+        return (
+            f"; an open loop: C / {workload.send_every_s:g} requests come a second by themselves, and any "
+            "number is in flight"
+        )
     if not workload.think_s:
         return ""
     return (

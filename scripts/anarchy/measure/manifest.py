@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
+from anarchy.config import Workload
 from anarchy.engines.dynamo import dynamo_of
 from anarchy.plan.launches import Cell, DeploymentPlan
 from anarchy.trace.schema import Manifest, WorkerCount
@@ -25,11 +26,19 @@ def manifest_of(plan: DeploymentPlan, cell: Cell, **measured: Any) -> Manifest:
         experiment=plan.experiment.name,
         tier=plan.tier,
         workload=cell.workload.name,
-        loop="think" if cell.workload.think_s else "closed",
+        loop=_loop(cell.workload),
         think_s=cell.workload.think_s,
+        send_every_s=cell.workload.send_every_s or None,
         engine=plan.engine,
         departures=dynamo_of(plan.stack.dynamo).departures,
         dilation=plan.model.dilation,
         plan_hash=cell.plan_hash,
         **measured,
     )
+
+
+def _loop(workload: Workload) -> Literal["closed", "think", "open"]:
+    """How the requests of a workload come."""
+    if workload.send_every_s:
+        return "open"
+    return "think" if workload.think_s else "closed"

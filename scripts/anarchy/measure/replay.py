@@ -33,6 +33,7 @@ from anarchy.trace.starts import StackStart, note_start, utc
 from anarchy.trace.state import set_aside
 from anarchy.trace.writer import seal
 from anarchy.virtual.cell import Outcome, VirtualCell, simulate
+from anarchy.virtual.open_cell import simulate_open
 from anarchy.virtual.proof import prove
 from anarchy.virtual.replayer import Replayer, ReplayError
 
@@ -193,21 +194,24 @@ class _Replay:
 
     def _simulate(self, cell: Cell, seed: int) -> Outcome:
         tau, omega = cell.policy.pair or (None, None)
-        return simulate(
-            VirtualCell(
-                workload=workload_of(cell, seed),
-                users=cell.concurrency,
-                phases=phases_of(cell, self.plan.pool),
-                stagger_s=stagger_s(cell),
-                deadline_s=cell.timing.deadline_s,
-                residence_s=cell.cost.residence_s,
-                pools=self.pools,
-                engines=self.engines(cell.concurrency, cell.workload.input_tokens),
-                router=virtual.router(cell.policy.pair),
-                labels={"policy": cell.policy.name, "tau": tau, "omega": omega},
-            ),
-            self.replayer,
+        every_s = cell.workload.send_every_s
+        # Nobody waits for a slot: in an open loop as many may be in flight as come at all.
+        most = cell.cost.requests if every_s else cell.concurrency
+        told = VirtualCell(
+            workload=workload_of(cell, seed),
+            users=cell.concurrency,
+            phases=phases_of(cell, self.plan.pool),
+            stagger_s=stagger_s(cell),
+            deadline_s=cell.timing.deadline_s,
+            residence_s=cell.cost.residence_s,
+            pools=self.pools,
+            engines=self.engines(most, cell.workload.input_tokens),
+            router=virtual.router(cell.policy.pair),
+            labels={"policy": cell.policy.name, "tau": tau, "omega": omega},
         )
+        if every_s:
+            return simulate_open(told, cell.concurrency / every_s, self.replayer)
+        return simulate(told, self.replayer)
 
     def _seal(
         self,

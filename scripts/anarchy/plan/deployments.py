@@ -203,7 +203,7 @@ def _plan_experiment(
             if choices.sets and routing not in choices.sets:
                 continue
             policies = policy_set.resolve(study.policies)
-            engine = _engine(experiment, policy_set, policies, choices)
+            engine = _engine(study, experiment, policy_set, policies, choices)
             dynamo = stack_of(experiment, routing, policy_set, policies, choices, engine)
             recorded = starts(engine, dynamo.version).get(system.model)
             pinned = any(policy.way == "pinned" for policy in policies)
@@ -245,7 +245,11 @@ def _with_cells(base: UnboundDeployment, study: Study) -> UnboundDeployment:
 
 
 def _engine(
-    experiment: Experiment, policy_set: RoutingSet, policies: Sequence[Policy], choices: Choices
+    study: Study,
+    experiment: Experiment,
+    policy_set: RoutingSet,
+    policies: Sequence[Policy],
+    choices: Choices,
 ) -> str:
     """The engine that measures a set; raises UserError where it cannot run what is asked of it."""
     tier = experiment.tiers[choices.tier]
@@ -255,11 +259,16 @@ def _engine(
     what = f"policy {cannot[0]}" if cannot else ""
     if tier.stage_plans and not engine.stages:
         what = "cells in which C changes from stage to stage"
+    names = [one.name for one in tier.blocks(study.workloads) if one.send_every_s]
+    open_loops = [name for name in names if not policy_set.workloads or name in policy_set.workloads]
+    if open_loops and not engine.open_loop:
+        what = f"workload {open_loops[0]}, whose requests wait for no answer (send_every_s)"
     others = [
         name
         for name in engine_names()
         if all(engine_of(name).routes(policy.kind, policy.way) for policy in policies)
         and (engine_of(name).stages or not tier.stage_plans)
+        and (engine_of(name).open_loop or not open_loops)
     ]
     if what:
         raise UserError(

@@ -1,6 +1,7 @@
 """What a cell will cost, from the timing table: a closed-loop estimate, good enough for a plan and an ETA.
 
 Users who think Z between requests that take R send C / (R + Z) a second, and C R / (R + Z) are in flight.
+Users of an open loop send C / `send_every_s` a second, however long requests take.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def cell_cost(
 ) -> CellCost:
     """Predict a constant cell."""
     residence = residence_s(topology, workload, concurrency, profile)
-    throughput = concurrency / (residence + workload.think_s)
+    throughput = concurrency / (workload.send_every_s or residence + workload.think_s)
     wanted = timing.min_windows * topology.decode / throughput
     measure = float(np.clip(wanted, timing.measure_s, timing.measure_max_s))
     warmup = max(timing.warmup_s, 1.5 * residence)
@@ -105,6 +106,10 @@ def staged_cost(
 def residence_s(topology: Topology, workload: Workload, concurrency: int, profile: Profile) -> float:
     """Time of one request by the response-time law, model s: max(unloaded, C / prefill capacity - Z)."""
     unloaded = _unloaded_s(topology, workload, concurrency, profile)
+    if workload.send_every_s:
+        # Of those that never wait: in overload a request takes as long as the queue is old.
+        idle = _unloaded_s(topology, workload, 1.0, profile)
+        return _unloaded_s(topology, workload, concurrency / workload.send_every_s * idle, profile)
     if workload.think_s:
         # Fewer are in flight, so that decode steps are shorter than with all of them.
         in_flight = concurrency * unloaded / (unloaded + workload.think_s)

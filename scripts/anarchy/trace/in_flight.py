@@ -60,7 +60,7 @@ def occupancies(trace: CellTrace) -> Iterator[Occupancy]:
 
 def contradiction(trace: CellTrace) -> tuple[bool, dict[str, float | None]]:
     """Whether the requests in flight contradict C in any part of the cell, and the worst numbers."""
-    parts = list(occupancies(trace))
+    parts = [] if trace.manifest.unbounded else list(occupancies(trace))
     if not parts:
         return False, {}
     above = max(part.above for part in parts)

@@ -238,9 +238,13 @@ class Manifest(BaseModel):
     """Which of several measurements of one cell on one deployment; they show the noise."""
     loop: Literal["closed", "think", "open"] = "closed"
     """How requests came: `closed`, each of the C users sends when its last request has ended; `think`, the
-    users pause in between; `open`, requests come by themselves, at most C at once."""
+    users pause in between; `open`, requests come by themselves, at most C at once unless `send_every_s`
+    says otherwise."""
     think_s: float | None = Field(default=None, ge=0.0, le=1e9, strict=True)
     """Mean of the pause between an answer and its user's next request, model s; null where nobody knows."""
+    send_every_s: float | None = Field(default=None, gt=0.0, le=1e9, strict=True)
+    """Of an open loop: mean time between two requests of each of C users, who wait for no answer, model s, so
+    that C bounds nothing. Null where C bounds the requests in flight."""
     way: Literal["", "builtin", "pinned"] = ""
     """Who chose the workers: the serving stack's own router, or the client; empty where nobody knows."""
     stages: tuple[StageSpan, ...] = ()
@@ -277,6 +281,11 @@ class Manifest(BaseModel):
     )
     """Further raw files in the cell's folder, such as the router's decisions: name -> SHA-256."""
     seal: Seal | None = None
+
+    @property
+    def unbounded(self) -> bool:
+        """Whether requests came however many were in flight: too many of them are a result, and no fault."""
+        return self.send_every_s is not None
 
     @field_validator("stages")
     @classmethod

@@ -94,7 +94,7 @@ class Arrivals:
 
 
 def poisson_times(rate: float, requests: int, seed: int) -> Floats:
-    """Times of requests that come by chance, `rate` a model second, the first after a gap too. (R,)."""
+    """Times of requests that come by chance, `rate` a model second, a gap before the first too. (R,)."""
     return np.cumsum(np.random.default_rng(seed).exponential(1.0 / rate, requests))
 
 

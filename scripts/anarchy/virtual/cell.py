@@ -26,7 +26,7 @@ SLACK: Final = 1.15
 
 @dataclass(frozen=True, kw_only=True)
 class VirtualCell:
-    """What one cell replays. Times in model s.
+    """What one cell replays. Times in model s; an open loop has no stagger, and its users bound nothing.
 
     `residence_s`: a guess of how long a request takes, from which the length of the first try is made.
     `pools`: numbers of prefill and decode workers. `engines`: arguments of both pools' workers. `router`:

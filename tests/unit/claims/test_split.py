@@ -10,6 +10,7 @@ import pytest
 from anarchy.claims import Verdict, judge, load
 
 CLAIMS = load()
+NAN = float("nan")
 
 
 def game(C: int, **changes: Any) -> dict[str, Any]:
@@ -26,13 +27,19 @@ def game(C: int, **changes: Any) -> dict[str, Any]:
         "price_here": 1.0,
         "price_here_lo": 1.0,
         "price_here_hi": 1.01,
+        "best": "1p5d",
+        "best_unshared": "",
+        "price_unshared": NAN,
+        "price_unshared_lo": NAN,
+        "price_unshared_hi": NAN,
     }
     return {**row, **changes}
 
 
-def verdict_on(claim: str, *games: dict[str, Any]) -> Verdict:
+def verdicts_on(claim: str, *games: dict[str, Any], experiment: str = "split") -> list[Verdict]:
+    splits = [{"workload": "unique", "split": f"{P}p{6 - P}d", "prefill": P} for P in range(1, 6)]
     system = {
-        "experiment": "split",
+        "experiment": experiment,
         "tier": "quick",
         "design": "split",
         "model": "llama-3.1-70b",
@@ -43,9 +50,16 @@ def verdict_on(claim: str, *games: dict[str, Any]) -> Verdict:
         "dilation": 1.0,
         "pool": 5,
         "workloads": {"unique": {"title": "unique prompts", "notes": []}},
-        "frames": {"prices": pd.DataFrame(games, columns=list(game(1)))},
+        "frames": {
+            "prices": pd.DataFrame(games, columns=list(game(1))),
+            "game": pd.DataFrame(splits),
+        },
     }
-    (found,) = (verdict for verdict in judge(CLAIMS, [system]) if verdict.id == claim)
+    return [verdict for verdict in judge(CLAIMS, [system]) if verdict.id == claim]
+
+
+def verdict_on(claim: str, *games: dict[str, Any], experiment: str = "split") -> Verdict:
+    (found,) = verdicts_on(claim, *games, experiment=experiment)
     return found
 
 
@@ -63,9 +77,6 @@ def test_gains_cross_at_one_place_or_they_do_not(changes: dict[str, Any], verdic
     found = verdict_on("P1", game(64), game(192, **changes))
     assert found.verdict == verdict
     assert "1p5d at C = 64" in found.parts[0].reason
-
-
-NAN = float("nan")
 
 
 def here(value: float, lo: float | None, hi: float | None, **more: Any) -> dict[str, Any]:
@@ -98,3 +109,38 @@ def test_without_a_game_nothing_is_said(claim: str) -> None:
 
 def test_games_in_which_every_split_serves_the_same_name_none() -> None:
     assert verdict_on("P1", game(64, flat=True)).verdict == "inconclusive"
+
+
+def kept(before: str, best: str, lo: float, hi: float, **more: Any) -> dict[str, Any]:
+    """A game with shared prefixes, and the price of staying at the split that is best without."""
+    price = {"price_unshared": (lo + hi) / 2, "price_unshared_lo": lo, "price_unshared_hi": hi}
+    return {"best": best, "best_unshared": before, **price, **more}
+
+
+UNBOUNDED = {"price_unshared": NAN, "price_unshared_lo": NAN, "price_unshared_hi": NAN}
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        (kept("4p2d", "1p5d", 1.3, 1.4), "reproduced"),
+        (kept("4p2d", "1p5d", 1.3, 1.4, unbounded="price_unshared", **UNBOUNDED), "reproduced"),
+        (kept("1p5d", "4p2d", 1.3, 1.4), "not reproduced"),
+        (kept("4p2d", "1p5d", 1.0, 1.04), "not reproduced"),
+        (kept("4p2d", "1p5d", 1.0, 1.2), "inconclusive"),
+        (kept("4p2d", "1p5d", 1.3, 1.4, n_launches=2), "inconclusive"),
+        (kept("4p2d", "1p5d", 1.3, 1.4, valid=False), "not reproduced"),
+    ],
+)
+def test_the_best_split_follows_the_cache_or_it_does_not(changes: dict[str, Any], verdict: str) -> None:
+    """Below, staying costs nothing; past it, what `changes` say."""
+    below = game(64, **kept("3p3d", "2p4d", 1.0, 1.02))
+    found = verdict_on("Q2", below, game(192, **changes), experiment="sharing")
+    assert found.verdict == verdict
+    assert "3p3d and 2p4d at C = 64" in found.parts[0].reason
+
+
+def test_a_mix_without_a_twin_says_nothing_of_the_cache() -> None:
+    (found,) = verdicts_on("Q2", game(64), experiment="sharing")
+    assert found.verdict == "not testable here"
+    assert found.reason == "no workload that was measured can show it"

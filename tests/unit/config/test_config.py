@@ -152,6 +152,7 @@ def test_an_empty_grid_leaves_nothing_to_measure(config: Path) -> None:
         ("workloads/unique.yaml", "think_s", -1.0),
         ("workloads/unique.yaml", "think_s", "1"),
         ("workloads/unique.yaml", "think_s", float("inf")),
+        ("workloads/unique.yaml", "send_every_s", -1.0),
         (EXPERIMENT, "seed", -1),
         (EXPERIMENT, "seed", "7"),
         (EXPERIMENT, "seed", True),

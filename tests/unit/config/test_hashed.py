@@ -73,7 +73,8 @@ def test_a_default_that_is_edited_makes_its_cells_stale(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("key", "introduced", "other"), [("think_s", 0.0, 0.5), ("unique_tail_tokens", 0, 128)]
+    ("key", "introduced", "other"),
+    [("think_s", 0.0, 0.5), ("unique_tail_tokens", 0, 128), ("send_every_s", 0.0, 0.5)],
 )
 def test_a_factor_of_a_workload_counts_only_where_it_is_used(
     key: str, introduced: object, other: object

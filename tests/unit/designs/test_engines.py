@@ -14,7 +14,7 @@ from anarchy.config import Experiment, Policy
 from anarchy.config.files import load_study
 from anarchy.designs.engines import comparison
 from anarchy.designs.engines.agreement import Tolerance
-from anarchy.designs.engines.columns import COMPARED, DIFFERENCES, SIDES
+from anarchy.designs.engines.columns import COMPARED, DIFFERENCES, RATES, SIDES
 from anarchy.designs.engines.document import Agreement
 from anarchy.designs.engines.estimate import estimate
 from anarchy.designs.engines.tier import EnginesTier, Tolerances
@@ -111,6 +111,34 @@ def test_every_cell_and_every_comparison_has_its_row(alike: Found) -> None:
     assert (differences["difference_lo"] <= differences["difference_hi"]).all()
     assert alike.facts["engines"] == SETS
     assert alike.facts["policy"] == "static"
+
+
+def test_objectives_add_rates_with_a_tolerance_of_their_own() -> None:
+    """All requests keep the first objectives, none the second: then a few a second count as none."""
+    for ttft_s, kept in ((9.0, True), (1e-9, False)):
+        slo = {"ttft_s": ttft_s, "itl_s": 9.0}
+        found = estimated(sweep(), EnginesTier.model_validate({"concurrency": GRID, **PLAN, "slo": slo}))
+        assert len(found.tables["differences"]) == len((*COMPARED, *RATES)) * len(GRID)
+        assert set(found.facts["tolerances"]) == {*COMPARED, *RATES}
+        for C in GRID:
+            row = of(found, "goodput", C)
+            assert row["within"], row
+            assert (row["live"] > 0.0) == kept
+            assert of(found, "within_itl", C)["live"] == pytest.approx(
+                of(found, "throughput_rps", C)["live"], rel=0.15
+            )
+            assert np.isnan(row["difference"]) == (not kept)
+    assert Tolerances().of("goodput") == Tolerance(0.10, 5.0)
+
+
+def test_rates_have_panels_and_columns_where_a_tier_has_objectives(tmp_path: Path) -> None:
+    layout = write_engines(tmp_path, quantities=(*COMPARED, *RATES))
+    (system,) = load_systems(layout)
+    for width in (style.SINGLE, style.DOUBLE):
+        for figure in draw_all(system, width).values():
+            assert_legible(figure, width)
+            assert "within both" in plain(figure)
+    assert "within both, requests/s" in make_all(system)[""].words
 
 
 def test_each_engine_is_estimated_as_a_ladder_of_its_own(alike: Found) -> None:
@@ -252,6 +280,10 @@ def test_tolerances_are_those_that_were_set_before_the_first_run() -> None:
         "poa_hat": 0.15,
         "window_range": 0.25,
         "window_range_requests": 2.0,
+        "within_ttft": 0.10,
+        "within_itl": 0.10,
+        "goodput": 0.10,
+        "rate_rps": 5.0,
     }
     assert Tolerances().of("window_range") == Tolerance(0.25, 2.0)
     assert Tolerances().of("poa_hat") == Tolerance(0.15)

@@ -16,7 +16,7 @@ from anarchy.designs.split.findings import answer, notes, parts
 from anarchy.designs.split.play import Measured, play
 from anarchy.designs.split.tables import UNBOUNDED, price_words
 from anarchy.estimate.grouping import Found
-from anarchy.estimate.objectives import rates_within
+from anarchy.estimate.objectives import backlog, rates_within
 from anarchy.figures.style import DOUBLE, SINGLE
 from anarchy.tables import System
 from tests.helpers.condition_samples import STATIC, UNIQUE, pair, trace_of
@@ -53,6 +53,21 @@ def test_rates_within_count_each_request_once_and_over_the_time_measured() -> No
     assert rates_within(trace_of(table.iloc[:1]), 9.0, 9.0).shape == (3, 0)
     one_token = trace_of(table.assign(output_tokens=1))
     assert rates_within(one_token, 0.0, 0.0).mean(axis=1) == pytest.approx([0.0, rate, 0.0])
+
+
+def test_where_nothing_bounds_requests_they_count_by_when_they_keep_an_objective() -> None:
+    """A hundred a second come for 4 s; from 1 s on each waits 2 s longer for its last token than before."""
+    n = 400
+    sent = np.arange(n) / 100.0
+    table = table_of(1, 5, 128, 1, n=n).assign(t_sent=sent, t_intended=sent, t_first_token=sent + 0.1)
+    table["t_last_token"] = table["t_end"] = sent + 0.1 + np.where(sent < 1.0, 0.5, 2.5)
+    table["phase"] = np.where(sent < 2.0, "warmup", "measure")
+    told = trace_of(table, loop="open", send_every_s=1.28, concurrency=128)
+    ttft, itl, both = rates_within(told, 0.5, 0.1).mean(axis=1)
+    assert ttft == pytest.approx(100.0, rel=0.1), "first tokens come as requests do"
+    assert itl == both == pytest.approx(20.0, rel=0.2), "last tokens of those sent from 1 to 1.4 s alone"
+    assert backlog(told) == pytest.approx(100.0 - 20.0, rel=0.2)
+    assert rates_within(trace_of(table), 0.5, 0.1)[1].mean() == pytest.approx(100.0, rel=0.1)
 
 
 def test_every_workload_concurrency_and_split_has_its_rows(found: Found) -> None:
@@ -129,6 +144,18 @@ def test_objectives_that_no_split_meets_name_the_nearest() -> None:
     assert row["nearest"].startswith(("5P/1D: median TTFT", "4P/2D: median TTFT"))
     assert not found.tables["moving"]["valid"].any()
     assert not rows(found, "game", "unique", GRID[0])["best"].any()
+
+
+def test_a_mix_that_shares_prefixes_is_held_against_the_same_lengths_without() -> None:
+    found = estimated(launches=4, shared=True)
+    plain, shared = (rows(found, "prices", name, GRID[-1]).iloc[0] for name in ("unique", "short-long"))
+    assert plain["best_unshared"] == ""
+    assert np.isnan(plain["price_unshared"])
+    assert shared["best_unshared"] == plain["best"]
+    assert 1.0 <= shared["price_unshared_lo"] <= shared["price_unshared"] <= shared["price_unshared_hi"]
+    words = price_words(found.tables["prices"])
+    assert set(words["best without shared prefixes"]) > {plain["best"]}
+    assert "best without shared prefixes" not in price_words(estimated(launches=4).tables["prices"])
 
 
 def test_a_stage_that_is_not_measured_and_a_second_policy_are_refused() -> None:

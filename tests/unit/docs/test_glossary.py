@@ -48,6 +48,7 @@ TERMS = [
     "margin",
     "matching",
     "omega",
+    "open loop",
     "overlap",
     "pair",
     "part",
@@ -84,6 +85,8 @@ NAMES_OF_FILES = [
     "routing_set",
     "sittings.jsonl",
     "think_s",
+    "send_every_s",
+    "backlog_rps",
     "level_over",
     "unique_tail_tokens",
 ]

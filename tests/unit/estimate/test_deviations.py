@@ -16,6 +16,8 @@ PAPER = "(the paper: 5 templates of 128), 64 output tokens +-30% (the paper's le
 
 THINKING = "; users think 1.5 s on average after an answer, so fewer than C requests are in flight"
 
+OPEN = "; an open loop: C / 0.5 requests come a second by themselves, and any number is in flight"
+
 
 @pytest.mark.parametrize(
     ("changes", "words"),
@@ -29,6 +31,10 @@ THINKING = "; users think 1.5 s on average after an answer, so fewer than C requ
         (
             {"think_s": 1.5},
             f"5 prompt templates of 128 tokens {PAPER}{THINKING}",
+        ),
+        (
+            {"send_every_s": 0.5},
+            f"5 prompt templates of 128 tokens {PAPER}{OPEN}",
         ),
     ],
 )

@@ -541,12 +541,28 @@ def test_users_who_think_send_less_and_fill_less() -> None:
     assert knees[1] - knees[0] == pytest.approx(predict.prefill_capacity(profile, 128) * 1.0, rel=0.25)
 
 
-def test_what_a_manifest_says_of_thinking() -> None:
+def test_what_a_manifest_says_of_the_loop() -> None:
     thinking = altered(("workloads", "unique", "think_s"), 1.0)
-    for study, told in ((STUDY, ("closed", 0.0)), (thinking, ("think", 1.0))):
-        plan = planned(study, models=LLAMA)[0]
+    opened = altered(("workloads", "unique", "send_every_s"), 0.5)
+    for study, told in (
+        (STUDY, ("closed", 0.0, None)),
+        (thinking, ("think", 1.0, None)),
+        (opened, ("open", 0.0, 0.5)),
+    ):
+        plan = planned(study, models=LLAMA, engine="virtual")[0]
         of = manifest_of(plan, plan.cells[0])
-        assert (of.loop, of.think_s) == told
+        assert (of.loop, of.think_s, of.send_every_s) == told
+        assert of.unbounded == (study is opened)
+
+
+def test_an_open_loop_sends_at_its_rate_and_an_engine_that_cannot_is_refused() -> None:
+    opened = altered(("workloads", "unique", "send_every_s"), 0.5)
+    for cell in cells_of(planned(opened, models=LLAMA, engine="virtual")[0]).values():
+        if cell.workload.name == "unique":
+            assert cell.cost.throughput == cell.concurrency / 0.5
+    with pytest.raises(UserError, match=r"engine mocker cannot run workload unique.*send_every_s") as refused:
+        planned(opened, models=LLAMA)
+    assert "an engine that can: virtual" in str(refused.value)
 
 
 def test_more_frontends_and_pinned_routing_take_longer_to_start() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 import pandas as pd
 
-from anarchy.claims.frames import bounded, frame_of, nothing, of_launches
+from anarchy.claims.frames import Row, bounded, frame_of, nothing, of_launches
 from anarchy.claims.model import (
     INCONCLUSIVE,
     NOT_REPRODUCED,
@@ -21,6 +24,7 @@ from anarchy.tables import whole
 
 CROSSING: Final = "places of the budget at which marginal gains cross"
 HERE: Final = "goodput of the best split over that of this one"
+KEPT: Final = "goodput of the best split with shared prefixes over that of the best one without"
 
 
 def _games(system: System, workload: str) -> pd.DataFrame | None:
@@ -78,9 +82,66 @@ def best_split(claim: Claim, system: System, workload: str) -> list[Part]:
     return [Part(system_title(system), outcome, why, HERE, value, lo, hi, decides=decides)]
 
 
+def follows_cache(claim: Claim, system: System, workload: str) -> list[Part]:
+    """Whether shared prefixes move the best split towards decode; said of mixes that have a twin without."""
+    games = _games(system, workload)
+    known = games is not None and games["best_unshared"].fillna("").ne("").any()
+    if games is None or not known:
+        shares = frame_of(system, "prices", workload)
+        twin = shares is not None and shares["best_unshared"].fillna("").ne("").any()
+        return nothing(system, KEPT, "no game of two or more splits counts") if twin else []
+    games = games[games["best_unshared"].fillna("").ne("")]
+    limit = 1.0 + claim.tolerance
+    prefill = frame_of(system, "game", workload)
+    assert prefill is not None, "a game has its splits"
+    workers = dict(zip(prefill["split"], prefill["prefill"], strict=True))
+    moves = [_move(row, workers, limit) for row in games.to_dict("records")]
+    said = "; ".join(f"{move.words} at C = {whole(move.row['concurrency'])}" for move in moves)
+    costly = [move for move in moves if move.costs]
+    widest = max(costly or moves, key=lambda move: move.value)
+    outcome = INCONCLUSIVE
+    if any(move.steps >= 0 for move in costly) or all(move.costs is False for move in moves):
+        outcome = NOT_REPRODUCED
+    elif costly:
+        outcome = REPRODUCED
+    why = f"best split without and with shared prefixes: {said}; {limit:g} counts as no price"
+    outcome, why, decides = of_launches(widest.row, outcome, why)
+    value, lo, hi = bounded(widest.row, "price_unshared")
+    return [Part(system_title(system), outcome, why, KEPT, value, lo, hi, decides=decides)]
+
+
+@dataclass(frozen=True)
+class _Move:
+    """Where the best split goes at one C when prefixes are shared."""
+
+    row: Row
+    steps: int
+    """Prefill workers that it has more."""
+    value: float
+    """Price of staying."""
+    costs: bool | None
+    """Whether staying costs more than the limit; None where its interval does not say."""
+    words: str
+
+
+def _move(row: Row, workers: Mapping[str, int], limit: float) -> _Move:
+    before, after = str(row["best_unshared"]), str(row["best"])
+    words = f"{before} and {after}"
+    steps = int(workers[after] - workers[before])
+    if "price_unshared" in str(row["unbounded"]).split(", "):
+        return _Move(row, steps, inf, True, words)
+    value, lo, hi = bounded(row, "price_unshared")
+    costs = None if lo is None or hi is None or lo <= limit < hi else lo > limit
+    return _Move(row, steps, value or 1.0, costs, words)
+
+
 def _users(rows: pd.DataFrame) -> str:
     return ", ".join(map(whole, rows["concurrency"]))
 
 
-RULES: Final[dict[str, Rule]] = {"gains_cross": gains_cross, "best_split": best_split}
+RULES: Final[dict[str, Rule]] = {
+    "gains_cross": gains_cross,
+    "best_split": best_split,
+    "follows_cache": follows_cache,
+}
 """By the name that a claim calls them."""

@@ -6,9 +6,12 @@ from typing import Final
 
 from anarchy.estimate.columns import ATTEMPTS, JUDGED, STEP, SYSTEM, USERS, WORKLOAD
 from anarchy.estimate.frames import bounded, counts, flags, numbers, table, texts
+from anarchy.estimate.objectives import PLAYERS
 
 COMPARED: Final = ("ttft_p50", "ttft_p99", "itl_mean", "throughput_rps", "poa_hat", "window_range")
-"""What is held against its tolerance."""
+"""What is held against its tolerance ..."""
+RATES: Final = PLAYERS
+"""... and what besides, where the tier has objectives."""
 
 _EFFORT: Final = (
     *counts(n_launches="launches that count"),
@@ -31,6 +34,12 @@ SIDES: Final = table(
     bounded(
         "requests", window_range="largest decode worker less smallest as a window begins, mean over windows"
     ),
+    bounded(
+        "1/s",
+        within_ttft="requests within the TTFT objective; null without objectives, as the next two",
+        within_itl="requests within the ITL objective",
+        goodput="requests within both",
+    ),
     STEP,
     JUDGED,
 )
@@ -41,7 +50,7 @@ DIFFERENCES: Final = table(
     WORKLOAD,
     texts(live_engine="name of the live engine", virtual_engine="name of the virtual one"),
     counts("users", concurrency="C"),
-    texts(quantity=", ".join(COMPARED)),
+    texts(quantity=", ".join((*COMPARED, *RATES))),
     numbers(
         live="the live number, s or 1/s or requests or none, as the table sides", virtual="the virtual one"
     ),

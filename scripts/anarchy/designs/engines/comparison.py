@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from anarchy.designs.engines.columns import COMPARED
+from anarchy.designs.engines.columns import COMPARED, RATES
 from anarchy.designs.metrics import DIFFERENCE, SYSTEM, Metric, Source, named
 from anarchy.estimate.columns import QUANTITIES
 
@@ -13,13 +13,16 @@ SOURCES: Final = (
         "sides.parquet",
         "cells",
         (*SYSTEM, "routing_set", "workload", "concurrency"),
-        (*named(*QUANTITIES), Metric("window_range", "window_range", DIFFERENCE, "requests")),
+        (*named(*QUANTITIES, *RATES), Metric("window_range", "window_range", DIFFERENCE, "requests")),
     ),
     Source(
         "differences.parquet",
         "differences between engines",
         (*SYSTEM, "workload", "concurrency"),
-        tuple(Metric(f"difference_{name}", "difference", DIFFERENCE, quantity=name) for name in COMPARED),
+        tuple(
+            Metric(f"difference_{name}", "difference", DIFFERENCE, quantity=name)
+            for name in (*COMPARED, *RATES)
+        ),
     ),
 )
 """All that has intervals."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from anarchy.designs.engines.agreement import Comparison, agreement
-from anarchy.designs.engines.columns import COMPARED, DIFFERENCES, SIDES
+from anarchy.designs.engines.columns import DIFFERENCES, RATES, SIDES
 from anarchy.designs.engines.tier import EnginesTier
 from anarchy.engines.devices import engine_label
 from anarchy.engines.registry import engines
@@ -21,6 +21,7 @@ from anarchy.estimate.conditions import Condition, Method, Part, cost_model, est
 from anarchy.estimate.deployments import MeasuredCell
 from anarchy.estimate.frames import frame
 from anarchy.estimate.grouping import Found, describe_model, grouped, model_notes
+from anarchy.estimate.objectives import rates_within
 from anarchy.estimate.performance import QUANTILE_REPLICATES, bounded
 from anarchy.ground.errors import UserError
 from anarchy.stats.bootstrap import bootstrap_mean
@@ -62,7 +63,7 @@ def estimate(cells: Sequence[MeasuredCell], tier: EnginesTier, method: Method, h
         label = {**head, "workload": workload, "workload_title": title}
         facts: Row = {"title": title, "curves": {}, "notes": []}
         found = {
-            name: _of_set(of_set, method, facts, stream)
+            name: _of_set(of_set, tier, method, facts, stream)
             for name, of_set in grouped(group, lambda cell: cell.routing).items()
         }
         sides += [{**label, **side.row} for its in found.values() for side in its.values()]
@@ -76,7 +77,7 @@ def estimate(cells: Sequence[MeasuredCell], tier: EnginesTier, method: Method, h
             "policy": policy,
             "c_ref": method.c_ref,
             "engines": {name: _engine(cells, name) for name in (LIVE, VIRTUAL)},
-            "tolerances": {name: asdict(tier.tolerances.of(name)) for name in COMPARED},
+            "tolerances": {name: asdict(tier.tolerances.of(name)) for name in tier.quantities},
             "agreement": agreements,
             "workloads": workloads,
         },
@@ -109,7 +110,9 @@ def _engine(cells: Sequence[MeasuredCell], routing: str) -> str:
     return next((trace.manifest.engine for trace in of_set if trace is not None), "")
 
 
-def _of_set(cells: Sequence[MeasuredCell], method: Method, facts: Row, stream: count[int]) -> dict[int, Side]:
+def _of_set(
+    cells: Sequence[MeasuredCell], tier: EnginesTier, method: Method, facts: Row, stream: count[int]
+) -> dict[int, Side]:
     """The estimates of one set under one workload, by C; its curves and notes go to ``facts``."""
     routing = cells[0].routing
     groups = grouped(cells, lambda cell: cell.concurrency)
@@ -124,15 +127,20 @@ def _of_set(cells: Sequence[MeasuredCell], method: Method, facts: Row, stream: c
     for C, condition in conditions.items():
         number = next(stream)
         done = estimate_condition(condition, model, method, number)
-        draws = {**done.draws, "window_range": _window_range(condition, method, number)}
+        ours = {
+            "window_range": _window_range(condition, method, number),
+            **_rates(condition, tier, method, number),
+        }
         row = {
             "routing_set": routing,
             "engine_name": name,
             "concurrency": C,
             **label,
             **done.row,
-            **bounded("window_range", draws["window_range"]),
         }
+        for quantity, drawn in ours.items():
+            row |= bounded(quantity, drawn)
+        draws = {**done.draws, **ours}
         found[C] = Side(row, draws, wrong or ("" if row["valid"] else row["reasons"]))
     return found
 
@@ -166,6 +174,20 @@ def _window_range(condition: Condition, method: Method, stream: int) -> Resample
     )
 
 
+def _rates(condition: Condition, tier: EnginesTier, method: Method, stream: int) -> dict[str, Resampled]:
+    """Requests a second within the objectives of the tier; none where it has none, or nothing counts."""
+    if tier.slo is None or not condition.parts:
+        return {}
+    slo = tier.slo
+    parts = [part for _, part in sorted(condition.parts.items())]
+    launches = [rates_within(part.trace, slo.ttft_s, slo.itl_s) for part in parts]
+    options = {"replicates": QUANTILE_REPLICATES, "seed": method.seed, "stream": stream}
+    return {
+        name: bootstrap_mean([rates[number] for rates in launches], **options)
+        for number, name in enumerate(RATES)
+    }
+
+
 def _differences(
     found: Mapping[str, Mapping[int, Side]], tier: EnginesTier, method: Method
 ) -> tuple[list[Row], list[Comparison]]:
@@ -178,8 +200,8 @@ def _differences(
             for name, side in both.items()
             if side is None or side.absent
         )
-        for quantity in COMPARED:
-            live, virtual = (side.row[quantity] if side else NAN for side in both.values())
+        for quantity in tier.quantities:
+            live, virtual = (side.row.get(quantity, NAN) if side else NAN for side in both.values())
             one = Comparison(quantity, C, live, virtual, tier.tolerances.of(quantity), absent)
             drawn = _drawn(one, both, method)
             if drawn is not None:

@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from anarchy.designs.engines.columns import COMPARED
 from anarchy.designs.engines.tables import HEADINGS, engine_of_set
 from anarchy.figures import style
 from anarchy.figures.parts import name_uncounted, with_bars, write_title
@@ -31,7 +30,7 @@ def sides_against_concurrency(system: System, workload: str, width: float = DOUB
     """Every compared quantity against C, a panel each: live and virtual with their intervals."""
     rows = system.of(workload)
     good = rows[rows["valid"].astype(bool)]
-    figure, panels = _panels(rows, width)
+    figure, panels = _panels(system, rows, width)
     for quantity, axes in panels:
         title, factor = HEADINGS[quantity]
         for (routing, mine), look in zip(rows.groupby("routing_set", sort=True), SERIES, strict=False):
@@ -53,7 +52,7 @@ def sides_against_concurrency(system: System, workload: str, width: float = DOUB
 def differences_against_concurrency(system: System, workload: str, width: float = DOUBLE) -> Figure:
     """Virtual over live less 1 in every quantity against C, a panel each, on its tolerance."""
     rows = system.of(workload, "differences")
-    figure, panels = _panels(rows, width)
+    figure, panels = _panels(system, rows, width)
     c_ref = int(system.info["c_ref"])
     for quantity, axes in panels:
         mine = rows[rows["quantity"] == quantity]
@@ -82,18 +81,19 @@ def differences_against_concurrency(system: System, workload: str, width: float 
     return _finish(figure, panels, system, rows, system.of(workload))
 
 
-def _panels(rows: pd.DataFrame, width: float) -> tuple[Figure, Sequence[tuple[str, Axes]]]:
+def _panels(system: System, rows: pd.DataFrame, width: float) -> tuple[Figure, Sequence[tuple[str, Axes]]]:
     """A panel a quantity with C along it: below each other, or in rows where there is room."""
     wide = width >= DOUBLE
     across = ACROSS if wide else 1
-    down = -(-len(COMPARED) // across)
+    quantities = list(system.info["tolerances"])
+    down = -(-len(quantities) // across)
     figure = style.new_figure(width, (1.75 if wide else 1.35) * down)
     grid = figure.subplots(down, across, squeeze=False)
     for axes in grid.ravel():
         style.log_concurrency(axes, rows, sparse=True)
     for axes in grid[:-1].ravel():
         axes.set_xlabel("")
-    return figure, list(zip(COMPARED, grid.ravel(), strict=False))
+    return figure, list(zip(quantities, grid.ravel(), strict=False))
 
 
 def _points(

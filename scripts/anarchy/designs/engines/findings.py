@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from anarchy.designs.engines.columns import COMPARED
 from anarchy.designs.engines.tables import TITLES, percents
 from anarchy.ground.words import is_missing
 from anarchy.tables import System
@@ -25,11 +24,11 @@ def parts(system: System, workload: str) -> list[str]:
 def notes(system: System, workload: str) -> list[str]:
     """What could not be compared, and why."""
     by_cell: dict[tuple[int, str], list[str]] = {}
+    whole = len(system.info["tolerances"])
     for one in _agreement(system, workload)["not_compared"]:
         by_cell.setdefault((one["concurrency"], one["reason"]), []).append(TITLES[one["quantity"]])
     return [
-        f"Not compared at C = {C}: {'all of it' if len(names) == len(COMPARED) else ', '.join(names)} "
-        f"({reason})"
+        f"Not compared at C = {C}: {'all of it' if len(names) == whole else ', '.join(names)} ({reason})"
         for (C, reason), names in by_cell.items()
     ]
 

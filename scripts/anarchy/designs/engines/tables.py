@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from anarchy.designs.engines.columns import COMPARED
+from anarchy.designs.engines.columns import COMPARED, RATES
 from anarchy.designs.tables import Maker
 from anarchy.ground.words import (
     MISSING,
@@ -23,9 +23,14 @@ from anarchy.tables import System
 from anarchy.tables.step import COLUMNS as STEP
 from anarchy.tables.step import HEADING, dispersions
 
-TITLES: Final = {**SHARED_TITLES, "window_range": "load range"}
+_RATES: Final = {"within_ttft": "within TTFT", "within_itl": "within ITL", "goodput": "within both"}
+TITLES: Final = {**SHARED_TITLES, "window_range": "load range", **_RATES}
 """What each quantity is called."""
-HEADINGS: Final = {**SHARED_HEADINGS, "window_range": ("load range", 1.0)}
+HEADINGS: Final = {
+    **SHARED_HEADINGS,
+    "window_range": ("load range", 1.0),
+    **{name: (f"{title}, requests/s", 1.0) for name, title in _RATES.items()},
+}
 """Heading of each quantity, and the factor into the unit that it names."""
 
 
@@ -35,7 +40,7 @@ def side_table(system: System) -> pd.DataFrame:
     table = rows[["workload", "routing_set"]].copy()
     table["engine"] = rows["engine_name"]
     table["concurrency"] = rows["concurrency"]
-    for name in COMPARED:
+    for name in system.info["tolerances"]:
         milliseconds(table, rows, name)
     plain = [
         *("n_windows", "n_requests", "n_launches", "interval_kind"),
@@ -49,7 +54,7 @@ def side_words(table: pd.DataFrame) -> pd.DataFrame:
     """`side_table` for people: numbers with their intervals as text, units in the headings."""
     words = _head(table)
     words["engine"] = _engines(table["routing_set"], table["engine"])
-    for name in COMPARED:
+    for name in (*COMPARED, *(rate for rate in RATES if rate in table)):
         heading, factor = HEADINGS[name]
         words[heading] = intervals(table, f"{name}_ms" if factor != 1.0 else name)
     words[HEADING] = dispersions(table)

@@ -7,10 +7,12 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from anarchy.config.objectives import Objectives
 from anarchy.config.policies import Policy
 from anarchy.config.tiers import GridTier, Problem
 from anarchy.config.values import NonNegative, Strict
 from anarchy.designs.engines.agreement import Tolerance
+from anarchy.designs.engines.columns import COMPARED, RATES
 
 Share = Annotated[float, Field(strict=True, gt=0, le=1)]
 
@@ -35,11 +37,19 @@ class Tolerances(Strict):
     """Of the load range as windows begin, or `window_range_requests` where these are more."""
     window_range_requests: NonNegative = 2.0
     """Requests: where workers are even, any share of the range is less than one request."""
+    within_ttft: Share = 0.10
+    """Of the requests a second within the TTFT objective, or `rate_rps` where this is more."""
+    within_itl: Share = 0.10
+    """Of those within the ITL objective, or `rate_rps`."""
+    goodput: Share = 0.10
+    """Of those within both, or `rate_rps`."""
+    rate_rps: NonNegative = 5.0
+    """Requests a second: where almost nothing keeps an objective, any share of it is nothing."""
 
     def of(self, quantity: str) -> Tolerance:
         """That of one quantity."""
         least = self.window_range_requests if quantity == "window_range" else 0.0
-        return Tolerance(getattr(self, quantity), least)
+        return Tolerance(getattr(self, quantity), self.rate_rps if quantity in RATES else least)
 
 
 class EnginesTier(GridTier):
@@ -50,6 +60,13 @@ class EnginesTier(GridTier):
     design: Literal["engines"] = "engines"
     tolerances: Tolerances = Tolerances()
     """How far the virtual clock may differ from the live stack."""
+    slo: Objectives | None = None
+    """What a request must keep to count: with it the rates of those that do are compared too."""
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """What is held against its tolerance."""
+        return (*COMPARED, *(RATES if self.slo else ()))
 
     def problems(self, policies: Sequence[Policy]) -> Iterator[Problem]:
         """Sets under different policies: they would differ in more than their engine."""

@@ -28,6 +28,7 @@ SPLITS: Final = table(
     counts(n_launches="launches that count", n_requests="requests measured"),
     _KIND,
     bounded("1/s", throughput_rps="requests completed a second"),
+    bounded("1/s", backlog_rps="requests a second by which those in flight grew; about 0 in a closed loop"),
     _RATES,
     bounded(
         "s",
@@ -76,6 +77,7 @@ PRICES: Final = table(
         equilibria="every split that is an equilibrium",
         variational="every split at which marginal gains cross",
         ends="where best responses end, from this split",
+        best_unshared="the best split of the same lengths without shared prefixes; empty with no such mix",
     ),
     bounded("1/s", best_goodput="goodput of the best split"),
     bounded(
@@ -83,6 +85,7 @@ PRICES: Final = table(
         price_of_stability="the same over the best equilibrium",
         price_of_variational="the same over the worst variational equilibrium",
         price_here="the same over this split",
+        price_unshared="the same over the split that is best without shared prefixes, so of not moving",
     ),
     texts(unbounded="prices that are infinite in a launch: a split serves nothing; their numbers are null"),
     counts(crossings="places at which gains cross, apart by more than the tie and the noise of launches"),

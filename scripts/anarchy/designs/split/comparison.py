@@ -22,7 +22,10 @@ SOURCES: Final = (
         "prices.parquet",
         "games",
         _KEYS,
-        named("best_goodput", "price_of_anarchy", "price_of_stability", "price_of_variational", "price_here"),
+        named(
+            *("best_goodput", "price_of_anarchy", "price_of_stability", "price_of_variational"),
+            *("price_here", "price_unshared"),
+        ),
     ),
 )
 """All that has intervals and is of this split; what is of others stands with their own systems."""

@@ -8,15 +8,16 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from anarchy.config import Topology
+from anarchy.config import Topology, Workload
+from anarchy.config.objectives import Objectives
 from anarchy.designs.split.columns import GAME, MOVING, PRICES, SPLITS
 from anarchy.designs.split.play import Measured, Played, play
-from anarchy.designs.split.tier import Objectives, SplitTier
+from anarchy.designs.split.tier import SplitTier
 from anarchy.estimate.conditions import Method
 from anarchy.estimate.deployments import MeasuredCell
 from anarchy.estimate.frames import frame
 from anarchy.estimate.grouping import Found, grouped
-from anarchy.estimate.objectives import PLAYERS, rates_within
+from anarchy.estimate.objectives import PLAYERS, backlog, rates_within
 from anarchy.estimate.performance import QUANTILE_REPLICATES, bounded, performance_draws
 from anarchy.games.requests import FloatArray
 from anarchy.games.split import prices_of_fixed
@@ -57,18 +58,20 @@ def estimate(
     titles = {cell.workload.name: cell.workload.title for cell in cells}
     label = {name: {**head, "workload": name, "workload_title": title} for name, title in titles.items()}
     places = [(name, C) for name in titles for C in tier.concurrency]
+    mixes = {cell.workload.name: cell.workload for cell in cells}
     rows: dict[str, list[Row]] = {
         "splits": [{**label[place[0]], **_cell_row(own, place, method, n)} for n, place in enumerate(places)]
     }
     rows |= {"game": [], "prices": [], "moving": []}
     if len(splits) >= FEWEST:
         workers = [_workers(split, own) for split in splits]
-        for stream, place in enumerate(places):
-            played = _play(splits, place, tier)
+        games = {place: _play(splits, place, tier) for place in places}
+        for stream, (place, played) in enumerate(games.items()):
             common = {**label[place[0]], "concurrency": place[1]}
-            rows["prices"].append(
-                {**common, **played.price_row(own.topology.name, _nearest(splits, place, slo))}
-            )
+            alike = _without_sharing(place[0], mixes)
+            unshared = games[alike, place[1]].best if alike else ""
+            row = played.price_row(own.topology.name, _nearest(splits, place, slo), unshared)
+            rows["prices"].append({**common, **row})
             rates = _bounded_rates(splits, place, method, stream)
             rows["game"] += [
                 {**common, **one, **rate, **game}
@@ -101,6 +104,16 @@ def _budget(own: str, peers: Peers) -> list[Topology]:
     while high + 1 in alike:
         high += 1
     return [alike[count] for count in range(low, high + 1)]
+
+
+def _without_sharing(name: str, mixes: Mapping[str, Workload]) -> str:
+    """The mix that differs from this one in nothing but that its prompts share no prefix; empty with none."""
+    own = mixes[name]
+    if not own.templates:
+        return ""
+    plain = own.model_copy(update={"templates": 0, "skew": 0.0, "unique_tail_tokens": 0})
+    named = ((one, plain.model_copy(update={"name": one.name, "title": one.title})) for one in mixes.values())
+    return next((one.name for one, alike in named if one == alike), "")
 
 
 def _read(topology: Topology, cells: Sequence[MeasuredCell], slo: Objectives) -> Split:
@@ -138,7 +151,14 @@ def _cell_row(split: Split, place: Place, method: Method, stream: int) -> Row:
     draws = performance_draws(traces, method.seed, stream)
     for name, drawn in draws.items():
         row |= bounded(name, drawn)
-    return {**row, "interval_kind": draws["ttft_p50"].kind, **_rate_row(split, place, method, stream)}
+    grown = dict(zip(_ends("backlog_rps"), mean_over_launches([backlog(one) for one in traces]), strict=True))
+    kind = draws["ttft_p50"].kind
+    return {**row, **grown, "interval_kind": kind, **_rate_row(split, place, method, stream)}
+
+
+def _ends(name: str) -> tuple[str, str, str]:
+    """A column and those of its interval."""
+    return name, f"{name}_lo", f"{name}_hi"
 
 
 def _rate_row(split: Split, place: Place, method: Method, stream: int) -> Row:

@@ -33,7 +33,12 @@ def _clause(row: Row, titles: Mapping[str, str]) -> str:
     words += f"; equilibria {_listed(stable)}, price of anarchy {price(row, 'price_of_anarchy')}"
     crossing = _listed([titles[name] for name in str(row["variational"]).split(", ") if name])
     words += f"; marginal gains cross at {crossing}, price {price(row, 'price_of_variational')}"
-    return f"{words}; staying here costs {price(row, 'price_here')}"
+    words += f"; staying here costs {price(row, 'price_here')}"
+    if is_missing(row["best_unshared"]) or not row["best_unshared"]:
+        return words
+    before = titles[row["best_unshared"]]
+    kept = price(row, "price_unshared")
+    return f"{words}; without shared prefixes {before} is best, and keeping it costs {kept}"
 
 
 def price(row: Row, name: str) -> str:

@@ -61,6 +61,13 @@ class Played:
         """Society's utility at every split, by launch."""
         return {launch: game.society for launch, game in self.games.items()}
 
+    @property
+    def best(self) -> str:
+        """The split of the largest goodput at the means; empty where none serves."""
+        if self.mean is None or self.mean.society.max() == 0.0:
+            return ""
+        return self.names[int(np.argmax(self.mean.society))]
+
     @cached_property
     def _judged(self) -> Row:
         return {"valid": bool(self.games), "reasons": self.reason}
@@ -87,14 +94,19 @@ class Played:
             for k in range(len(self.names))
         ]
 
-    def price_row(self, here: str, nearest: str) -> Row:
-        """Equilibria, best split and prices; `here` is this system's split, `nearest` where none serves."""
+    def price_row(self, here: str, nearest: str, unshared: str = "") -> Row:
+        """Equilibria, best split and prices.
+
+        `here` is this system's split, `nearest` the one to name where none serves, `unshared` the best one of
+        the mix of the same lengths without shared prefixes; empty where there is no such mix.
+        """
         row: Row = {
             "n_launches": len(self.games),
             "n_splits": len(self.names),
             "interval_kind": "across-launches",
             "unbounded": "",
             "nearest": "",
+            "best_unshared": unshared,
             **self._judged,
         }
         if self.mean is None:
@@ -104,7 +116,7 @@ class Played:
             return row
         at = self.names.index(here)
         row |= {
-            "best": self.names[int(np.argmax(self.mean.society))],
+            "best": self.best,
             "equilibria": self._named(equilibria(self.mean)),
             "variational": self._named(variational(self.mean)),
             "crossings": self._crossings(),
@@ -112,11 +124,13 @@ class Played:
             "ends": ", ".join(self.names[k] for k in destinations(self.mean)[at]),
             **_ends("best_goodput", [float(game.society.max()) for game in self.games.values()]),
         }
-        only = np.arange(len(self.names)) == at
         unbounded = []
         games = list(self.games.values())
         found = {name: [of(game) for game in games] for name, of in PRICES.items()}
-        found["price_here"] = [price(game.society, only) for game in games]
+        kept = {"price_here": here, **({"price_unshared": unshared} if unshared else {})}
+        for name, split in kept.items():
+            only = np.array([one == split for one in self.names])
+            found[name] = [price(game.society, only) for game in games]
         for name, values in found.items():
             if np.isinf(values).any():
                 unbounded.append(name)

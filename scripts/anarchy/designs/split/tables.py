@@ -12,7 +12,7 @@ from anarchy.ground.words import MISSING, counted, intervals, is_missing, millis
 from anarchy.tables import System
 
 _LABELS: Final = ["experiment", "model", "model_title", "topology", "topology_title"]
-_LATENCIES: Final = ("ttft_p50", "ttft_p99", "itl_mean", "throughput_rps")
+_LATENCIES: Final = ("ttft_p50", "ttft_p99", "itl_mean", "throughput_rps", "backlog_rps")
 _RATES: Final = ("within_ttft", "within_itl", "goodput")
 UNBOUNDED: Final = "unbounded"
 
@@ -38,6 +38,7 @@ def cell_words(table: pd.DataFrame) -> pd.DataFrame:
             "TTFT P99, ms": intervals(table, "ttft_p99_ms"),
             "ITL, ms": intervals(table, "itl_mean_ms"),
             "requests/s": intervals(table, "throughput_rps"),
+            "more in flight each second": intervals(table, "backlog_rps"),
             "within TTFT": intervals(table, "within_ttft"),
             "within ITL": intervals(table, "within_itl"),
             "within both": intervals(table, "goodput"),
@@ -94,12 +95,23 @@ def price_words(table: pd.DataFrame) -> pd.DataFrame:
         "gains cross at": _known(table["variational"]),
         "best responses end at": _known(table["ends"]),
         **{title: prices(table, name) for name, title in named.items()},
+        **_sharing(table),
         "counted": [
             f"{text}; nearest: {nearest}" if not is_missing(nearest) and nearest else text
             for text, nearest in zip(counted(table), table["nearest"], strict=True)
         ],
     }
     return pd.DataFrame(words)
+
+
+def _sharing(table: pd.DataFrame) -> dict[str, list[str]]:
+    """What shared prefixes change; nothing where no mix shares one."""
+    if not table["best_unshared"].fillna("").any():
+        return {}
+    return {
+        "best without shared prefixes": _known(table["best_unshared"]),
+        "of staying there": prices(table, "price_unshared"),
+    }
 
 
 def prices(table: pd.DataFrame, name: str) -> list[str]:

@@ -7,18 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from anarchy.config.objectives import Objectives
 from anarchy.config.policies import Policy
 from anarchy.config.tiers import GridTier, Problem
-from anarchy.config.values import MOST_ENTRIES, Name, PositiveSeconds, Strict, Users
-
-
-class Objectives(Strict):
-    """What a request must keep to count (service level objectives), model seconds."""
-
-    ttft_s: PositiveSeconds
-    """Time to first token, at most."""
-    itl_s: PositiveSeconds
-    """Mean inter-token latency of the request, at most."""
+from anarchy.config.values import MOST_ENTRIES, Name, Strict, Users
 
 
 class MovingStage(Strict):
