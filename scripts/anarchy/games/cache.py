@@ -38,8 +38,8 @@ ROUNDING: Final = 1e-12
 class CacheGame:
     """Popularity of templates, workers, room of each in templates, and what a hit and a miss cost.
 
-    `popularity`: shape (T,), any unit, at least 0 and not all 0; `shares` are its shares of 1. `hit` and `miss`
-    in any one unit of cost, 0 < hit <= miss. Errors: ValueError on anything else.
+    `popularity`: shape (T,), any unit, at least 0 and not all 0; `shares` are its shares of 1. `hit` and
+    `miss` in any one unit of cost, 0 < hit <= miss. Errors: ValueError on anything else.
     """
 
     popularity: FloatArray
@@ -102,7 +102,7 @@ def potential(game: CacheGame, holds: Holds) -> float:
 
 
 def best_response(game: CacheGame, holds: Holds, worker: int) -> Holds:
-    """What a worker would hold while the others stay, (T,): the templates that pay it most, first ones first."""
+    """What a worker would hold while the others stay, (T,): the templates that pay it most."""
     others = holds.sum(axis=0) - holds[worker]
     worth = game.shares / (others + 1)
     chosen = np.zeros(game.popularity.size, dtype=bool)
@@ -220,7 +220,7 @@ def lru_hit_share(game: CacheGame, room: int | None = None) -> float:
 
 
 def homes(game: CacheGame) -> IntArray:
-    """One home for each template, (T,): the most popular first, to the worker with the least asked of it yet."""
+    """One home for each template, (T,): the most popular first, to the worker that is asked least so far."""
     asked = np.zeros(game.workers)
     home = np.zeros(game.popularity.size, dtype=np.int64)
     for template in np.argsort(-game.shares, kind="stable"):
@@ -258,7 +258,29 @@ def affinity_over_balance(game: CacheGame) -> float:
     """Cost on the fullest worker under affinity over that under balance; above 1 balance is better.
 
     Affinity: one home for each template (`homes`). Balance: requests are spread evenly and caches keep what
-    was asked for last (`lru_hit_share`), so each worker has a W-th of the mean cost. Where it is 1 is the line
-    between the two.
+    was asked for last (`lru_hit_share`), so each worker has a W-th of the mean cost. Where it is 1 is the
+    line between the two.
     """
     return fullest(game, homes(game)) * game.workers / game.cost(lru_hit_share(game))
+
+
+def critical_skew(templates: int, game: CacheGame, most: float = 4.0) -> float | None:
+    """The Zipf exponent at which affinity and balance cost the fullest worker the same; None up to `most`.
+
+    Of a game with the workers, room and costs of `game` and so many templates. Below it affinity is better;
+    0 where it never is.
+    """
+
+    def ratio(skew: float) -> float:
+        popularity = zipf(templates, skew)
+        return affinity_over_balance(CacheGame(popularity, game.workers, game.room, game.hit, game.miss))
+
+    low, high = 0.0, most
+    if ratio(low) >= 1.0:
+        return 0.0
+    if ratio(high) < 1.0:
+        return None
+    while high - low > 0.01:
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if ratio(middle) < 1.0 else (low, middle)
+    return (low + high) / 2.0
