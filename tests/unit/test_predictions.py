@@ -22,6 +22,7 @@ PREDICTED: Final = {
     "gpu/protocol": "## The 20-minute protocol on simulated engines",
     "quick/adaptive": "## The whole of tier quick again",
     "quick/split": "## The split of workers as a game (G1)",
+    "quick/cache": "## What prefill workers keep in their caches (G2)",
 }
 """Tier and experiment of a recorded run -> the heading of its predictions."""
 BY_EXPERIMENT: Final = ("quick", "why")

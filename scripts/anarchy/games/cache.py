@@ -17,7 +17,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -264,16 +264,15 @@ def affinity_over_balance(game: CacheGame) -> float:
     return fullest(game, homes(game)) * game.workers / game.cost(lru_hit_share(game))
 
 
-def critical_skew(templates: int, game: CacheGame, most: float = 4.0) -> float | None:
+def critical_skew(game: CacheGame, most: float = 4.0) -> float | None:
     """The Zipf exponent at which affinity and balance cost the fullest worker the same; None up to `most`.
 
-    Of a game with the workers, room and costs of `game` and so many templates. Below it affinity is better;
-    0 where it never is.
+    Of a game as this one, but for how popular its templates are. Below it affinity is better; 0 where it is
+    not even with uniform popularity.
     """
 
     def ratio(skew: float) -> float:
-        popularity = zipf(templates, skew)
-        return affinity_over_balance(CacheGame(popularity, game.workers, game.room, game.hit, game.miss))
+        return affinity_over_balance(replace(game, popularity=zipf(game.popularity.size, skew)))
 
     low, high = 0.0, most
     if ratio(low) >= 1.0:

@@ -78,7 +78,7 @@ def test_the_policy_that_looks_for_caches_is_the_one_that_counts() -> None:
 
 
 def test_a_reason_says_between_which_sizes() -> None:
-    found = verdict_on(regime())
-    assert found.reason.endswith(
+    (part,) = verdict_on(regime()).parts
+    assert part.reason == (
         "is a rise from 0.670 to 1.00 of the capacity, and there is none below; 1.05 counts as none"
     )

@@ -166,9 +166,10 @@ def test_without_a_timing_table_there_is_no_price_and_all_else() -> None:
 
 
 def test_wrong_policies_and_workloads_are_refused() -> None:
-    changed = type(TIER).model_validate({**TIER.model_dump(), "affinity": "sticky", "balance": "sticky"})
+    wrong = {"affinity": "sticky", "balance": "sticky", "workloads": ["unique", "other"]}
+    changed = type(TIER).model_validate({**TIER.model_dump(), **wrong})
     problems = list(changed.problems([AFFINITY, BALANCE]))
-    assert [problem.key for problem in problems] == ["affinity", "balance", "balance"]
+    assert [problem.key for problem in problems] == ["workloads", "affinity", "balance", "balance"]
     assert not list(TIER.problems([AFFINITY, BALANCE]))
     templates = UNIQUE.model_copy(update={"templates": 5})
     (problem,) = TIER.misfits({"unique": templates})

@@ -18,6 +18,7 @@ from anarchy.games.cache import (
     best_hit_share,
     best_response,
     blind_hit_share,
+    critical_skew,
     fullest,
     hit_share,
     homes,
@@ -221,6 +222,17 @@ def test_affinity_wins_where_room_is_short_and_loses_where_one_template_is_hot()
     hot = CacheGame(zipf(12, 3.0), 3, 40, 9.0, 32.0)
     assert affinity_over_balance(hot) == pytest.approx(3 * hot.shares[0])
     assert not least_fullest(short)[1]
+
+
+def test_the_line_is_where_affinity_costs_what_balance_does() -> None:
+    short = CacheGame(zipf(120, 0.0), 3, 40, 9.0, 32.0)
+    skew = critical_skew(short)
+    assert skew is not None
+    for away, better in ((-0.05, True), (0.05, False)):
+        near = CacheGame(zipf(120, skew + away), 3, 40, 9.0, 32.0)
+        assert (affinity_over_balance(near) < 1.0) == better
+    assert critical_skew(CacheGame(zipf(4, 0.0), 3, 40, 9.0, 32.0)) == 0.0
+    assert critical_skew(CacheGame(zipf(120, 0.0), 1, 40, 9.0, 32.0)) is None
 
 
 @pytest.mark.parametrize(

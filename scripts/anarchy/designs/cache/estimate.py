@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -28,8 +28,8 @@ Launches: TypeAlias = Mapping[int, Mapping[str, float]]
 ACROSS: Final = "across-launches"
 DIFFERENCES: Final = frozenset({"hit_share", "copies", "hits"})
 """Numbers whose mean is arithmetic; of the others, which are above 0, it is geometric."""
-WIDTH: Final = 12
-"""Sizes of the working set at which the line of the model is told."""
+SIZES: Final = 12
+"""Of the working set, at which the line of the model is told."""
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,7 @@ def _regime_row(series: Sequence[Measured], pool: Pool) -> Row:
     }
 
 
-def _games(read: Sequence[Measured] | Any, pool: Pool) -> Iterator[tuple[str, Row]]:
+def _games(read: Iterable[Measured], pool: Pool) -> Iterator[tuple[str, Row]]:
     """The game of each working set, once."""
     if not pool.workers:
         return
@@ -276,7 +276,6 @@ def _line(tier: CacheTier, pool: Pool) -> Iterator[Row]:
     if not pool.workers:
         return
     least, most = np.log(min(tier.templates)), np.log(max(tier.templates))
-    for templates in dict.fromkeys(np.rint(np.exp(np.linspace(least, most, WIDTH))).astype(int).tolist()):
-        game = pool.game(templates, 0.0)
-        skew = games.critical_skew(templates, game)
+    for templates in dict.fromkeys(np.rint(np.exp(np.linspace(least, most, SIZES))).astype(int).tolist()):
+        skew = games.critical_skew(pool.game(templates, 0.0))
         yield {"templates": templates, "working_set": pool.share(templates), "skew": skew}

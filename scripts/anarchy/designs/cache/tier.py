@@ -87,6 +87,12 @@ class CacheTier(GridTier):
         """A comparison with a policy that is not measured, or with itself."""
         yield from super().problems(policies)
         names = [policy.name for policy in policies]
+        if len(self.workloads) > 1:
+            yield Problem(
+                "workloads",
+                f"{len(self.workloads)} workloads, and a pool's room is told in prompts of one length",
+                "name one, and make an experiment of each",
+            )
         for key in ("affinity", "balance"):
             if getattr(self, key) not in names:
                 yield Problem(
