@@ -87,7 +87,8 @@ def _panels(system: System, width: float, draw: Callable[[Axes, System, str, pd.
 
 def _at_most_users(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of the largest C."""
-    return rows[rows["concurrency"] == rows["concurrency"].max()]
+    deepest: pd.DataFrame = rows[rows["concurrency"] == rows["concurrency"].max()]
+    return deepest
 
 
 def _title(system: System, rows: pd.DataFrame) -> str:

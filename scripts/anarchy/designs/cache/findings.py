@@ -59,7 +59,8 @@ def answer(systems: Sequence[System]) -> str:
 
 def _of_affinity(system: System) -> pd.DataFrame:
     rows = system.rows
-    return rows[rows["valid"].astype(bool) & (rows["policy_title"] == system.info["affinity"])]
+    mine: pd.DataFrame = rows[rows["valid"].astype(bool) & (rows["policy_title"] == system.info["affinity"])]
+    return mine
 
 
 def _ends(row: Row, name: str) -> list[Any]:
