@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 from matplotlib.figure import Figure
 
+from anarchy.designs.cache import figures as cache
 from anarchy.designs.detection import figures as detection
 from anarchy.designs.engines import figures as engines
 from anarchy.designs.ladder import cost_model
@@ -29,6 +30,7 @@ from anarchy.designs.tables import Made, make
 from anarchy.ground.layout import Layout
 from anarchy.tables import System
 from tests.helpers.shared import made_once
+from tests.helpers.synthetic_cache import write_cache
 from tests.helpers.synthetic_engines import write_engines
 from tests.helpers.synthetic_estimates import write_results
 from tests.helpers.synthetic_pareto import write_pareto
@@ -69,6 +71,7 @@ FIGURES: Final[Mapping[str, Mapping[str, Draw]]] = {
     },
     "readings": {"march": readings.march_of_users, "settings": readings_settings.knees_and_growths},
     "split": {"goodput": split.goodput_of_splits, "gains": split.gains_of_workers},
+    "cache": {"price": cache.price_of_sets, "hits": cache.hits_of_sets, "map": cache.map_of_sets},
 }
 """Name of a design -> name of a figure -> what draws it."""
 
@@ -80,6 +83,7 @@ WRITERS: Final[Mapping[str, Callable[[Path], Layout]]] = {
     "engines": write_engines,
     "step": write_readings,
     "split": write_split,
+    "cache": write_cache,
 }
 """Name of an experiment -> what writes made-up estimates of it."""
 

@@ -35,6 +35,7 @@ def path_of(design: Design) -> Path:
         ("engines", "quick", "llama-3.1-70b", "1p2d", ("_templates",)),
         ("step", "quick", "llama-3.1-70b", "1p2d", ()),
         ("split", "quick", "llama-3.1-70b", "1p5d", ()),
+        ("cache", "quick", "llama-3.1-70b", "3p3d", ()),
     ],
 )
 def test_notebook_writes_every_figure_and_table(

@@ -22,6 +22,7 @@ PREDICTED: Final = {
     "gpu/protocol": "## The 20-minute protocol on simulated engines",
     "quick/adaptive": "## The whole of tier quick again",
     "quick/split": "## The split of workers as a game (G1)",
+    "quick/cache": "## What prefill workers keep in their caches (G2)",
     "quick/sharing": "## Shared prefixes and the split (G3)",
     "games/open-loop": "## The split of workers in an open loop (G4)",
 }

@@ -51,7 +51,7 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def use_everything(results: Path) -> None:
     (results / "live").mkdir()
     (results / "live" / "raw").symlink_to(PROJECT / "data" / "sample" / "live" / "raw")
-    virtual = ["engines", "split", "step"]
+    virtual = ["cache", "engines", "split", "step"]
     seal_everything(open_run({"tier": "smoke", "experiments": virtual, "results": str(results)}))
     script, output = Path(__file__).with_name("used_definitions.py"), results / "used.json"
     done = subprocess.run(

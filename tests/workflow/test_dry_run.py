@@ -23,12 +23,12 @@ def jobs(told: str) -> Counter[str]:
 @pytest.mark.parametrize(
     ("tier", "sweeps", "systems"),
     [
-        ("smoke", 16, 12),
+        ("smoke", 17, 13),
         ("live", 8, 6),
-        ("quick", 113, 26),
+        ("quick", 119, 28),
         ("games", 25, 5),
         pytest.param("live-repeats", 33, 7, marks=pytest.mark.nightly),
-        pytest.param("repeats", 330, 20, marks=pytest.mark.nightly),
+        pytest.param("repeats", 370, 22, marks=pytest.mark.nightly),
         pytest.param("full", 54, 12, marks=pytest.mark.nightly),
     ],
 )

@@ -60,6 +60,7 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
             ["engines", "llama-3.1-70b", "1p2d"],
             ["step", "llama-3.1-70b", "1p2d"],
             ["split", "llama-3.1-70b", "1p5d"],
+            ["cache", "llama-3.1-70b", "3p3d"],
         ],
         "predicted_s": 700.0,
         "measured_s": 731.0,

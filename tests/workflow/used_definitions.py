@@ -1,7 +1,7 @@
 """Estimate, draw, judge and report the recorded sample, and say which definitions of the package really ran.
 
 Usage: used_definitions.py RESULTS OUTPUT, where RESULTS/live/raw holds the traces of tier live, and
-RESULTS/smoke/raw those of G1, V1 and W2 at tier smoke.
+RESULTS/smoke/raw those of G1, G2, V1 and W2 at tier smoke.
 OUTPUT: {step: {"ran": ["module:definition", ...], "read": [files of the project that it opened]}}. A step is
 a command and what it is about: ``system pareto``, ``notebook pareto``, ``claims``, ``report``.
 
@@ -41,7 +41,7 @@ def main(results: Path, output: Path) -> None:
     chosen = {"results": str(results), "knees": "recorded"}
     runs = [
         Workflow(open_run({**chosen, "tier": "live", "experiments": ["all"]})),
-        Workflow(open_run({**chosen, "tier": "smoke", "experiments": ["engines", "split", "step"]})),
+        Workflow(open_run({**chosen, "tier": "smoke", "experiments": ["cache", "engines", "split", "step"]})),
     ]
     for file in sorted(SCRIPTS.rglob("*.py")):
         if not module_of(file).startswith(ELSEWHERE):

@@ -132,7 +132,10 @@ def judge(claims: Claims, systems: Sequence[System]) -> list[Verdict]:
         shows = (claim.experiment, *claim.also)
         there = [system for system in systems if system["experiment"] in shows]
         about = [system for system in there if _is_about(claim, system)]
-        measured = [{**beside(system, systems), "ours": _is_ours(claims, system)} for system in about]
+        named = bool(claim.systems)  # a claim that names a topology counts it, whoever measured it
+        measured = [
+            {**beside(system, systems), "ours": not named and _is_ours(claims, system)} for system in about
+        ]
         groups = dict.fromkeys(
             (workload, system["engine"]) for system in measured for workload in system["workloads"]
         )

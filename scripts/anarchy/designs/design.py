@@ -30,7 +30,7 @@ class Design:
     name: str
     """Its folder, and the word `design` of its experiments."""
     id: str
-    """The experiment of the paper that it is, E1 to E4; G1, V1, W1 and W2 are ours."""
+    """The experiment of the paper that it is, E1 to E4; G1, G2, V1, W1 and W2 are ours."""
     title: str
     """What its notebook and its section of the report answer."""
     question: str = ""

@@ -471,7 +471,5 @@ def test_every_claim_has_a_verdict_when_all_experiments_ran(documents: Documents
     live = [one for name, one in documents.items() if name.startswith("adaptive")]
     found = judge(CLAIMS, [*ladders, *virtual, *live])
     assert {verdict.id for verdict in found} == {claim.id for claim in CLAIMS.claims}
-    measured = {
-        verdict.verdict for verdict in found if verdict.id.startswith("C")
-    }  # P1, Q1 and Q2 are of game 1
+    measured = {verdict.verdict for verdict in found if verdict.id.startswith("C")}  # others are of G1 and G2
     assert "not testable here" not in measured

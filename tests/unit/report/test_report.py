@@ -30,7 +30,7 @@ from tests.helpers.synthetic_staged import write_staged
 
 @pytest.fixture(scope="module")
 def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
-    """One system of E2, E3, E4, G1, V1 and W2 each."""
+    """One system of E2, E3, E4, G1, G2, V1 and W2 each."""
     return drawn_results(
         tmp_path_factory,
         tmp_path_factory.mktemp("results"),
@@ -39,6 +39,7 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
         "pareto",
         "engines",
         "split",
+        "cache",
         "step",
     )
 
@@ -74,13 +75,22 @@ def test_every_figure_of_every_design_has_a_reading() -> None:
 def test_every_experiment_has_a_section_in_order(html: str) -> None:
     text = said(html)
     heads = re.findall(r"<h2>(.*?)</h2>", text)
-    assert [head[:2] for head in heads if re.match(r"[EGVW]\d", head)] == ["E2", "E3", "E4", "G1", "V1", "W2"]
-    for experiment in ("saturation", "adaptive", "pareto", "split", "engines", "step"):
-        topology = "1p5d" if experiment == "split" else "1p2d"
+    assert [head[:2] for head in heads if re.match(r"[EGVW]\d", head)] == [
+        "E2",
+        "E3",
+        "E4",
+        "G1",
+        "G2",
+        "V1",
+        "W2",
+    ]
+    topologies = {"split": "1p5d", "cache": "3p3d"}
+    for experiment in ("saturation", "adaptive", "pareto", "split", "cache", "engines", "step"):
+        topology = topologies.get(experiment, "1p2d")
         assert f'<section id="{experiment}">' in text
         assert f'<section id="{experiment}_llama-3.1-70b_{topology}">' in text
         assert f'href="#{experiment}"' in text
-    assert text.count('class="mark">not part of this run') == 5
+    assert text.count('class="mark">not part of this run') == 6
 
 
 def test_a_run_without_a_ladder_has_no_overview(layout: Layout, html: str) -> None:

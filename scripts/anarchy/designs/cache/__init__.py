@@ -1,0 +1,1 @@
+"""Working sets around the KV capacity of a pool, played as the KV cache placement game."""
