@@ -6,7 +6,7 @@ import asyncio
 import sys
 import types
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -24,10 +24,10 @@ OVERRIDE = {"router_temperature": 0.7, "overlap_score_weight": 1.0}
 class FakeRouter:
     """Chooses the last worker; its loads grow by what is booked, and its overlaps by what is published."""
 
-    made: list[dict[str, Any]] = []
-    calls: list[tuple[Any, ...]] = []
-    held: dict[int, int] = {}
-    known: list[int] = []
+    made: ClassVar[list[dict[str, Any]]] = []
+    calls: ClassVar[list[tuple[Any, ...]]] = []
+    held: ClassVar[dict[int, int]] = {}
+    known: ClassVar[list[int]] = []
 
     def __init__(self, endpoint: str, block_size: int, config: dict[str, Any]) -> None:
         self.made.append({"endpoint": endpoint, "block_size": block_size, **config})
@@ -58,7 +58,7 @@ class FakeRouter:
 class FakeRuntime:
     """Its endpoint's id tells workers apart."""
 
-    ended: list[int] = []
+    ended: ClassVar[list[int]] = []
 
     def __init__(self, loop: object, store: str, plane: str) -> None:
         assert (store, plane) == ("file", "tcp")
