@@ -44,6 +44,31 @@ def test_a_part_that_is_not_run_keeps_its_row() -> None:
     assert [row.split("|")[-2].strip() for row in rows] == ["abc", "def"]
 
 
+def test_what_had_failed_has_a_row_of_its_own_until_the_part_is_run_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: list[str] = []
+
+    def run(command: list[str], env: dict[str, str], **_: object) -> subprocess.CompletedProcess[str]:
+        options.append(f"{command[-1]}{env.get('PYTEST_ADDOPTS', '')}")
+        return subprocess.CompletedProcess(command, 0, "= 1 passed in 1s =", "")
+
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    monkeypatch.setattr(nightly, "commit_of_tree", lambda: "mended")
+    monkeypatch.setattr(nightly, "PAGE", tmp_path / "nightly.md")
+    monkeypatch.setattr("tests.nightly.subprocess.run", run)
+    before = [nightly.Row(part, BEGAN, "abc", part != "fuzz", 9.0, "1 failed") for part in nightly.PARTS]
+    nightly.PAGE.write_text(nightly.page(before))
+    assert nightly.main(["--failed"]) == 0
+    assert options == [f"fuzz {nightly.FAILED_ALONE}"]
+    first, second = nightly.PAGE.read_text().splitlines()[-2:]
+    assert first == before[-1].line()
+    assert second.startswith("| `make fuzz`, what had failed |")
+    assert second.endswith("| mended |")
+    assert nightly.main(["fuzz"]) == 0
+    assert "what had failed" not in nightly.PAGE.read_text()
+
+
 def test_a_part_that_fails_keeps_no_other_from_running(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,4 +89,9 @@ def test_a_part_that_fails_keeps_no_other_from_running(
 def test_every_part_is_a_target_of_make() -> None:
     makefile = (PROJECT / "Makefile").read_text()
     assert all(f"\n{part}:" in makefile for part in nightly.PARTS)
-    assert nightly.main(["no-such-part"]) == 2
+
+
+def test_an_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        nightly.main(["no-such-part"])
+    assert "no such part: no-such-part; known: test-faults" in capsys.readouterr().err

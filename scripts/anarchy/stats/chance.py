@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from scipy import stats
 
+from anarchy.stats.deciding import student_width
 from anarchy.stats.intervals import FloatArray
 
 DRAWS: Final = 200_000
@@ -39,5 +40,5 @@ def cv_behind(lo: float, hi: float, launches: int) -> float:
     if launches < 2 or not 0.0 < lo <= hi:
         raise ValueError(f"{launches} launches with an interval from {lo:g} to {hi:g} tell no spread")
     half = math.log(hi / lo) / 2.0
-    sigma = half * math.sqrt(launches) / float(stats.t.ppf(0.975, launches - 1))
+    sigma = half / student_width(launches)
     return math.sqrt(math.expm1(sigma * sigma))

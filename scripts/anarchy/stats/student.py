@@ -7,8 +7,8 @@ from math import exp, log
 
 import numpy as np
 
-from .deciding import student_width
-from .launches import MIN_LAUNCHES
+from anarchy.stats.deciding import student_width
+from anarchy.stats.launches import MIN_LAUNCHES
 
 Ends = tuple[float, float, float]
 """A value and the two ends of its 95 % interval; ends are NaN where there is none."""

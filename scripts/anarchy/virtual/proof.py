@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from scipy import stats
+from scipy.special import bdtrc
 
 from anarchy.engines.spec import BLOCK_SIZE
 from anarchy.ground.files import disk_errors
@@ -126,7 +126,7 @@ class _Tests:
         workers = columns["prefill_worker_idx"][np.argsort(columns["turn_index"])]
         same = int(np.count_nonzero(workers[1:] == workers[0]))
         chance = 1.0 / self.pools[0]
-        by_chance = float(stats.binom.sf(same - 1, REPEATED, chance))
+        by_chance = float(bdtrc(same - 1, REPEATED, chance)) if same else 1.0
         # With omega 0 any worker is as good; else all go to the one that has the blocks.
         p_value = by_chance if omega == 0 else float(same == REPEATED)
         return {

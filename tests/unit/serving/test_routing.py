@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from anarchy.engines.spec import RoutingPolicy
 from anarchy.serving.frontend_api import active_decode_blocks, completion_body, instance_id_of
@@ -58,6 +59,15 @@ def test_fit_p_value_is_uniform_or_conservative_under_the_prediction() -> None:
 def test_fit_p_value_is_exact_for_argmin() -> None:
     assert fit_p_value((0, 400, 0), (0, 1, 0)) == 1.0
     assert fit_p_value((1, 399, 0), (0, 1, 0)) == 0.0
+
+
+@pytest.mark.parametrize("counts", [(180, 215, 3, 2), (200, 197, 0, 3), (100, 300, 0, 0), (260, 128, 9, 3)])
+def test_fit_p_value_is_that_of_the_textbook_tests(counts: tuple[int, ...]) -> None:
+    chance = (0.5, 0.492, 0.004, 0.004)
+    rare = stats.binomtest(sum(counts[2:]), sum(counts), 0.008, alternative="greater").pvalue
+    common = np.asarray(counts[:2])
+    fit = stats.chisquare(common, common.sum() * np.asarray(chance[:2]) / 0.992).pvalue
+    assert fit_p_value(counts, chance) == pytest.approx(min(1.0, 2 * min(rare, fit)), rel=1e-9)
 
 
 def test_fit_p_value_sees_the_wrong_temperature() -> None:

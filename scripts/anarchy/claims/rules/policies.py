@@ -5,13 +5,10 @@ They read the tables beside system.json: `ratios`, `stages`, `series` and `detec
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
 import pandas as pd
-from scipy.stats import t as student
 
 from anarchy.claims.deciding import LAUNCHES, needed
 from anarchy.claims.frames import Row, bounded, frame_of, nothing, of_launches, past_no_knee
@@ -27,6 +24,7 @@ from anarchy.claims.model import (
 )
 from anarchy.designs.stages.switched import DIFFER, compared
 from anarchy.stats.deciding import cv_bounds
+from anarchy.stats.student import mean_over_launches
 from anarchy.tables import TITLES, is_missing, whole
 
 NOTES: Final = {
@@ -126,8 +124,8 @@ def switch_gain(claim: Claim, system: System, workload: str) -> list[Part]:
     parts = []
     for (policy, way), mine in acting.groupby(["policy", "way"], sort=False):
         gains = [_gain(series, log) for log in mine.to_dict("records")]
-        told = np.log([gain for gain in gains if gain is not None])
-        if not told.size:
+        told = [gain for gain in gains if gain is not None]
+        if not told:
             reason = f"{policy} did not switch inside the stage of most load"
             parts.append(
                 Part(
@@ -141,16 +139,19 @@ def switch_gain(claim: Claim, system: System, workload: str) -> list[Part]:
                 )
             )
             continue
-        values = _over_launches(told)
-        outcome, why = against_range(claim, *values[1:])
-        reason = f"{policy}, {told.size} of {len(mine)} launches: {why}"
+        value, *ends = mean_over_launches(told, ratio=True)
+        lo, hi = (None if is_missing(end) else end for end in ends)
+        outcome, why = against_range(claim, lo, hi)
+        reason = f"{policy}, {len(told)} of {len(mine)} launches: {why}"
         parts.append(
             Part(
                 system_title(system),
                 outcome,
                 reason,
                 quantity,
-                *values,
+                value,
+                lo,
+                hi,
                 way=str(way),
                 published=ends_of(claim),
             )
@@ -167,15 +168,6 @@ def _gain(series: pd.DataFrame, log: Row) -> float | None:
     before, after = rows[rows["t"] + rows["seconds"] <= log["fired_s"]], rows[rows["t"] >= log["fired_s"]]
     medians = before["ttft_p50"].median(), after["ttft_p50"].median()
     return None if any(map(is_missing, map(float, medians))) else float(medians[0] / medians[1])
-
-
-def _over_launches(logs: np.ndarray[Any, Any]) -> tuple[float, float | None, float | None]:
-    """Geometric mean of ratios over launches, and Student's 95 % interval from three launches on."""
-    mean = float(logs.mean())
-    if logs.size < 3:
-        return math.exp(mean), None, None
-    half = float(student.ppf(0.975, logs.size - 1) * logs.std(ddof=1) / math.sqrt(logs.size))
-    return math.exp(mean), math.exp(mean - half), math.exp(mean + half)
 
 
 def launch_spread(claim: Claim, system: System, workload: str) -> list[Part]:
