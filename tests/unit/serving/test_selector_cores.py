@@ -1,4 +1,4 @@
-"""What the selector asks of Dynamo 0.9.0's `KvPushRouter`, with a router that writes down what it is asked."""
+"""What the selector asks of the `KvPushRouter` of Dynamo 0.9.0, with a router that writes down its calls."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ class FakeRuntime:
         FakeRouter.known.append(self.id)
 
     def namespace(self, name: str) -> Any:
-        component = types.SimpleNamespace(endpoint=lambda _: endpoint)
         endpoint = types.SimpleNamespace(
             connection_id=lambda: self.id, serve_endpoint=lambda *_, **__: asyncio.sleep(3600)
         )
+        component = types.SimpleNamespace(endpoint=lambda _: endpoint)
         return types.SimpleNamespace(component=lambda model: component)
 
     def shutdown(self) -> None:

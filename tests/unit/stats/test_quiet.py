@@ -48,8 +48,9 @@ def test_the_interval_holds_a_known_truth_as_often_as_it_says() -> None:
         logs = np.log(means)[:, None] + rng.normal(0.0, 0.05, (len(DILATIONS), LAUNCHES))
         middle, error = logs.mean(axis=1), logs.std(axis=1, ddof=1) / np.sqrt(LAUNCHES)
         half = stats.t.ppf(0.975, LAUNCHES - 1) * error
-        values, *ends = (np.exp(row).tolist() for row in (middle, middle - half, middle + half))
-        found = at_no_noise(DILATIONS, values, *pooled_errors(values, *ends, [LAUNCHES] * len(DILATIONS)))
+        values, lows, highs = (np.exp(row).tolist() for row in (middle, middle - half, middle + half))
+        errors, df = pooled_errors(values, lows, highs, [LAUNCHES] * len(DILATIONS))
+        found = at_no_noise(DILATIONS, values, errors, df)
         held += found.lo <= truth <= found.hi
     assert 0.93 <= held / TRIES <= 0.98
 
