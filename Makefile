@@ -6,6 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 TIER ?= quick
 SITE ?= slurm/site.yaml
+FOLDER ?= results/$(TIER)
 ENGINE ?= vllm
 SMOKE := results/smoke-b200
 # One deployment and one cell; with WHY=1 the 20-minute protocol, two deployments.
@@ -29,7 +30,7 @@ export PYTHON
 # What a cluster's modules or a notebook server set is for other Pythons (scripts/anarchy/ground/surroundings.py).
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE JUPYTER_PATH JUPYTER_CONFIG_DIR JUPYTER_DATA_DIR IPYTHONDIR
 
-.PHONY: help setup reproduce redraw plan doctor test test-unit test-live test-notebooks test-workflow test-slurm test-faults test-containers test-stack090 test-stacks test-vllm test-long test-nightly test-setup test-browser fuzz \
+.PHONY: help setup reproduce redraw archive plan doctor test test-unit test-live test-notebooks test-workflow test-slurm test-faults test-containers test-stack090 test-stacks test-vllm test-long test-nightly test-setup test-browser fuzz \
 	lab-up lab-down lab-status lab-reproduce smoke-b200 \
 	lint format docs bench bench-estimator bench-coverage bench-client bench-virtual profiles schemas clean distclean
 
@@ -49,6 +50,12 @@ redraw: setup  ## estimates, figures and report from the recorded traces of tier
 	@cp -r data/sample/live/raw results/recorded/live/
 	@$(DRIVER)/anarchy unlock
 	@$(DRIVER)/snakemake --config tier=live knees=recorded results=results/recorded
+
+archive: setup  ## a finished run as one zip, results/TIER.zip, checked against the Workflow Run RO-Crate profile: make archive [FOLDER=results/recorded/live]
+	@envs/build archive
+	@.envs/archive/bin/cffconvert --validate
+	@$(DRIVER)/anarchy archive $(FOLDER) -o $(FOLDER).zip
+	@.envs/archive/bin/python scripts/anarchy/archive/validate_crate.py $(FOLDER).zip
 
 plan: setup  ## what a run would measure and cost, without running it
 	@$(DRIVER)/anarchy plan --cost $(addprefix --,$(CHOICES))
@@ -104,7 +111,7 @@ test-containers: test-setup  ## stand-ins of Apptainer and Pyxis on the lab, 5 m
 
 test-long: test-setup  ## policies, knee and controller in real deployments, a bare pip install, every figure of a full run: for a nightly run (root)
 	@slurm/lab/install-packages
-	@$(PYTEST) -m nightly tests/packaging tests/workflow tests/notebooks tests/unit/designs tests/live tests/slurm/test_lab.py tests/slurm/test_deployment.py tests/slurm/test_policies.py \
+	@$(PYTEST) -m nightly tests/packaging tests/workflow tests/notebooks tests/unit/designs tests/unit/docs tests/live tests/slurm/test_lab.py tests/slurm/test_deployment.py tests/slurm/test_policies.py \
 		tests/slurm/test_knee_on_the_lab.py tests/slurm/test_virtual_jobs.py
 
 test-nightly: test-setup  ## what `make test` leaves out, under 2 hours, written down in docs/nightly.md (root)
@@ -181,8 +188,9 @@ docs:  ## the documentation as a site, site/index.html: a warning is an error, e
 	@.envs/docs/bin/sphinx-build --fail-on-warning --keep-going --fresh-env --quiet --conf-dir docs/site --doctree-dir .envs/docs/doctrees docs site
 	@.envs/docs/bin/python docs/site/built_pages.py site
 
-pages: setup  ## regenerate the parts of docs that are made from the code
+pages: setup  ## regenerate the parts of docs that are made from the code, and codemeta.json and .zenodo.json
 	@$(DRIVER)/python -m anarchy.cli.pages
+	@$(DRIVER)/python -m anarchy.archive.software
 
 schemas: setup  ## regenerate workflow/schemas from the config models, and workflow/report from the readings of figures
 	@$(DRIVER)/python -m anarchy.cli.schemas workflow/schemas

@@ -6,7 +6,7 @@ all of them: one system against the claim settles it, and for it all must speak.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -19,10 +19,12 @@ from anarchy.claims.model import (
     NOT_TESTABLE,
     OUTCOMES,
     REPRODUCED,
+    About,
     Claim,
     Claims,
     Outcome,
     Part,
+    PublishedSystem,
     System,
     show,
     system_title,
@@ -35,7 +37,8 @@ from anarchy.claims.validation import validated
 from anarchy.config import Choices
 from anarchy.config.files import load_block
 from anarchy.engines.devices import common_label, is_virtual
-from anarchy.ground.layout import PROJECT
+from anarchy.ground.errors import UserError
+from anarchy.ground.layout import CONFIG, PROJECT
 from anarchy.tables import engine_words, is_missing
 from anarchy.tables.knees import knee_words
 
@@ -83,8 +86,36 @@ class Verdict:
 
 
 def load(file: Path = CLAIMS_FILE) -> Claims:
-    """Read the claims; raises UserError naming file and key for what does not hold."""
-    return load_block(file, Claims)
+    """Read the claims; raises UserError naming file and key for what does not hold or does not exist."""
+    claims = load_block(file, Claims)
+    for key, kind, name in _named(claims):
+        known = sorted(block.stem for block in (CONFIG / kind).glob("*.yaml"))
+        if name not in known:
+            raise UserError(
+                f"key {key!r}: there is no {name!r} among the {kind}",
+                where=file,
+                remedy=f"known: {', '.join(known)}",
+            )
+    return claims
+
+
+def _named(claims: Claims) -> Iterator[tuple[str, str, str]]:
+    """Every block of the study that the claims name: key, folder of its kind, name."""
+    for place, topology in enumerate(claims.paper.topologies):
+        yield f"paper.topologies.{place}", "topologies", topology
+    for place, claim in enumerate(claims.claims):
+        here = f"claims.{place}"
+        yield f"{here}.experiment", "experiments", claim.experiment
+        for number, name in enumerate(claim.also):
+            yield f"{here}.also.{number}", "experiments", name
+        systems: dict[str, Sequence[About | PublishedSystem]] = {
+            f"{here}.systems": claim.systems,
+            f"{here}.published.systems": claim.published.systems,
+        }
+        for key, about in systems.items():
+            for number, system in enumerate(about):
+                yield f"{key}.{number}.model", "models", system.model
+                yield f"{key}.{number}.topology", "topologies", system.topology
 
 
 def judge(claims: Claims, systems: Sequence[System]) -> list[Verdict]:

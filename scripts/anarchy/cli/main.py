@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from anarchy.cli import archive
 from anarchy.cli.choices import open_chosen, run_options
 from anarchy.cli.control import add_command
 from anarchy.cli.extras import extras_named
@@ -142,6 +143,7 @@ def build_parser() -> argparse.ArgumentParser:
     telling.add_argument("topology", help="e.g. 1p2d")
     add_commands(functools.partial(_add, commands))
     add_command(functools.partial(_add, commands))
+    archive.add_commands(functools.partial(_add, commands))
     judging = _add(commands, "claims", _claims, "judge each published claim against the estimates", run)
     judging.add_argument(
         "--fail-on", action="append", default=[], metavar="VERDICT", type=_outcome,
@@ -359,16 +361,12 @@ def _quiet(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from anarchy import claims, report
-    from anarchy.report.run_info import run_info
+    from anarchy import claims
+    from anarchy.report.whole import write_report
 
     bench = open_chosen(options)
-    systems = _systems(bench)
-    verdicts = claims.read(bench.layout.claims.with_suffix(".json"))
-    report.write_summary(bench.layout)
-    facts = run_info(bench, systems)
-    read = claims.judge_readings(claims.load(), [system.document for system in systems])
-    print(report.write(bench.layout, report.render(bench.layout, facts, verdicts, read)))
+    _systems(bench)
+    print(write_report(bench, claims.read(bench.layout.claims.with_suffix(".json"))))
     return 0
 
 

@@ -192,7 +192,11 @@ PAGES: Final[dict[str, dict[str, Callable[[], str]]]] = {
     "architecture.md": {"rooms": diagram},
     "estimates.md": {"estimates": estimates},
     "claims.md": {"ranges": ranges},
-    "../README.md": {"verdicts": recorded.verdicts, "expected": recorded.expected},
+    "../README.md": {
+        "verdicts": recorded.verdicts,
+        "expected": recorded.expected,
+        "expected-live": recorded.expected_live,
+    },
     "appendix.md": appendix.PARTS,
 }
 """Page -> part of it -> what makes the part."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from anarchy.claims.files import read
-from anarchy.claims.scoreboard import scoreboard
+from anarchy.claims.scoreboard import headline, scoreboard
+from anarchy.engines.devices import is_live
 from anarchy.ground.layout import PROJECT
 from anarchy.tables import number
 
@@ -48,6 +49,21 @@ def expected(run: Path = QUICK) -> str:
     for system, rows in by_system.items():
         lines.append("| " + " | ".join([system, *(_range(rows, name) for name in VALUES)]) + " |")
     return "\n".join(lines)
+
+
+def expected_live(run: Path = QUICK) -> str:
+    """A row a system and quantity of live cells that has an interval, of the one recorded run."""
+    verdicts = read(run / "claims.json")
+    rows = [
+        f"| {part['system']} | {part['quantity']} | {number(part['lo'])} to {number(part['hi'])} |"
+        for claim in dict.fromkeys(verdict["id"] for verdict in verdicts)
+        for verdict in headline([one for one in verdicts if one["id"] == claim])
+        if is_live(verdict["engine"])
+        for part in verdict["parts"]
+        if part["lo"] is not None
+    ]
+    head = ["Tier quick, E3, live, 1 recorded run of three launches:", "", "| system | quantity | interval |"]
+    return "\n".join([*head, "|---|---|---|", *rows])
 
 
 def _rows(file: Path) -> Iterator[Mapping[str, str]]:

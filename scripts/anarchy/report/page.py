@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -77,7 +76,6 @@ def render(
         "duration": tables.duration,
         "number": number,
         "srcset": lambda uri: uri.replace(" ", "%20"),
-        "sort_key": sort_key,
     }
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
@@ -115,17 +113,15 @@ def render(
     )
 
 
-def sort_key(value: str) -> str:
-    """What a column of numbers is sorted by: the first number of a cell; what has none comes first."""
-    found = re.search(r"-?\d+(?:\.\d+)?(?:e-?\d+)?", value)
-    return found[0] if found else "-1e308"
-
-
 def _experiment(
     layout: Layout, design: Design, name: str, systems: Sequence[System], run_info: Mapping[str, Any]
 ) -> dict[str, Any]:
     """One experiment: what it asks, its answer, its key figures, and its systems in full."""
-    sections = [_section(layout, system, run_info) for system in systems]
+    answers = {system.key[0] if design.budget else system.key for system in systems}
+    sections = [_section(layout, system, run_info, alone=len(answers) == 1) for system in systems]
+    _once(sections)
+    if design.budget:
+        _one_budget(systems, sections)
     return {
         "id": name,
         "title": f"{design.id}, {design.title}" + ("" if name == design.notebook else f" ({name})"),
@@ -139,6 +135,25 @@ def _experiment(
         "swept": design is LADDER,
         "marching": design is READINGS,
     }
+
+
+def _once(sections: Sequence[Mapping[str, Any]]) -> None:
+    """Long tables that systems share, such as the game of a budget, stand with the first of them."""
+    first: dict[str, Mapping[str, Any]] = {}
+    for section in sections:
+        for table in section["tables"]:
+            owner = first.setdefault(repr((table["name"], table["words"])), section)
+            table["same_as"] = owner if owner is not section and table["folded"] else None
+
+
+def _one_budget(systems: Sequence[System], sections: Sequence[dict[str, Any]]) -> None:
+    """Figures of a budget stand with its first split: those of another differ by the line that marks it."""
+    owners: dict[str, dict[str, Any]] = {}
+    for system, section in zip(systems, sections, strict=True):
+        owner = owners.setdefault(system.key[0], section)
+        if owner is not section:
+            section["elsewhere"] = {"owner": owner, "pictures": [*section["key"], *section["pictures"]]}
+            section["key"] = section["pictures"] = []
 
 
 def _key(design: Design, systems: Sequence[System], sections: Sequence[Mapping[str, Any]]) -> list[Picture]:
@@ -213,16 +228,18 @@ def write(layout: Layout, html: str) -> Path:
     return layout.report
 
 
-def _section(layout: Layout, system: System, run_info: Mapping[str, Any]) -> dict[str, Any]:
+def _section(layout: Layout, system: System, run_info: Mapping[str, Any], *, alone: bool) -> dict[str, Any]:
+    """One system in full; ``alone``: its figure alone answers the experiment's question."""
     listed = run_info.get("systems")
     folder = layout.tables(system.experiment)
-    key, others = pictures(layout, system)
+    key, others = pictures(layout, system, alone=alone)
     shown = []
     for name, made in design_tables.make(system, design_of(system.design).part("tables").TABLES).items():
         stem = "_".join((*system.key, name) if name else system.key)
         found, missing = links(layout, [folder / f"{stem}.{suffix}" for suffix in ("csv", "tex")])
         shown.append(
             {
+                "name": name,
                 "what": made.what.rstrip("."),
                 "words": plain(made.words),
                 "folded": len(made.words) > LONG,
@@ -239,5 +256,6 @@ def _section(layout: Layout, system: System, run_info: Mapping[str, Any]) -> dic
         "findings": findings(system),
         "key": key,
         "pictures": others,
+        "elsewhere": None,
         "tables": shown,
     }

@@ -7,8 +7,9 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
@@ -20,6 +21,11 @@ from anarchy.tables import System
 
 Links = tuple[tuple[tuple[str, str], ...], str]
 """Relative links to the files that exist, and the names of those that do not."""
+Point = tuple[Decimal, Decimal]
+
+_ORIGIN: Final[Point] = (Decimal(0), Decimal(0))
+_POINTS: Final = {"M": 1, "L": 1, "Q": 2, "C": 3}
+"""Command of a path, in absolute points -> how many of them it takes."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +44,11 @@ class Picture:
     missing: str
 
 
-def pictures(layout: Layout, system: System) -> tuple[list[Picture], list[Picture]]:
+def pictures(layout: Layout, system: System, *, alone: bool) -> tuple[list[Picture], list[Picture]]:
     """The figure that answers the experiment's question, and every other of one system.
 
-    The first is that of the workload whose knee is known, where there is one.
+    The first is that of the workload whose knee is known, where there is one. ``alone``: no other system's
+    stands beside it, so there is room for the wide one.
     """
     design, workloads = design_of(system.design), list(system.info["workloads"])
     key = design.key or next(iter(design.figures))
@@ -56,7 +63,7 @@ def pictures(layout: Layout, system: System) -> tuple[list[Picture], list[Pictur
 
     def shown(name: str, workload: str) -> Picture:
         first = workload == workloads[0]
-        return _picture(layout, system, name, workload, first=first, wide=(name, workload) == best)
+        return _picture(layout, system, name, workload, first=first, wide=alone and (name, workload) == best)
 
     return [shown(*best)], [shown(*one) for one in drawn if one != best]
 
@@ -153,24 +160,63 @@ def _without_ballast(svg: str) -> str:
     text = re.sub(r"\b(\d\d+\.\d)\d+", r"\1", text)
     text = re.sub(r"\b([1-9]\.\d\d)\d+", r"\1", text)
     text = re.sub(r"\b(\d+)\.0+(?=[\"\s,)])", r"\1", text)
+    text = re.sub(r' d="([^"]*)" transform="scale\(0\.015625\)"', _glyph, text)
     text = re.sub(r' d="([^"]*)"', lambda found: f' d="{_path(found[1])}"', text)
     text = re.sub(r"(?<=>) (?=<)", "", re.sub(r"\s+", " ", text)).strip()
     text = re.sub(r"<g>(<use [^>]*/>)</g>", r"\1", text)
+    # Letters of a line of text: half of most pictures.
+    text = re.sub(r'(<use [^>]*) transform="translate\((\S+) 0\)"', r'\1 x="\2"', text)
     return _styles_once(text)
 
 
+def _glyph(found: re.Match[str]) -> str:
+    """The outline of a letter told to a hundredth of a point at 8 points, which nobody sees."""
+    eighths = re.sub(r"-?\d+", lambda word: str(round(int(word[0]) / 8)), found[1])
+    return f' d="{eighths}" transform="scale(.125)"'
+
+
 def _path(data: str) -> str:
-    """A path without the spaces and the letters that follow from what stands before."""
-    data = re.sub(r"\s*([A-Za-z])\s*", r"\1", data.strip())
-    data = re.sub(r"\s+(?=-)", "", data)
-    # After a command its letter may be left out: `Q a b c d Q e f g h` is `Q a b c d e f g h`.
-    parts = re.findall(r"([A-Za-z])([^A-Za-z]*)", data)
-    shown = [
-        numbers if letter == before and letter in "LQC" and numbers.startswith("-")
-        else f" {numbers}" if letter == before and letter in "LQC" else letter + numbers
-        for (letter, numbers), before in zip(parts, ["", *(letter for letter, _ in parts)], strict=False)
-    ]  # fmt: skip
-    return "".join(shown)
+    """The same path in fewer characters: each point told from the one before, exactly, and a letter once.
+
+    Matplotlib moves and draws lines and curves to absolute points; any other path is left as it is.
+    """
+    commands = re.findall(r"([A-Za-z])([^A-Za-z]*)", data)
+    if not {letter.upper() for letter, _ in commands} <= {"Z", *_POINTS}:
+        return data
+    text, going, before = "", "", ""
+    here = start = _ORIGIN
+    for letter, numbers in commands:
+        if letter in "Zz":
+            text, going, before, here = f"{text}z", "", "", start
+            continue
+        for step in _steps(numbers, _POINTS[letter]):
+            name, told = _told(letter, step, here)
+            if name != going:
+                text, before = text + name, ""
+            # Points that follow on a move are lines, so a second move needs its letter.
+            going, here = "l" if name == "m" else name, step[-1]
+            start = here if name == "m" else start
+            for number in told:
+                word = re.sub(r"^(-?)0\.", r"\1.", f"{number.normalize():f}")
+                touches = word[0] == "-" or (word[0] == "." and "." in before)
+                text += word if touches or not before else f" {word}"
+                before = word
+    return text
+
+
+def _steps(numbers: str, points: int) -> list[list[Point]]:
+    """The points of every drawing of one command, ``points`` for each."""
+    values = [Decimal(word) for word in re.findall(r"-?(?:\d+\.?\d*|\.\d+)(?:e-?\d+)?", numbers)]
+    found = list(zip(values[::2], values[1::2], strict=True))
+    return [found[place : place + points] for place in range(0, len(found), points)]
+
+
+def _told(letter: str, step: Sequence[Point], here: Point) -> tuple[str, list[Decimal]]:
+    """The letter and numbers of one drawing, told from where the one before ended."""
+    away = [end - origin for point in step for end, origin in zip(point, here, strict=True)]
+    if letter == "L" and 0 in away:
+        return ("h", away[:1]) if away[1] == 0 else ("v", away[1:])
+    return letter.lower(), away
 
 
 def _styles_once(svg: str) -> str:

@@ -39,24 +39,34 @@ def find_leaks(folder: Path, anonymiser: Anonymiser) -> list[Leak]:
     """
     if not folder.is_dir():
         raise UserError("is no folder", where=folder, remedy="name results, or a part of them")
-    leaks: list[Leak] = []
-    for path in sorted(folder.rglob("*")):
-        name = str(path.relative_to(folder))
-        texts = [("its name", name)]
-        if path.is_file() and path.suffix not in NOT_TEXT:
-            try:
-                texts += _texts(path)
-            except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
-                raise UserError(
-                    f"cannot be read, so that nobody knows what it names: {error}",
-                    where=path,
-                    remedy="take a whole copy of it, or remove it",
-                ) from None
-        for place, text in texts:
-            clean = anonymiser.text(text)
-            if clean != text:
-                leaks.append(Leak(path, place, clean.strip()[:EXCERPT]))
-    return leaks
+    return [
+        leak
+        for path in sorted(folder.rglob("*"))
+        for leak in leaks_in(path, str(path.relative_to(folder)), anonymiser)
+    ]
+
+
+def leaks_in(path: Path, name: str, anonymiser: Anonymiser) -> list[Leak]:
+    """The same of one file or folder, its name as it is published; errors as `find_leaks`."""
+    texts = [("its name", name)]
+    if path.is_file() and path.suffix not in NOT_TEXT:
+        try:
+            texts += _texts(path)
+        except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+            raise UserError(
+                f"cannot be read, so that nobody knows what it names: {error}",
+                where=path,
+                remedy="take a whole copy of it, or remove it",
+            ) from None
+    cleaned = [(place, text, anonymiser.text(text)) for place, text in texts]
+    return [Leak(path, place, clean.strip()[:EXCERPT]) for place, text, clean in cleaned if clean != text]
+
+
+def aliased(text: str, anonymiser: Anonymiser) -> str:
+    """A text with everything replaced that the anonymiser would change, pictures in it left as they are."""
+    pictures = ENCODED.findall(text)
+    between = [anonymiser.text(part) for part in ENCODED.split(text)]
+    return "".join(part + picture for part, picture in zip(between, [*pictures, ""], strict=True))
 
 
 def _texts(path: Path) -> Iterator[tuple[str, str]]:

@@ -378,12 +378,37 @@ class Workflow:
 
     def print_failure(self, log: str) -> None:
         """Tell what a failure means and what to do next."""
-        told = "".join(f"\n{line}" for line in ended) or " the reason stands above, everything in " + str(log)
+        told = "".join(f"\n{line}" for line in ended) or f" the reason stands above, everything in {log}"
         print(
             f"\nThe run did not finish:{told}\n"
             "  remedy: mend it and run the same command again: sealed cells are kept",
             file=sys.stderr,
         )
+        if self.undrawn:
+            self._report_what_there_is()
+
+    def _report_what_there_is(self) -> None:
+        from anarchy.report.whole import write_broken_off  # plotting is slow to load
+
+        try:
+            path = write_broken_off(self.bench)
+        except UserError as error:
+            print(f"anarchy: {error}", file=sys.stderr)
+        else:
+            print(
+                f"  report: {path} shows what there is, and says which figures are missing", file=sys.stderr
+            )
+
+    @property
+    def undrawn(self) -> list[Path]:
+        """Figures and tables that estimated systems lack: their notebook failed, or was not reached."""
+        return [
+            path
+            for experiment, model, topology in self.bench.systems()
+            if (self.layout.estimates(experiment, model, topology) / "system.json").is_file()
+            for path in self.drawn(self.design(experiment), experiment, f"{model}_{topology}")
+            if not path.is_file()
+        ]
 
 
 @contextmanager

@@ -129,6 +129,15 @@ def test_every_claim_says_how_it_is_judged(claim: Claim) -> None:
         (lambda d: d["claims"][2]["published"].update(lo=20), "lo not above hi"),
         (lambda d: d["claims"][1].update(id="C1"), "id stands there twice"),
         (lambda d: d.update(claims=[]), "'claims'"),
+        (lambda d: d["claims"][0].update(experiment="equilibriun"), "key 'claims.0.experiment': there is no"),
+        (lambda d: d["claims"][0].update(also=["nothing"]), "key 'claims.0.also.0'"),
+        (lambda d: d["claims"][7]["systems"][0].update(model="llama-9"), "key 'claims.7.systems.0.model'"),
+        (lambda d: d["claims"][7]["systems"][0].update(topology="9p9d"), "'9p9d' among the topologies"),
+        (
+            lambda d: d["claims"][2]["published"]["systems"][0].update(model="x"),
+            "key 'claims.2.published.systems.0.model'",
+        ),
+        (lambda d: d["paper"].update(topologies=["9p9d"]), "key 'paper.topologies.0'"),
     ],
 )
 def test_a_spoiled_file_is_refused(tmp_path: Path, change: Callable[[Any], None], word: str) -> None:

@@ -30,3 +30,13 @@ def test_a_range_holds_the_intervals_of_every_run(tmp_path: Path) -> None:
     told = recorded.expected(tmp_path)
     assert "2 recorded runs" in told
     assert told.splitlines()[-1] == "| 70B | 0.900 to 1.10 | 80.0 to 100 | 10.0 to 12.0 |"
+
+
+def test_an_interval_of_live_cells_is_told_and_none_of_virtual_time(tmp_path: Path) -> None:
+    part = {"system": "70B", "quantity": "growth", "measured": 2.5, "lo": 2.0, "hi": 3.5}
+    verdicts = [
+        {**VERDICT, "parts": [part, {**part, "quantity": "open", "lo": None}]},
+        {**VERDICT, "id": "C2", "engine": "simulated in virtual time", "parts": [part]},
+    ]
+    (tmp_path / "claims.json").write_text(json.dumps(verdicts))
+    assert recorded.expected_live(tmp_path).splitlines()[4:] == ["| 70B | growth | 2.00 to 3.50 |"]
