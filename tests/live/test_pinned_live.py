@@ -21,6 +21,7 @@ from scipy.stats import fisher_exact
 
 from anarchy.config import AdaptivePolicy, AnyPolicy, KvPolicy, Policy
 from anarchy.config.files import validate
+from anarchy.engines.dynamo import DYNAMO_1_5_1
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import DYNAMO_PYTHON, ENVS, PROJECT
 from anarchy.load.cell import ClientConfig
@@ -42,6 +43,8 @@ DILATION = 2.0
 DEADLINE_S = 10.0
 C = 16
 BLOCKS = 65_536
+NO_MODEL = Path("model")
+"""The selection service asks for none."""
 PROMPT = tuple(range(1000, 1128))
 Found = TypeVar("Found")
 
@@ -57,7 +60,8 @@ def serving(python: Path = DYNAMO_PYTHON) -> Iterator[tuple[subprocess.Popen[byt
     """A selector of its own, without a deployment."""
     with tempfile.TemporaryDirectory(prefix="anarchy-") as folder:
         path = Path(folder) / "selector.sock"
-        with subprocess.Popen(service_command(python, path), stdin=subprocess.PIPE) as process:
+        command = service_command(python, path, DYNAMO_1_5_1.selector_core, NO_MODEL)
+        with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
             try:
                 ends = time.monotonic() + 60.0
                 while not path.exists():
@@ -93,6 +97,20 @@ def test_dynamo_takes_tau_and_omega_of_every_request(workers: int) -> None:
         assert len(proof.checks) == 5
         # The proof leaves nothing behind, and can be made again.
         assert prove_pinned(path, policies[:1], workers=workers, block_size=16, seed=12).ok
+
+
+def test_a_request_says_whether_shared_blocks_count_once() -> None:
+    """The override's `assume_kv_reuse`, both ways; and with it, tau and omega act as before."""
+    unshared = kv(0.0, 1.0).model_copy(update={"assume_kv_reuse": False})
+    shared = kv(0.0, 1.0).model_copy(update={"assume_kv_reuse": True})
+    with serving() as (_, path):
+        proof = prove_pinned(path, [kv(0.7, 1.0), shared, unshared], workers=3, block_size=16, seed=13)
+    assert proof.ok, proof
+    assert [(one.expected, one.counts_once) for one in proof.reuse] == [
+        (True, True),
+        (True, True),
+        (False, False),
+    ]
 
 
 def test_a_dynamo_that_ignores_what_it_is_told_is_found_out() -> None:
@@ -184,7 +202,7 @@ def test_a_selector_ends_when_it_is_told_or_left_alone(how: str) -> None:
 def test_a_selector_does_not_outlive_the_one_who_started_it(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="anarchy-") as folder:
         path = Path(folder) / "selector.sock"
-        command = " ".join(service_command(DYNAMO_PYTHON, path))
+        command = " ".join(service_command(DYNAMO_PYTHON, path, DYNAMO_1_5_1.selector_core, NO_MODEL))
         # The shell starts it in the background, tells its id, and is gone.
         shell = subprocess.run(
             ["sh", "-c", f"{command} </dev/null >{tmp_path}/log 2>&1 & echo $!; sleep 1.5"],

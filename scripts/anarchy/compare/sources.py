@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from functools import cache
 
+from anarchy.designs.design import Design
 from anarchy.designs.metrics import Source
 from anarchy.designs.registry import designs
 
 
 @cache
 def sources() -> tuple[Source, ...]:
-    """All that has intervals, each file once. Within one experiment no two have a metric of one name."""
-    found: dict[str, Source] = {}
-    for design in designs():
-        for source in design.part("comparison").SOURCES:
-            found.setdefault(source.file, source)
-    return tuple(found.values())
+    """All that has intervals, each once: designs may share one, and call different ones by one file's name.
+
+    Within one design no two have a metric of one name.
+    """
+    return tuple(dict.fromkeys(source for design in designs() for source in sources_of(design)))
+
+
+def sources_of(design: Design) -> tuple[Source, ...]:
+    """Those of one design."""
+    found: tuple[Source, ...] = design.part("comparison").SOURCES
+    return found

@@ -23,10 +23,10 @@ _INSIDE: Final = "hold the noise inside a run, not what differs from launch to l
 
 def origins(found: Sequence[Comparison], first: Run, second: Run) -> list[str]:
     """Where the numbers of each run come from, and which experiments the other lacks."""
-    shown = {(one.experiment, one.source.file) for one in found}
+    shown = dict.fromkeys((one.experiment, one.source) for one in found)
     lines = []
     for name, run, other in (("first", first, second), ("second", second, first)):
-        labels = pd.concat([run.tables[key][["engine", "dilation", "tier"]] for key in sorted(shown)])
+        labels = pd.concat([run.tables[key][["engine", "dilation", "tier"]] for key in shown])
         engines, dilations, tiers = (labels[column].dropna().tolist() for column in labels)
         words = engine_words(engines, dilations, tiers, kinds=())
         alone = [experiment for experiment in run.experiments if experiment not in other.experiments]

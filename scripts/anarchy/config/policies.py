@@ -108,10 +108,27 @@ class Policy(Strict, ABC):
         return None
 
 
-class KvPolicy(Policy):
-    """Dynamo's cost with a fixed tau and omega."""
+class CostPolicy(Policy, ABC):
+    """A policy whose choices Dynamo's cost function makes."""
 
     asks_dynamo: ClassVar[bool] = True
+
+    assume_kv_reuse: bool | None = None
+    """Whether KV blocks that active requests share count once, said in the override of each pinned request;
+    without it, as the stack's selector does. Built-in routers are told by the set's key of this name."""
+
+    @model_validator(mode="after")
+    def _reuse_is_pinned(self) -> CostPolicy:
+        if self.assume_kv_reuse is not None and self.way != "pinned":
+            raise refusal(
+                "assume_kv_reuse with way: builtin: a request over HTTP carries no override",
+                "set way: pinned, or give it to the set of policies (key 'assume_kv_reuse' there)",
+            )
+        return self
+
+
+class KvPolicy(CostPolicy):
+    """Dynamo's cost with a fixed tau and omega."""
 
     kind: Literal["kv"] = "kv"
     tau: NonNegative
@@ -138,10 +155,8 @@ class KvPolicy(Policy):
         return RouterParameters(self.tau, self.omega)
 
 
-class AdaptivePolicy(Policy):
+class AdaptivePolicy(CostPolicy):
     """Dynamo's cost with the tau and omega of the controller's regime."""
-
-    asks_dynamo: ClassVar[bool] = True
 
     kind: Literal["adaptive"] = "adaptive"
     controller: Controller = Field(default_factory=Controller)

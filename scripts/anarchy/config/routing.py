@@ -40,6 +40,8 @@ class Grid(Strict):
     tau: Levels
     omega: Levels
     way: Way
+    assume_kv_reuse: bool | None = None
+    """That of each policy; for way: pinned."""
 
     @model_validator(mode="after")
     def _names_are_plain(self) -> Grid:
@@ -52,15 +54,23 @@ class Grid(Strict):
         return self
 
     def policies(self) -> tuple[KvPolicy, ...]:
-        """The pairs, tau changing slowest: ``kv-t0.7-w0.3`` builtin, ``pinned-t0.7-w0.3`` pinned."""
+        """The pairs, tau changing slowest: ``kv-t0.7-w0.3`` builtin, ``pinned-t0.7-w0.3`` pinned.
+
+        Where they say how shared blocks count, their names do too: ``unshared-t0.7-w0.3``.
+        """
         stem = "kv" if self.way == "builtin" else "pinned"
+        words = "" if stem == "kv" else ", pinned"
+        if self.assume_kv_reuse is not None:
+            stem = "shared" if self.assume_kv_reuse else "unshared"
+            words += ", shared blocks count " + ("once" if self.assume_kv_reuse else "each time")
         return tuple(
             KvPolicy(
                 name=f"{stem}-t{tau:g}-w{omega:g}",
-                title=f"tau {tau:g}, omega {omega:g}{'' if stem == 'kv' else ', pinned'}",
+                title=f"tau {tau:g}, omega {omega:g}{words}",
                 way=self.way,
                 tau=tau,
                 omega=omega,
+                assume_kv_reuse=self.assume_kv_reuse,
             )
             for tau in self.tau
             for omega in self.omega
@@ -81,7 +91,8 @@ class RoutingSet(Strict):
     stack: StackName | None = None
     """The version of Dynamo that serves this set, whatever the run and the tier name."""
     assume_kv_reuse: bool | None = None
-    """Whether its routers count KV blocks that active requests share once; without it, as the stack does."""
+    """Whether its routers count KV blocks that active requests share once; without it, as the stack does. A
+    pinned policy of stack 1.5.1 says it itself."""
     limits: Limits | None = None
     """Of its workers; replaces the tier's, so that sets can compare limits."""
     workloads: Names = ()

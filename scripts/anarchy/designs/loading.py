@@ -31,16 +31,31 @@ def load_systems(layout: Layout, experiment: str = "*") -> list[System]:
     return [_load(folder) for folder in layout.estimated(experiment)]
 
 
-def _load(folder: Path) -> System:
-    remedy = f"make it again: delete {folder} and run the same `make reproduce` (measured cells are kept)"
-    info = load_json(folder / "system.json", remedy=remedy, missing=remedy)
+def design_in(folder: Path) -> tuple[Design, dict[str, Any]]:
+    """The design that a system's estimates are of, and the document that says so.
+
+    Raises UserError for a document that cannot be read, names no design, or one that there is not.
+    """
+    file, remedy = folder / "system.json", remake(folder)
+    info = load_json(file, remedy=remedy, missing=remedy)
     if not isinstance(info, dict) or not isinstance(info.get("design"), str):
-        raise UserError("names no design", where=folder / "system.json", remedy=remedy)
+        raise UserError("names no design", where=file, remedy=remedy)
     try:
-        design = design_of(info["design"])
-        design.part("document").DOCUMENT.model_validate(info)
+        return design_of(info["design"]), info
     except UserError as error:
-        raise UserError(error.what, where=folder / "system.json", remedy=remedy) from None
+        raise UserError(error.what, where=file, remedy=remedy) from None
+
+
+def remake(folder: Path) -> str:
+    """The remedy for estimates that will not do."""
+    return f"make it again: delete {folder} and run the same `make reproduce` (measured cells are kept)"
+
+
+def _load(folder: Path) -> System:
+    remedy = remake(folder)
+    design, info = design_in(folder)
+    try:
+        design.part("document").DOCUMENT.model_validate(info)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

@@ -53,8 +53,10 @@ class Dynamo:
     """Whether its decode choice counts blocks that active requests share once, unless it is told not to."""
     unshared_flags: tuple[str, ...] | None = None
     """Options of a frontend for each request to count in full; None where it does so in any case."""
-    pinned: bool = True
-    """Whether our own policies can choose the workers, with its selection service."""
+    selector_core: str
+    """What our own policies let choose: the file in `serving` that speaks with this version's router."""
+    reuse_per_request: bool = True
+    """Whether a request's override may say whether shared blocks count once; else a router is made so."""
     several_nodes: bool = True
     """Whether it may run on several machines, in containers and with etcd."""
     label: str = ""
@@ -90,6 +92,24 @@ class Dynamo:
                 remedy=f"a stack that has it: {able} (key 'stack'); or leave the policy out",
             )
 
+    def check_pinned_reuse(self, policy: bool | None, routers: bool | None, *, where: str) -> None:
+        """Raise UserError where pinned policies that ask Dynamo could not count as asked.
+
+        `policy` is the policy's own `assume_kv_reuse`, `routers` that of its set.
+        """
+        if policy is not None and not self.reuse_per_request:
+            raise UserError(
+                f"stack {self.version} would ignore assume_kv_reuse in the override of a request",
+                where=f"{where}, key 'assume_kv_reuse'",
+                remedy="give it to the set of policies (key 'assume_kv_reuse' there), or take another stack",
+            )
+        if routers is not None and self.reuse_per_request:
+            raise UserError(
+                f"assume_kv_reuse of a set does nothing for its pinned policies with stack {self.version}",
+                where=f"{where}, key 'assume_kv_reuse'",
+                remedy="give it to the policies (key 'assume_kv_reuse' there): each request says it",
+            )
+
     def check_reuse(self, assume_kv_reuse: bool | None, *, where: str) -> None:
         """Raise UserError where this version cannot count as asked."""
         if self.shares(assume_kv_reuse) and not self.shares_blocks:
@@ -108,6 +128,7 @@ DYNAMO_1_5_1: Final = Dynamo(
     omega_flag="--router-prefill-load-scale",
     active_request_flag="--router-decode-active-request-weight",
     mock_role={role: ("--disaggregation-mode", role) for role in ("prefill", "decode")},
+    selector_core="selection_core",
 )
 
 PREFILL_SPEED_0_9_0: Final = 30.0
@@ -148,7 +169,8 @@ DYNAMO_0_9_0: Final = Dynamo(
     frees_cancelled=False,
     shares_blocks=True,
     unshared_flags=("--no-assume-kv-reuse",),
-    pinned=False,
+    selector_core="push_router_core",
+    reuse_per_request=False,
     several_nodes=False,
     label=" by Dynamo 0.9.0 (serial mock prefill sped up 30 times; no KV transfer)",
     departures=(

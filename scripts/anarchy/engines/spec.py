@@ -190,12 +190,6 @@ class DeploymentSpec:
         """Refuse what this version of Dynamo cannot do."""
         dynamo = self.dynamo
         dynamo.check_reuse(self.assume_kv_reuse, where=where)
-        if self.selector and not dynamo.pinned:
-            raise UserError(
-                f"pinned routing with stack {self.stack}, which has no selection service",
-                where=where,
-                remedy=f"leave out the pinned policies, or serve with stack {USUAL}",
-            )
         several = len(self.nodes) > 1 or self.discovery != "file" or self.container is not None
         if several and not dynamo.several_nodes:
             raise UserError(

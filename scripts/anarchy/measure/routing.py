@@ -150,10 +150,13 @@ class CellRouting:
 
 def selector_of(deployment: Deployment) -> Selector:
     """A client of the deployment's selector that knows its pools."""
-    spec = deployment.spec
+    spec, reuse = deployment.spec, deployment.spec.assume_kv_reuse
     sizes = {role: sum(worker.role == role for worker in deployment.workers) for role in ROLES}
     return Selector(
-        [SelectorPool.modelled(role, sizes[role], spec.block_size, spec.num_gpu_blocks) for role in ROLES]
+        [
+            SelectorPool.modelled(role, sizes[role], spec.block_size, spec.num_gpu_blocks, reuse)
+            for role in ROLES
+        ]
     )
 
 

@@ -74,6 +74,7 @@ class Session:
                 workers=spec.decode,
                 block_size=spec.block_size,
                 seed=spec.seed,
+                assume_kv_reuse=spec.assume_kv_reuse,
             )
             said.append(self._judge(self.pinned, "pinned"))
         return ", ".join(said)
@@ -83,8 +84,9 @@ class Session:
             return f"{way} routing not tested: " + (test.reason if test else "no self-test")
         if not test.ok:
             failed = [check for check in test.checks if not check.ok]
-            reuse = test.reuse if isinstance(test, SelfTest) else None
-            if not failed and reuse is not None and not reuse.ok:
+            counted = [test.reuse] if isinstance(test, SelfTest) else test.reuse
+            reuse = next((one for one in counted if one is not None and not one.ok), None)
+            if not failed and reuse is not None:
                 raise UserError(
                     f"{way} routing does not count as asked (override_inert): {reuse.words}",
                     where=f"{self.plan.title}, key 'assume_kv_reuse'",

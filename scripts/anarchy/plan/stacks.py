@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from anarchy.config import AS_PLANNED, Choices, Experiment, KvPolicy, Limits, Policy, RoutingSet
-from anarchy.engines.dynamo import STACKS, USUAL, Dynamo, dynamo_of
+from anarchy.config import AS_PLANNED, Choices, CostPolicy, Experiment, KvPolicy, Limits, Policy, RoutingSet
+from anarchy.engines.dynamo import USUAL, Dynamo, dynamo_of
 from anarchy.engines.registry import engine_of, engines
 from anarchy.ground.errors import UserError
 from anarchy.plan.launches import Launch
@@ -34,20 +34,17 @@ def stack_of(
             where=where,
             remedy=f"an engine that can: {able} (key 'engine'); or stack {USUAL} (key 'stack')",
         )
-    pinned = [policy.name for policy in policies if policy.way == "pinned"]
-    if pinned and not dynamo.pinned:
-        able = ", ".join(other.version for other in STACKS.values() if other.pinned)
-        raise UserError(
-            f"stack {dynamo.version} cannot run policy {pinned[0]}: it has no selection service",
-            where=where,
-            remedy=f"a stack that can: {able} (key 'stack'); or choose other sets (key 'sets')",
-        )
     if choices.launcher == "slurm" and not dynamo.several_nodes:
         raise UserError(
             f"stack {dynamo.version} with launcher slurm: it was run on one machine only",
             where=where,
             remedy=f"launcher local (without --profile slurm), or stack {USUAL} (key 'stack')",
         )
+    for policy in policies:
+        if isinstance(policy, CostPolicy) and policy.way == "pinned":
+            dynamo.check_pinned_reuse(
+                policy.assume_kv_reuse, one.assume_kv_reuse, where=f"{where}, policy {policy.name}"
+            )
     dynamo.check_reuse(one.assume_kv_reuse, where=where)
     for policy in policies:
         if isinstance(policy, KvPolicy):

@@ -11,6 +11,10 @@ b is so large that the stored prompt makes the most loaded worker the cheapest o
 prefer opposite workers, and tau tells how strictly. Each pair (tau, omega) of the policies has to be drawn as
 predicted, and not as predicted under another tau or another omega. Two pairs are drawn in any case: a router
 that ignores what it is told would pass where its defaults are the policies' own values, or near them.
+
+Whether a repeated template counts once is proven for each `assume_kv_reuse` that a policy has: `HELD`
+requests of one template are booked on a worker and one prompt twice as long on another, and the next prompt
+says it.
 """
 
 from __future__ import annotations
@@ -27,11 +31,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from anarchy.config import AdaptivePolicy, Policy
+from anarchy.config import AdaptivePolicy, CostPolicy, Policy
 from anarchy.control.detector import PARAMETERS
 from anarchy.ground.errors import UserError
 from anarchy.routing.selector import Choice, Selector, SelectorPool
 from anarchy.serving.health import UnhealthyError
+from anarchy.serving.reuse import DRAWS as REUSE_DRAWS
+from anarchy.serving.reuse import HELD, TEMPLATE_BLOCKS, ReuseCheck
 from anarchy.serving.selftest import ALPHA, choice_probabilities, fit_p_value
 
 POOL: Final = "proof"
@@ -94,11 +100,13 @@ class PinnedProof:
     tested: bool
     reason: str
     seconds: float
+    reuse: tuple[ReuseCheck, ...] = ()
+    """One for each way to count a repeated template that a policy has."""
 
     @property
     def ok(self) -> bool:
-        """Whether every pair takes effect (True where nothing is tested)."""
-        return all(check.ok for check in self.checks)
+        """Whether every pair takes effect, and templates count as asked (True where nothing is tested)."""
+        return all(check.ok for check in self.checks) and all(check.ok for check in self.reuse)
 
     def routing_test(self) -> dict[str, Any]:
         """The proof as plain values, for a manifest."""
@@ -109,17 +117,26 @@ class PinnedProof:
             "p_value": min(min(check.p_value, check.p_value_dispatched) for check in self.checks),
             "omega": "tested",
             "checks": [{**asdict(check), "ok": check.ok} for check in self.checks],
+            "reuse": [
+                {**asdict(check), "counts_once": check.counts_once, "ok": check.ok} for check in self.reuse
+            ],
         }
 
 
 def prove_pinned(
-    socket_path: Path, policies: Sequence[Policy], *, workers: int, block_size: int, seed: int
+    socket_path: Path,
+    policies: Sequence[Policy],
+    *,
+    workers: int,
+    block_size: int,
+    seed: int,
+    assume_kv_reuse: bool | None = None,
 ) -> PinnedProof:
     """Draw every (tau, omega) of the pinned policies from a selector that runs, once more after a failure.
 
-    `workers` is the number of decode workers. Chance alone fails about one proof in a thousand, two in a row
-    one in a million. Raises UserError when the selector has gone or a pair cannot be proven, UnhealthyError
-    when the selector does not index.
+    `workers` is the number of decode workers; `assume_kv_reuse` is what routers are made with. Chance alone
+    fails about one proof in a thousand, two in a row one in a million. Raises UserError when the selector has
+    gone or a pair cannot be proven, UnhealthyError when the selector does not index.
     """
     pairs = _pairs(policies)
     if not pairs or workers < 2:
@@ -127,10 +144,13 @@ def prove_pinned(
         return PinnedProof((), False, reason, 0.0)
     started = time.monotonic()
     for attempt in (seed, seed + 1):
-        checks = asyncio.run(_prove(socket_path, pairs, workers, block_size, random.Random(attempt)))
-        if all(check.ok for check in checks):
+        rng = random.Random(attempt)
+        pool = SelectorPool.modelled(POOL, workers, block_size, 1 << 20, assume_kv_reuse)
+        checks, reuse = asyncio.run(_prove(socket_path, pool, pairs, _ways_to_count(policies), rng))
+        proof = PinnedProof(checks, True, "", time.monotonic() - started, reuse)
+        if proof.ok:
             break
-    return PinnedProof(checks, True, "", time.monotonic() - started)
+    return proof
 
 
 def contrast(tau: float, omega: float) -> tuple[float, float]:
@@ -185,14 +205,20 @@ def _check_range(policy: str, tau: float, omega: float) -> None:
         )
 
 
+def _ways_to_count(policies: Iterable[Policy]) -> tuple[bool | None, ...]:
+    """Every `assume_kv_reuse` of the pinned policies that ask Dynamo, each once."""
+    asked = (one.assume_kv_reuse for one in policies if isinstance(one, CostPolicy) and one.way == "pinned")
+    return tuple(dict.fromkeys(asked))
+
+
 async def _prove(
     socket_path: Path,
+    pool: SelectorPool,
     pairs: dict[tuple[float, float], str],
-    workers: int,
-    block_size: int,
+    ways: Sequence[bool | None],
     rng: random.Random,
-) -> tuple[PairCheck, ...]:
-    selector = Selector([SelectorPool.modelled(POOL, workers, block_size, 1 << 20)])
+) -> tuple[tuple[PairCheck, ...], tuple[ReuseCheck, ...]]:
+    selector, workers, block_size = Selector([pool]), len(pool.events), pool.block_size
     try:
         await selector.open(socket_path)
         loads = await _load(selector, workers, block_size, rng)
@@ -206,8 +232,12 @@ async def _prove(
             checks.append(await _check(selector, name, tau, omega, loads, prompts[blocks], blocks))
         for worker in range(1, workers):
             selector.freed(POOL, f"load-{worker}")
+        by_itself = pool.assume_kv_reuse is not False  # both selectors share, where nobody says otherwise
+        reuse = [
+            await _check_reuse(selector, pool, way, by_itself if way is None else way, rng) for way in ways
+        ]
         await selector.forget(POOL)
-        return tuple(checks)
+        return tuple(checks), tuple(reuse)
     finally:
         await selector.close()
 
@@ -282,6 +312,35 @@ async def _check(
         p_value_contrast=fit_p_value(counts, choice_probabilities(costs, other_tau).tolist()),
         p_value_contrast_omega=fit_p_value(counts, under_other_omega.tolist()),
     )
+
+
+async def _check_reuse(
+    selector: Selector, pool: SelectorPool, way: bool | None, expected: bool, rng: random.Random
+) -> ReuseCheck:
+    """See where the next prompt goes while a template is booked `HELD` times; leaves nothing booked."""
+
+    async def choose(key: str, blocks: int, prompt: list[int] | None = None) -> int:
+        """Worker of a prompt, new if none is given, for the least load; booked where there is a key."""
+        tokens = prompt or _prompt(rng, blocks * pool.block_size)
+        choice = await selector.choose(POOL, key, tokens, 0.0, 0.0, assume_kv_reuse=way, reserve=bool(key))
+        return choice.worker
+
+    # All workers but one are full, so that every request of the template goes to that one.
+    full = {f"full-{number}": 2 * HELD * TEMPLATE_BLOCKS for number in range(len(pool.events) - 1)}
+    for key, blocks in full.items():
+        await choose(key, blocks)
+    template = _prompt(rng, TEMPLATE_BLOCKS * pool.block_size)
+    templates = [f"template-{number}" for number in range(HELD)]
+    first = {await choose(key, TEMPLATE_BLOCKS, template) for key in templates}
+    emptied, *kept = full
+    selector.freed(POOL, emptied)
+    second = await choose("twice", 2 * TEMPLATE_BLOCKS)
+    drawn = Counter([await choose("", 1) for _ in range(REUSE_DRAWS)])
+    for key in (*templates, *kept, "twice"):
+        selector.freed(POOL, key)
+    once = sum(drawn[worker] for worker in first) if len(first) == 1 and second not in first else 0
+    each = drawn[second] if second not in first else 0
+    return ReuseCheck((once, each, REUSE_DRAWS - once - each), expected)
 
 
 def _counts(choices: Sequence[Choice], workers: int) -> tuple[int, ...]:

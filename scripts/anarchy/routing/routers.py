@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from anarchy.config import AdaptivePolicy, Baseline, BatchedBaseline, Policy, PromptPolicy
+from anarchy.config import AdaptivePolicy, Baseline, BatchedBaseline, CostPolicy, Policy, PromptPolicy
 from anarchy.control.detector import PARAMETERS, Regime
 from anarchy.load.router import Labels, Route
 from anarchy.load.workload import Request
@@ -105,6 +105,7 @@ class PinnedRouter:
             raise ValueError(f"policy {policy.name} of kind {policy.kind} needs a selector")
         self._asked = ROLES if len(prefill) > 1 else ("decode",)
         """Pools that the selector is asked for: of one prefill worker there is nothing to know."""
+        self._reuse = policy.assume_kv_reuse if isinstance(policy, CostPolicy) else None
         self._decisions = decisions
         self._frontend = frontend
         self._rng = random.Random(seed)
@@ -212,7 +213,9 @@ class PinnedRouter:
         choices: dict[str, Choice] = {}
         try:
             for role in self._asked:
-                choices[role] = await selector.choose(role, request_id, prompt, labels.tau, labels.omega)
+                choices[role] = await selector.choose(
+                    role, request_id, prompt, labels.tau, labels.omega, assume_kv_reuse=self._reuse
+                )
         except BaseException:  # cancelled between the two, above all
             for role in choices:
                 selector.freed(role, request_id)

@@ -24,17 +24,21 @@ class SelectorPool:
 
     `block_size` is the KV block in tokens, `blocks` the capacity of a worker in blocks. `events` holds the
     address of each worker's own KV events; None where it publishes none and its cache is modelled.
+    `assume_kv_reuse` is what the pool's router is made with, for stacks whose overrides cannot say it.
     """
 
     name: str
     events: tuple[str | None, ...]
     block_size: int
     blocks: int
+    assume_kv_reuse: bool | None = None
 
     @staticmethod
-    def modelled(name: str, workers: int, block_size: int, blocks: int) -> SelectorPool:
+    def modelled(
+        name: str, workers: int, block_size: int, blocks: int, assume_kv_reuse: bool | None = None
+    ) -> SelectorPool:
         """A pool of workers that publish no KV events."""
-        return SelectorPool(name, (None,) * workers, block_size, blocks)
+        return SelectorPool(name, (None,) * workers, block_size, blocks, assume_kv_reuse)
 
     def told(self) -> dict[str, Any]:
         """The pool as `hello` tells of it."""
@@ -43,6 +47,7 @@ class SelectorPool:
             "block_size": self.block_size,
             "blocks": self.blocks,
             "events": list(self.events),
+            "assume_kv_reuse": self.assume_kv_reuse,
         }
 
 
@@ -93,13 +98,24 @@ class Selector:
             self._link.close()
 
     async def choose(
-        self, pool: str, key: str, prompt: Sequence[int], tau: float, omega: float, reserve: bool = True
+        self,
+        pool: str,
+        key: str,
+        prompt: Sequence[int],
+        tau: float,
+        omega: float,
+        *,
+        assume_kv_reuse: bool | None = None,
+        reserve: bool = True,
     ) -> Choice:
         """Let Dynamo choose a worker of a pool for a prompt, with this temperature and overlap weight.
 
-        With `reserve` the request is load on its worker from then on, as `key`, until `freed`. A call that is
-        cancelled reserves nothing.
+        `assume_kv_reuse` goes into the override too, where it is not None. With `reserve` the request is
+        load on its worker from then on, as `key`, until `freed`. A call that is cancelled reserves nothing.
         """
+        override: dict[str, Any] = {"router_temperature": tau, "overlap_score_weight": omega}
+        if assume_kv_reuse is not None:
+            override["assume_kv_reuse"] = assume_kv_reuse
         try:
             told = await self._ask(
                 {
@@ -107,8 +123,7 @@ class Selector:
                     "pool": pool,
                     "key": key,
                     "prompt": prompt,
-                    "tau": tau,
-                    "omega": omega,
+                    "override": override,
                     "reserve": reserve,
                 },
                 self._answer_s,

@@ -249,9 +249,8 @@ def place(
     )
     broker = event_process(spec, ports, here, home / "nats")
     etcd = (etcd_process(spec, ports, discovery_dir),) if spec.discovery == "etcd" else ()
-    asked = (
-        ()
-        if selector is None
-        else (ProcessPlan("selector", service_command(spec.dynamo_python, selector), here),)
-    )
+    asked: tuple[ProcessPlan, ...] = ()
+    if selector is not None:
+        command = service_command(spec.dynamo_python, selector, spec.dynamo.selector_core, model_folder)
+        asked = (ProcessPlan("selector", command, here),)
     return Placement((*etcd, broker, *asked), workers, frontends)

@@ -12,8 +12,8 @@ SOCKET_CHARACTERS: Final = 80
 """Longest path of the socket: the kernel takes 107, and the sockets of the events append theirs."""
 
 
-def service_command(python: Path, socket_path: Path) -> tuple[str, ...]:
-    """Command of the selector's process, run by the serving environment's Python.
+def service_command(python: Path, socket_path: Path, core: str, model_folder: Path) -> tuple[str, ...]:
+    """Command of the selector's process, run by the serving environment's Python; `core` is what chooses.
 
     -P keeps the script's own folder off the import path. Raises UserError for a path that is too long.
     """
@@ -23,4 +23,5 @@ def service_command(python: Path, socket_path: Path) -> tuple[str, ...]:
             where=socket_path,
             remedy=f"use a scratch folder with a shorter name: {SOCKET_CHARACTERS} characters in all at most",
         )
-    return (str(python), "-P", str(SERVICE), "--socket", str(socket_path))
+    asked = ("--socket", str(socket_path), "--core", core, "--model-folder", str(model_folder))
+    return (str(python), "-P", str(SERVICE), *asked)

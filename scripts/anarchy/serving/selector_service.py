@@ -1,15 +1,15 @@
 """Dynamo's own choice of a worker as a small service: a script for the serving environment's Python.
 
-It holds one `SelectionService` of Dynamo (the same cost function, softmax and KV index as in the frontend's
-router) and answers over a Unix socket, JSON objects a line, in the order in which they come. The load client
+It holds a core of Dynamo's (the same cost function, softmax and KV index as in the frontend's router) and
+answers over a Unix socket, JSON objects a line, in the order in which they come. Which core differs by
+version, a file each beside this one: `selection_core` (1.5.1) and `push_router_core` (0.9.0). The load client
 runs in another environment and asks it through `anarchy.routing.selector`; nothing of this project is
-imported here. Dynamo has the service as a program of its own, `python -m dynamo.select_service`, but that
-listens on every interface of the host without asking who calls.
+imported here but the core's file, by its path.
 
-    {"op": "hello", "i": 1,
-     "pools": [{"name": "decode", "block_size": 16, "blocks": 65536, "events": [null, null]}]}
-    {"op": "choose", "i": 2, "pool": "decode", "key": "0-1", "prompt": [5, ...], "tau": 0.7, "omega": 1.0,
-     "reserve": true}
+    {"op": "hello", "i": 1, "pools": [{"name": "decode", "block_size": 16, "blocks": 65536,
+     "events": [null, null], "assume_kv_reuse": null}]}
+    {"op": "choose", "i": 2, "pool": "decode", "key": "0-1", "prompt": [5, ...], "reserve": true,
+     "override": {"router_temperature": 0.7, "overlap_score_weight": 1.0}}
         -> {"i": 2, "worker": 0, "costs": [...], "overlaps": [...], "loads": [...]}
     {"op": "prefilled" | "freed", "pool": "decode", "key": "0-1"}
     {"op": "stored", "pool": "decode", "worker": 0, "prompt": [5, ...]}
@@ -18,8 +18,9 @@ listens on every interface of the host without asking who calls.
 An operation with a number `i` is answered, {"i": ..., "error": "..."} if it failed; the others are answered
 only if they failed, without a number. Workers go by their index in the pool. Reservations of a connection
 end with it. `events` holds the address of each worker's own KV events; null where it publishes none (Dynamo's
-mock decode workers): then this service publishes for it, in vLLM's format on a socket of its own, what it
-must hold by what was routed to it (`ModelledCache`).
+mock decode workers): then this service publishes for it what it must hold by what was routed to it
+(`ModelledCache`). `assume_kv_reuse` is what the pool's router is made with, null as Dynamo makes it;
+`override` is Dynamo's `router_config_override`, given with this one choice.
 
 The service ends on SIGTERM, when the process that started it is gone, and when its standard input ends where
 that is a pipe.
@@ -31,8 +32,10 @@ import argparse
 import asyncio
 import contextlib
 import hashlib
+import importlib.util
 import itertools
 import json
+import math
 import os
 import signal
 import stat
@@ -43,16 +46,20 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
-import msgspec  # type: ignore[import-not-found]  # the serving environment has it
 import uvloop
-import zmq
 
 LINE_BYTES = 1 << 24
-SUBSCRIBE_S = 10.0
-"""How long Dynamo may take to subscribe to a worker's events, and to index the first of them."""
+INDEX_S = 10.0
+"""How long Dynamo may take to index the first event of a worker."""
 PARENT_S = 0.5
+CORES = ("selection_core", "push_router_core")
+"""Files beside this one that each have a class `Core`."""
+Events = list[list[Any]]
+"""Events of one change of a cache, in vLLM's format."""
+Load = tuple[int, int]
+"""Of a worker: prompt tokens that are still to be prefilled, and distinct KV blocks in use."""
 
 
 class ModelledCache:
@@ -93,42 +100,6 @@ class ModelledCache:
             yield name
 
 
-class EventPublisher:
-    """KV events of one worker whose cache is modelled, in vLLM's wire format on a socket of its own."""
-
-    def __init__(self, context: zmq.Context[Any], path: Path, cache: ModelledCache) -> None:
-        self.endpoint = f"ipc://{path}"
-        self._cache = cache
-        self._path = path
-        # XPUB tells of subscriptions, and so when events begin to arrive.
-        self._socket = context.socket(zmq.XPUB)
-        self._socket.setsockopt(zmq.SNDHWM, 0)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.bind(self.endpoint)
-        self._sequence = itertools.count()
-
-    async def await_subscriber(self) -> None:
-        """Wait until somebody listens."""
-        ends = time.monotonic() + SUBSCRIBE_S
-        while not self._socket.poll(0):
-            if time.monotonic() > ends:
-                raise TimeoutError(f"nobody subscribed to {self.endpoint} within {SUBSCRIBE_S:g} s")
-            await asyncio.sleep(0.005)
-        self._socket.recv()
-
-    def store(self, prompt: Sequence[int]) -> None:
-        """Publish what changes when the worker stores a prompt."""
-        if events := self._cache.store(prompt):
-            batch = msgspec.msgpack.encode([time.time(), events, 0])
-            number = next(self._sequence).to_bytes(8, "big")
-            self._socket.send_multipart([b"kv-events", number, batch])
-
-    def close(self) -> None:
-        """Close the socket and remove its file."""
-        self._socket.close()
-        self._path.unlink(missing_ok=True)
-
-
 @dataclass
 class Pool:
     """The workers of one role, as they were announced."""
@@ -137,9 +108,11 @@ class Pool:
     block_size: int
     blocks: int
     events: tuple[str | None, ...]
-    first_id: int = 0
-    """Dynamo's id of its first worker; ids are unique over all pools, also those that are forgotten."""
-    publishers: dict[int, EventPublisher] = field(default_factory=dict)
+    assume_kv_reuse: bool | None
+    first_id: int = field(default=0, compare=False)
+    """Number of its first worker, unique over all pools, also those that are forgotten."""
+    caches: dict[int, ModelledCache] = field(default_factory=dict, compare=False)
+    """Of the workers that publish no events."""
 
     @property
     def model(self) -> str:
@@ -149,21 +122,49 @@ class Pool:
     @staticmethod
     def told(told: dict[str, Any]) -> Pool:
         """A pool as `hello` tells of it."""
-        return Pool(told["name"], told["block_size"], told["blocks"], tuple(told["events"]))
+        return Pool(
+            told["name"], told["block_size"], told["blocks"], tuple(told["events"]), told["assume_kv_reuse"]
+        )
 
-    def same_as(self, other: Pool) -> bool:
-        """Whether two announcements speak of the same workers."""
-        mine = (self.name, self.block_size, self.blocks, self.events)
-        return mine == (other.name, other.block_size, other.blocks, other.events)
+
+class Core(Protocol):
+    """What chooses: a version's own routing core. Lists have an entry for each worker of the pool."""
+
+    async def register(self, pool: Pool) -> None:
+        """Tell of a pool's workers; their events are heard from then on."""
+
+    async def forget(self, pool: Pool) -> None:
+        """Take a pool's workers out."""
+
+    def publish(self, pool: Pool, worker: int, events: Events) -> None:
+        """Publish events of a worker that publishes none itself."""
+
+    async def loads(self, pool: Pool) -> list[Load]:
+        """What each worker has to do."""
+
+    async def potential_loads(self, pool: Pool, prompt: Sequence[int]) -> list[Load]:
+        """What each would have to do with this prompt."""
+
+    async def choose(
+        self, pool: Pool, prompt: Sequence[int], override: dict[str, Any], name: str | None
+    ) -> int:
+        """A worker for a prompt, booked as `name` where there is one."""
+
+    async def prefilled(self, pool: Pool, name: str) -> None:
+        """The prompt of a reservation is with its worker."""
+
+    async def free(self, pool: Pool, name: str) -> None:
+        """A reservation has ended."""
+
+    def close(self) -> None:
+        """Let everything go."""
 
 
 class Selections:
     """The operations. They run one after the other: nothing is booked between two reads of one decision."""
 
-    def __init__(self, service: Any, socket_path: Path) -> None:
-        self._service = service
-        self._socket_path = socket_path
-        self._zmq: zmq.Context[Any] = zmq.Context()
+    def __init__(self, core: Core) -> None:
+        self._core = core
         self._pools: dict[str, Pool] = {}
         self._booked: dict[str, tuple[Pool, int, Sequence[int]]] = {}
         """Reservations: pool, worker, and the prompt until it is with its worker, empty from then on."""
@@ -187,51 +188,35 @@ class Selections:
             for name in [name for name in self._booked if name.startswith(f"{connection}/")]:
                 await self._free(name)
 
-    def close(self) -> None:
-        """Close the sockets of the events."""
-        for pool in self._pools.values():
-            for publisher in pool.publishers.values():
-                publisher.close()
-
     async def _do_hello(self, _: int, told: dict[str, Any]) -> None:
         for pool in map(Pool.told, told["pools"]):
             known = self._pools.get(pool.name)
             if known is None:
                 await self._register(pool)
-            elif not known.same_as(pool):
+            elif known != pool:
                 raise ValueError(f"pool {pool.name} was announced with other workers before")
 
     async def _do_choose(self, connection: int, told: dict[str, Any]) -> dict[str, Any]:
-        pool, prompt = self._pools[told["pool"]], told["prompt"]
-        tau, omega = float(told["tau"]), float(told["omega"])
+        pool, prompt, override = self._pools[told["pool"]], told["prompt"], told["override"]
         if not prompt:
             raise ValueError("an empty prompt")  # would end Dynamo's scheduler for good
-        active = self._by_worker(pool, self._service.loads(model_name=pool.model)[0]["loads"])
-        request = {"model_name": pool.model, "token_ids": prompt}
-        with_it = self._by_worker(pool, await self._service.potential_loads(request))
-        wanted = {"overlap_score_weight": omega, "router_temperature": tau}
-        if told["reserve"]:
-            name = self._name(connection, told)
-            request |= {"selection_id": name, "router_config_override": wanted}
-            chosen = (await self._service.select_and_reserve(request))["worker_id"] - pool.first_id
+        omega = override["overlap_score_weight"]
+        for value in (omega, override["router_temperature"]):
+            if not (math.isfinite(value) and value >= 0.0):  # NaN would end it too, in 0.9.0
+                raise ValueError(f"tau or omega is {value}")
+        name = self._name(connection, told) if told["reserve"] else None
+        if name in self._booked:
+            raise ValueError(f"{told['key']} is reserved already")  # 0.9.0 would choose again, and warn
+        active = await self._core.loads(pool)
+        with_it = await self._core.potential_loads(pool, prompt)
+        chosen = await self._core.choose(pool, prompt, override, name)
+        if name is not None:
             self._booked[name] = (pool, chosen, prompt)
-        else:
-            request |= {"router_config_override": wanted}
-            chosen = (await self._service.select(request))["worker_id"] - pool.first_id
-        full_tokens = max(1, len(prompt) // pool.block_size) * pool.block_size
         return {
             "worker": chosen,
-            "costs": [
-                omega * after["potential_prefill_tokens"] / pool.block_size + after["potential_decode_blocks"]
-                for after in with_it
-            ],
-            # What a worker has to prefill with this request, less what it has without, lacks the overlap.
-            "overlaps": [
-                (now["potential_prefill_tokens"] + len(prompt) - after["potential_prefill_tokens"])
-                / full_tokens
-                for now, after in zip(active, with_it, strict=True)
-            ],
-            "loads": [now["potential_decode_blocks"] for now in active],
+            "costs": [omega * tokens / pool.block_size + blocks for tokens, blocks in with_it],
+            "overlaps": _overlaps(pool, prompt, active, with_it),
+            "loads": [blocks for _, blocks in active],
         }
 
     async def _do_prefilled(self, connection: int, told: dict[str, Any]) -> None:
@@ -239,7 +224,7 @@ class Selections:
         pool, worker, prompt = self._booked[name]
         self._booked[name] = (pool, worker, ())
         with self._expired(name):
-            await self._service.prefill_complete(name)
+            await self._core.prefilled(pool, name)
         self._store(pool, worker, prompt)
 
     async def _do_freed(self, connection: int, told: dict[str, Any]) -> None:
@@ -252,65 +237,48 @@ class Selections:
 
     async def _do_forget(self, _: int, told: dict[str, Any]) -> None:
         pool = self._pools.pop(told["pool"])
-        for worker in range(len(pool.events)):
-            await self._service.delete_worker(pool.first_id + worker)
-        for publisher in pool.publishers.values():
-            publisher.close()
+        await self._core.forget(pool)
 
     async def _register(self, pool: Pool) -> None:
         if not pool.events:
             raise ValueError(f"pool {pool.name} has no workers")
         pool.first_id, self._next_id = self._next_id, self._next_id + len(pool.events)
-        for worker, own in enumerate(pool.events):
-            if own is None:
-                # Never the same path twice: a socket removes its file some time after it was closed.
-                path = Path(f"{self._socket_path}.{pool.first_id + worker}")
-                cache = ModelledCache(pool.block_size, pool.blocks)
-                pool.publishers[worker] = EventPublisher(self._zmq, path, cache)
-            record = await self._service.upsert_worker(
-                {
-                    "worker_id": pool.first_id + worker,
-                    "model_name": pool.model,
-                    "endpoint": f"http://{pool.name}-{worker}",  # wanted, and never asked
-                    "block_size": pool.block_size,
-                    "total_kv_blocks": pool.blocks,
-                    "kv_events_endpoint": own or pool.publishers[worker].endpoint,
-                }
-            )
-            if record["lifecycle"] != "schedulable":
-                raise ValueError(f"{pool.name}-{worker} is {record['lifecycle']}, not schedulable")
+        pool.caches = {
+            worker: ModelledCache(pool.block_size, pool.blocks)
+            for worker, own in enumerate(pool.events)
+            if own is None
+        }
+        await self._core.register(pool)
         self._pools[pool.name] = pool
-        for worker, publisher in pool.publishers.items():
-            await publisher.await_subscriber()
-            await self._prove_events(pool, worker, publisher)
+        for worker in pool.caches:
+            await self._prove_events(pool, worker)
 
-    async def _prove_events(self, pool: Pool, worker: int, publisher: EventPublisher) -> None:
+    async def _prove_events(self, pool: Pool, worker: int) -> None:
         """Publish a block that no prompt has, and wait until Dynamo has indexed it.
 
         Events that come before it listens are lost in silence, and overlaps would stay 0 for ever.
         """
         digest = hashlib.shake_128(f"{pool.model}/{worker}".encode()).digest(2 * pool.block_size)
         block = struct.unpack(f">{pool.block_size}H", digest)
-        publisher.store(block)
-        ends = time.monotonic() + SUBSCRIBE_S
+        self._store(pool, worker, block)
+        ends = time.monotonic() + INDEX_S
         while True:
-            told = await self._service.overlap_scores({"model_name": pool.model, "token_ids": list(block)})
-            held = {entry["worker_id"] for entry in told["workers"] if entry["device_blocks"]}
-            if pool.first_id + worker in held:
+            active = await self._core.loads(pool)
+            if _overlaps(pool, block, active, await self._core.potential_loads(pool, block))[worker] == 1.0:
                 return
             if time.monotonic() > ends:
                 raise TimeoutError(f"Dynamo did not index a KV event of {pool.name}-{worker}")
             await asyncio.sleep(0.002)
 
     def _store(self, pool: Pool, worker: int, prompt: Sequence[int]) -> None:
-        publisher = pool.publishers.get(worker)
-        if publisher is not None and prompt:
-            publisher.store(prompt)
+        cache = pool.caches.get(worker)
+        if cache is not None and prompt and (events := cache.store(prompt)):
+            self._core.publish(pool, worker, events)
 
     async def _free(self, name: str) -> None:
-        del self._booked[name]
+        pool, _, _ = self._booked.pop(name)
         with self._expired(name):
-            await self._service.free_reservation(name)
+            await self._core.free(pool, name)
 
     @contextlib.contextmanager
     def _expired(self, name: str) -> Iterator[None]:
@@ -325,19 +293,37 @@ class Selections:
     def _name(self, connection: int, told: dict[str, Any]) -> str:
         return f"{connection}/{told['pool']}/{told['key']}"
 
-    @staticmethod
-    def _by_worker(pool: Pool, entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        found = {entry["worker_id"]: entry for entry in entries}
-        return [found[pool.first_id + worker] for worker in range(len(pool.events))]
+
+def _overlaps(
+    pool: Pool, prompt: Sequence[int], active: Sequence[Load], with_it: Sequence[Load]
+) -> list[float]:
+    """Share of a prompt's full blocks that each worker holds.
+
+    What a worker has to prefill with this request, less what it has without, lacks the overlap.
+    """
+    full_tokens = max(1, len(prompt) // pool.block_size) * pool.block_size
+    return [
+        (now + len(prompt) - after) / full_tokens
+        for (now, _), (after, _) in zip(active, with_it, strict=True)
+    ]
 
 
-async def serve(socket_path: Path) -> None:
+def load_core(name: str, socket_path: Path, model_folder: Path | None) -> Core:
+    """The core in the file of this name beside this one."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # its dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return cast("Core", module.Core(socket_path, model_folder))
+
+
+async def serve(socket_path: Path, core_name: str, model_folder: Path | None) -> None:
     """Answer on the socket until told to stop."""
-    from dynamo._core import SelectionService  # reads variables that `main` clears
-
     stop = asyncio.Event()
-    service = SelectionService(indexer_threads=1)
-    selections = Selections(service, socket_path)
+    core = load_core(core_name, socket_path, model_folder)  # reads variables that `main` clears
+    selections = Selections(core)
     numbers = itertools.count()
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -358,8 +344,7 @@ async def serve(socket_path: Path) -> None:
     print(f"listening on {socket_path}", file=sys.stderr, flush=True)
     await stop.wait()
     server.close()
-    selections.close()
-    service.shutdown()
+    core.close()
 
 
 def _stop_with_parent(stop: asyncio.Event) -> None:
@@ -390,13 +375,16 @@ def main() -> None:
     """Read the command line, and serve."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--socket", type=Path, required=True, help="path of the Unix socket to listen on")
-    socket_path = parser.parse_args().socket
+    parser.add_argument("--core", choices=CORES, default=CORES[0], help="what chooses: a file beside this")
+    parser.add_argument("--model-folder", type=Path, help="the folder of the model that its workers serve")
+    asked = parser.parse_args()
+    socket_path = asked.socket
     # Dynamo's router reads its settings from variables, and each of them would change the choice.
     for name in [name for name in os.environ if name.startswith("DYN_") and name != "DYN_LOG"]:
         del os.environ[name]
     os.environ.setdefault("DYN_LOG", "error")
     socket_path.unlink(missing_ok=True)
-    uvloop.new_event_loop().run_until_complete(serve(socket_path))
+    uvloop.new_event_loop().run_until_complete(serve(socket_path, asked.core, asked.model_folder))
     socket_path.unlink(missing_ok=True)
     # Dynamo's threads do not survive the end of the interpreter: leave before it comes.
     os._exit(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ from anarchy.cli.main import main
 from anarchy.compare import ALL, Comparison, Metric, Run, Source, compare, compare_runs, load_run, sources
 from anarchy.compare import render as rendered
 from anarchy.compare.render import ROWS_SHOWN
+from anarchy.compare.sources import sources_of
 from anarchy.config import StagePlan
 from anarchy.config.loads import Stage
 from anarchy.designs.engines.columns import DIFFERENCES, SIDES
 from anarchy.designs.ladder import columns as ladder_columns
 from anarchy.designs.metrics import DIFFERENCE
 from anarchy.designs.pareto.columns import PAIRS, SPREAD
+from anarchy.designs.readings import columns as readings_columns
 from anarchy.designs.readings.columns import READ
+from anarchy.designs.registry import design_of
 from anarchy.designs.split.columns import PRICES, SPLITS
 from anarchy.estimate import columns
 from anarchy.estimate.staged import estimate_stages
@@ -29,7 +33,16 @@ from tests.helpers import frames
 from tests.helpers.condition_samples import HEAD, METHOD, STATIC, measured
 from tests.helpers.places import PROJECT
 
-OF = {source.file.removesuffix(".parquet"): source for source in sources()}
+DESIGNS = {
+    "equilibrium": "ladder",
+    "adaptive": "stages",
+    "saturation": "detection",
+    "pareto": "pareto",
+    "step": "readings",
+}
+LADDERS, STEP = (sources_of(design_of(name)) for name in ("ladder", "readings"))
+OF = {source.file.removesuffix(".parquet"): source for source in (*sources(), *LADDERS)}
+"""By the stem of the file; cells.parquet is a ladder's."""
 CELLS = OF["cells"]
 Value = tuple[float, float, float]
 
@@ -59,7 +72,7 @@ def cells(values: dict[int, Value], **more: Any) -> pd.DataFrame:
 
 
 def run(name: str = "a", experiment: str = "equilibrium", **tables: pd.DataFrame) -> Run:
-    files = {(experiment, f"{stem}.parquet"): frame for stem, frame in tables.items()}
+    files = {(experiment, OF[stem]): frame for stem, frame in tables.items()}
     return Run(Path(name), files)
 
 
@@ -231,6 +244,7 @@ def folder(root: Path, **tables: pd.DataFrame) -> Path:
         system = root / "estimates" / experiment / "x_x"
         system.mkdir(parents=True, exist_ok=True)
         frame.to_parquet(system / f"{stem}.parquet")
+        (system / "system.json").write_text(json.dumps({"design": DESIGNS[experiment]}))
     return root
 
 
@@ -307,17 +321,41 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="share nothing valid that has curvature"):
         compare_runs(one, one, "curvature")
     with pytest.raises(UserError, match="share no experiment"):
-        compare_runs(one, run(experiment="pareto", cells=one.tables["equilibrium", "cells.parquet"]))
+        compare_runs(one, run(experiment="pareto", cells=one.tables["equilibrium", CELLS]))
     with pytest.raises(UserError, match="holds no estimates"):
         load_run(tmp_path)
 
 
 def test_an_experiment_that_shares_nothing_does_not_hide_the_others() -> None:
     good, bad = cells({8: (1.0, 0.9, 1.1)}), cells({8: (1.0, 0.9, 1.1)}, valid=False)
-    files = [{("a", "cells.parquet"): good, ("b", "cells.parquet"): of} for of in (good, bad)]
+    files = [{("a", CELLS): good, ("b", CELLS): of} for of in (good, bad)]
     one, other = (Run(Path("r"), tables) for tables in files)
     text = rendered(compare_runs(one, other), one, other)
     assert "b, poa_hat: nothing to compare.\nLeft out: 1 cell valid in one run only" in text
+
+
+def test_a_file_that_two_designs_have_is_read_as_its_own_designs(tmp_path: Path) -> None:
+    """cells.parquet of a ladder has PoA-hat, that of readings has none and says so in readings.parquet."""
+    theirs = next(source for source in STEP if source.file == CELLS.file)
+    assert theirs is not CELLS
+    step = table(row(theirs, "throughput_rps", (5.0, 4.0, 6.0)), source=theirs)
+    assert "poa_hat" not in step
+    assert set(theirs.columns) <= {*readings_columns.CELLS.names, "policy"}
+    both = {"equilibrium__cells": cells({8: (1.0, 0.9, 1.1)}), "step__cells": step}
+    one, other = (load_run(folder(tmp_path / name, **both)) for name in "ab")
+    assert set(one.tables) == {("equilibrium", CELLS), ("step", theirs)}
+    found = compare_runs(one, other, "throughput_rps", "step")
+    assert [float(only.rows["value_first"].iloc[0]) for only in found] == [5.0]
+    assert "step, throughput_rps" in rendered(found, one, other)
+
+
+def test_estimates_that_name_no_design_are_refused(tmp_path: Path) -> None:
+    root = folder(tmp_path / "a", equilibrium__cells=cells({8: (1.0, 0.9, 1.1)}))
+    next(root.rglob("system.json")).write_text('{"design": "unheard-of"}')
+    with pytest.raises(UserError, match="there is no design 'unheard-of'") as caught:
+        load_run(root)
+    assert "system.json" in str(caught.value)
+    assert "make it again" in str(caught.value.remedy)
 
 
 def test_broken_estimates_are_refused(tmp_path: Path) -> None:

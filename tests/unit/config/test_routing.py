@@ -46,6 +46,7 @@ def test_the_shipped_policies_are_those_of_the_paper_and_its_baselines() -> None
         "adaptive": ("adaptive", "builtin"),
         "adaptive-client": ("adaptive", "builtin"),
         "pinned-static": ("kv", "pinned"),
+        "pinned-unshared": ("kv", "pinned"),
         "pinned-adaptive": ("adaptive", "pinned"),
         "round-robin": ("round_robin", "pinned"),
         "dynamo-round-robin": ("round_robin", "builtin"),

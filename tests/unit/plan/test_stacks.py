@@ -114,11 +114,6 @@ def test_a_frozen_run_keeps_its_stacks(changed: Callable[..., None], tmp_path: P
             "mocker",
         ),
         ({"stack": "0.8.0"}, "there is no stack '0.8.0'", "1.5.1, 0.9.0"),
-        (
-            {"stack": "0.9.0", "experiments": ("adaptive",), "sets": ("pinned",), "knees": "recorded"},
-            "stack 0.9.0 cannot run policy pinned-static",
-            "1.5.1",
-        ),
     ],
 )
 def test_what_a_stack_cannot_run_is_refused(choices: dict[str, Any], what: str, remedy: str) -> None:
@@ -137,6 +132,54 @@ def test_what_a_set_asks_of_the_wrong_stack_is_refused(changed: Callable[..., No
     plans()
     with pytest.raises(UserError, match="would ignore the limit kv_link_gb_s"):
         plans(stack="0.9.0")
+
+
+PINNED = {"policies": ("pinned-static", "pinned-unshared")}
+
+
+def test_a_policy_that_says_how_shared_blocks_count_is_other_cells(changed: Callable[..., None]) -> None:
+    changed(E1, {"pinned": RoutingSet(**PINNED)})
+    (one,) = plans()
+    hashes = {
+        policy: {cell.plan_hash for cell in one.cells if cell.policy.name == policy}
+        for policy in PINNED["policies"]
+    }
+    assert not hashes["pinned-static"] & hashes["pinned-unshared"]
+    unset = KvPolicy(name="p", title="a title", way="pinned", tau=0.0, omega=1.0)
+    said = unset.model_copy(update={"assume_kv_reuse": False})
+    assert hashed(said) == {**hashed(unset), "assume_kv_reuse": False}
+
+
+@pytest.mark.parametrize(
+    ("one", "what", "remedy"),
+    [
+        ({**PINNED, "stack": "0.9.0"}, "0.9.0 would ignore assume_kv_reuse in the override", "to the set"),
+        (
+            {"policies": ("pinned-static",), "assume_kv_reuse": False},
+            r"of a set does nothing for its pinned policies with stack 1\.5\.1",
+            "to the policies",
+        ),
+    ],
+)
+def test_how_shared_blocks_count_is_refused_where_nobody_would_hear_it(
+    changed: Callable[..., None], one: dict[str, Any], what: str, remedy: str
+) -> None:
+    changed(E1, {"pinned": RoutingSet(**one)})
+    with pytest.raises(UserError, match=what) as caught:
+        plans()
+    assert "policy pinned-" in str(caught.value)
+    assert remedy in str(caught.value.remedy)
+
+
+def test_the_papers_version_runs_pinned_policies_and_is_told_how_blocks_count(
+    changed: Callable[..., None],
+) -> None:
+    for asked in (None, False):
+        sets = {"pinned": RoutingSet(policies=("pinned-static",), stack="0.9.0", assume_kv_reuse=asked)}
+        changed(E1, sets)
+        (one,) = plans()
+        assert (one.stack.dynamo, one.assume_kv_reuse) == ("0.9.0", asked)
+        assert {cell.policy.way for cell in one.cells} == {"pinned"}
 
 
 def test_the_limit_of_decode_workers_is_planned_for_it(changed: Callable[..., None]) -> None:

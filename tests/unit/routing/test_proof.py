@@ -20,10 +20,11 @@ from anarchy.serving.health import UnhealthyError
 from anarchy.serving.selftest import ALPHA, choice_probabilities
 
 Hear = Callable[[float, float], tuple[float, float]]
+HearReuse = Callable[[bool | None], bool]
 
 
 class LawfulSelector:
-    """Chooses by Dynamo's law; `hear` makes of (tau, omega) what it listens to."""
+    """Chooses by Dynamo's law; `hear` makes of (tau, omega) what it listens to, `shares` of the reuse."""
 
     BLOCK = 16
 
@@ -32,14 +33,15 @@ class LawfulSelector:
         pools: Sequence[SelectorPool],
         *,
         hear: Hear = lambda tau, omega: (tau, omega),
+        shares: HearReuse = lambda asked: asked is not False,
         indexes: bool = True,
         off: float = 0.0,
     ) -> None:
         (pool,) = pools
         self.workers = len(pool.events)
-        self.hear, self.indexes, self.off = hear, indexes, off
+        self.hear, self.shares, self.indexes, self.off = hear, shares, indexes, off
         self.rng = random.Random(1)
-        self.booked: dict[str, tuple[int, int]] = {}
+        self.booked: dict[str, tuple[int, int, object]] = {}
         self.pending: dict[str, bool] = {}
         self.held: dict[tuple[int, ...], int] = {}
         self.forgotten = False
@@ -55,19 +57,31 @@ class LawfulSelector:
         self.forgotten = True
 
     async def choose(
-        self, pool: str, key: str, prompt: Sequence[int], tau: float, omega: float, reserve: bool = True
+        self,
+        pool: str,
+        key: str,
+        prompt: Sequence[int],
+        tau: float,
+        omega: float,
+        *,
+        assume_kv_reuse: bool | None = None,
+        reserve: bool = True,
     ) -> Choice:
         blocks = len(prompt) // self.BLOCK
         held = self.held.get(tuple(prompt)) if self.indexes else None
-        loads = [0.0] * self.workers
+        # Blocks that requests share are one thing, and each request's own another.
+        thing: object = tuple(prompt) if self.shares(assume_kv_reuse) else object()
+        things: list[dict[object, int]] = [{} for _ in range(self.workers)]
         pending = [0.0] * self.workers
-        for name, (worker, size) in self.booked.items():
-            loads[worker] += size
+        for name, (worker, size, what) in self.booked.items():
+            things[worker][what] = size
             pending[worker] += size if name in self.pending else 0.0
+        loads = [float(sum(own.values())) for own in things]
 
         def costs(omega: float) -> list[float]:
             return [
-                omega * (pending[worker] + (0 if worker == held else blocks)) + loads[worker] + blocks
+                omega * (pending[worker] + (0 if worker == held else blocks))
+                + sum({**things[worker], thing: blocks}.values())
                 for worker in range(self.workers)
             ]
 
@@ -75,7 +89,7 @@ class LawfulSelector:
         chances = choice_probabilities(costs(real_omega), real_tau)
         worker = self.rng.choices(range(self.workers), chances.tolist())[0]
         if reserve:
-            self.booked[key] = (worker, blocks)
+            self.booked[key] = (worker, blocks, thing)
             self.pending[key] = True
         overlaps = tuple(1.0 if worker == held else 0.0 for worker in range(self.workers))
         return Choice(worker, tuple(cost + self.off for cost in costs(omega)), overlaps, tuple(loads))
@@ -92,11 +106,16 @@ class LawfulSelector:
 
 
 def pinned(
-    kind: str = "kv", tau: float | None = None, omega: float | None = None, way: str = "pinned"
+    kind: str = "kv",
+    tau: float | None = None,
+    omega: float | None = None,
+    way: str = "pinned",
+    assume_kv_reuse: bool | None = None,
 ) -> Policy:
     document = {"name": kind.replace("_", "-"), "title": kind, "kind": kind, "way": way}
     pair = {} if tau is None else {"tau": tau, "omega": omega}
-    return validate(document | pair, AnyPolicy, where="test")
+    reuse = {} if assume_kv_reuse is None else {"assume_kv_reuse": assume_kv_reuse}
+    return validate(document | pair | reuse, AnyPolicy, where="test")
 
 
 GRID = [pinned(tau=tau, omega=omega) for tau in (0.0, 0.3, 0.7, 1.0) for omega in (0.0, 0.3, 0.7, 1.0)]
@@ -152,6 +171,39 @@ def test_nothing_that_ignores_what_it_is_told_passes(
     """Not even with policies that are its defaults and close to them."""
     policies = [pinned(tau=defaults[0], omega=defaults[1]), pinned(tau=0.3, omega=1.0)]
     assert not prove(monkeypatch, policies, workers, hear=lambda *_: defaults).ok
+
+
+BOTH = [pinned(tau=0.0, omega=1.0, assume_kv_reuse=asked) for asked in (True, False)]
+
+
+@pytest.mark.parametrize("workers", [2, 5])
+def test_each_way_to_count_a_template_is_proven(monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    proof = prove(monkeypatch, [*BOTH, pinned("adaptive")], workers)
+    assert proof.ok, proof
+    assert [(one.expected, one.counts_once) for one in proof.reuse] == [
+        (True, True),
+        (False, False),
+        (True, True),
+    ]
+    assert [one["expected"] for one in proof.routing_test()["reuse"]] == [True, False, True]
+
+
+@pytest.mark.parametrize(("ignores", "missed"), [(lambda _: True, False), (lambda _: False, True)])
+def test_a_selector_that_counts_otherwise_than_asked_is_found_out(
+    monkeypatch: pytest.MonkeyPatch, ignores: HearReuse, missed: bool
+) -> None:
+    proof = prove(monkeypatch, BOTH, shares=ignores)
+    assert all(check.ok for check in proof.checks), "tau and omega take effect"
+    assert [one.expected for one in proof.reuse if not one.ok] == [missed]
+    assert not proof.ok
+    assert proof.routing_test()["ok"] is False
+
+
+def test_routers_that_are_made_not_to_share_are_proven_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proof, "Selector", lambda pools: LawfulSelector(pools, shares=lambda _: False))
+    made = proof.prove_pinned(Path("s"), GRID[:1], workers=3, block_size=16, seed=5, assume_kv_reuse=False)
+    assert made.ok, made
+    assert [one.expected for one in made.reuse] == [False]
 
 
 @pytest.mark.parametrize("pair", [(2.0, 1.0), (5.0, 0.5), (0.05, 0.01), (0.5, 4.0)])

@@ -47,9 +47,18 @@ class ObedientSelector(Selector):
         self.calls.append(("close",))
 
     async def choose(
-        self, pool: str, key: str, prompt: Sequence[int], tau: float, omega: float, reserve: bool = True
+        self,
+        pool: str,
+        key: str,
+        prompt: Sequence[int],
+        tau: float,
+        omega: float,
+        *,
+        assume_kv_reuse: bool | None = None,
+        reserve: bool = True,
     ) -> Choice:
-        self.calls.append(("choose", pool, key, tau, omega))
+        said = () if assume_kv_reuse is None else (assume_kv_reuse,)
+        self.calls.append(("choose", pool, key, tau, omega, *said))
         await asyncio.sleep(self.delay)
         if self.fault is not None:
             raise self.fault

@@ -78,17 +78,27 @@ def test_a_choice_holds_what_the_service_told(tmp_path: Path) -> None:
 
     choice, told = talk(tmp_path, lambda one: chosen(one, 1), body)
     assert (choice.worker, choice.costs, choice.overlaps, choice.loads) == (1, (1, 2), (0, 1), (3.0, 4.0))
-    assert told[0]["pools"] == [{"name": "decode", "block_size": 16, "blocks": 64, "events": [None, None]}]
+    pool = {"name": "decode", "block_size": 16, "blocks": 64, "events": [None, None]}
+    assert told[0]["pools"] == [{**pool, "assume_kv_reuse": None}]
     assert told[1] == {
         "i": 2,
         "op": "choose",
         "pool": "decode",
         "key": "a",
         "prompt": [5, 6],
-        "tau": 0.7,
-        "omega": 0.3,
+        "override": {"router_temperature": 0.7, "overlap_score_weight": 0.3},
         "reserve": True,
     }
+
+
+def test_whether_shared_blocks_count_once_goes_into_the_override(tmp_path: Path) -> None:
+    async def body(selector: Selector, service: ScriptedService) -> list[Operation]:
+        for said in (True, False):
+            await selector.choose("decode", f"{said}", (5, 6), 0.0, 1.0, assume_kv_reuse=said)
+        return service.told
+
+    _, *told = talk(tmp_path, chosen, body)
+    assert [one["override"]["assume_kv_reuse"] for one in told] == [True, False]
 
 
 def test_answers_find_those_who_wait_whatever_their_order(tmp_path: Path) -> None:
@@ -208,10 +218,11 @@ def test_asking_before_open_is_a_fault_of_the_program() -> None:
 
 
 def test_the_command_runs_the_script_alone() -> None:
-    command = service_command(Path("/env/bin/python"), Path("/scratch/selector.sock"))
-    assert command == ("/env/bin/python", "-P", str(SERVICE), "--socket", "/scratch/selector.sock")
+    command = service_command(Path("/bin/python"), Path("/x/selector.sock"), "selection_core", Path("/model"))
+    asked = ("--socket", "/x/selector.sock", "--core", "selection_core", "--model-folder", "/model")
+    assert command == ("/bin/python", "-P", str(SERVICE), *asked)
     with pytest.raises(UserError, match="too many"):
-        service_command(Path("python"), Path("/" + "x" * 100))
+        service_command(Path("python"), Path("/" + "x" * 100), "selection_core", Path("/model"))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from anarchy.engines.dynamo import STACKS
 from anarchy.engines.image import ServingImage
 from anarchy.engines.spec import DeploymentSpec, RoutingPolicy
 from anarchy.ground.errors import UserError
@@ -32,11 +33,25 @@ def test_the_selector_is_infrastructure_and_is_told_its_socket(spec: DeploymentS
     placement = placed(spec, Path("scratch/selector.sock"))
     assert [process.name for process in placement.infrastructure] == ["event-broker", "selector"]
     selector = placement.infrastructure[1]
-    assert selector.command == ("python", "-P", str(SERVICE), "--socket", "scratch/selector.sock")
+    asked = ("--core", "selection_core", "--model-folder", "scratch")
+    assert selector.command == ("python", "-P", str(SERVICE), "--socket", "scratch/selector.sock", *asked)
     assert selector.seat.node == spec.nodes[0]
     names = [process.name for process in placement.processes]
     assert names.index("selector") < names.index("prefill-0"), "it is there before whoever it chooses from"
     assert "0.0.0.0" not in " ".join((*selector.command, *selector.environment.values()))
+
+
+def test_each_version_of_dynamo_has_its_own_core_beside_the_service(tmp_path: Path) -> None:
+    cores = {name: one.selector_core for name, one in STACKS.items()}
+    assert cores == {"1.5.1": "selection_core", "0.9.0": "push_router_core"}
+    assert all(SERVICE.with_name(f"{core}.py").is_file() for core in cores.values())
+    papers = mock_spec(tmp_path, RoutingPolicy("pinned", 0.0, 1.0), selector=True, stack="0.9.0")
+    ports = Ports(1, 2, (11, 12, 13), (21,), requests=(31, 32, 33))
+    folder = Path("scratch")
+    placement = place(
+        papers, ports, model_folder=folder, discovery_dir=folder, home=folder, selector=folder / "s"
+    )
+    assert "push_router_core" in placement.infrastructure[1].command
 
 
 def test_without_pinned_policies_there_is_none(spec: DeploymentSpec) -> None:
