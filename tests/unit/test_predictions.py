@@ -37,6 +37,7 @@ UNRECORDED: Final = {
     "live-repeats": "measured before there were predictions",
     "seed-1": "measured before there were predictions",
     "split": "its deployments are those of quick/split, measured again",
+    "cache": "its deployments are those of quick/cache",
     "quick-first": "holds no deployment, and was measured before a start recorded its commit",
     "why/step": "holds no deployment, and was measured before a start recorded its commit",
 }
