@@ -33,7 +33,7 @@ SHELLS: Final = frozenset({"", "bash", "sh", "console"})
 IN_A_SENTENCE = re.compile(
     r"(?<!`)`((?:\.envs/driver/bin/)?(?:make|anarchy|snakemake|pytest|envs/build|pip) [^`]+)`(?!`)"
 )
-MAKE_WORDS: Final = frozenset({"PYTHON", "TIER", "SITE", "ENGINE", "WHY"})
+MAKE_WORDS: Final = frozenset({"PYTHON", "TIER", "SITE", "ENGINE", "WHY", "FOLDER"})
 CHOOSING: Final = frozenset({"reproduce", "plan", "lab-reproduce"})
 """Targets of make that take the choices of a run."""
 FOREIGN: Final = frozenset({"mkdir", "cp", "apptainer", "enroot", "skopeo"})
@@ -64,7 +64,7 @@ def printed() -> list[Printed]:
 
 def _of(page: str, text: str) -> Iterator[Printed]:
     for language, block in BLOCK.findall(text):
-        for line in block.splitlines() if language in SHELLS else ():
+        for line in re.sub(r"\s*\\\n\s*", " ", block).splitlines() if language in SHELLS else ():
             for command in re.sub(r"(^|\s)#.*", "", line).split("&&"):
                 if command.strip():
                     yield Printed(command.strip(), page, whole=True)

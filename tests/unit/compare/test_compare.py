@@ -17,6 +17,7 @@ from anarchy.compare.render import ROWS_SHOWN
 from anarchy.compare.sources import sources_of
 from anarchy.config import StagePlan
 from anarchy.config.loads import Stage
+from anarchy.designs.cache.columns import DUELS, REGIMES
 from anarchy.designs.engines.columns import DIFFERENCES, SIDES
 from anarchy.designs.ladder import columns as ladder_columns
 from anarchy.designs.metrics import DIFFERENCE
@@ -190,6 +191,8 @@ def test_what_is_declared_is_what_the_estimates_hold() -> None:
         "readings": READ.names,
         "splits": SPLITS.names,
         "prices": PRICES.names,
+        "duels": DUELS.names,
+        "regimes": REGIMES.names,
         "stages": columns.STAGES.names,
         "ratios": columns.RATIOS.names,
         "pairs": PAIRS.names,

@@ -55,6 +55,7 @@ def test_the_shipped_policies_are_those_of_the_paper_and_its_baselines() -> None
         "power-of-two": ("power_of_two", "pinned"),
         "batched-optimal": ("batched_optimal", "pinned"),
         "static-active-requests": ("kv", "builtin"),
+        "transition": ("kv", "builtin"),
         "sticky-until-saturated": ("sticky_until_saturated", "pinned"),
     }
     assert STUDY.policies["batched-optimal"].model_dump()["batch_s"] == 0.005
@@ -337,7 +338,7 @@ def tier(document: dict[str, Any], name: str = "live") -> dict[str, Any]:
         (
             E2,
             lambda d: tier(d).update(concurrency=[8]),
-            ("'tiers.live.concurrency' belongs to engines and ladder",),
+            ("'tiers.live.concurrency' belongs to cache and engines and ladder and readings and split",),
         ),
         (E2, lambda d: tier(d).update(watch=["client", "client"]), ("client stands there twice",)),
         (E2, lambda d: tier(d).update(poll_s=0), ("'tiers.live.poll_s'", "above 0")),
@@ -420,7 +421,10 @@ def tier(document: dict[str, Any], name: str = "live") -> dict[str, Any]:
         (
             E4,
             lambda d: (tier(d).pop("loads"), tier(d).update(concurrency=[8], repeats=1)),
-            ("'tiers.live.loads' is missing", "'tiers.live.concurrency' belongs to engines and ladder"),
+            (
+                "'tiers.live.loads' is missing",
+                "'tiers.live.concurrency' belongs to cache and engines and ladder and readings and split",
+            ),
         ),
     ],
 )

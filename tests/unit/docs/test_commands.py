@@ -32,6 +32,7 @@ RUN: Final[Mapping[str, str]] = {
     "anarchy estimate TRACES": "PoA-hat",
     "anarchy estimate TRACES --explain CELL": "PoA-hat",
     "anarchy leaks FOLDER [NODE ...]": "",
+    "anarchy advise --help": "goodput",
     f"anarchy import dynamo.jsonl --model llama-3.1-70b {IMPORTED}": "",
     "anarchy import artifacts/ --workers-from dynamo.jsonl -o traces/c0064": "",
     f"anarchy import frontend-0.jsonl frontend-1.jsonl {IMPORTED}": "",
@@ -40,6 +41,7 @@ RUN: Final[Mapping[str, str]] = {
 RUN_NIGHTLY: Final[Mapping[str, str]] = {
     "make redraw": "report",
     "make plan TIER=full": "one after the other",
+    "make plan TIER=games-live": "one after the other",
     "snakemake -n": "sweep",
 }
 """Run by `make test-nightly`: minutes of work."""
@@ -47,6 +49,7 @@ NOT_RUN: Final[Mapping[str, tuple[str, ...]]] = {
     "measures for minutes to days": (
         "make reproduce*", "make lab-reproduce*", "make smoke-b200*", "snakemake --config*", "make bench*",
         "make fuzz", "snakemake --profile slurm*", "anarchy serve", "snakemake -n --quiet host",
+        "anarchy advise --trace *",
     ),
     "needs root, Slurm or a cluster": (
         "make lab-*", "anarchy doctor --site*", "apptainer *", "enroot *", "anarchy plan --cost --launcher *",
@@ -57,11 +60,13 @@ NOT_RUN: Final[Mapping[str, tuple[str, ...]]] = {
     "needs results or a server of the reader's own": (
         "anarchy claims*", "anarchy compare*", "anarchy estimate traces --metric e2e", "anarchy hypotheses*",
         "anarchy control*", "anarchy system*", "anarchy report", "anarchy fingerprint diff*",
+        "make archive*", "anarchy archive FOLDER *", "anarchy verify *", "anarchy quiet results/*",
         "snakemake --report*", "mkdir *", "cp *",
     ),
     "is named in a sentence, in part": (
         "anarchy estimate", "anarchy estimate --*", "anarchy estimate FOLDER", "anarchy import SOURCE *",
         "anarchy unlock", "anarchy leaks", "anarchy plan --cost",
+        "anarchy advise", "anarchy verify", "anarchy quiet",
     ),
 }  # fmt: skip
 """Why a command is only looked at -> patterns of such commands."""

@@ -63,7 +63,7 @@ def made_up(plan: DeploymentPlan, selector: Path | None = Path("selector.sock"))
         ),
         selector=selector,
         model_name="called-so",
-        spec=SimpleNamespace(block_size=16, num_gpu_blocks=4096),
+        spec=SimpleNamespace(block_size=16, num_gpu_blocks=4096, assume_kv_reuse=None),
     )
 
 

@@ -154,7 +154,7 @@ def session_of(plan: DeploymentPlan, folder: Path, self_test: SelfTest | None = 
         ),
         selector=Path("selector.sock") if pinned else None,
         model_name=plan.model.name,
-        spec=SimpleNamespace(decode=2, block_size=16, num_gpu_blocks=4096, seed=5),
+        spec=SimpleNamespace(decode=2, block_size=16, num_gpu_blocks=4096, seed=5, assume_kv_reuse=None),
         self_test=self_test,
         raise_if_faulty=lambda: None,
     )

@@ -18,6 +18,17 @@ SOURCES: Final = (
             *named("copies", "price", "ttft_mean", "ttft_p50", "ttft_p99", "throughput_rps"),
         ),
     ),
-    Source("duels.parquet", "affinity against balance", _KEYS, named("ttft", "throughput")),
+    Source(
+        "duels.parquet",
+        "affinity against balance",
+        _KEYS,
+        (*named("ttft", "throughput"), Metric("hits", "hits", DIFFERENCE)),
+    ),
+    Source(
+        "regimes.parquet",
+        "regimes of working sets",
+        (*SYSTEM, "workload", "concurrency", "policy"),
+        named("before", "step"),
+    ),
 )
 """All that has intervals."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from anarchy.designs.metrics import SYSTEM, Source, named
+from anarchy.designs.metrics import DIFFERENCE, SYSTEM, Metric, Source, named
 
 _KEYS: Final = (*SYSTEM, "workload", "concurrency")
 
@@ -13,9 +13,12 @@ SOURCES: Final = (
         "splits.parquet",
         "cells of a split",
         _KEYS,
-        named(
-            *("throughput_rps", "within_ttft", "within_itl", "goodput"),
-            *("ttft_p50", "ttft_p99", "itl_mean"),
+        (
+            *named(
+                *("throughput_rps", "within_ttft", "within_itl", "goodput"),
+                *("ttft_p50", "ttft_p99", "itl_mean"),
+            ),
+            Metric("backlog_rps", "backlog_rps", DIFFERENCE, "requests/s"),
         ),
     ),
     Source(
