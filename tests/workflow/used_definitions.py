@@ -30,7 +30,7 @@ from anarchy.plan.workbench import open_run
 from anarchy.workflow.rules import Workflow
 
 SCRIPTS = PROJECT / "scripts"
-ELSEWHERE = ("anarchy.serving",)
+ELSEWHERE = ("anarchy.serving", "anarchy.archive.validate_crate")
 """Modules that run in another environment, or not in this process."""
 
 
