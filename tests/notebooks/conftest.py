@@ -9,6 +9,7 @@ import pytest
 
 from anarchy.ground.layout import Layout
 from tests.helpers.shared import made_once
+from tests.helpers.synthetic_cache import write_cache
 from tests.helpers.synthetic_engines import write_engines
 from tests.helpers.synthetic_estimates import write_results
 from tests.helpers.synthetic_pareto import write_pareto
@@ -34,6 +35,7 @@ def write_all(root: Path) -> None:
     write_engines(root, workloads=("unique", "templates"))
     write_readings(root, launches=3)
     write_split(root)
+    write_cache(root)
     write_results(
         root, tier="full", grid=(2, 16, 64, 128, 256), workloads=("unique", "templates"), launches=3
     )

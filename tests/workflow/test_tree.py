@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -33,12 +35,17 @@ def tracked() -> list[str]:
     ]
 
 
+def text_of(file: Path) -> str:
+    content = file.read_bytes()
+    return (gzip.decompress(content) if file.suffix == ".gz" else content).decode()
+
+
 @pytest.mark.parametrize("what", FORBIDDEN)
 def test_no_file_names_a_place(what: str) -> None:
     found = [
         f"{name}:{number}: {line.strip()[:80]}"
         for name in tracked()
-        for number, line in enumerate((PROJECT / name).read_text(encoding="utf-8").splitlines(), start=1)
+        for number, line in enumerate(text_of(PROJECT / name).splitlines(), start=1)
         if FORBIDDEN[what].search(line)
     ]
     assert not found, f"{what} in: " + "; ".join(found)

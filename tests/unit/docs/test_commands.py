@@ -90,7 +90,8 @@ def run(project: Path, command: str, word: str) -> None:
         command = command.replace(name, stands)
     shutil.rmtree(project / "traces", ignore_errors=True)
     path = f"{PROJECT / '.envs/driver/bin'}{os.pathsep}{os.environ['PATH']}"
-    env = {**os.environ, "PATH": path}
+    # As a reader calls it, and not as `make test`, whose variables another make would take over.
+    env = {name: word for name, word in os.environ.items() if not name.startswith("MAKE")} | {"PATH": path}
     done = subprocess.run(
         ["bash", "-c", command], cwd=project, env=env, capture_output=True, text=True, timeout=600
     )
