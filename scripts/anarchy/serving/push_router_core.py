@@ -99,6 +99,11 @@ class Core:
             else:
                 publisher.publish_removed(next(found.numbers), names)
 
+    async def indexed(self, pool: Pool, worker: int, block: Sequence[int]) -> bool:
+        """By the tokens that it would have to prefill: none more, where the block is known."""
+        (now, _), (after, _) = [(await self.potential_loads(pool, prompt))[worker] for prompt in ((), block)]
+        return after == now
+
     async def loads(self, pool: Pool) -> list[Load]:
         """Potential loads with nothing."""
         return await self.potential_loads(pool, ())

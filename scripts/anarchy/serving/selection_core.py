@@ -105,6 +105,12 @@ class Core:
         """By the worker's socket."""
         self._publishers[pool.first_id + worker].publish(events)
 
+    async def indexed(self, pool: Pool, worker: int, block: Sequence[int]) -> bool:
+        """`overlap_scores`: later versions tell no load of a worker that never had one."""
+        told = await self._service.overlap_scores({"model_name": pool.model, "token_ids": list(block)})
+        holding = {entry["worker_id"] for entry in told["workers"] if entry["device_blocks"]}
+        return pool.first_id + worker in holding
+
     async def loads(self, pool: Pool) -> list[Load]:
         """What the service tells of the pool."""
         return _by_worker(pool, self._service.loads(model_name=pool.model)[0]["loads"])

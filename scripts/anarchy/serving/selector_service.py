@@ -139,6 +139,9 @@ class Core(Protocol):
     def publish(self, pool: Pool, worker: int, events: Events) -> None:
         """Publish events of a worker that publishes none itself."""
 
+    async def indexed(self, pool: Pool, worker: int, block: Sequence[int]) -> bool:
+        """Whether an event of this worker's, a prompt of one block, is known."""
+
     async def loads(self, pool: Pool) -> list[Load]:
         """What each worker has to do."""
 
@@ -262,10 +265,7 @@ class Selections:
         block = struct.unpack(f">{pool.block_size}H", digest)
         self._store(pool, worker, block)
         ends = time.monotonic() + INDEX_S
-        while True:
-            active = await self._core.loads(pool)
-            if _overlaps(pool, block, active, await self._core.potential_loads(pool, block))[worker] == 1.0:
-                return
+        while not await self._core.indexed(pool, worker, block):
             if time.monotonic() > ends:
                 raise TimeoutError(f"Dynamo did not index a KV event of {pool.name}-{worker}")
             await asyncio.sleep(0.002)
