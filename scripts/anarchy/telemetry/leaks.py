@@ -17,8 +17,11 @@ from anarchy.telemetry.alias import Anonymiser
 
 NOT_TEXT = frozenset({".pdf", ".png", ".npz", ".partial"})
 """Files without words: pictures, tables of numbers, and what was never finished."""
-ENCODED = re.compile(r"[A-Za-z0-9+/]{1000,}={0,2}")
-"""A picture in Base64, in a notebook or a page: any short name is somewhere in enough random letters."""
+ENCODED = re.compile(
+    r"[A-Za-z0-9+/]{1000,}={0,2}|(?<=d=['\"])[Mm](?:[MLHVCSQTAZmlhvcsqtaz0-9eE., +-]|%20)*(?=['\"])"
+)
+"""A picture in a notebook or a page: any short name is somewhere in enough random letters of Base64, and any
+address in the numbers of an outline."""
 EXCERPT = 160
 
 
