@@ -1,7 +1,8 @@
 """One verdict a claim: what a reader sees first, of the many that a claim has by workload, router and engine.
 
 The verdict that stands for a claim is that under the workload whose knee is known, by Dynamo's own router, as
-the paper's is; where several engines measured that and do not agree, the claim is left open.
+the paper's is; where nothing was measured so, all stand for it. Where those that stand do not agree, by
+engine or by workload, the claim is left open.
 """
 
 from __future__ import annotations
@@ -56,28 +57,35 @@ def counts(tiles: Sequence[Tile]) -> dict[Outcome, list[str]]:
     return {outcome: [tile.id for tile in tiles if tile.verdict == outcome] for outcome in OUTCOMES}
 
 
-def headline(verdicts: Sequence[Row]) -> list[Row]:
-    """Of the verdicts on one claim those that stand for it: one an engine."""
+def standing(verdicts: Sequence[Row]) -> list[Row]:
+    """Of the verdicts on one claim those that stand for it."""
     found = [verdict for verdict in verdicts if verdict["verdict"] != NOT_TESTABLE] or list(verdicts)
     for key, wanted in (("workload", (KNEE_WORKLOAD,)), ("way", OWN_ROUTER)):
-        best = [verdict for verdict in found if verdict.get(key, "") in wanted]
-        found = best or [verdict for verdict in found if verdict.get(key) == found[0].get(key)]
+        found = [verdict for verdict in found if verdict.get(key, "") in wanted] or found
     return found
 
 
+def headline(verdicts: Sequence[Row]) -> list[Row]:
+    """Of those that stand the ones whose numbers are shown: of one workload and way, one an engine."""
+    found = standing(verdicts)
+    first = found[0].get("workload"), found[0].get("way")
+    return [verdict for verdict in found if (verdict.get("workload"), verdict.get("way")) == first]
+
+
 def _tile(verdicts: Sequence[Row]) -> Tile:
-    chosen = headline(verdicts)
+    chosen = standing(verdicts)
     first = chosen[0]
     agree = all(verdict["verdict"] == first["verdict"] for verdict in chosen)
-    by_engine = "; ".join(f"{verdict['engine']}: {verdict['verdict']}" for verdict in chosen)
+    differing = "engines" if len({verdict.get("workload") for verdict in chosen}) == 1 else "workloads"
+    each = "; ".join(f"{_condition(verdict)}: {verdict['verdict']}" for verdict in chosen)
     rest = [verdict for verdict in verdicts if all(verdict is not one for one in chosen)]
     return Tile(
         id=first["id"],
         sentence=first.get("sentence") or first["claim"],
         verdict=first["verdict"] if agree else INCONCLUSIVE,
-        reason=(first["reason"] or "") if agree else f"engines do not agree, {by_engine}",
+        reason=(first["reason"] or "") if agree else f"{differing} do not agree, {each}",
         published=first["published"],
-        measured=measured_words(first),
+        measured=measured_words(first) if agree or differing == "engines" else "",
         engine=", ".join(dict.fromkeys(verdict["engine"] for verdict in chosen if verdict.get("engine"))),
         others=tuple(f"{_condition(verdict)}: {verdict['verdict']}" for verdict in rest),
     )

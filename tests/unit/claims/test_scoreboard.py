@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from anarchy.claims.model import OUTCOMES
-from anarchy.claims.scoreboard import counts, of_paper, scoreboard
+from anarchy.claims.scoreboard import counts, headline, of_paper, scoreboard
 
 
 def verdict(outcome: str = "reproduced", **changes: Any) -> dict[str, Any]:
@@ -50,8 +50,25 @@ def test_what_was_measured_alone_stands_where_nothing_better_was() -> None:
 def test_engines_that_do_not_agree_leave_it_open() -> None:
     (tile,) = scoreboard([verdict(), verdict("not reproduced", engine="B200")])
     assert tile.verdict == "inconclusive"
-    assert tile.reason == "engines do not agree, simulated: reproduced; B200: not reproduced"
+    conditions = "unique prompts, Dynamo's router"
+    assert tile.reason == (
+        f"engines do not agree, {conditions}, simulated: reproduced; {conditions}, B200: not reproduced"
+    )
     assert scoreboard([verdict(), verdict(engine="B200")])[0].verdict == "reproduced"
+
+
+def test_workloads_that_do_not_agree_leave_it_open_where_none_stands_before_the_others() -> None:
+    found = [
+        verdict(outcome, workload=f"set-{number}", workload_title=f"set {number}", way="")
+        for number, outcome in enumerate(("reproduced", "not reproduced"))
+    ]
+    for verdicts in (found, found[::-1]):
+        (tile,) = scoreboard(verdicts)
+        assert (tile.verdict, tile.measured, tile.others) == ("inconclusive", "", ())
+        assert tile.reason.startswith("workloads do not agree, set ")
+        assert "set 0, simulated: reproduced" in tile.reason
+    assert scoreboard([found[0], {**found[0], "workload": "set-2"}])[0].verdict == "reproduced"
+    assert headline(found) == found[:1]
 
 
 def test_what_was_not_tested_stands_for_nothing_that_was() -> None:
