@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -376,9 +376,10 @@ class Workflow:
             summary = report.terminal_summary(report.load_systems(self.layout), self.layout.report)
             print(visible(summary, keep="\n"))
 
-    def print_failure(self, log: str) -> None:
-        """Tell what a failure means and what to do next."""
-        told = "".join(f"\n{line}" for line in ended) or f" the reason stands above, everything in {log}"
+    def print_failure(self, logs: Sequence[str]) -> None:
+        """Tell what a failure means and what to do next; ``logs``: where Snakemake wrote it down."""
+        all_of_it = ", ".join(logs)
+        told = "".join(f"\n{line}" for line in ended) or f" the reason stands above, all of it in {all_of_it}"
         print(
             f"\nThe run did not finish:{told}\n"
             "  remedy: mend it and run the same command again: sealed cells are kept",

@@ -16,9 +16,9 @@ CHOICES = {"tier": "quick", "experiments": "equilibrium", "models": "nemotron-4-
 def test_the_report_shows_what_there_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     layout = write_results(tmp_path, grid=(8, 64))
     run = Workflow(open_run({**CHOICES, "results": str(tmp_path)}))
-    run.print_failure("the.log")
+    run.print_failure(["the.log"])
     said = capsys.readouterr().err
-    assert "remedy: mend it" in said
+    assert "all of it in the.log\n  remedy: mend it" in said
     assert f"report: {layout.report}" in said
     page = layout.report.read_text(encoding="utf-8")
     assert "was not drawn: its notebook did not run to its end" in page
@@ -30,7 +30,7 @@ def test_nothing_is_reported_where_nothing_was_estimated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = Workflow(open_run({**CHOICES, "results": str(tmp_path)}))
-    run.print_failure("the.log")
+    run.print_failure(["the.log"])
     assert "report:" not in capsys.readouterr().err
     assert not run.layout.report.exists()
 
@@ -42,5 +42,5 @@ def test_nothing_is_reported_anew_where_every_figure_is_there(tmp_path: Path) ->
     for path in run.undrawn:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    run.print_failure("the.log")
+    run.print_failure(["the.log"])
     assert not layout.report.exists()
