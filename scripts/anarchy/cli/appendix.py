@@ -68,6 +68,8 @@ def recorded(folder: Path = SAMPLE) -> str:
     rows = []
     for run in sorted(path.parent for path in folder.glob("*/raw")):
         cells = [_read(file) for file in sorted(run.rglob("manifest.json"))]
+        if not cells:  # of some runs only the deployments are recorded, without their traces
+            continue
         rows.append(
             (
                 f"`{run.name}`",

@@ -24,7 +24,7 @@ from anarchy.tables import whole
 
 CROSSING: Final = "places of the budget at which marginal gains cross"
 HERE: Final = "goodput of the best split over that of this one"
-KEPT: Final = "goodput of the best split with shared prefixes over that of the best one without"
+KEPT: Final = "with shared prefixes, goodput of the best split over that of the split that is best without"
 
 
 def _games(system: System, workload: str) -> pd.DataFrame | None:
