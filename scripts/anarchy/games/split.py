@@ -109,45 +109,63 @@ def destinations(game: SplitGame) -> list[tuple[int, ...]]:
     return found
 
 
-def price(society: FloatArray, among: Bools) -> float:
-    """The social optimum over society's utility at the worst of some splits.
+def price(chosen_by: FloatArray, among: Bools, society: FloatArray | None = None) -> float:
+    """Society's utility at the optimum over that at the worst of some splits.
 
-    Infinite where that is 0; NaN where the optimum is 0 too, or where there is no such split.
+    Optimum and worst are chosen by the first utilities and valued by `society`, without it by the same. The
+    largest of several noisy numbers is too large, so numbers with noise want others to choose by. Shapes:
+    (S,). Infinite where the worst has 0; NaN where the optimum has 0 too, or where there is no such split.
     """
-    if not among.any() or society.max() == 0.0:
+    if not among.any() or chosen_by.max() == 0.0:
         return float("nan")
-    worst = float(society[among].min())
-    return float(society.max()) / worst if worst > 0.0 else float("inf")
+    values = chosen_by if society is None else society
+    best = float(values[np.argmax(chosen_by)])
+    worst = float(values[np.flatnonzero(among)[np.argmin(chosen_by[among])]])
+    if worst > 0.0:
+        return best / worst
+    return float("inf") if best > 0.0 else float("nan")
 
 
-def price_of_anarchy(game: SplitGame) -> float:
-    """The social optimum over the worst equilibrium: at least 1; infinite or NaN as `price`."""
-    return price(game.society, equilibria(game))
+def price_of_anarchy(game: SplitGame, society: FloatArray | None = None) -> float:
+    """The social optimum over the worst equilibrium; chosen by the game, valued as `price` does.
+
+    At least 1 where the game's own utilities value it.
+    """
+    return price(game.society, equilibria(game), society)
 
 
-def price_of_stability(game: SplitGame) -> float:
-    """The social optimum over the best equilibrium; infinite or NaN as `price`."""
+def price_of_stability(game: SplitGame, society: FloatArray | None = None) -> float:
+    """The social optimum over the best equilibrium; as `price_of_anarchy`."""
     at = equilibria(game)
-    return price(game.society, at & (game.society == game.society[at].max())) if at.any() else float("nan")
+    best = at & (game.society == game.society[at].max()) if at.any() else at
+    return price(game.society, best, society)
 
 
-def price_of_variational(game: SplitGame) -> float:
-    """The social optimum over the worst variational equilibrium; infinite or NaN as `price`."""
-    return price(game.society, variational(game))
+def price_of_variational(game: SplitGame, society: FloatArray | None = None) -> float:
+    """The social optimum over the worst variational equilibrium; as `price_of_anarchy`."""
+    return price(game.society, variational(game), society)
 
 
-def prices_of_fixed(society: FloatArray, shares: Sequence[float] | FloatArray | None = None) -> FloatArray:
+def prices_of_fixed(
+    society: FloatArray,
+    shares: Sequence[float] | FloatArray | None = None,
+    chosen_by: FloatArray | None = None,
+) -> FloatArray:
     """What each split costs that is kept while the load moves: the best split of each stage over it. (S,).
 
-    `society` (T, S): utility at each stage and split; `shares` (T,): of the time, equal without. Each stage
-    is taken as if it were steady. Infinite where a split serves no stage, NaN where no split serves any.
+    `society` (T, S): utility at each stage and split; `shares` (T,): of the time, equal without; `chosen_by`
+    (T, S): what the best split of a stage is chosen by, as in `price`. Each stage is taken as if it were
+    steady. Infinite where a split serves no stage, NaN where the best ones serve none.
     Errors: ValueError on shapes that do not fit.
     """
     stages, splits = society.shape
     weights = np.full(stages, 1.0) if shares is None else np.asarray(shares, dtype=np.float64)
+    chosen = society if chosen_by is None else chosen_by
     if weights.shape != (stages,):
         raise ValueError(f"{stages} stages take as many shares, not {weights.shape}")
-    best = float(weights @ society.max(axis=1))
+    if chosen.shape != society.shape:
+        raise ValueError(f"utilities of shape {society.shape} are not chosen by ones of {chosen.shape}")
+    best = float(weights @ society[np.arange(stages), chosen.argmax(axis=1)])
     kept = weights @ society
     if best == 0.0:
         return np.full(splits, np.nan)

@@ -22,6 +22,7 @@ def game(C: int, **changes: Any) -> dict[str, Any]:
         "valid": True,
         "variational": "1p5d",
         "crossings": 1,
+        "valley_most": 0.01,
         "flat": False,
         "unbounded": "",
         "price_here": 1.0,
@@ -71,6 +72,10 @@ def verdict_on(claim: str, *games: dict[str, Any], experiment: str = "split") ->
         ({"crossings": 2, "flat": True}, "reproduced"),
         ({"n_launches": 2}, "inconclusive"),
         ({"crossings": 3, "valid": False}, "reproduced"),
+        ({"valley_most": 0.06}, "inconclusive"),
+        ({"valley_most": NAN}, "inconclusive"),
+        ({"valley_most": 0.06, "crossings": 2}, "not reproduced"),
+        ({"valley_most": 0.06, "flat": True}, "reproduced"),
     ],
 )
 def test_gains_cross_at_one_place_or_they_do_not(changes: dict[str, Any], verdict: str) -> None:
@@ -93,6 +98,7 @@ def here(value: float, lo: float | None, hi: float | None, **more: Any) -> dict[
         (here(NAN, None, None, unbounded="price_of_anarchy, price_here"), "not reproduced", "C = 192"),
         (here(9.0, None, None), "inconclusive", "no interval"),
         (here(9.0, 8.0, 10.0, n_launches=2), "inconclusive", "within 2 launch"),
+        (here(NAN, None, None), "reproduced", "C = 64, where it is largest"),
     ],
 )
 def test_the_split_is_the_best_or_it_is_not(changes: dict[str, Any], verdict: str, why: str) -> None:
@@ -105,6 +111,12 @@ def test_the_split_is_the_best_or_it_is_not(changes: dict[str, Any], verdict: st
 def test_without_a_game_nothing_is_said(claim: str) -> None:
     assert verdict_on(claim).verdict == "inconclusive"
     assert verdict_on(claim, game(64, valid=False)).verdict == "inconclusive"
+
+
+def test_a_split_whose_price_no_concurrency_tells_is_open() -> None:
+    found = verdict_on("Q1", game(64, **here(NAN, None, None)))
+    assert found.verdict == "inconclusive"
+    assert "no split serves" in found.parts[0].reason
 
 
 def test_games_in_which_every_split_serves_the_same_name_none() -> None:

@@ -218,3 +218,43 @@ def test_peaks_count_as_apart_where_launches_agree_on_the_valley_between() -> No
     assert sums(*deep)["crossings"] == 2
     assert sums(*noise)["crossings"] == 1
     assert sums(*deep[:2])["crossings"] == 1, "two launches tell no noise"
+
+
+def test_one_peak_is_sure_where_no_valley_is_left_to_be() -> None:
+    sure = [[10.0, 12.0, 11.0, 9.0], [10.1, 12.1, 11.0, 9.1], [10.0, 12.0, 11.1, 9.0]]
+    unsure = [[10.0, 8.0, 10.0, 9.0], [10.0, 11.0, 10.0, 9.0], [10.0, 9.5, 10.0, 9.0]]
+    deep = [[10.0, 5.0, 10.0, 9.0], [10.2, 5.1, 10.1, 9.1], [9.9, 4.9, 10.0, 9.0]]
+    assert sums(*sure)["valley_most"] == 0.0
+    assert sums(*unsure)["valley_most"] > 0.05
+    assert 0.5 < sums(*deep)["valley_most"] < 0.53
+    assert np.isnan(sums(*sure[:2])["valley_most"])
+
+
+def test_chance_alone_makes_no_price() -> None:
+    """Five splits that are alike: each launch's best one is ahead by its own noise, which is no price."""
+    rng = np.random.default_rng(20261130)
+    values = 100.0 * (1.0 + 0.04 * rng.standard_normal((60, 5, 5)))
+    here, anarchy = [], []
+    for launches in values:
+        found = play(
+            [
+                Measured(str(k), {n: np.full(3, one) for n, one in enumerate(its)}, "")
+                for k, its in enumerate(launches.T)
+            ],
+            tie=0.01,
+        ).price_row("0", "")
+        here.append(found["price_here"])
+        anarchy.append(found["price_of_anarchy"])
+    spread = 0.04 * np.sqrt(2.0 / 300.0)
+    assert abs(np.mean(here) - 1.0) < 4.0 * spread
+    assert abs(np.mean(anarchy) - 1.0) < 4.0 * spread
+
+
+def test_a_price_that_a_launch_lacks_is_not_told_and_the_reason_is() -> None:
+    splits = [
+        Measured("a", {0: np.array([5.0, 5.0, 5.0]), 1: np.array([5.0, 5.0, 0.0])}, ""),
+        Measured("b", {0: np.array([5.0, 5.0, 4.0]), 1: np.array([5.0, 5.0, 0.0])}, ""),
+    ]
+    row = play(splits, tie=0.01).price_row("b", "")
+    assert "price_here" not in row
+    assert row["reasons"].startswith("price_of_anarchy, price_of_stability")

@@ -75,6 +75,23 @@ def test_prices_are_at_least_one_and_in_order(game: SplitGame) -> None:
         assert anarchy == (game.society.max() / worst if worst else math.inf)
 
 
+@given(games(), games())
+def test_other_utilities_choose_and_its_own_value(chosen: SplitGame, valued: SplitGame) -> None:
+    if len(chosen) != len(valued):
+        return
+    found = price_of_anarchy(chosen, valued.society)
+    at = [k for k in range(len(chosen)) if enumerated(chosen)[k]]
+    if not at or chosen.society.max() == 0.0:
+        assert math.isnan(found)
+        return
+    best = valued.society[int(np.argmax(chosen.society))]
+    worst = valued.society[min(at, key=lambda k: chosen.society[k])]
+    if worst:
+        assert found == best / worst
+    else:
+        assert math.isnan(found) if best == 0.0 else found == math.inf
+
+
 @given(games(tie=0.1), st.floats(1e-3, 1e3))
 def test_scaling_rates_changes_nothing_but_gains(game: SplitGame, factor: float) -> None:
     scaled = SplitGame(game.prefill * factor, game.decode * factor, game.society * factor, 0.1 + 1e-12)
@@ -153,6 +170,10 @@ def test_a_split_that_is_kept_costs_what_each_stage_would_have_given_more() -> N
     assert np.isnan(prices_of_fixed(np.zeros((2, 3)))).all()
     with pytest.raises(ValueError, match="as many shares"):
         prices_of_fixed(society, [1.0])
+    other = np.array([[4.0, 10.0, 0.0], [2.0, 8.0, 0.0]])
+    assert prices_of_fixed(society, chosen_by=other).tolist() == [1.0, 1.0, math.inf]
+    with pytest.raises(ValueError, match="not chosen by"):
+        prices_of_fixed(society, chosen_by=society[:1])
 
 
 @given(games())

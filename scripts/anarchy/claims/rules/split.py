@@ -33,7 +33,7 @@ def _games(system: System, workload: str) -> pd.DataFrame | None:
     return None if rows is None else rows[rows["valid"].astype(bool)].sort_values("concurrency")
 
 
-def gains_cross(_: Claim, system: System, workload: str) -> list[Part]:
+def gains_cross(claim: Claim, system: System, workload: str) -> list[Part]:
     """Whether both pools' marginal gains cross at one place of the budget, wherever splits differ."""
     games = _games(system, workload)
     if games is None or games.empty:
@@ -47,9 +47,13 @@ def gains_cross(_: Claim, system: System, workload: str) -> list[Part]:
     places = zip(games["variational"], games["concurrency"], strict=True)
     splits = "; ".join(f"{at} at C = {whole(C)}" for at, C in places)
     why = f"gains cross at {splits} (means over launches, within the tie)"
+    unsure = games[~(games["valley_most"] <= claim.tolerance)]
     outcome = REPRODUCED
     if not several.empty:
         outcome, why = NOT_REPRODUCED, f"{why}; at places apart at C = {_users(several)}"
+    elif not unsure.empty:
+        most = f"a valley of {claim.tolerance:.0%} between two places is not ruled out"
+        outcome, why = INCONCLUSIVE, f"{why}; {most} at C = {_users(unsure)}"
     outcome, why, decides = of_launches(
         games.sort_values("n_launches", kind="stable").iloc[0].to_dict(), outcome, why
     )
@@ -69,6 +73,9 @@ def best_split(claim: Claim, system: System, workload: str) -> list[Part]:
         why = f"serves nothing within both objectives at C = {_users(unbounded)}, where another split does"
         outcome, why, decides = of_launches(row, NOT_REPRODUCED, why)
         return [Part(system_title(system), outcome, why, HERE, decides=decides)]
+    games = games.dropna(subset=["price_here"])
+    if games.empty:
+        return nothing(system, HERE, "in a launch of each C no split serves")
     row = games.sort_values("price_here", kind="stable").iloc[-1].to_dict()
     value, lo, hi = bounded(row, "price_here")
     at = f"at C = {whole(row['concurrency'])}, where it is largest; {limit:g} counts as none"

@@ -81,7 +81,8 @@ PRICES: Final = table(
     ),
     bounded("1/s", best_goodput="goodput of the best split"),
     bounded(
-        price_of_anarchy="goodput of the best split over that of the worst equilibrium",
+        price_of_anarchy="goodput of the best split over that of the worst equilibrium; in each launch of "
+        "those that are best, and equilibria, at the means over the other launches",
         price_of_stability="the same over the best equilibrium",
         price_of_variational="the same over the worst variational equilibrium",
         price_here="the same over this split",
@@ -89,6 +90,10 @@ PRICES: Final = table(
     ),
     texts(unbounded="prices that are infinite in a launch: a split serves nothing; their numbers are null"),
     counts(crossings="places at which gains cross, apart by more than the tie and the noise of launches"),
+    numbers(
+        valley_most="how deep a valley between two places can be at most (95 %), over the largest sum of "
+        "both pools' utilities"
+    ),
     flags(flat="whether every split serves at least nine tenths of what the best does, at the means"),
     texts(nearest="where no split serves anything: the split that comes nearest to the objectives, and how"),
     JUDGED,
@@ -100,7 +105,10 @@ MOVING: Final = table(
     _WORKERS,
     counts(n_launches="launches that count in every stage and split", n_stages="stages of the load"),
     _KIND,
-    bounded(price="goodput of each stage's best split over that of this one, all stages together"),
+    bounded(
+        price="goodput of each stage's best split over that of this one, all stages together; the best of a "
+        "stage by the other launches"
+    ),
     flags(unbounded="whether it is infinite: the split serves nothing in any stage"),
     JUDGED,
 )

@@ -199,13 +199,21 @@ def _play(splits: Sequence[Split], place: Place, tier: SplitTier) -> Played:
 
 def _moving(splits: Sequence[Split], tier: SplitTier) -> list[Row]:
     """What each split costs that is kept while the load moves, launch by launch."""
-    stages = [_play(splits, (stage.workload, stage.concurrency), tier).society for stage in tier.moving]
-    launches = sorted(set.intersection(*(set(stage) for stage in stages)))
+    stages = [_play(splits, (stage.workload, stage.concurrency), tier) for stage in tier.moving]
+    launches = sorted(set.intersection(*(set(stage.games) for stage in stages)))
     common: Row = {"n_launches": len(launches), "n_stages": len(stages), "interval_kind": ACROSS}
     if not launches:
         lacking = "a stage of the load has no launch that counts in every split"
         return [{**common, "unbounded": False, "valid": False, "reasons": lacking} for _ in splits]
-    prices = np.array([prices_of_fixed(np.array([stage[launch] for stage in stages])) for launch in launches])
+    prices = np.array(
+        [
+            prices_of_fixed(
+                np.array([stage.society[launch] for stage in stages]),
+                chosen_by=np.array([stage.others[launch].society for stage in stages]),
+            )
+            for launch in launches
+        ]
+    )
     rows = []
     for its in prices.T:
         value, lo, hi = mean_over_launches(its.tolist(), ratio=True)
