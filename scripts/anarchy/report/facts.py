@@ -12,7 +12,11 @@ from anarchy.tables import MISSING, System, is_missing, number, spaced
 
 
 def attempts(systems: Sequence[System]) -> list[dict[str, Any]]:
-    """Every attempt as text, ordered as measured within its system."""
+    """Every attempt as text, ordered as measured within its system.
+
+    Those that are ``smooth`` have nothing to tell: valid at once, and on a clock that no host disturbs. Of a
+    run in virtual time these are thousands.
+    """
     rows = []
     for system in systems:
         for row in system.attempts.sort_values(["trial", "started_at", "attempt"]).to_dict("records"):
@@ -23,6 +27,10 @@ def attempts(systems: Sequence[System]) -> list[dict[str, Any]]:
                 {
                     "system": f"{design_of(system.design).id}, {system.title}",
                     "valid": valid,
+                    "smooth": valid
+                    and not uncounted
+                    and row.get("attempt") == 1
+                    and is_missing(row.get("host_cpu_share")),
                     "verdict": passed if valid else spaced(str(row.get("reasons") or "")),
                     "words": [
                         str(row["workload"]),

@@ -16,7 +16,7 @@ from anarchy import report
 from anarchy.designs.loading import load_systems
 from anarchy.designs.registry import designs
 from anarchy.ground.layout import NARROW, Layout
-from anarchy.report.facts import idle_gpu_hours
+from anarchy.report.facts import attempts, idle_gpu_hours
 from anarchy.report.findings import answer, find
 from anarchy.report.page import _once, _one_budget, remarks
 from anarchy.report.pictures import _path, data_uri, pictures
@@ -181,6 +181,19 @@ def test_a_cell_of_a_table_weighs_little_more_than_its_words(html: str) -> None:
     cells = sum(table.count("<td") + table.count("<th") for table in tables)
     assert cells > 2000
     assert (sum(map(len, tables)) - words) / cells < 16
+
+
+def test_of_attempts_in_virtual_time_those_that_tell_something_are_listed(
+    systems: dict[str, System],
+) -> None:
+    """A run of tier quick has two thousand others."""
+    live = systems["pareto"]
+    rows = live.attempts.iloc[[0, 0, 0, 0]].reset_index(drop=True)
+    rows["host_cpu_share"] = [None, None, None, 0.5]
+    rows["valid"] = [True, False, True, True]
+    rows["attempt"] = [1, 1, 2, 1]
+    virtual = dataclasses.replace(live, frames={**live.frames, "attempts": rows})
+    assert [one["smooth"] for one in attempts([virtual])] == [True, False, False, False]
 
 
 def test_a_long_table_that_systems_share_stands_once() -> None:

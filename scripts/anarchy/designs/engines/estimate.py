@@ -17,12 +17,22 @@ from anarchy.designs.engines.columns import DIFFERENCES, RATES, SIDES
 from anarchy.designs.engines.tier import EnginesTier
 from anarchy.engines.devices import engine_label
 from anarchy.engines.registry import engines
-from anarchy.estimate.conditions import Condition, Method, Part, cost_model, estimate_condition
+from anarchy.estimate.conditions import (
+    Condition,
+    CostModel,
+    Estimate,
+    Method,
+    Part,
+    cost_model,
+    estimate_condition,
+)
 from anarchy.estimate.deployments import MeasuredCell
+from anarchy.estimate.fit_noise import fit_rows, frozen_draws, with_fit_noise
 from anarchy.estimate.frames import frame
 from anarchy.estimate.grouping import Found, describe_model, grouped, model_notes
 from anarchy.estimate.objectives import rates_within
 from anarchy.estimate.performance import QUANTILE_REPLICATES, bounded
+from anarchy.games.latency import in_reference
 from anarchy.ground.errors import UserError
 from anarchy.stats.bootstrap import bootstrap_mean
 from anarchy.stats.intervals import Interval, Resampled, quotient
@@ -130,6 +140,7 @@ def _of_set(
         ours = {
             "window_range": _window_range(condition, method, number),
             **_rates(condition, tier, method, number),
+            **_poa_hat(done, condition, list(conditions.values()), model, method, number),
         }
         row = {
             "routing_set": routing,
@@ -143,6 +154,41 @@ def _of_set(
         draws = {**done.draws, **ours}
         found[C] = Side(row, draws, wrong or ("" if row["valid"] else row["reasons"]))
     return found
+
+
+def _poa_hat(
+    done: Estimate,
+    condition: Condition,
+    conditions: Sequence[Condition],
+    model: CostModel,
+    method: Method,
+    stream: int,
+) -> dict[str, Resampled]:
+    """PoA-hat past C_ref within a run, its interval as wide as the noise of the fitted line makes it.
+
+    Nothing elsewhere: across launches the interval holds that noise, up to C_ref the line is of the cell
+    itself, and where prompts earn credit a line is not all of the frozen price.
+    """
+    within = done.draws["poa_hat"].kind == "within-run"
+    priced = [part for launch, part in sorted(condition.parts.items()) if launch in model.curves]
+    if not within or condition.concurrency <= method.c_ref or not priced:
+        return {}
+    if any(model.curves[part.game.launch].affine.kappa > 0.0 for part in priced):
+        return {}
+    draws = np.zeros(method.replicates)
+    whole = 0.0
+    for part in priced:
+        launch, seen = part.game.launch, part.game.windows
+        cells = [
+            fit_rows(other.parts[launch].trace)
+            for other in conditions
+            if launch in other.parts and in_reference(other.concurrency, method.n_workers, method.c_ref)
+        ]
+        frozen = float(model.curves[launch].affine(seen.load + 1).sum())
+        options = {"replicates": method.replicates, "seed": method.seed, "stream": stream}
+        draws += frozen * frozen_draws(cells, seen, **options)
+        whole += frozen
+    return {"poa_hat": with_fit_noise(done.draws["poa_hat"], draws / whole, seed=method.seed)}
 
 
 def _condition(cells: Sequence[MeasuredCell]) -> Condition:
