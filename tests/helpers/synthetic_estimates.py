@@ -336,6 +336,7 @@ def _workload(
         "deepest": {
             "concurrency": int(deepest["concurrency"]), "poa_hat": float(deepest["poa_hat"]),
             "lo": float(deepest["poa_hat_lo"]), "hi": float(deepest["poa_hat_hi"]),
+            "n_launches": int(deepest["n_launches"]), "interval_kind": str(deepest["interval_kind"]),
         },
         "rise": {"value": rise, "lo": rise * 0.93, "hi": rise * 1.08},
         "curves": {

@@ -17,10 +17,12 @@ Needed = tuple[int | None, str]
 def needed(bounds: Bounds | None, claim: Claim, launches: int) -> Needed:
     """Launches that would part an interval from the published range, or put it inside.
 
-    `bounds` is None where the interval is not one over launches, because there are too few.
+    `bounds` is None where the interval is not one over the `launches` that are behind the value.
     """
     if bounds is None:
-        return None, f"how many launches would decide is not known: fewer than {LAUNCHES} tell no spread"
+        few = f"fewer than {LAUNCHES} tell no spread"
+        why = few if launches < LAUNCHES else "the interval is not one across them"
+        return None, f"how many launches would decide is not known: {why}"
     low, high = range_of(claim)
     count = enough(bounds, low, high, launches + 1)
     if count is not None:

@@ -45,8 +45,10 @@ class Seen:
     bypass: float | None = None
     """Share of measured requests under tau 0.7 that no prefill worker is known of."""
     placebo: float | None = None
-    """TTFT P99 of users one token apart with unique prompts, tau 0 and tau 0.7, the larger over the smaller:
-    nothing is there that routing could change."""
+    """TTFT P99 of users one token apart with unique prompts, tau 0 and tau 0.7, at each C the larger over the
+    smaller: nothing is there that routing could change."""
+    placebo_largest: float | None = None
+    """The same at C = 96 alone."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,13 @@ def decide(seen: Seen) -> tuple[Answer, ...]:
     return _h1(seen), _h2(seen), _h3(seen), _h4(seen), _h5(seen)
 
 
-def _told(ratio: float | None, seen: Seen) -> Says:
-    """Whether a ratio is an effect: large, and larger than the placebo's."""
+def _told(ratio: float | None, placebo: float | None) -> Says:
+    """Whether a ratio is an effect: large, and larger than the placebo's over the same C."""
     if ratio is None:
         return "open"
     if ratio <= SMALL:
         return "against"
-    compared = seen.placebo is not None and ratio > seen.placebo
+    compared = placebo is not None and ratio > placebo
     return "for" if ratio >= LARGE and compared else "open"
 
 
@@ -103,12 +105,12 @@ def _h2(seen: Seen) -> Answer:
         f"templates, tau 0: TTFT P99 with 60 running requests a worker over without: from {LARGE:g} for, to "
         f"{SMALL:g} against"
     )
-    says, measured = _told(seen.limit, seen), _words(seen.limit)
+    says, measured = _told(seen.limit, seen.placebo_largest), _words(seen.limit)
     if says == "for" and _crowds(seen) != "for":
         says = "open"
         then = "the limit costs time, and no crowd was seen that it could make wait"
     elif says == "for":
-        cured = _told(seen.cured, seen)
+        cured = _told(seen.cured, seen.placebo_largest)
         measured += f"; tau 0 over 0.7 {_words(seen.cured)}"
         then = {
             "for": "a crowd waits at the limit and tau 0.7 mends it: the size of C8 to C10 needs no more",
@@ -118,14 +120,14 @@ def _h2(seen: Seen) -> Answer:
     elif says == "against":
         then = "a limit of this size makes nobody wait here"
     else:
-        then = _open(seen.limit, seen.placebo)
+        then = _open(seen.limit, seen.placebo_largest)
     return Answer("H2, a limit of running requests makes a crowd wait", asked, measured, says, then)
 
 
 def _h3(seen: Seen) -> Answer:
-    says, measured = _told(seen.march, seen), _words(seen.march)
+    says, measured = _told(seen.march, seen.placebo), _words(seen.march)
     if says == "for":
-        dissolved = _told(seen.dissolved, seen)
+        dissolved = _told(seen.dissolved, seen.placebo)
         measured += f"; tau 0 over 0.7 {_words(seen.dissolved)}"
         then = (
             "users march: the levels of C3 are of the workload, and a token of jitter removes them; "
@@ -170,8 +172,8 @@ def _h5(seen: Seen) -> Answer:
         says = "for" if seen.placebo >= LARGE else "against" if seen.placebo <= SMALL else "open"
     return Answer(
         "H5, chance",
-        "unique prompts, one token apart: TTFT P99 at tau 0 against tau 0.7, which cannot differ: "
-        f"from {LARGE:g} for, to {SMALL:g} against",
+        "unique prompts, one token apart: TTFT P99 at tau 0 against tau 0.7, which cannot differ, the larger "
+        f"over the smaller: from {LARGE:g} for, to {SMALL:g} against",
         _words(seen.placebo),
         says,
         {

@@ -219,11 +219,6 @@ def system_title(system: System) -> str:
     return f"{system['model_title']} {system['topology_title']}"
 
 
-def launches_of(system: System) -> int:
-    """How many launches a system was measured in."""
-    return len({one.get("trial") for one in system.get("deployments") or ()})
-
-
 def has_interval(value: Mapping[str, Any]) -> bool:
     """Whether a value of a document stands there with both ends of its interval."""
     return value["lo"] is not None and value["hi"] is not None

@@ -10,6 +10,7 @@ import numpy as np
 
 from anarchy.claims.hypotheses import Seen
 from anarchy.estimate.loads import measured_times, worker_loads
+from anarchy.games.requests import FloatArray
 from anarchy.ground.errors import UserError
 from anarchy.trace.reader import CellTrace, read_cell, sealed_cells
 
@@ -71,7 +72,6 @@ def seen_in(cells: Cells) -> Seen:
     """The numbers of the protocol; each None where a cell behind it is missing."""
     deep = sorted({key.concurrency for key in cells if key.concurrency > 1})
     largest = deep[-1:]
-    placebo = _ratio(cells, _p99, deep, (FREE, APART, COLD), (FREE, APART, SOFT))
     return Seen(
         march=_ratio(cells, _mean, deep, (FREE, IN_STEP, COLD), (FREE, APART, COLD)),
         dissolved=_ratio(cells, _mean, deep, (FREE, IN_STEP, COLD), (FREE, IN_STEP, SOFT)),
@@ -79,7 +79,8 @@ def seen_in(cells: Cells) -> Seen:
         limit=_ratio(cells, _p99, largest, (LIMITED, TEMPLATES, COLD), (FREE, TEMPLATES, COLD)),
         cured=_ratio(cells, _p99, largest, (LIMITED, TEMPLATES, COLD), (LIMITED, TEMPLATES, SOFT)),
         bypass=_bypass([trace for key, trace in cells.items() if key.tau == SOFT]),
-        placebo=None if placebo is None else max(placebo, 1.0 / placebo),
+        placebo=_placebo(cells, deep),
+        placebo_largest=_placebo(cells, largest),
     )
 
 
@@ -99,9 +100,30 @@ def _ratio(
     below: tuple[str, str, float],
 ) -> float | None:
     """Geometric mean over the grid of one cell's number over another's; None where one is missing."""
+    logs = _logs(cells, measure, grid, above, below)
+    return None if logs is None else float(np.exp(np.mean(logs)))
+
+
+def _placebo(cells: Cells, grid: Sequence[int]) -> float | None:
+    """How far the placebo pair is apart, over the grid: the larger number over the smaller at each C.
+
+    Whichever is larger at a C: chance goes both ways, and two ways must not cancel.
+    """
+    logs = _logs(cells, _p99, grid, (FREE, APART, COLD), (FREE, APART, SOFT))
+    return None if logs is None else float(np.exp(np.mean(np.abs(logs))))
+
+
+def _logs(
+    cells: Cells,
+    measure: Measure,
+    grid: Sequence[int],
+    above: tuple[str, str, float],
+    below: tuple[str, str, float],
+) -> FloatArray | None:
+    """Logarithm of one cell's number over another's at each C; None where a cell is missing."""
     pairs = [(cells.get(Key(*above, C)), cells.get(Key(*below, C))) for C in grid]
     logs = [np.log(measure(up) / measure(down)) for up, down in pairs if up is not None and down is not None]
-    return float(np.exp(np.mean(logs))) if logs and len(logs) == len(pairs) else None
+    return np.array(logs) if logs and len(logs) == len(pairs) else None
 
 
 def _crowd(cells: Cells, largest: Sequence[int]) -> float | None:

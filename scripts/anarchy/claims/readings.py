@@ -1,7 +1,7 @@
 """The claims on E1 under every reading of PoA-hat and every synchrony of users: exploratory.
 
-No verdict changes. Each workload, policy and reading that the design `readings` measured is handed to the
-rules as if it were E1.
+No verdict changes. Each workload, set of policies, policy and reading that the design `readings` measured is
+handed to the rules as if it were E1.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ ABOUT: Final = (
 
 @dataclass(frozen=True)
 class Read:
-    """A claim by one workload, policy and reading."""
+    """A claim by one workload, policy of one set and reading."""
 
     id: str
     workload: str
     workload_title: str
+    routing_set: str
     policy: str
     tau: float
     reading: str
@@ -51,7 +52,7 @@ class Read:
 
 
 def judge_readings(claims: Claims, systems: Sequence[System]) -> list[Read]:
-    """Every claim on a ladder under every reading, by workload and policy; empty without such a ladder.
+    """Every claim on a ladder under every reading, by workload, set and policy; empty without such a ladder.
 
     Settings of a sample are left to `settings`. ``systems`` are `tables.System.document`; those of design
     ``engines`` are witnesses, as in `judge`.
@@ -60,19 +61,21 @@ def judge_readings(claims: Claims, systems: Sequence[System]) -> list[Read]:
     witnesses = [system for system in systems if system["design"] == ENGINES.name]
     asked = claims.model_copy(update={"claims": tuple(one for one in claims.claims if one.rule in RULES)})
     found = []
-    for policy, tau in dict.fromkeys((one["policy"], one["tau"]) for s in mine for one in s["ladders"]):
+    ladders = [one for system in mine for one in system["ladders"]]
+    sets = list(dict.fromkeys(one["routing_set"] for one in ladders))
+    for of, policy, tau in dict.fromkeys((one["routing_set"], one["policy"], one["tau"]) for one in ladders):
         for reading in READINGS:
-            read = [_as_ladder(system, policy, reading) for system in mine]
+            read = [_as_ladder(system, of, policy, reading) for system in mine]
             for verdict in judge(asked, [*read, *witnesses]):
                 parts = tuple(part for part in verdict.parts if not part.aside)
                 refused = tuple(
                     system_title(system)
                     for system in mine
-                    if _refused(system, verdict.workload, policy, reading)
+                    if _refused(system, verdict.workload, of, policy, reading)
                 )
                 found.append(
                     Read(
-                        *(verdict.id, verdict.workload, verdict.workload_title, policy, tau, reading),
+                        *(verdict.id, verdict.workload, verdict.workload_title, of, policy, tau, reading),
                         *(verdict.verdict, parts, refused),
                     )
                 )
@@ -83,40 +86,44 @@ def judge_readings(claims: Claims, systems: Sequence[System]) -> list[Read]:
         key=lambda one: (
             order.index(one.id),
             workloads.index(one.workload),
+            sets.index(one.routing_set),
             one.tau,
             READINGS.index(one.reading),
         ),
     )
 
 
-def _as_ladder(system: System, policy: str, reading: str) -> System:
-    """One policy and reading of a system, as E1 would have told it."""
+def _as_ladder(system: System, of: str, policy: str, reading: str) -> System:
+    """One policy of one set and one reading of a system, as E1 would have told it."""
     cells = system["frames"]["cells"]
-    its = [one for one in system["ladders"] if (one["policy"], one["reading"]) == (policy, reading)]
+    wanted = (of, policy, reading)
+    its = [one for one in system["ladders"] if (one["routing_set"], one["policy"], one["reading"]) == wanted]
     return {
         **system,
         "experiment": "equilibrium",
         "design": "ladder",
         "policy": policy,
         "workloads": {one["workload"]: one["found"] for one in its},
-        "frames": {"cells": cells[cells["policy"] == policy]},
+        "frames": {"cells": cells[(cells["routing_set"] == of) & (cells["policy"] == policy)]},
     }
 
 
-def _refused(system: System, workload: str, policy: str, reading: str) -> bool:
+def _refused(system: System, workload: str, of: str, policy: str, reading: str) -> bool:
     rows = system["frames"]["ladders"]
-    mine = (rows["workload"] == workload) & (rows["policy"] == policy) & (rows["reading"] == reading)
+    mine = (rows["workload"] == workload) & (rows["routing_set"] == of)
+    mine &= (rows["policy"] == policy) & (rows["reading"] == reading)
     return bool((rows.loc[mine, "refused"] != "").any())
 
 
 def readings_words(found: Sequence[Read]) -> pd.DataFrame:
-    """A row a claim, workload and policy, a column a reading: verdicts, and which reading alone has it."""
-    rows = []
-    for (claim, title, tau), its in _groups(found).items():
+    """A row a claim, workload, set and policy, a column a reading: verdicts, and which alone has it."""
+    rows, several = [], _several_sets(found)
+    for (claim, title, of, tau), its in _groups(found).items():
         rows.append(
             {
                 "claim": claim,
                 "users": title,
+                **({"set": of} if several else {}),
                 "tau": f"{tau:g}",
                 **{one.reading: _word(one) for one in its.values()},
                 "holds": _holds(its),
@@ -126,23 +133,28 @@ def readings_words(found: Sequence[Read]) -> pd.DataFrame:
 
 
 def values_words(found: Sequence[Read]) -> pd.DataFrame:
-    """A row a claim, workload, policy and reading: what each system measured, and how it was judged."""
-    rows = []
+    """A row a claim, workload, set, policy and reading: what each system measured, and how it was judged."""
+    rows, several = [], _several_sets(found)
     for one in found:
         told = {
             part.system: part.verdict if part.measured is None else f"{show(part)}, {part.verdict}"
             for part in one.parts
         }
-        head = {"claim": one.id, "users": one.workload_title, "tau": f"{one.tau:g}", "reading": one.reading}
-        rows.append({**head, **told})
+        head = {"claim": one.id, "users": one.workload_title, **({"set": one.routing_set} if several else {})}
+        rows.append({**head, "tau": f"{one.tau:g}", "reading": one.reading, **told})
     return pd.DataFrame(rows).fillna("")
 
 
-def _groups(found: Iterable[Read]) -> dict[tuple[str, str, float], dict[str, Read]]:
-    groups: dict[tuple[str, str, float], dict[str, Read]] = {}
+def _groups(found: Iterable[Read]) -> dict[tuple[str, str, str, float], dict[str, Read]]:
+    groups: dict[tuple[str, str, str, float], dict[str, Read]] = {}
     for one in found:
-        groups.setdefault((one.id, one.workload_title, one.tau), {})[one.reading] = one
+        groups.setdefault((one.id, one.workload_title, one.routing_set, one.tau), {})[one.reading] = one
     return groups
+
+
+def _several_sets(found: Iterable[Read]) -> bool:
+    """Whether there is more than one set, so that each row has to name its own."""
+    return len({one.routing_set for one in found}) > 1
 
 
 def _word(one: Read) -> str:
@@ -169,18 +181,18 @@ def write_readings(found: Sequence[Read], root: Path) -> list[Path]:
 
 
 _COLUMNS: Final = (
-    *("id", "workload", "policy", "tau", "reading", "scope", "verdict"),
+    *("id", "workload", "routing_set", "policy", "tau", "reading", "scope", "verdict"),
     *("quantity", "measured", "lo", "hi", "reason", "refused"),
 )
 
 
 def render_readings_csv(found: Sequence[Read]) -> str:
-    """A row a claim, workload, policy and reading, and under each a row a system."""
+    """A row a claim, workload, set, policy and reading, and under each a row a system."""
     text = io.StringIO()
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n", restval="")
     writer.writeheader()
     for one in found:
-        head: dict[str, Any] = {name: getattr(one, name) for name in _COLUMNS[:5]}
+        head: dict[str, Any] = {name: getattr(one, name) for name in _COLUMNS[:6]}
         writer.writerow(
             {**head, "scope": "all systems", "verdict": one.verdict, "refused": "; ".join(one.refused)}
         )

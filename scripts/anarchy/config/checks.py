@@ -22,6 +22,7 @@ from anarchy.config import (
     reference_of,
 )
 from anarchy.config.loads import LOWEST_KNEE, REFERENCE_TIMES, at_knee
+from anarchy.config.tiers import Problem
 from anarchy.config.values import MOST_USERS
 from anarchy.ground.errors import UserError
 
@@ -49,8 +50,8 @@ def check_experiment(study: Study, experiment: Experiment, file: Path) -> None:
         _check_systems(experiment, tier, file, key)
         for workload in tier.workloads:
             _known(workload, study.workloads, file, f"{key}.workloads")
-        for problem in tier.misfits(study.workloads):
-            raise UserError(f"key '{key}.{problem.key}': {problem.what}", where=file, remedy=problem.remedy)
+        for problem in tier.misfits(study.workloads, experiment.sets(tier_name)):
+            raise _refused(problem, key, file)
         for name, one in experiment.sets(tier_name).items():
             for workload in one.workloads:
                 place = f"{key}.routing" if tier.routing else "routing"
@@ -165,8 +166,7 @@ def _check_design(
     """Refuse a tier whose design lacks something: a knee, loads that differ, workers to choose from."""
     tier, key = experiment.tiers[tier_name], f"tiers.{tier_name}"
     for problem in tier.problems(policies):
-        at = problem.key[1:] if problem.key.startswith("/") else ".".join(filter(None, (key, problem.key)))
-        raise UserError(f"key {at!r}: {problem.what}", where=file, remedy=problem.remedy)
+        raise _refused(problem, key, file)
     for system in experiment.systems_of(tier_name):
         index = experiment.systems.index(system)
         topology = study.topologies[system.topology]
@@ -177,6 +177,12 @@ def _check_design(
                 where=file,
                 remedy="take a topology with at least 2 decode workers",
             )
+
+
+def _refused(problem: Problem, key: str, file: Path) -> UserError:
+    """A problem of the tier at this key, as it is told."""
+    at = problem.key[1:] if problem.key.startswith("/") else ".".join(filter(None, (key, problem.key)))
+    return UserError(f"key {at!r}: {problem.what}", where=file, remedy=problem.remedy)
 
 
 def _check_knee_source(study: Study, experiment: Experiment, file: Path) -> None:

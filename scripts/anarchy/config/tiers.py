@@ -137,8 +137,12 @@ class Tier(Strict, ABC):
         """These workloads, in their order; ``known``: those of the study, by name."""
         return tuple(known[name] for name in self.workloads)
 
-    def misfits(self, known: Mapping[str, Workload]) -> Iterator[Problem]:  # noqa: ARG002
-        """Why it cannot be measured with these workloads of the study."""
+    def misfits(
+        self,
+        known: Mapping[str, Workload],  # noqa: ARG002
+        sets: Mapping[str, RoutingSet],  # noqa: ARG002
+    ) -> Iterator[Problem]:
+        """Why it cannot be measured with these workloads of the study, and these sets of policies."""
         yield from ()
 
     @property

@@ -112,6 +112,10 @@ class Deepest(Document):
     poa_hat: Real
     lo: Real
     hi: Real
+    n_launches: int | None = None
+    """Launches that count in it; left out in documents of before it was told."""
+    interval_kind: str | None = None
+    """across-launches or within-run; left out likewise."""
 
 
 class RiseTo(Ends):

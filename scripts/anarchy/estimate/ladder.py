@@ -311,7 +311,7 @@ def value_and_interval(value: float, draws: FloatArray) -> tuple[float, float, f
 
 
 def deepest_of(rows: Sequence[Row]) -> dict[str, Any] | None:
-    """The deepest C of which PoA-hat is known, with its interval."""
+    """The deepest C of which PoA-hat is known, with its interval and what that rests on."""
     finite = [row for row in rows if np.isfinite(row["poa_hat"])]
     if not finite:
         return None
@@ -321,6 +321,8 @@ def deepest_of(rows: Sequence[Row]) -> dict[str, Any] | None:
         "poa_hat": deepest["poa_hat"],
         "lo": deepest["poa_hat_lo"],
         "hi": deepest["poa_hat_hi"],
+        "n_launches": deepest["n_launches"],
+        "interval_kind": deepest["interval_kind"],
     }
 
 

@@ -431,19 +431,41 @@ def test_deep_saturation_says_on_which_side_it_lies(value: float, word: str) -> 
     assert all(word in part.reason for part in parts)
 
 
+def deep(n_launches: int, kind: str, *, planned: int = 3) -> list[System]:
+    """All systems with a level that is open, by so many launches of those that were planned."""
+    rests_on = {"n_launches": n_launches, "interval_kind": kind}
+    found = {"concurrency": 512, "poa_hat": 180.0, "lo": 130.0, "hi": 250.0, **rests_on}
+    deployments = [{"trial": trial} for trial in range(planned)]
+    return [{**each, "deployments": deployments} for each in spoiled("deepest", value=found)]
+
+
 def test_launches_that_would_decide_a_level() -> None:
-    deepest = {"concurrency": 512, "poa_hat": 180.0, "lo": 130.0, "hi": 250.0}
-    systems = [
-        {**each, "deployments": [{"trial": k} for k in range(3)]}
-        for each in spoiled("deepest", value=deepest)
-    ]
-    verdict = verdict_on("C7", systems)
+    verdict = verdict_on("C7", deep(3, "across-launches"))
     assert verdict.verdict == "inconclusive"
     assert verdict.launches_to_decide is not None
     assert verdict.launches_to_decide > 3
     assert f"{verdict.launches_to_decide} launches would decide" in verdict.parts[0].decides
     assert verdict.decides == verdict.parts[0].decides
-    assert verdict_on("C7", spoiled("deepest", value=deepest)).launches_to_decide is None
+
+
+def test_launches_that_would_decide_are_reckoned_from_those_that_count_in_the_deepest_cell() -> None:
+    three = verdict_on("C7", deep(3, "across-launches")).launches_to_decide
+    assert verdict_on("C7", deep(3, "across-launches", planned=5)).launches_to_decide == three
+    five = verdict_on("C7", deep(5, "across-launches", planned=5)).launches_to_decide
+    assert three is not None
+    assert five is not None
+    assert five > three, "the same interval over five launches tells a larger spread"
+
+
+@pytest.mark.parametrize(
+    ("n_launches", "kind", "word"),
+    [(2, "within-run", "fewer than 3 tell no spread"), (3, "within-run", "is not one across them")],
+)
+def test_an_interval_within_a_run_tells_no_number_of_launches(n_launches: int, kind: str, word: str) -> None:
+    verdict = verdict_on("C7", deep(n_launches, kind, planned=5))
+    assert verdict.verdict == "inconclusive"
+    assert verdict.launches_to_decide is None
+    assert word in verdict.decides
 
 
 def test_no_launches_make_up_for_a_shallow_grid() -> None:

@@ -26,7 +26,8 @@ from tests.helpers.condition_samples import trace_of
 from tests.helpers.ladder_samples import closed_loop, in_step
 from tests.helpers.places import PROJECT
 
-NOTHING = Seen(march=1.0, dissolved=1.0, crowd=0.02, limit=1.0, cured=1.0, bypass=0.0, placebo=1.05)
+NOTHING = Seen(march=1.0, dissolved=1.0, crowd=0.02, limit=1.0, cured=1.0, bypass=0.0, placebo=1.05,
+               placebo_largest=1.05)  # fmt: skip
 
 
 def lacking(seen: Seen) -> list[str]:
@@ -91,6 +92,14 @@ def test_no_effect_is_told_that_is_no_larger_than_what_chance_makes() -> None:
     assert says(seen)["H3"] == "open"
     assert "what chance does" in then(seen, "H3")
     assert says(replace(seen, march=3.2))["H3"] == "for"
+
+
+def test_a_ratio_at_one_concurrency_is_held_against_the_placebo_there() -> None:
+    seen = replace(NOTHING, crowd=0.9, march=2.8, limit=2.8, cured=2.8, placebo=1.7, placebo_largest=3.0)
+    assert says(seen)["H3"] == "for", "a mean over both C against a mean over both"
+    assert says(seen)["H2"] == "open", "at the largest C chance alone makes a larger one"
+    assert "what chance does" in then(seen, "H2")
+    assert "is not decided" in then(replace(seen, limit=6.0), "H2"), "nor does tau mend more than chance"
 
 
 def test_no_effect_is_told_without_the_placebo_pair() -> None:
@@ -166,10 +175,24 @@ def test_a_missing_cell_leaves_open_what_rests_on_it_alone(left_out: str) -> Non
         set(lacking(seen_in(cells)))
         == {
             "in-step": {"march", "dissolved"},
-            "one-token": {"march", "placebo"},
+            "one-token": {"march", "placebo", "placebo_largest"},
             "one-token-templates": {"crowd", "limit", "cured"},
         }[left_out]
     )
+
+
+def test_chance_that_goes_both_ways_does_not_cancel() -> None:
+    def slowed(key: Key, times: float) -> CellTrace:
+        table = closed_loop(key.concurrency, n=400, seed=1, saturation=1000, apart_s=0.35 / key.concurrency)
+        ttft = times * (table["t_first_token"] - table["t_intended"])
+        return cell(key, table.assign(t_first_token=table["t_intended"] + ttft))
+
+    slower = {(0.0, 64): 3.0, (0.7, 96): 2.0}  # tau 0 is three times as slow at 64, and half as slow at 96
+    found = {Key("free", "one-token", tau, C): (tau, C) for C in (64, 96) for tau in (0.0, 0.7)}
+    seen = seen_in({key: slowed(key, slower.get(which, 1.0)) for key, which in found.items()})
+    assert seen.placebo == pytest.approx(6.0**0.5)
+    assert seen.placebo_largest == pytest.approx(2.0)
+    assert says(seen)["H5"] == "for"
 
 
 def test_requests_without_a_prefill_worker_are_counted() -> None:

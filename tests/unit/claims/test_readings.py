@@ -12,6 +12,7 @@ from anarchy.designs.loading import load_systems
 from anarchy.games.readings import READINGS
 from anarchy.tables import System
 from tests.helpers.synthetic_estimates import write_results
+from tests.helpers.synthetic_readings import LIMITED, SETS
 from tests.helpers.synthetic_readings import write_readings as write_system
 
 CLAIMS = ["C1", "C2", "C3", "C7", "C12"]
@@ -50,6 +51,29 @@ def test_fitted_as_e1_would_have_judged_it(found: list[Read], system: System) ->
     )
     plateau = of(found, "C3", "unique", "fitted").parts[0]
     assert plateau.measured == facts["plateau"]["poa_hat"]
+
+
+def test_sets_that_share_a_policy_are_judged_apart(tmp_path: Path) -> None:
+    (both,) = load_systems(write_system(tmp_path, launches=3, sets=(*SETS, LIMITED)))
+    found = judge_readings(load(), [both.document])
+    assert len(found) == len(CLAIMS) * 3 * 2 * len(READINGS)
+    for name in ("builtin", LIMITED):
+        (facts,) = (
+            one["found"]
+            for one in both.info["ladders"]
+            if (one["routing_set"], one["workload"], one["tau"], one["reading"])
+            == (name, "unique", 0.0, "idle")
+        )
+        mine = [one for one in found if one.routing_set == name]
+        assert of(mine, "C3", "unique", "idle").parts[0].measured == facts["plateau"]["poa_hat"]
+    told = readings_words(found)
+    assert len(told) == len(CLAIMS) * 3 * 2
+    assert set(told["set"]) == {"builtin", LIMITED}
+
+
+def test_one_set_is_not_named_in_words(found: list[Read]) -> None:
+    assert "set" not in readings_words(found)
+    assert render_readings_csv(found).startswith("id,workload,routing_set,policy,tau,")
 
 
 def test_a_refused_reading_leaves_a_claim_open_and_is_named(found: list[Read]) -> None:

@@ -424,3 +424,25 @@ def test_every_block_refuses_unknown_keys_and_cannot_be_changed(block: type[Any]
 def test_study_holds_every_named_block() -> None:
     named = {"models": Model, "topologies": Topology, "policies": AnyPolicy, "experiments": Experiment}
     assert named.keys() <= Study.model_fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "words"),
+    [
+        (
+            lambda d: d["routing"].update(other={"policies": ["static"]}),
+            "key 'routing'",
+            "2 sets (cache, other)",
+        ),
+        (
+            lambda d: d["tiers"]["quick"]["limits"].update(num_gpu_blocks=16),
+            "key 'tiers.quick.limits.num_gpu_blocks'",
+            "16 blocks are no room for a prompt of document",
+        ),
+    ],
+)
+def test_a_pool_of_caches_that_makes_no_game_is_refused(
+    config: Path, change: Callable[[dict[str, Any]], object], key: str, words: str
+) -> None:
+    edit(config, "experiments/cache.yaml", change)
+    refused(config, "experiments/cache.yaml", key, words)

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from anarchy.designs.cache.caches import copies, hit_share, new_tokens, prompt_blocks, shareable_tokens
+from anarchy.config import Limits, RoutingSet
+from anarchy.designs.cache.caches import copies, hit_share, new_tokens, shareable_tokens
 from anarchy.designs.cache.columns import CELLS, DUELS, GAMES, LINE, REGIMES
+from anarchy.designs.cache.estimate import estimate
 from anarchy.designs.cache.figures import hits_of_sets, map_of_sets, price_of_sets
 from anarchy.designs.cache.findings import answer, notes, parts
 from anarchy.designs.cache.tables import TABLES
+from anarchy.designs.cache.tier import prompt_blocks
 from anarchy.designs.loading import load_systems
 from anarchy.estimate.grouping import Found
 from anarchy.figures.style import DOUBLE, SINGLE
 from anarchy.games.cache import CacheGame, best_hit_share, zipf
+from anarchy.ground.errors import UserError
 from anarchy.tables import System
 from anarchy.trace.reader import CellTrace
-from tests.helpers.condition_samples import UNIQUE, trace_of
+from tests.helpers.condition_samples import HEAD, METHOD, UNIQUE, trace_of
 from tests.helpers.figure_checks import assert_legible, plain
 from tests.helpers.synthetic_cache import (
     AFFINITY,
     BALANCE,
+    BLOCKS,
     ROOM,
     SETS,
     SHAREABLE,
@@ -32,7 +41,9 @@ from tests.helpers.synthetic_cache import (
     table_of,
     write_cache,
 )
+from tests.helpers.synthetic_cache import cells as of_launches
 
+ONE_SET = {"cache": RoutingSet(policies=("kv-t0-w1", "dynamo-round-robin"))}
 UNIFORM, SKEWED = "unique-s0", "unique-s1"
 
 
@@ -56,13 +67,17 @@ def row(found: Found, table: str, workload: str, templates: int, policy: str = "
     return {str(name): value for name, value in one.items()}
 
 
-def requests(*of: tuple[float, int, int, bool]) -> CellTrace:
-    """Requests sent at a time, of a template, to a worker, that find their prompt or do not."""
+def requests(*of: tuple[float, int, int, bool], first: Sequence[float] = ()) -> CellTrace:
+    """Requests sent at a time, of a template, to a worker, that find their prompt or do not.
+
+    Their first tokens come at once, or when `first` says.
+    """
     table = table_of(SETS[0], AFFINITY, 1, n=len(of))
     sent, template, worker, hit = (np.array(one) for one in zip(*of, strict=True))
     return trace_of(
         table.assign(
             t_sent=sent,
+            t_first_token=first or sent,
             template=template,
             prefill_worker=worker,
             cached_tokens=np.where(hit, SHAREABLE, 0),
@@ -76,6 +91,26 @@ def test_a_hit_proves_a_template_held_since_it_was_last_asked_for() -> None:
     assert copies(trace, SHAREABLE) == pytest.approx((10 + 6) / 10)
     assert hit_share(trace, SHAREABLE) == pytest.approx(3 / 5)
     assert new_tokens(trace).tolist() == [128, 128, 16, 16, 16]
+
+
+def test_a_prompt_is_held_from_when_it_was_computed_and_not_from_when_it_was_sent() -> None:
+    of = (0, 0, 0, False), (0, 0, 1, False), (4, 0, 0, True), (8, 0, 1, True), (10, 0, 0, True)
+    trace = requests(*of, first=[1.0, 6.0, 4.5, 8.5, 10.5])
+    assert copies(trace, SHAREABLE) == pytest.approx(((10 - 1) + (8 - 6)) / (10 - 1))
+
+
+def test_a_request_that_waits_for_its_prompt_to_be_computed_proves_it_from_then_on() -> None:
+    """Sent before the first token of the miss that it waits for, it finds its prompt all the same."""
+    of = (0, 0, 0, False), (1, 0, 0, True), (2, 0, 1, False), (6, 0, 1, True), (8, 0, 0, True)
+    trace = requests(*of, first=[3.0, 3.5, 4.0, 6.5, 8.5])
+    assert copies(trace, SHAREABLE) == pytest.approx(((8 - 3) + (6 - 4)) / (8 - 3))
+
+
+def test_a_request_without_a_first_token_proves_nothing_held() -> None:
+    of = (0, 0, 0, False), (4, 0, 0, True), (6, 0, 1, False), (10, 0, 1, True)
+    trace = requests(*of, first=[math.nan, 4.5, 7.0, 10.5])
+    assert copies(trace, SHAREABLE) == pytest.approx(1.0)
+    assert np.isnan(copies(requests(*of[:2], first=[math.nan, 4.5]), SHAREABLE))
 
 
 def test_a_miss_and_a_part_prove_nothing_and_another_template_is_another() -> None:
@@ -107,7 +142,7 @@ def test_every_working_set_and_policy_has_its_rows(found: Found) -> None:
 
 def test_homes_find_what_the_pool_has_room_for_and_turns_what_one_worker_has(found: Found) -> None:
     assert row(found, "cells", UNIFORM, 4, AFFINITY.name)["hit_share"] == 1.0
-    assert row(found, "cells", UNIFORM, 4, AFFINITY.name)["copies"] == 1.0
+    assert row(found, "cells", UNIFORM, 4, AFFINITY.name)["copies"] == pytest.approx(1.0)
     blind = row(found, "cells", UNIFORM, 4, BALANCE.name)
     assert blind["hit_share"] == pytest.approx(ROOM / 4, abs=0.05)
     assert row(found, "cells", UNIFORM, 2, BALANCE.name)["copies"] == pytest.approx(2.0, abs=0.05)
@@ -172,12 +207,76 @@ def test_wrong_policies_and_workloads_are_refused() -> None:
     assert [problem.key for problem in problems] == ["workloads", "affinity", "balance", "balance"]
     assert not list(TIER.problems([AFFINITY, BALANCE]))
     templates = UNIQUE.model_copy(update={"templates": 5})
-    (problem,) = TIER.misfits({"unique": templates})
+    (problem,) = TIER.misfits({"unique": templates}, ONE_SET)
     assert (problem.key, problem.remedy) == (
         "workloads.0",
         "name a workload of unique prompts (templates: 0)",
     )
-    assert not list(TIER.misfits({"unique": UNIQUE}))
+    assert not list(TIER.misfits({"unique": UNIQUE}, ONE_SET))
+
+
+def test_several_sets_are_refused_where_they_are_read_and_where_they_are_estimated() -> None:
+    both = {**ONE_SET, "other": RoutingSet(policies=("sticky",))}
+    (problem,) = TIER.misfits({"unique": UNIQUE}, both)
+    assert (problem.key, problem.remedy) == (
+        "/routing",
+        "put the policies into one set, or make an experiment of each",
+    )
+    assert "2 sets (cache, other)" in problem.what
+    own = TIER.model_copy(update={"routing": both})
+    assert [one.key for one in own.misfits({"unique": UNIQUE}, both)] == ["routing"]
+    cells = of_launches(1)
+    twice = [*cells, *(replace(cell, routing="other") for cell in cells)]
+    with pytest.raises(UserError, match=r"several sets of policies \(cache, other\)"):
+        estimate(twice, TIER, METHOD, HEAD)
+
+
+@pytest.mark.parametrize(
+    ("of_tier", "of_set", "key"),
+    [
+        (BLOCKS - 1, None, "limits.num_gpu_blocks"),
+        (BLOCKS, BLOCKS - 1, "/routing.cache.limits.num_gpu_blocks"),
+        (BLOCKS, None, None),
+        (BLOCKS - 1, BLOCKS, None),
+    ],
+)
+def test_a_worker_that_holds_no_prompt_is_refused(of_tier: int, of_set: int | None, key: str | None) -> None:
+    tier = TIER.model_copy(update={"limits": Limits(num_gpu_blocks=of_tier)})
+    limits = None if of_set is None else Limits(num_gpu_blocks=of_set)
+    sets = {"cache": ONE_SET["cache"].model_copy(update={"limits": limits})}
+    found = list(tier.misfits({"unique": UNIQUE}, sets))
+    assert [one.key for one in found] == ([] if key is None else [key])
+    assert all(
+        "7 blocks are no room for a prompt of unique, whose 128 tokens take 8" in p.what for p in found
+    )
+    assert all(one.remedy.startswith("give a worker 8 or more") for one in found)
+
+
+def test_a_number_that_some_launches_do_not_tell_has_no_interval() -> None:
+    """One launch of four finds nothing: an interval of copies over the other three is none over four."""
+    cells = of_launches(4)
+    lost = next(one for one in cells if one.workload.templates == 4 and one.policy is BALANCE)
+    assert lost.trace is not None
+    table = lost.trace.table
+    place = table.schema.get_field_index("cached_tokens")
+    nothing = pa.array([0] * table.num_rows, type=table.schema.field(place).type)
+    emptied = replace(lost.trace, table=table.set_column(place, table.schema.field(place), nothing))
+    cells[cells.index(lost)] = replace(lost, trace=emptied)
+    one = row(estimate(cells, TIER, METHOD, HEAD), "cells", UNIFORM, 4, BALANCE.name)
+    assert (one["n_launches"], one["interval_kind"]) == (4, "across-launches")
+    assert one["copies"] > 1.0
+    assert np.isnan(one["copies_lo"])
+    assert np.isnan(one["copies_hi"])
+    assert one["hit_share_lo"] < one["hit_share"] < one["hit_share_hi"]
+
+
+def test_rows_without_intervals_name_no_kind_of_them() -> None:
+    found = estimated(2)
+    for name in ("cells", "duels", "regimes"):
+        rows = found.tables[name]
+        assert set(rows["n_launches"]) <= {0, 1, 2}
+        assert rows["interval_kind"].isna().all()
+        assert rows.filter(regex="_lo$").isna().all(axis=None)
 
 
 def test_working_sets_are_named_and_titled_by_size_and_skew() -> None:

@@ -9,13 +9,29 @@ from typing import Any
 import numpy as np
 import pytest
 
+from anarchy.compare import compare
+from anarchy.compare.sources import sources_of
 from anarchy.designs.loading import load_systems
 from anarchy.designs.readings.columns import CELLS, DEPTHS, LADDERS, READ
+from anarchy.designs.readings.figures import march_of_users
+from anarchy.designs.readings.findings import parts
 from anarchy.designs.readings.published import published
+from anarchy.designs.readings.tables import TABLES
+from anarchy.designs.registry import design_of
 from anarchy.estimate.grouping import Found
 from anarchy.games.readings import READINGS
 from anarchy.tables import System
-from tests.helpers.synthetic_readings import GRID, SPREADING, STEADY, TIER, estimated, write_readings
+from tests.helpers.figure_checks import plain as plain_text
+from tests.helpers.synthetic_readings import (
+    GRID,
+    LIMITED,
+    SETS,
+    SPREADING,
+    STEADY,
+    TIER,
+    estimated,
+    write_readings,
+)
 
 IN_STEP, UNIQUE = "in-step", "unique"
 
@@ -110,6 +126,11 @@ def test_the_level_is_the_geometric_mean_of_its_cells_and_growth_is_free_of_scal
     assert one == pytest.approx(other)
 
 
+def test_the_deepest_cell_says_what_its_interval_rests_on() -> None:
+    told = [one["found"]["deepest"] for one in estimated(launches=2).facts["ladders"]]
+    assert {(one["n_launches"], one["interval_kind"]) for one in told if one} == {(2, "within-run")}
+
+
 def test_users_in_step_are_counted(found: Found) -> None:
     assert ladder(found, IN_STEP, "idle")["in_step_cells"] >= len(GRID) - 2
     assert ladder(found, UNIQUE, "idle")["in_step_cells"] == 0
@@ -126,6 +147,57 @@ def test_a_line_of_what_is_not_measured_is_refused() -> None:
     plan["curves"] = [{"workload": "templates", "policy": "static", "title": "t"}]
     keys = [problem.key for problem in type(TIER).model_validate(plan).problems([STEADY])]
     assert keys == ["curves/0/workload", "curves/0/policy", "level_over"]
+
+
+@pytest.fixture(scope="module")
+def of_two_sets(tmp_path_factory: pytest.TempPathFactory) -> System:
+    """Two sets under the same policies, as those of the 20-minute protocol: free, and with a limit."""
+    (one,) = load_systems(write_readings(tmp_path_factory.mktemp("w4"), sets=(*SETS, LIMITED)))
+    return one
+
+
+def test_sets_that_share_a_policy_are_told_apart(of_two_sets: System) -> None:
+    keys = ["workload", "routing_set", "policy", "reading"]
+    rows = of_two_sets.frames["ladders"]
+    assert not rows.duplicated(keys).any()
+    facts = [tuple(one[key] for key in keys) for one in of_two_sets.info["ladders"]]
+    assert sorted(facts) == sorted(rows[keys].itertuples(index=False, name=None))
+    level = {
+        one["routing_set"]: one["found"]["deepest"]["poa_hat"]
+        for one in of_two_sets.info["ladders"]
+        if (one["workload"], one["policy"], one["reading"]) == (UNIQUE, STEADY.name, "idle")
+    }
+    assert level[LIMITED] == pytest.approx(3.0 * level["builtin"], rel=0.05)
+
+
+def test_what_people_read_names_the_set_only_where_sets_share_a_policy(
+    of_two_sets: System, system: System
+) -> None:
+    for name, (make, words) in TABLES.items():
+        assert set(words(make(of_two_sets))["set"]) == {"builtin", LIMITED}, name
+        assert "set" not in words(make(system)), name
+    assert [said.partition(":")[0] for said in parts(of_two_sets, UNIQUE)] == [
+        f"{policy.title} ({name})" for name in ("builtin", LIMITED) for policy in (STEADY, SPREADING)
+    ]
+    assert "(builtin)" not in " ".join(parts(system, UNIQUE))
+    assert not any(note.startswith("builtin") for note in system.info["workloads"][IN_STEP]["notes"])
+
+
+def test_a_curve_is_a_line_for_each_set(of_two_sets: System) -> None:
+    told = plain_text(march_of_users(of_two_sets, UNIQUE))
+    assert "spread (builtin)" in told
+    assert "spread (limited)" in told
+    assert "in step (" not in told
+
+
+def test_runs_of_two_sets_can_be_compared(of_two_sets: System) -> None:
+    """Free and limited share both policies: without the set no key tells their rows apart."""
+    for source in sources_of(design_of("readings")):
+        rows = of_two_sets.frames[source.file.removesuffix(".parquet")]
+        for metric in source.metrics:
+            found = compare(rows, rows, source, metric)
+            assert set(found.rows["routing_set"]) == {"builtin", LIMITED}
+            assert not found.rows.duplicated(list(source.key)).any()
 
 
 def test_what_is_published_is_read_from_data(system: System) -> None:

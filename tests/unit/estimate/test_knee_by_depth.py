@@ -63,6 +63,7 @@ def test_a_grid_that_ends_sooner_has_its_own_knee_regimes_and_plateau() -> None:
     whole = bent(grid, 100.0)
     for row in whole.rows:
         row["n_windows"], row["poa_hat_lo"], row["poa_hat_hi"] = 100, row["poa_hat"], row["poa_hat"]
+        row["n_launches"], row["interval_kind"] = 3, "across-launches"
     for depth in (256, 512, 1024):
         found = ended_at(whole, depth, 2)
         (told,) = (one for one in knee_by_depth(whole) if one["deepest"] == depth)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from anarchy.claims.deciding import LAUNCHES, needed
+from anarchy.claims.deciding import LAUNCHES, Needed, needed
 from anarchy.claims.growth import growth_part, reach_parts
 from anarchy.claims.model import (
     INCONCLUSIVE,
@@ -20,7 +20,6 @@ from anarchy.claims.model import (
     end_of,
     ends_of,
     has_interval,
-    launches_of,
     system_title,
 )
 from anarchy.claims.rules import Rule, alone
@@ -28,6 +27,7 @@ from anarchy.stats.deciding import Bounds, student_bounds
 from anarchy.stats.knee import STABLE_SLOPE
 from anarchy.tables import interval, number
 
+ACROSS: Final = "across-launches"
 DEEPER: Final = "no number of launches decides, a deeper C would"
 DEPTH: Final = "the depth of the paper's grid would decide, or a knee whose interval lies on one side"
 
@@ -213,16 +213,22 @@ def _deepest_part(claim: Claim, system: System, workload: str) -> Part:
             return part(INCONCLUSIVE, where, *values, decides=DEEPER)
         return part(outcome, where, *values)
     if outcome == INCONCLUSIVE:
-        count, told = needed(_deepest_bounds(system, deepest), claim, launches_of(system))
+        count, told = _deepest_needed(claim, deepest)
         where = f"at C = {deepest['concurrency']} {why}"
         return part(outcome, where, *values, count=count, decides=told)
     return part(outcome, f"at C = {deepest['concurrency']} {why}", *values)
 
 
-def _deepest_bounds(system: System, deepest: Mapping[str, Any]) -> Bounds | None:
-    """Intervals of the deepest cell by the number of launches; None where there are too few."""
-    now = launches_of(system)
-    if now < LAUNCHES or not has_interval(deepest) or deepest["lo"] <= 0:
+def _deepest_needed(claim: Claim, deepest: Mapping[str, Any]) -> Needed:
+    """Launches that would decide the level, by those that count in the deepest cell."""
+    return needed(_deepest_bounds(deepest), claim, deepest.get("n_launches") or 0)
+
+
+def _deepest_bounds(deepest: Mapping[str, Any]) -> Bounds | None:
+    """Intervals of the deepest cell by the number of launches; None where its own is not over launches."""
+    now = deepest.get("n_launches") or 0
+    across = now >= LAUNCHES and deepest.get("interval_kind") == ACROSS
+    if not across or not has_interval(deepest) or deepest["lo"] <= 0:
         return None
     return student_bounds(deepest["poa_hat"], deepest["lo"], deepest["hi"], now)
 

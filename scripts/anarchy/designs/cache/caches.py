@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
+from numpy.typing import NDArray
 
 from anarchy.config.workloads import Workload
+from anarchy.designs.cache.tier import prompt_blocks
 from anarchy.engines.spec import BLOCK_SIZE
 from anarchy.games.requests import FloatArray
 from anarchy.trace.reader import CellTrace
 
-
-def prompt_blocks(workload: Workload) -> int:
-    """KV blocks of one prompt."""
-    return -(-workload.input_tokens // BLOCK_SIZE)
+BoolArray: TypeAlias = NDArray[np.bool_]
 
 
 def shareable_tokens(workload: Workload) -> int:
@@ -32,22 +33,38 @@ def hit_share(trace: CellTrace, shareable: int) -> float:
 
 
 def copies(trace: CellTrace, shareable: int) -> float:
-    """Workers that hold a template, averaged over templates and over the time that one holds it at least.
+    """Workers proven to hold a template, averaged over templates and the time that one is proven to.
 
     A request that finds its whole prompt proves that its worker held it since that template's last request
-    there, and nothing is known of the time before a miss: so it is a lower bound. Counted over the time
-    measured, with the requests before it as witnesses. NaN where no request finds anything.
+    there; where that one had to compute it, since its first token, for before there was nothing to hold. Of
+    the time before a miss nothing is known, so at each moment as many workers hold it or more. Counted over
+    the time measured, with the requests before it as witnesses. NaN where no request proves anything.
     """
     sent, worker = trace.column("t_sent"), trace.column("prefill_worker")
     template, whole = trace.column("template"), trace.column("cached_tokens") >= shareable
     begin, end = sent[trace.measured].min(), sent[trace.measured].max()
     order = np.lexsort((sent, worker, template))
-    before, after = order[:-1], order[1:]
-    proven = (template[before] == template[after]) & (worker[before] == worker[after]) & whole[after]
-    low, high = np.clip(sent[before[proven]], begin, end), np.clip(sent[after[proven]], begin, end)
-    of = template[after[proven]]
+    same = (template[order][:-1] == template[order][1:]) & (worker[order][:-1] == worker[order][1:])
+    since = _held_since(sent[order], trace.column("t_first_token")[order], whole[order], same)
+    low, high = np.clip(since[:-1], begin, end), np.clip(sent[order][1:], begin, end)
+    # A request that waits for the very prefill that makes its prompt is sent before there is anything.
+    proven = same & whole[order][1:] & (low < high)
+    low, high, of = low[proven], high[proven], template[order][1:][proven]
     held = sum(_union(low[of == one], high[of == one]) for one in np.unique(of))
     return float((high - low).sum() / held) if held > 0.0 else float("nan")
+
+
+def _held_since(sent: FloatArray, first: FloatArray, whole: BoolArray, same: BoolArray) -> FloatArray:
+    """From when each request's worker held its prompt for sure, s, if the next one there finds it whole.
+
+    Requests by template, worker and time; `same`: whether the next is of the same template and worker, shape
+    (rows - 1,). A request that finds it whole proves it from when it was sent, but not from before the first
+    token of the last one there that did not; one that got no token proves nothing.
+    """
+    begins = np.r_[True, ~same]
+    made = np.where(whole, -np.inf, np.where(np.isfinite(first), first, np.inf))
+    last = np.maximum.accumulate(np.where(begins | ~whole, np.arange(sent.size), 0))
+    return np.asarray(np.maximum(sent, made[last]), dtype=np.float64)
 
 
 def _union(low: FloatArray, high: FloatArray) -> float:

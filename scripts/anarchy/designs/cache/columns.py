@@ -17,7 +17,10 @@ _SET: Final = (
 _C: Final = counts("users", concurrency="C")
 _EFFORT: Final = (
     *counts(n_launches="launches that count"),
-    *texts(interval_kind="across-launches: a number a launch, Student's interval; none with fewer than 3"),
+    *texts(
+        interval_kind="across-launches: a number a launch, Student's interval; null with fewer than 3 "
+        "launches, which give none"
+    ),
 )
 
 CELLS: Final = table(
@@ -31,7 +34,8 @@ CELLS: Final = table(
     counts(n_requests="requests measured"),
     bounded(
         hit_share="prompt tokens found in the prefill worker's cache, of those that can be",
-        copies="prefill workers on which a held template is held; a lower bound, proven by hits",
+        copies="prefill workers that hits prove to hold a template, mean over the time that one is proven "
+        "to: at each moment a lower bound; without an interval where a launch proves none",
         price="mean prefill time of a request over that with the best placement",
     ),
     bounded(
@@ -53,7 +57,7 @@ DUELS: Final = table(
     _C,
     texts(affinity="policy that looks for caches", balance="policy that does not"),
     counts(n_launches="launches that count in both"),
-    texts(interval_kind="across-launches"),
+    texts(interval_kind="across-launches; null with fewer than 3 launches, which give no interval"),
     bounded(
         ttft="mean time to first token under balance over that under affinity",
         throughput="throughput under affinity over that under balance",
@@ -102,7 +106,7 @@ REGIMES: Final = table(
     POLICY,
     _C,
     counts(n_launches="launches that count at each size"),
-    texts(interval_kind="across-launches"),
+    texts(interval_kind="across-launches; null with fewer than 3 launches, which give no interval"),
     numbers(
         smallest="the smallest working set, as a share of the pool's capacity",
         below="the largest below capacity",

@@ -9,15 +9,17 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from anarchy.config.workloads import Workload
-from anarchy.designs.cache.caches import copies, hit_share, new_tokens, prompt_blocks, shareable_tokens
+from anarchy.designs.cache.caches import copies, hit_share, new_tokens, shareable_tokens
 from anarchy.designs.cache.columns import CELLS, DUELS, GAMES, LINE, REGIMES
-from anarchy.designs.cache.tier import CacheTier, family, popularity
+from anarchy.designs.cache.tier import CacheTier, family, popularity, prompt_blocks
 from anarchy.estimate.conditions import Method
 from anarchy.estimate.deployments import MeasuredCell
 from anarchy.estimate.frames import frame
 from anarchy.estimate.grouping import Found, describe_routing, grouped, policy_row
 from anarchy.estimate.performance import completion_rates
 from anarchy.games import cache as games
+from anarchy.ground.errors import UserError
+from anarchy.stats.launches import MIN_LAUNCHES
 from anarchy.stats.student import mean_over_launches
 from anarchy.trace.reader import CellTrace
 
@@ -68,7 +70,18 @@ class Measured:
 
 
 def estimate(cells: Sequence[MeasuredCell], tier: CacheTier, method: Method, head: Row) -> Found:
-    """Every table and fact of a system; `head` labels all rows."""
+    """Every table and fact of a system; `head` labels all rows.
+
+    Raises UserError for several sets of policies: each has workers of its own, and the game is that of one
+    pool.
+    """
+    sets = list(dict.fromkeys(cell.routing for cell in cells))
+    if len(sets) > 1:
+        raise UserError(
+            f"working sets under several sets of policies ({', '.join(sets)}) are no game of one pool",
+            where=f"experiment {head['experiment']}",
+            remedy="put the policies into one set, or make an experiment of each",
+        )
     pool = _pool(cells, method)
     read = {
         key: _read(its, pool, method)
@@ -166,7 +179,7 @@ def _cell_row(one: Measured) -> Row:
     row: Row = {
         "n_launches": len(one.launches),
         "n_requests": one.n_requests,
-        "interval_kind": ACROSS,
+        "interval_kind": _kind(len(one.launches)),
         "valid": bool(one.launches),
         "reasons": one.reason,
     }
@@ -177,12 +190,23 @@ def _cell_row(one: Measured) -> Row:
 
 
 def _ends(name: str, values: Sequence[float]) -> Row:
-    """A number of each launch as a mean with its interval; those that are not known leave it out."""
+    """A number of each launch as a mean with its interval.
+
+    Launches that do not tell it are left out, and then there is no interval: it would be over fewer launches
+    than the row says.
+    """
     known = [value for value in values if np.isfinite(value)]
     if not known:
         return {}
     ends = mean_over_launches(known, ratio=name not in DIFFERENCES)
+    if len(known) < len(values):
+        ends = (ends[0], float("nan"), float("nan"))
     return dict(zip((name, f"{name}_lo", f"{name}_hi"), ends, strict=True))
+
+
+def _kind(launches: int) -> str | None:
+    """What intervals over so many launches are; None where there is none."""
+    return ACROSS if launches >= MIN_LAUNCHES else None
 
 
 def _paired(one: Measured, other: Measured) -> list[tuple[Mapping[str, float], Mapping[str, float]]]:
@@ -197,7 +221,7 @@ def _duel_row(affinity: Measured, balance: Measured) -> Row:
         "affinity": affinity.cell.policy.title,
         "balance": balance.cell.policy.title,
         "n_launches": len(pairs),
-        "interval_kind": ACROSS,
+        "interval_kind": _kind(len(pairs)),
         "winner": "",
         "valid": bool(pairs),
         "reasons": "; ".join(filter(None, (affinity.reason, balance.reason))),
@@ -207,7 +231,8 @@ def _duel_row(affinity: Measured, balance: Measured) -> Row:
     row |= _ends("ttft", [b["ttft_mean"] / a["ttft_mean"] for a, b in pairs])
     row |= _ends("throughput", [a["throughput_rps"] / b["throughput_rps"] for a, b in pairs])
     row |= _ends("hits", [a["hit_share"] - b["hit_share"] for a, b in pairs])
-    row["winner"] = "affinity" if row["ttft_lo"] > 1.0 else "balance" if row["ttft_hi"] < 1.0 else ""
+    lo, hi = row.get("ttft_lo", np.nan), row.get("ttft_hi", np.nan)
+    row["winner"] = "affinity" if lo > 1.0 else "balance" if hi < 1.0 else ""
     return row
 
 
@@ -216,7 +241,7 @@ def _regime_row(series: Sequence[Measured], pool: Pool) -> Row:
     there = [one for one in series if one.launches]
     below = [one for one in there if pool.share(one.templates) < 1.0]
     above = [one for one in there if pool.share(one.templates) >= 1.0]
-    row: Row = {"n_launches": 0, "interval_kind": ACROSS, "valid": False}
+    row: Row = {"n_launches": 0, "interval_kind": _kind(0), "valid": False}
     if len(below) < 2 or not above:
         return {**row, "reasons": "takes two working sets below the pool's capacity and one at or above it"}
     first, last, over = below[0], below[-1], above[0]
@@ -230,6 +255,7 @@ def _regime_row(series: Sequence[Measured], pool: Pool) -> Row:
     return {
         **row,
         "n_launches": len(common),
+        "interval_kind": _kind(len(common)),
         "valid": True,
         "reasons": "",
         **{name: pool.share(one.templates) for name, one in shares.items()},

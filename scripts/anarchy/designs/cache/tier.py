@@ -8,9 +8,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from anarchy.config.policies import Policy
+from anarchy.config.routing import RoutingSet
 from anarchy.config.tiers import GridTier, Problem
 from anarchy.config.values import MOST_ENTRIES, MOST_USERS, Name, each_once
 from anarchy.config.workloads import Workload
+from anarchy.engines.spec import BLOCK_SIZE
 
 
 def family(workload: str, skew: float) -> str:
@@ -21,6 +23,11 @@ def family(workload: str, skew: float) -> str:
 def popularity(skew: float) -> str:
     """How popular templates are, for people."""
     return f"Zipf {skew:g}" if skew else "uniform"
+
+
+def prompt_blocks(workload: Workload) -> int:
+    """KV blocks of one prompt."""
+    return -(-workload.input_tokens // BLOCK_SIZE)
 
 
 class CacheTier(GridTier):
@@ -73,8 +80,26 @@ class CacheTier(GridTier):
             for templates in self.templates
         )
 
-    def misfits(self, known: Mapping[str, Workload]) -> Iterator[Problem]:
-        """A workload that says itself how many templates there are."""
+    def misfits(self, known: Mapping[str, Workload], sets: Mapping[str, RoutingSet]) -> Iterator[Problem]:
+        """Several pools, a worker that holds no prompt, a workload that has templates already."""
+        routing = "/routing" if self.routing is None else "routing"
+        if len(sets) > 1:
+            yield Problem(
+                routing,
+                f"{len(sets)} sets ({', '.join(sets)}), and the game is that of one pool",
+                "put the policies into one set, or make an experiment of each",
+            )
+        for name, one in sets.items():
+            key = "limits" if one.limits is None else f"{routing}.{name}.limits"
+            blocks = (one.limits or self.limits).num_gpu_blocks
+            for workload in (known[workload] for workload in self.workloads):
+                if blocks < (least := prompt_blocks(workload)):
+                    yield Problem(
+                        f"{key}.num_gpu_blocks",
+                        f"{blocks} blocks are no room for a prompt of {workload.name}, whose "
+                        f"{workload.input_tokens} tokens take {least}",
+                        f"give a worker {least} or more; of interest are several times that",
+                    )
         for place, workload in enumerate(known[name] for name in self.workloads):
             if workload.templates:
                 yield Problem(

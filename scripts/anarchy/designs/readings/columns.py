@@ -12,7 +12,7 @@ READING: Final[Reading] = "idle"
 """The reading that is drawn and told: in step the only one beside `table` that says what users wait."""
 
 CELLS: Final = table(
-    "a workload, policy and concurrency, launches pooled",
+    "a workload, set of policies, policy and concurrency, launches pooled",
     SYSTEM,
     WORKLOAD,
     POLICY,
@@ -32,7 +32,7 @@ CELLS: Final = table(
 )
 
 READ: Final = table(
-    "a workload, policy, reading and concurrency, launches pooled",
+    "a workload, set of policies, policy, reading and concurrency, launches pooled",
     SYSTEM,
     WORKLOAD,
     POLICY,
@@ -46,7 +46,7 @@ READ: Final = table(
 )
 
 LADDERS: Final = table(
-    "a workload, policy and reading, all concurrencies together",
+    "a workload, set of policies, policy and reading, all concurrencies together",
     SYSTEM,
     WORKLOAD,
     POLICY,
@@ -65,7 +65,7 @@ LADDERS: Final = table(
 )
 
 DEPTHS: Final = table(
-    "a workload, policy, reading and C that its grid is taken to end at",
+    "a workload, set of policies, policy, reading and C that its grid is taken to end at",
     SYSTEM,
     WORKLOAD,
     POLICY,

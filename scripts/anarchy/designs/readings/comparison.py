@@ -6,7 +6,7 @@ from typing import Final
 
 from anarchy.designs.metrics import SYSTEM, Source, named
 
-_KEYS: Final = (*SYSTEM, "policy", "workload")
+_KEYS: Final = (*SYSTEM, "routing_set", "policy", "workload")
 
 SOURCES: Final = (
     Source(

@@ -36,7 +36,7 @@ DESIGN: Final = Design(
         "depths": "Knee and growth by setting and by how deep the grid goes",
     },
     sort_keys={
-        "cells": ("workload", "tau", "concurrency"),
-        "readings": ("workload", "tau", "reading", "concurrency"),
+        "cells": ("workload", "routing_set", "tau", "concurrency"),
+        "readings": ("workload", "routing_set", "tau", "reading", "concurrency"),
     },
 )

@@ -16,9 +16,11 @@ class CurveFacts(Document):
 
 
 class ReadLadder(Document):
-    """A workload under one policy and one reading."""
+    """A workload under one policy of one set and one reading."""
 
     workload: str
+    routing_set: str
+    """Name of the set of policies: its workers may have limits of their own."""
     policy: str
     tau: float
     reading: str

@@ -63,6 +63,7 @@ def estimate(cells: Sequence[MeasuredCell], tier: ReadingsTier, method: Method, 
     tables: dict[str, list[Row]] = {"cells": [], "readings": [], "ladders": [], "depths": []}
     facts: list[Row] = []
     workloads: Row = {}
+    sets = grouped(cells, lambda cell: (cell.workload.name, cell.policy.name))
     # Sets may differ in what their workers may do, so the same policy in two of them is two.
     for (_, workload, _), group in grouped(
         cells, lambda c: (c.routing, c.workload.name, c.policy.name)
@@ -85,10 +86,10 @@ def estimate(cells: Sequence[MeasuredCell], tier: ReadingsTier, method: Method, 
             tables["depths"] += [
                 {**named, **setting, **row} for row in depth_rows(found, tier.depths, method.n_workers)
             ]
-            named_facts = {"workload": workload, "policy": mine.head.policy.name, "tau": label["tau"]}
-            facts.append({**named_facts, "reading": reading, "found": summary})
+            which = {name: label[name] for name in ("workload", "routing_set", "policy", "tau")}
+            facts.append({**which, "reading": reading, "found": summary})
             if refused:
-                told["notes"].append(f"{mine.head.policy.name}, reading {reading}: {refused}")
+                told["notes"].append(f"{_name(mine.head, sets)}, reading {reading}: {refused}")
     return Found(
         {
             "cells": frame(tables["cells"], CELLS),
@@ -105,6 +106,12 @@ def estimate(cells: Sequence[MeasuredCell], tier: ReadingsTier, method: Method, 
             "workloads": workloads,
         },
     )
+
+
+def _name(cell: MeasuredCell, of: Mapping[tuple[str, str], Sequence[MeasuredCell]]) -> str:
+    """The policy, with its set where several sets measured it under the workload."""
+    sets = {one.routing for one in of[cell.workload.name, cell.policy.name]}
+    return cell.policy.name if len(sets) == 1 else f"{cell.routing}, {cell.policy.name}"
 
 
 def _measured(cells: Sequence[MeasuredCell]) -> Measured:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -48,15 +48,22 @@ def _panel(axes: Axes, system: System, *, sparse: bool) -> None:
     style.log_concurrency(axes, rows, sparse=sparse)
     axes.set_yscale("log")
     _published(axes, published(*system.key))
-    for look, curve in zip(SERIES, system.info["curves"], strict=False):
-        mine = rows[(rows["workload"] == curve["workload"]) & (rows["policy"] == curve["policy"])]
-        colour, marker, line = look
+    for (colour, marker, line), (title, mine) in zip(SERIES, _lines(system, rows), strict=False):
         with_bars(
             axes, mine["concurrency"].to_numpy(dtype=float), mine, "poa_hat",
-            color=colour, marker=marker, linestyle=line, label=curve["title"],
+            color=colour, marker=marker, linestyle=line, label=title,
         )  # fmt: skip
     style.log_ticks(axes.yaxis)
     axes.set_title(system.title, loc="left")
+
+
+def _lines(system: System, rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Title and rows of each line: one a curve, and where sets share its policy one a set."""
+    for curve in system.info["curves"]:
+        mine = rows[(rows["workload"] == curve["workload"]) & (rows["policy"] == curve["policy"])]
+        sets = mine.groupby("routing_set", sort=False)
+        for name, of_set in sets:
+            yield curve["title"] if len(sets) == 1 else f"{curve['title']} ({name})", of_set
 
 
 def _published(axes: Axes, paper: Published) -> None:

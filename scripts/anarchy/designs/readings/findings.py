@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from anarchy.designs.readings.columns import READING
+from anarchy.designs.readings.sets import several_sets
 from anarchy.ground.words import interval, is_missing, span, whole
 from anarchy.tables import System
 
@@ -15,12 +16,13 @@ def parts(system: System, workload: str) -> list[str]:
     """Level and depth under the reading that is drawn, a clause a policy."""
     rows = system.of(workload, "ladders")
     low, high = system.info["level_over"]
-    clauses = []
+    clauses, several = [], several_sets(rows)
     for row in rows[rows["reading"] == READING].to_dict("records"):
         told = interval(row["level"], row["level_lo"], row["level_hi"])
         deep = interval(row["deepest"], row["deepest_lo"], row["deepest_hi"])
+        of_set = f" ({row['routing_set']})" if several else ""
         clauses.append(
-            f"{row['policy_title']}: PoA-hat ({READING}) {told} over C = {low} to {high}, {deep} at "
+            f"{row['policy_title']}{of_set}: PoA-hat ({READING}) {told} over C = {low} to {high}, {deep} at "
             f"C = {whole(row['deepest_c'])}, {_knee(row['knee'], row['knee_lo'], row['knee_hi'])}"
         )
     return clauses

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from anarchy.designs.readings.sets import set_words
 from anarchy.designs.tables import Maker
 from anarchy.ground.words import MISSING, counted, intervals, is_missing, milliseconds, number, whole
 from anarchy.tables import System
@@ -15,9 +16,9 @@ _LATENCIES: Final = ("ttft_mean", "ttft_p99", "itl_mean", "throughput_rps")
 
 
 def cell_table(system: System) -> pd.DataFrame:
-    """One row a workload, policy and C: latencies in ms, and whether users marched in step."""
+    """One row a workload, set, policy and C: latencies in ms, and whether users marched in step."""
     rows = system.rows
-    table = rows[["workload", "policy", "concurrency"]].copy()
+    table = rows[["workload", "routing_set", "policy", "concurrency"]].copy()
     for name in _LATENCIES:
         milliseconds(table, rows, name)
     columns = [
@@ -39,6 +40,7 @@ def cell_words(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "workload": list(table["workload"]),
+            **set_words(table),
             "policy": list(table["policy"]),
             "C": list(map(whole, table["concurrency"])),
             "TTFT, mean, ms": intervals(table, "ttft_mean_ms"),
@@ -52,7 +54,7 @@ def cell_words(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def ladder_table(system: System) -> pd.DataFrame:
-    """One row a workload, policy and reading, as it was estimated."""
+    """One row a workload, set, policy and reading, as it was estimated."""
     return system.frames["ladders"].drop(
         columns=["experiment", "model", "model_title", "topology", "topology_title"]
     )
@@ -63,6 +65,7 @@ def ladder_words(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "workload": list(table["workload"]),
+            **set_words(table),
             "tau": list(map(number, table["tau"])),
             "reading": list(table["reading"]),
             "level": intervals(table, "level"),
@@ -81,7 +84,7 @@ def ladder_words(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def depth_table(system: System) -> pd.DataFrame:
-    """One row a workload, policy, reading and depth of the grid, as it was estimated."""
+    """One row a workload, set, policy, reading and depth of the grid, as it was estimated."""
     return system.frames["depths"].drop(
         columns=["experiment", "model", "model_title", "topology", "topology_title"]
     )
@@ -92,6 +95,7 @@ def depth_words(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "users": list(table["synchrony"]),
+            **set_words(table),
             "tau": list(map(number, table["tau"])),
             "tokens out": list(map(number, table["output_tokens"])),
             "tokens shared": [

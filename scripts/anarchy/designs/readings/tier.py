@@ -76,7 +76,11 @@ class ReadingsTier(GridTier):
             for limit, points in by_limit(self.sample.settings).items()
         }
 
-    def misfits(self, known: Mapping[str, Workload]) -> Iterator[Problem]:
+    def misfits(
+        self,
+        known: Mapping[str, Workload],
+        sets: Mapping[str, RoutingSet],  # noqa: ARG002
+    ) -> Iterator[Problem]:
         """A sample whose workloads share something already, or share more than they have."""
         if self.sample is None:
             return
