@@ -8,6 +8,7 @@ from math import exp, log, sqrt
 import numpy as np
 
 from anarchy.stats.deciding import student_width
+from anarchy.stats.intervals import Kind
 from anarchy.stats.launches import MIN_LAUNCHES
 
 Ends = tuple[float, float, float]
@@ -32,6 +33,11 @@ def mean_over_launches(values: Sequence[float], *, ratio: bool = False) -> Ends:
         half = student_width(len(values)) * float(np.std(scaled, ddof=1))
     value, lo, hi = (exp(end) if ratio else end for end in (mean, mean - half, mean + half))
     return value, lo, hi
+
+
+def kind_over(launches: int) -> Kind | None:
+    """What the intervals of `mean_over_launches` over so many are called; None where there is none."""
+    return "across-launches" if launches >= MIN_LAUNCHES else None
 
 
 def next_value(values: Sequence[float], *, ratio: bool = False) -> Ends:

@@ -19,15 +19,13 @@ from anarchy.estimate.grouping import Found, describe_routing, grouped, policy_r
 from anarchy.estimate.performance import completion_rates
 from anarchy.games import cache as games
 from anarchy.ground.errors import UserError
-from anarchy.stats.launches import MIN_LAUNCHES
-from anarchy.stats.student import mean_over_launches
+from anarchy.stats.student import kind_over, mean_over_launches
 from anarchy.trace.reader import CellTrace
 
 Row = dict[str, Any]
 Launches: TypeAlias = Mapping[int, Mapping[str, float]]
 """Numbers of one cell by launch and name."""
 
-ACROSS: Final = "across-launches"
 DIFFERENCES: Final = frozenset({"hit_share", "copies", "hits"})
 """Numbers whose mean is arithmetic; of the others, which are above 0, it is geometric."""
 SIZES: Final = 12
@@ -179,7 +177,7 @@ def _cell_row(one: Measured) -> Row:
     row: Row = {
         "n_launches": len(one.launches),
         "n_requests": one.n_requests,
-        "interval_kind": _kind(len(one.launches)),
+        "interval_kind": kind_over(len(one.launches)),
         "valid": bool(one.launches),
         "reasons": one.reason,
     }
@@ -204,11 +202,6 @@ def _ends(name: str, values: Sequence[float]) -> Row:
     return dict(zip((name, f"{name}_lo", f"{name}_hi"), ends, strict=True))
 
 
-def _kind(launches: int) -> str | None:
-    """What intervals over so many launches are; None where there is none."""
-    return ACROSS if launches >= MIN_LAUNCHES else None
-
-
 def _paired(one: Measured, other: Measured) -> list[tuple[Mapping[str, float], Mapping[str, float]]]:
     """Numbers of both in each launch that they share."""
     both = sorted(set(one.launches) & set(other.launches))
@@ -221,7 +214,7 @@ def _duel_row(affinity: Measured, balance: Measured) -> Row:
         "affinity": affinity.cell.policy.title,
         "balance": balance.cell.policy.title,
         "n_launches": len(pairs),
-        "interval_kind": _kind(len(pairs)),
+        "interval_kind": kind_over(len(pairs)),
         "winner": "",
         "valid": bool(pairs),
         "reasons": "; ".join(filter(None, (affinity.reason, balance.reason))),
@@ -241,7 +234,7 @@ def _regime_row(series: Sequence[Measured], pool: Pool) -> Row:
     there = [one for one in series if one.launches]
     below = [one for one in there if pool.share(one.templates) < 1.0]
     above = [one for one in there if pool.share(one.templates) >= 1.0]
-    row: Row = {"n_launches": 0, "interval_kind": _kind(0), "valid": False}
+    row: Row = {"n_launches": 0, "interval_kind": kind_over(0), "valid": False}
     if len(below) < 2 or not above:
         return {**row, "reasons": "takes two working sets below the pool's capacity and one at or above it"}
     first, last, over = below[0], below[-1], above[0]
@@ -255,7 +248,7 @@ def _regime_row(series: Sequence[Measured], pool: Pool) -> Row:
     return {
         **row,
         "n_launches": len(common),
-        "interval_kind": _kind(len(common)),
+        "interval_kind": kind_over(len(common)),
         "valid": True,
         "reasons": "",
         **{name: pool.share(one.templates) for name, one in shares.items()},

@@ -7,7 +7,9 @@ from typing import Final
 from anarchy.estimate.columns import ATTEMPTS, JUDGED, SYSTEM, WORKLOAD
 from anarchy.estimate.frames import bounded, counts, flags, numbers, table, texts
 
-_KIND: Final = texts(interval_kind="across-launches (3 or more) or within-run; prices: across launches alone")
+_KIND: Final = texts(
+    interval_kind="across-launches (3 or more) or within-run; prices: across launches alone, else null"
+)
 _RATES: Final = bounded(
     "1/s",
     within_ttft="requests within the TTFT objective: the prefill pool's utility",

@@ -22,7 +22,7 @@ from anarchy.estimate.performance import QUANTILE_REPLICATES, bounded, performan
 from anarchy.games.requests import FloatArray
 from anarchy.games.split import prices_of_fixed
 from anarchy.stats.bootstrap import bootstrap_mean
-from anarchy.stats.student import mean_over_launches
+from anarchy.stats.student import kind_over, mean_over_launches
 from anarchy.trace.reader import CellTrace
 
 Row = dict[str, Any]
@@ -31,7 +31,6 @@ Peers: TypeAlias = Mapping[Topology, Sequence[MeasuredCell]]
 Place: TypeAlias = tuple[str, int]
 """Name of a workload, and C."""
 
-ACROSS: Final = "across-launches"
 FEWEST: Final = 2
 """Splits that make a game."""
 
@@ -201,7 +200,11 @@ def _moving(splits: Sequence[Split], tier: SplitTier) -> list[Row]:
     """What each split costs that is kept while the load moves, launch by launch."""
     stages = [_play(splits, (stage.workload, stage.concurrency), tier) for stage in tier.moving]
     launches = sorted(set.intersection(*(set(stage.games) for stage in stages)))
-    common: Row = {"n_launches": len(launches), "n_stages": len(stages), "interval_kind": ACROSS}
+    common: Row = {
+        "n_launches": len(launches),
+        "n_stages": len(stages),
+        "interval_kind": kind_over(len(launches)),
+    }
     if not launches:
         lacking = "a stage of the load has no launch that counts in every split"
         return [{**common, "unbounded": False, "valid": False, "reasons": lacking} for _ in splits]

@@ -22,7 +22,7 @@ from anarchy.games.split import (
     price_of_variational,
     variational,
 )
-from anarchy.stats.student import mean_over_launches
+from anarchy.stats.student import kind_over, mean_over_launches
 
 Row = dict[str, Any]
 
@@ -117,7 +117,7 @@ class Played:
         row: Row = {
             "n_launches": len(self.games),
             "n_splits": len(self.names),
-            "interval_kind": "across-launches",
+            "interval_kind": kind_over(len(self.games)),
             "unbounded": "",
             "nearest": "",
             "best_unshared": unshared,
