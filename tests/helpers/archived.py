@@ -13,10 +13,12 @@ from anarchy.archive.building import build
 from anarchy.archive.contents import code_of
 from anarchy.archive.software import load_software
 from anarchy.archive.zipped import Entry
-from anarchy.designs.loading import load_systems
+from anarchy.designs.drawn import drawn_files
+from anarchy.designs.loading import design_in, load_systems
 from anarchy.designs.system import estimate_system
 from anarchy.ground.layout import Layout
 from anarchy.plan.workbench import Workbench, open_run
+from anarchy.report.summary import write_summary
 from anarchy.telemetry.alias import Anonymiser
 from tests.helpers.made_up_run import seal_everything
 
@@ -33,7 +35,10 @@ PROJECT_FILES = {
 
 
 def finished_run(results: Path) -> Workbench:
-    """A run of one system, measured by nobody, estimated and judged; its report and figure are stand-ins."""
+    """A run of one system, measured by nobody, estimated and judged.
+
+    Report, figures and tables of the system are stand-ins; what shows all systems together is drawn.
+    """
     choices = {"experiments": ["equilibrium"], "models": ["llama-3.1-70b"], "topologies": ["1p2d"]}
     bench = open_run({"tier": "smoke", "results": str(results), **choices})
     bench.freeze()
@@ -41,9 +46,24 @@ def finished_run(results: Path) -> Workbench:
     for system in bench.systems():
         estimate_system(bench, *system, replicates=REPLICATES).write(bench.layout.estimates(*system))
     documents = [system.document for system in load_systems(bench.layout)]
-    claims.write(claims.judge(claims.load(), documents), bench.layout.root)
+    verdicts = claims.judge_and_write(documents, bench.layout.root)
+    stand_in(bench, *bench.systems())
+    write_summary(bench.layout, [dataclasses.asdict(verdict) for verdict in verdicts])
     bench.layout.report.write_text("<p>the report</p>\n")
     return bench
+
+
+def stand_in(bench: Workbench, *systems: tuple[str, str, str]) -> list[Path]:
+    """Write a line in place of each figure and table of these systems; returns the files."""
+    paths = []
+    for experiment, model, topology in systems:
+        design, info = design_in(bench.layout.estimates(experiment, model, topology))
+        names = list(info["workloads"])
+        paths += drawn_files(bench.layout, design, experiment, f"{model}_{topology}", names)
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("as drawn\n")
+    return paths
 
 
 def copied(bench: Workbench, folder: Path) -> Workbench:

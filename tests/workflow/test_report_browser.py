@@ -48,7 +48,8 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     verdicts = judge(claims.load(), [system.document for system in systems])
     verdicts[0] = replace(verdicts[0], sentence=SPOILED)
     claims.write(verdicts, layout.root)
-    report.write_summary(layout)
+    found = claims.read(layout.claims.with_suffix(".json"))
+    report.write_summary(layout, found)
     run = {
         "tier": "quick",
         "systems": [
@@ -67,7 +68,6 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
         "versions": {"snakemake": "9"},
         "command": "make reproduce TIER=quick MODELS=llama-3.1-70b",
     }
-    found = claims.read(layout.claims.with_suffix(".json"))
     report.write(layout, report.render(layout, run, found))
     return layout
 

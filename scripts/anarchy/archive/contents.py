@@ -6,14 +6,17 @@ import io
 import re
 import subprocess
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from anarchy.archive.zipped import Entry
+from anarchy.designs.drawn import drawn_files
+from anarchy.designs.loading import design_in
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import PROJECT, Layout, cell_directory
+from anarchy.plan.run import read_run
 from anarchy.telemetry.alias import Anonymiser
 from anarchy.telemetry.leaks import Leak, aliased, leaks_in
 from anarchy.trace.packed import packed_names
@@ -118,13 +121,27 @@ def results_of(folder: Path, anonymiser: Anonymiser) -> list[Entry]:
 
 
 def check_finished(folder: Path) -> None:
-    """Raise UserError naming the first thing that a finished run has and this folder has not."""
+    """Raise UserError naming the first thing that a finished run has and this folder has not.
+
+    Of every system that was asked for: estimates, figures and tables. A run that broke off has a report, too.
+    """
     layout = Layout(folder)
-    for path in (layout.latest_run, layout.claims.with_suffix(".json"), layout.report):
+    _check_there((layout.latest_run, layout.claims.with_suffix(".json"), layout.report))
+    planned = read_run(layout.latest_run).deployments
+    for one in dict.fromkeys(
+        (one.experiment, one.model, one.topology) for one in planned if not one.prerequisite
+    ):
+        estimates = layout.estimates(*one)
+        _check_there((estimates / "system.json",))
+        design, info = design_in(estimates)
+        drawn = drawn_files(layout, design, one[0], estimates.name, list(info.get("workloads", ())))
+        _check_there((*(estimates / file for file in design.files), *drawn))
+
+
+def _check_there(paths: Iterable[Path]) -> None:
+    for path in paths:
         if not path.is_file():
             raise UserError("is not there, so this is no finished run", where=path, remedy=MAKE)
-    if not layout.estimated():
-        raise UserError("holds no estimates", where=folder, remedy=MAKE)
 
 
 def check_seals(folder: Path) -> None:

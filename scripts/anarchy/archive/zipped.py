@@ -112,17 +112,19 @@ class Archive:
 @contextlib.contextmanager
 def open_archive(path: Path) -> Iterator[Archive]:
     """Open an archive; raises UserError for what is no zip, or one that could harm whoever unpacks it."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            yield Archive(path, file)
-    except FileNotFoundError:
-        raise UserError("does not exist", where=path, remedy="make one: make archive") from None
-    except IsADirectoryError:
-        raise UserError("is a folder", where=path, remedy="name the zip itself") from None
-    except zipfile.BadZipFile as error:
-        raise UserError(
-            f"is no zip, or is cut off: {error}", where=path, remedy="take a whole copy of the archive"
-        ) from None
+    with contextlib.ExitStack() as opened:
+        # The opening alone: what the caller does with the archive fails by its own name.
+        try:
+            archive = Archive(path, opened.enter_context(zipfile.ZipFile(path)))
+        except FileNotFoundError:
+            raise UserError("does not exist", where=path, remedy="make one: make archive") from None
+        except IsADirectoryError:
+            raise UserError("is a folder", where=path, remedy="name the zip itself") from None
+        except zipfile.BadZipFile as error:
+            raise UserError(
+                f"is no zip, or is cut off: {error}", where=path, remedy="take a whole copy of the archive"
+            ) from None
+        yield archive
 
 
 def _checked(path: Path, file: zipfile.ZipFile) -> list[zipfile.ZipInfo]:

@@ -2,7 +2,8 @@
 
 `model` says what a claim is, `ladder` and `policies` hold the rules, `verdicts` asks them, `scoreboard` says
 which verdict stands for a claim, `files` and `markdown` write;
-`readings` asks them once more, under every reading of PoA-hat, and `settings` of every setting of a sample.
+`readings` asks them once more, under every reading of PoA-hat, and `settings` of every setting of a sample;
+`whole` does all of it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from anarchy.claims.readings import judge_readings, write_readings
 from anarchy.claims.scoreboard import scoreboard
 from anarchy.claims.settings import judge_settings, write_settings
 from anarchy.claims.verdicts import CLAIMS_FILE, Verdict, judge, load
+from anarchy.claims.whole import judge_and_write
 
 __all__ = [
     "CLAIMS_FILE",
@@ -23,6 +25,7 @@ __all__ = [
     "Verdict",
     "against_range",
     "judge",
+    "judge_and_write",
     "judge_readings",
     "judge_settings",
     "load",

@@ -319,11 +319,8 @@ def _claims(options: argparse.Namespace) -> int:
     from anarchy.report import load_systems
 
     bench = open_chosen(options)
-    known, documents = claims.load(), [system.document for system in load_systems(bench.layout)]
-    verdicts = claims.judge(known, documents)
-    claims.write(verdicts, bench.layout.root)
-    claims.write_readings(claims.judge_readings(known, documents), bench.layout.root)
-    claims.write_settings(claims.judge_settings(known, documents), bench.layout.root)
+    documents = [system.document for system in load_systems(bench.layout)]
+    verdicts = claims.judge_and_write(documents, bench.layout.root)
     tiles = claims.scoreboard([dataclasses.asdict(verdict) for verdict in verdicts])
     for tile in tiles:
         print(f"{tile.id:4} {tile.verdict:18} {tile.sentence}")

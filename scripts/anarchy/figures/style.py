@@ -100,6 +100,8 @@ RC: Final[Any] = {
 }
 """Settings under which figures are drawn and saved: embedded fonts, nothing random in the files."""
 
+POSITION_DIGITS: Final = 9
+"""Of a position as a part of the figure's size: 1e-9 of seven inches is a two-millionth of a point."""
 STAMP_ID: Final = "engine-label"
 _PAD = 0.05
 _LINE = 1.3
@@ -133,6 +135,22 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     return wrapped
 
 
+class Rounded(ConstrainedLayoutEngine):
+    """Matplotlib's layout, its noise rounded away.
+
+    Its solver (kiwisolver) adds up in the order of addresses in memory, so that positions of the same figure
+    differ by 1e-15 from call to call. An SVG names clips by a digest of their positions, to the last bit.
+    """
+
+    def execute(self, fig: Figure) -> None:
+        """Lay the axes of a figure out; their positions are multiples of 1e-9 of its size."""
+        super().execute(fig)
+        for axes in fig.axes:
+            kept = axes.get_in_layout()  # setting a position takes axes out of the layout
+            axes.set_position(np.round(axes.get_position(original=True).bounds, POSITION_DIGITS))
+            axes.set_in_layout(kept)
+
+
 class LaidOut(Figure):
     """A figure whose layout is computed once before it is written, without drawing it twice."""
 
@@ -147,7 +165,7 @@ class LaidOut(Figure):
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure that no global state knows; ``height`` in inches, without legend and label."""
-    figure = LaidOut(figsize=(width, height), layout="constrained")
+    figure = LaidOut(figsize=(width, height), layout=Rounded())
     FigureCanvasAgg(figure)
     return figure
 

@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.table import Table
 
 from anarchy import tables
-from anarchy.claims.files import read
 from anarchy.designs.design import Design
 from anarchy.designs.ladder.design import DESIGN as LADDER
 from anarchy.designs.ladder.tables import summary_table, summary_words
@@ -65,28 +64,30 @@ def by_experiment(systems: Sequence[System]) -> list[tuple[Design, str, list[Sys
     )
 
 
-def write_summary(layout: Layout) -> list[Path]:
+def write_summary(layout: Layout, verdicts: Sequence[Mapping[str, Any]] | None = None) -> list[Path]:
     """Write what shows systems together.
 
     Of ladders figure ``overview_poa`` and table ``summary``, of those under every reading figure
     ``overview_march``, and of the claims, where they were judged, figure ``forest`` and its table.
+    ``verdicts``: rows of claims.json, or None where nobody judged.
     """
     systems = load_systems(layout)
     return [
         *_write_ladders(layout, ladders(systems)),
         *_write_march(layout, marching(systems)),
-        *_write_forest(layout, systems),
+        *([] if verdicts is None else _write_forest(layout, systems, verdicts)),
     ]
 
 
-def _write_forest(layout: Layout, systems: Sequence[System]) -> list[Path]:
+def _write_forest(
+    layout: Layout, systems: Sequence[System], verdicts: Sequence[Mapping[str, Any]]
+) -> list[Path]:
     from anarchy.figures import style
     from anarchy.report import forest
 
-    judged = layout.claims.with_suffix(".json")
-    if not systems or not judged.is_file():
+    if not systems:
         return []
-    rows = forest.forest_rows(read(judged))
+    rows = forest.forest_rows(verdicts)
     label = pd.concat([system.rows[list(_LABEL)] for system in systems])
     return [
         *style.save(

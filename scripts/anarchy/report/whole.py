@@ -21,7 +21,7 @@ def write_report(bench: Workbench, verdicts: Sequence[Mapping[str, Any]]) -> Pat
     ``verdicts``: rows of claims.json. Raises UserError when no system has estimates.
     """
     systems = load_systems(bench.layout)
-    write_summary(bench.layout)
+    write_summary(bench.layout, verdicts)
     readings = claims.judge_readings(claims.load(), [system.document for system in systems])
     return write(bench.layout, render(bench.layout, run_info(bench, systems), verdicts, readings))
 

@@ -20,12 +20,13 @@ from anarchy.config import Choices, Strict
 from anarchy.config.files import validate
 from anarchy.config.site import Site
 from anarchy.designs.design import Design
+from anarchy.designs.drawn import drawn_files, table_tail
 from anarchy.designs.ladder.design import DESIGN as LADDER
 from anarchy.designs.readings.tier import ReadingsTier
 from anarchy.designs.registry import design_of
 from anarchy.engines.registry import engine_of
 from anarchy.ground.errors import EXIT_USER_ERROR, UserError
-from anarchy.ground.layout import FIGURE_SUFFIXES, NARROW, PROFILES, PROJECT, Layout
+from anarchy.ground.layout import PROFILES, PROJECT, Layout
 from anarchy.ground.terminal import visible
 from anarchy.plan.crowding import beyond_limits
 from anarchy.plan.knee_step import check_sealed_loads
@@ -33,8 +34,6 @@ from anarchy.plan.launches import UnboundDeployment
 from anarchy.plan.workbench import Workbench, load_run, open_frozen, open_run, relative
 from anarchy.workflow.staleness.closure import digest_of
 from anarchy.workflow.staleness.sources import Sources
-
-TABLE_SUFFIXES = ("csv", "tex")
 
 
 class Wildcards(Protocol):
@@ -332,24 +331,12 @@ class Workflow:
         ]
 
     def drawn(self, design: Design, experiment: str, stem: str) -> list[Path]:
-        """Every figure and table of one system."""
-        figures, tables = self.layout.figures(experiment), self.layout.tables(experiment)
-        return [
-            *(
-                figures / f"{stem}_{name}.{suffix}"
-                for name in design.figures
-                for suffix in (*FIGURE_SUFFIXES, NARROW)
-            ),
-            *(
-                tables / f"{stem}{self.tail(name)}.{suffix}"
-                for name in design.tables
-                for suffix in TABLE_SUFFIXES
-            ),
-        ]
+        """Every figure and table of one system that is known before it was measured."""
+        return drawn_files(self.layout, design, experiment, stem)
 
     def tail(self, table: str) -> str:
-        """What the name of a table adds to the name of its file; that of the system itself adds nothing."""
-        return f"_{table}" if table else ""
+        """What the name of a table adds to the name of its file."""
+        return table_tail(table)
 
     @property
     def has_ladder(self) -> bool:

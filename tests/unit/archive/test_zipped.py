@@ -93,3 +93,10 @@ def test_what_is_no_archive_is_said(tmp_path: Path, content: bytes | None, said:
 def test_a_folder_is_no_archive(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is a folder"), open_archive(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("of a notebook"), IsADirectoryError("of a notebook")])
+def test_what_fails_while_it_is_open_keeps_its_name(tmp_path: Path, error: OSError) -> None:
+    write_zip(tmp_path / "one.zip", ENTRIES)
+    with pytest.raises(type(error), match="of a notebook"), open_archive(tmp_path / "one.zip"):
+        raise error

@@ -26,6 +26,15 @@ def test_the_report_shows_what_there_is(tmp_path: Path, capsys: pytest.CaptureFi
     assert not layout.claims.with_suffix(".json").exists(), "the rule is to judge again"
 
 
+def test_the_figure_of_all_claims_shows_the_verdicts_beside_it(tmp_path: Path) -> None:
+    """Not those of a claims.json that an earlier call left."""
+    layout = write_results(tmp_path, grid=(8, 64))
+    layout.claims.with_suffix(".json").write_text("[]", encoding="utf-8")
+    Workflow(open_run({**CHOICES, "results": str(tmp_path)})).print_failure(["the.log"])
+    rows = (layout.root / "tables" / "forest.csv").read_text(encoding="utf-8").splitlines()
+    assert any(row.startswith("C3,") for row in rows[1:]), rows
+
+
 def test_nothing_is_reported_where_nothing_was_estimated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
