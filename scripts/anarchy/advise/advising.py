@@ -154,7 +154,9 @@ def _limits(request: Request) -> tuple[dict[str, object], float]:
 def _trial_s(replays: Bench, request: Request) -> float:
     """Wall seconds of one replay of the whole trace beside others, from some of its requests."""
     arrivals = request.load.arrivals
-    some = min(TRIAL, len(arrivals))
+    # As many as it takes until one comes later than the first: rates need a span.
+    at_once = int(np.searchsorted(arrivals.at_s, arrivals.at_s[0], side="right"))
+    some = min(max(TRIAL, at_once + 1), len(arrivals))
     part = replays.write(arrivals.taken(np.arange(some), arrivals.at_s[:some]))
     settings = request.question.screened()
     middle = settings[len(settings) // 2]

@@ -64,14 +64,15 @@ class Finalist:
     """A setting that was replayed on other traces.
 
     `trace`: what came of the one replay of the trace itself. `goodput`: requests a second, over the other
-    traces; `share` of their requests. `price`: goodput of the best setting over this one's, infinite where it
-    serves nothing of a trace.
+    traces; `share` of their requests, and whether it is as many as were asked (`attained`). `price`: goodput
+    of the best setting over this one's, infinite where it serves nothing of a trace.
     """
 
     setting: Setting
     trace: Served
     goodput: Ends
     share: float
+    attained: bool
     price: Ends
 
     @property
@@ -116,11 +117,9 @@ def search(question: Question, objectives: Objectives, replay: Replay) -> Answer
     asked = _each_once([*chosen, *([now] if now is not None else [])])
     found = replay([(setting, number) for number in range(question.replications) for setting in asked])
     results = {setting: found[place :: len(asked)] for place, setting in enumerate(asked)}
-    finalists = _finalists(results, seen)
-    tied = [one for one in finalists if one.tied]
-    advice = min(tied, key=lambda one: (one.setting.changes(now), -one.goodput[0]))
+    finalists = _finalists(results, seen, objectives.share)
     return Answer(
-        advice,
+        _advised(finalists, now),
         finalists,
         tuple((setting, seen[setting]) for setting in ranked),
         tuple(setting for setting in close if setting not in asked),
@@ -145,20 +144,30 @@ def check_served(best: Setting, seen: dict[Setting, Served], objectives: Objecti
     )
 
 
-def _finalists(results: dict[Setting, list[Served]], seen: dict[Setting, Served]) -> tuple[Finalist, ...]:
-    """All finalists, the best first: by their mean goodput over the same traces."""
+def _advised(finalists: Sequence[Finalist], now: Setting | None) -> Finalist:
+    """Of those that tie and attain what is asked the one that changes least; the best where none attains."""
+    may = [one for one in finalists if one.tied and one.attained]
+    return min(may, key=lambda one: (one.setting.changes(now), -one.goodput[0]), default=finalists[0])
+
+
+def _finalists(
+    results: dict[Setting, list[Served]], seen: dict[Setting, Served], asked: float
+) -> tuple[Finalist, ...]:
+    """All finalists, the best first: by their mean goodput over the same traces; `asked` is a share."""
     means = {setting: sum(one.goodput for one in told) / len(told) for setting, told in results.items()}
     best = results[max(means, key=lambda setting: means[setting])]
     found = []
     for setting in sorted(means, key=lambda one: -means[one]):
         told = results[setting]
+        share = sum(one.share for one in told) / len(told)
         ratios = [_over(one.goodput, other.goodput) for one, other in zip(best, told, strict=True)]
         found.append(
             Finalist(
                 setting,
                 seen[setting],
                 next_value([one.goodput for one in told]),
-                sum(one.share for one in told) / len(told),
+                share,
+                bool(share >= asked),
                 next_value(ratios, ratio=True),
             )
         )

@@ -89,20 +89,35 @@ def _what(advice: Advice) -> Iterator[str]:
     kept = f"TTFT {1e3 * objectives.ttft_s:g} ms and ITL {1e3 * objectives.itl_s:g} ms"
     if answer.now is answer.advice:
         yield f"Stay at {answer.advice.setting}: nothing that was tried is shown to be better."
+    elif answer.advice is best:
+        yield f"Best: {best.setting}."
     else:
-        yield f"Best: {answer.advice.setting}."
+        yield f"Take {answer.advice.setting}: nothing that was tried is shown to be better."
     yield (
         f"It serves {_rate(answer.advice.goodput)} requests/s within {kept}, {share(answer.advice.share)} of "
         "those that came."
     )
+    asked = f"{100 * objectives.share:g} % that --attain asks"
+    if not answer.advice.attained:
+        yield (
+            f"That is less than the {asked}, and nothing that ties reaches it on traces made of yours; on "
+            f"yours it serves {share(answer.advice.trace.share)}."
+        )
+    if best is not answer.advice:
+        yield (
+            f"The most goodput has {best.setting}: {_times(answer.advice.price)} as much, which may be a tie."
+        )
     if answer.now is not None and answer.now is not answer.advice:
         yield f"Staying at {answer.now.setting} costs {_times(answer.now.price)} that goodput."
-    elif answer.now is not None and best is not answer.now:
-        yield f"The most goodput has {best.setting}: {_times(answer.now.price)} as much, which may be a tie."
     ties = [one for one in answer.finalists if one.tied and one is not answer.advice]
-    if ties:
+    short = [one for one in ties if answer.advice.attained and not one.attained]
+    if near := [one for one in ties if one not in short]:
         yield f"Ties with it (within {100 * TIE:g} % or inside the interval): " + "; ".join(
-            str(one.setting) for one in ties
+            str(one.setting) for one in near
+        )
+    if short:
+        yield f"Tie too, and serve less than the {asked}, so they are not advised: " + "; ".join(
+            f"{one.setting} ({share(one.share)})" for one in short
         )
     if answer.left_out:
         yield "Close in one replay and not replayed again, so they may tie too: " + "; ".join(
@@ -174,6 +189,7 @@ def _setting(one: Finalist) -> dict[str, Any]:
         **_pair(one.setting),
         "goodput": _ends(one.goodput),
         "share": one.share,
+        "attained": one.attained,
         "price": _ends(one.price),
     }
 

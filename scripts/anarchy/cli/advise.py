@@ -68,14 +68,15 @@ def add_command(add: Callable[..., argparse.ArgumentParser]) -> None:
     asked = parser.add_argument_group("what is asked")
     asked.add_argument(
         "--now", type=_by("parse_setting"), metavar="SETTING",
-        help="what runs now, such as 1P/5D,tau=0,omega=1: what staying costs is told, and ties stay",
+        help="what runs now, such as 1P/5D,tau=0,omega=1: what staying costs is told, and it wins ties",
     )  # fmt: skip
     asked.add_argument(
         "--load", type=_above_0, default=1.0, metavar="X", help="arrivals come X times as fast (default 1)"
     )
     asked.add_argument(
         "--attain", type=_share, default=SHARE, metavar="SHARE",
-        help="refuse where no setting keeps both objectives for this share of requests (default %(default)s)",
+        help="advise what keeps both objectives for this share of requests, and refuse where nothing does "
+        "(default %(default)s)",
     )  # fmt: skip
     asked.add_argument(
         "--splits",

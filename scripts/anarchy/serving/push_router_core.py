@@ -67,14 +67,13 @@ class Core:
 
         if any(own is not None for own in pool.events):
             raise ValueError("workers with KV events of their own: their router would have to be theirs")
-        found = Routed(None, [], [], [], [], itertools.count())
+        found = self._pools[pool.model] = Routed(None, [], [], [], [], itertools.count())
         for _ in pool.events:
             await self._add_worker(pool, found)
         reuse = {} if pool.assume_kv_reuse is None else {"router_assume_kv_reuse": pool.assume_kv_reuse}
         found.router = KvPushRouter(
             _component(found.runtimes[0], pool).endpoint("generate"), pool.block_size, KvRouterConfig(**reuse)
         )
-        self._pools[pool.model] = found
         ends = time.monotonic() + READY_S
         while not await self._knows_all(found):
             if time.monotonic() > ends:
@@ -82,9 +81,10 @@ class Core:
             await asyncio.sleep(0.01)
 
     async def forget(self, pool: Pool) -> None:
-        """End the runtimes of its workers."""
-        for runtime in self._pools.pop(pool.model).runtimes:
-            runtime.shutdown()
+        """End the runtimes of its workers, as many as there are."""
+        if (found := self._pools.pop(pool.model, None)) is not None:
+            for runtime in found.runtimes:
+                runtime.shutdown()
 
     def publish(self, pool: Pool, worker: int, events: Events) -> None:
         """By the worker's own publisher."""

@@ -95,11 +95,18 @@ class Core:
             await self._publishers[pool.first_id + worker].await_subscriber()
 
     async def forget(self, pool: Pool) -> None:
-        """Delete the workers."""
-        for worker in range(len(pool.events)):
-            await self._service.delete_worker(pool.first_id + worker)
-            if (publisher := self._publishers.pop(pool.first_id + worker, None)) is not None:
+        """Delete the workers that are there, with what was reserved on them."""
+        errors = []
+        for number in range(pool.first_id, pool.first_id + len(pool.events)):
+            if (publisher := self._publishers.pop(number, None)) is not None:
                 publisher.close()
+            try:
+                await self._service.delete_worker(number)
+            except Exception as error:  # noqa: BLE001 (its errors have no common type)
+                if "not found" not in str(error):
+                    errors.append(error)
+        if errors:
+            raise errors[0]
 
     def publish(self, pool: Pool, worker: int, events: Events) -> None:
         """By the worker's socket."""

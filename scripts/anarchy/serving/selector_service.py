@@ -134,7 +134,7 @@ class Core(Protocol):
         """Tell of a pool's workers; their events are heard from then on."""
 
     async def forget(self, pool: Pool) -> None:
-        """Take a pool's workers out."""
+        """Take a pool's workers out, as many as `register` came to."""
 
     def publish(self, pool: Pool, worker: int, events: Events) -> None:
         """Publish events of a worker that publishes none itself."""
@@ -186,10 +186,13 @@ class Selections:
         return None if number is None else {"i": number, **(result or {})}
 
     async def end(self, connection: int) -> None:
-        """Free what a connection that is gone had reserved."""
+        """Free what a connection that is gone had reserved, each by itself: nobody is left to be told."""
         async with self._turn:
             for name in [name for name in self._booked if name.startswith(f"{connection}/")]:
-                await self._free(name)
+                try:
+                    await self._free(name)
+                except Exception as error:  # noqa: BLE001 (Dynamo's errors have many types)
+                    _say(f"reservation {name} could not be freed: {type(error).__name__}: {error}")
 
     async def _do_hello(self, _: int, told: dict[str, Any]) -> None:
         for pool in map(Pool.told, told["pools"]):
@@ -240,6 +243,8 @@ class Selections:
 
     async def _do_forget(self, _: int, told: dict[str, Any]) -> None:
         pool = self._pools.pop(told["pool"])
+        # Reservations go with their workers.
+        self._booked = {name: one for name, one in self._booked.items() if one[0] is not pool}
         await self._core.forget(pool)
 
     async def _register(self, pool: Pool) -> None:
@@ -251,10 +256,22 @@ class Selections:
             for worker, own in enumerate(pool.events)
             if own is None
         }
-        await self._core.register(pool)
+        try:
+            await self._core.register(pool)
+            for worker in pool.caches:
+                await self._prove_events(pool, worker)
+        except BaseException:
+            await self._take_back(pool)
+            raise
+        # Only now: the next hello takes a known pool as it is.
         self._pools[pool.name] = pool
-        for worker in pool.caches:
-            await self._prove_events(pool, worker)
+
+    async def _take_back(self, pool: Pool) -> None:
+        """Take out whatever was registered of a pool that failed; the first error is the one to tell."""
+        try:
+            await self._core.forget(pool)
+        except Exception as error:  # noqa: BLE001 (Dynamo's errors have many types)
+            _say(f"pool {pool.name} could not be taken back: {type(error).__name__}: {error}")
 
     async def _prove_events(self, pool: Pool, worker: int) -> None:
         """Publish a block that no prompt has, and wait until Dynamo has indexed it.
@@ -288,10 +305,15 @@ class Selections:
         except Exception as error:
             if "not found" not in str(error):
                 raise
-            print(f"reservation {name} had expired", file=sys.stderr, flush=True)
+            _say(f"reservation {name} had expired")
 
     def _name(self, connection: int, told: dict[str, Any]) -> str:
         return f"{connection}/{told['pool']}/{told['key']}"
+
+
+def _say(text: str) -> None:
+    """A line of the log."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def _overlaps(
@@ -334,14 +356,16 @@ async def serve(socket_path: Path, core_name: str, model_folder: Path | None) ->
                 if told is not None:
                     writer.write(json.dumps(told, separators=(",", ":")).encode() + b"\n")
         except (ConnectionError, ValueError) as error:
-            print(f"connection {connection}: {error}", file=sys.stderr, flush=True)
+            _say(f"connection {connection}: {error}")
         finally:
-            await selections.end(connection)
-            writer.close()
+            try:
+                await selections.end(connection)
+            finally:
+                writer.close()
 
     _stop_with_parent(stop)
     server = await asyncio.start_unix_server(converse, str(socket_path), limit=LINE_BYTES)
-    print(f"listening on {socket_path}", file=sys.stderr, flush=True)
+    _say(f"listening on {socket_path}")
     await stop.wait()
     server.close()
     core.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -169,7 +170,9 @@ class Replayer:
             return
         for stream in (process.stdin, process.stdout):
             if stream is not None:
-                stream.close()
+                # What could not be written to a process that is gone is tried once more here.
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
         try:
             process.wait(2.0)
         except subprocess.TimeoutExpired:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 from anarchy.advise.resampling import resampled, span_s
+from anarchy.ground.errors import UserError
 from anarchy.virtual.arrivals import Arrivals
 
 
@@ -73,13 +76,48 @@ def test_what_is_shared_within_a_stretch_stays_shared_there_alone() -> None:
     assert times.tolist() == [10] * 4
 
 
-def test_times_never_fall_and_bursts_at_one_time_are_possible() -> None:
-    burst = Arrivals(
-        at_s=np.r_[np.zeros(50), 10.0], input_tokens=np.full(51, 16), output_tokens=np.full(51, 1),
-        hashes=np.arange(51), block_size=16,
-    )  # fmt: skip
-    for seed in range(20):
-        assert len(resampled(burst, seed)) >= 1
+def burst(count: int, last_s: float = 10.0) -> Arrivals:
+    """So many requests at once, and one later."""
+    return Arrivals(
+        at_s=np.r_[np.zeros(count), last_s],
+        input_tokens=np.full(count + 1, 16),
+        output_tokens=np.arange(1, count + 2),
+        hashes=np.arange(count + 1),
+        block_size=16,
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2, 50])
+def test_rates_have_a_span_however_few_bursts_requests_came_in(count: int) -> None:
+    for seed in range(60):
+        made = resampled(burst(count), seed)
+        assert len(made) >= 2
+        assert span_s(made) > 0.0
+        assert (np.diff(made.at_s) >= 0.0).all()
+
+
+def test_a_draw_that_does_not_do_is_not_replaced_by_the_next_seeds() -> None:
+    """Or two replications were one, and an interval over them too narrow."""
+    told = [tuple(resampled(burst(1), seed).at_s.tolist()) for seed in range(40)]
+    assert all(one != other for one, other in itertools.pairwise(told))
+    again = resampled(burst(1), 3)
+    assert again.at_s.tolist() == list(told[3])
+
+
+def test_what_can_be_drawn_at_once_is_drawn_as_ever() -> None:
+    """Advice that was given stands: numbers of a usual trace do not change."""
+    which = np.random.default_rng(11).integers(20, size=20)
+    original = trace()
+    of = ((original.at_s - original.at_s[0]) // (span_s(original) / 20)).astype(int)
+    expected = np.concatenate([np.flatnonzero(of == one) for one in which])
+    assert (resampled(original, seed=11).output_tokens - 1).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("stretches", [1, 20])
+def test_requests_that_all_come_at_once_are_refused(stretches: int) -> None:
+    with pytest.raises(UserError, match="121 requests that come at one time") as caught:
+        resampled(burst(120, last_s=0.0), 0, stretches)
+    assert "longer part" in caught.value.remedy
 
 
 def test_the_spread_of_resampled_rates_is_that_of_other_traces() -> None:

@@ -99,6 +99,48 @@ def test_of_a_tie_without_a_setting_now_dynamos_pair_is_advised() -> None:
     assert answer.advice.price[0] <= 1.0 + TIE
 
 
+UNSTEADY = (88.0, 93.0, 85.0, 92.0, 85.0)
+"""Goodput of a setting on five traces of 100 requests a second: 88.6 on average, and it ties with 91."""
+
+
+def unsteady(other: Setting, best: float) -> World:
+    """3P/3D has the best goodput, `other` ties with it; both do on the trace itself."""
+
+    def goodput(setting: Setting, number: int | None) -> float:
+        if setting.split == (3, 3) and setting.pair == (0.7, 0.0):
+            return 91.0 if number is None else best
+        if setting == other:
+            return 90.5 if number is None else UNSTEADY[number]
+        return 70.0 if setting.split == (3, 3) else 50.0
+
+    return World(goodput)
+
+
+@pytest.mark.parametrize(
+    ("other", "now"), [(Setting(4, 2), Setting(4, 2)), (Setting(3, 3), None)], ids=["now", "default-pair"]
+)
+def test_a_tie_is_not_won_by_a_setting_that_serves_less_than_was_asked(
+    other: Setting, now: Setting | None
+) -> None:
+    answer = search(question(now=now), OBJECTIVES, unsteady(other, 91.0).replay)
+    fallen = next(one for one in answer.finalists if one.setting == other)
+    assert fallen.tied
+    assert fallen.share == pytest.approx(0.886)
+    assert answer.advice.setting == Setting(3, 3, 0.7, 0.0)
+    assert (answer.advice.attained, fallen.attained) == (True, False)
+    enough = Objectives(ttft_s=0.5, itl_s=0.015, share=0.88)
+    assert search(question(now=now), enough, unsteady(other, 91.0).replay).advice.setting == other
+
+
+def test_where_nothing_that_ties_serves_what_was_asked_the_best_is_advised_and_marked() -> None:
+    """The one replay of the trace itself reached it, the other traces do not."""
+    now = Setting(4, 2)
+    answer = search(question(now=now), OBJECTIVES, unsteady(now, 89.5).replay)
+    assert answer.advice is answer.finalists[0]
+    assert answer.advice.setting == Setting(3, 3, 0.7, 0.0)
+    assert not any(one.attained for one in answer.finalists)
+
+
 def test_a_setting_now_that_is_worse_has_its_price_and_is_replayed_however_bad() -> None:
     world = World(lambda setting, number: {1: 20.0, 2: 50.0}.get(setting.prefill, 97.0 - setting.prefill))
     answer = search(question(now=Setting(1, 5)), OBJECTIVES, world.replay)

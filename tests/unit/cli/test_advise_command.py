@@ -128,6 +128,21 @@ def test_the_document_holds_everything_and_is_the_same_for_the_same_seed(
     assert alone == pytest.approx(2 * json.loads(capsys.readouterr().out)["workload"]["requests_per_s"])
 
 
+@pytest.mark.parametrize("at_once", [299, 600])
+@pytest.mark.usefixtures("pools")
+def test_a_trace_of_one_burst_and_a_straggler_is_advised_on(
+    tmp_path: Path, at_once: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Some draws of its stretches hold one request alone, and the trial might: a rate over no time."""
+    path = tmp_path / "burst.jsonl"
+    some = list(rows(at_once + 1, seed=1))
+    for number, row in enumerate(some):
+        row["timestamp"] = 100_000 if number == at_once else 500 * (at_once < 500) * number // at_once
+    path.write_text("".join(json.dumps(row) + "\n" for row in some))
+    assert advise(path, "--replications", "20", "--splits", "2P/4D", "3P/3D") == 0
+    assert "Best: 2P/4D" in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures("pools")
 def test_an_objective_that_no_split_meets_is_refused_with_the_nearest(
     trace: Path, capsys: pytest.CaptureFixture[str]

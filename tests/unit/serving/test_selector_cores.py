@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from anarchy.serving import selector_service
 from anarchy.serving.push_router_core import Core
 from anarchy.serving.selector_service import ModelledCache, Pool, Selections
 
@@ -53,6 +54,8 @@ class FakeRouter:
 
     async def free(self, name: str) -> None:
         self.calls.append(("free", name))
+        if name.endswith("/stuck"):
+            raise RuntimeError("the scheduler is busy")
 
 
 class FakeRuntime:
@@ -60,9 +63,14 @@ class FakeRuntime:
 
     ended: ClassVar[list[int]] = []
 
+    most: ClassVar[list[int]] = []
+    """How many there can be, where it is one number."""
+
     def __init__(self, loop: object, store: str, plane: str) -> None:
         assert (store, plane) == ("file", "tcp")
-        self.id = 100 + len(FakeRouter.known)
+        if len(FakeRouter.known) in self.most:
+            raise RuntimeError("no runtime more")
+        self.id = 100 + len(FakeRouter.known) + len(self.ended)
         FakeRouter.known.append(self.id)
 
     def namespace(self, name: str) -> Any:
@@ -74,6 +82,7 @@ class FakeRuntime:
 
     def shutdown(self) -> None:
         self.ended.append(self.id)
+        FakeRouter.known.remove(self.id)
 
 
 class FakePublisher:
@@ -118,7 +127,7 @@ def core(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Core:
         monkeypatch.setitem(sys.modules, name, module)
     for name in VARIABLES:
         monkeypatch.setenv(name, "set by the core")
-    for what in (FakeRouter.made, FakeRouter.calls, FakeRouter.known, FakeRuntime.ended):
+    for what in (FakeRouter.made, FakeRouter.calls, FakeRouter.known, FakeRuntime.ended, FakeRuntime.most):
         what.clear()
     FakeRouter.held.clear()
     return Core(tmp_path / "selector.sock", tmp_path)
@@ -135,10 +144,12 @@ def hello(reuse: bool | None = None) -> dict[str, Any]:
     return {"op": "hello", "i": 1, "pools": [pool]}
 
 
-def converse(core: Core, *told: dict[str, Any]) -> list[dict[str, Any] | None]:
+def converse(core: Core, *told: dict[str, Any], end: bool = False) -> list[dict[str, Any] | None]:
     async def whole() -> list[dict[str, Any] | None]:
         selections = Selections(core)
         answers = [await selections.answer(1, one) for one in told]
+        if end:
+            await selections.end(1)
         core.close()
         return answers
 
@@ -193,6 +204,101 @@ def test_a_request_is_booked_once(core: Core) -> None:
     _, _, again = converse(core, hello(), choose(), choose())
     assert again is not None
     assert "a is reserved already" in again["error"]
+
+
+def error_of(answer: dict[str, Any] | None) -> str:
+    assert answer is not None
+    return str(answer.get("error", ""))
+
+
+def test_a_pool_whose_events_are_not_indexed_is_never_taken_as_known(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that says hello again would route on an index that hears nothing."""
+    monkeypatch.setattr(selector_service, "INDEX_S", 0.0)
+    monkeypatch.setattr(FakePublisher, "publish_stored", lambda *_: None)
+    first, second, chosen = converse(core, hello(), hello(), choose())
+    assert "did not index a KV event of decode-0" in error_of(first)
+    assert "did not index a KV event of decode-0" in error_of(second)
+    assert "KeyError" in error_of(chosen)
+    assert FakeRuntime.ended == [100, 101, 102, 103], "workers are taken back, those of each hello"
+
+
+def test_a_pool_that_is_registered_in_part_is_taken_back_and_the_next_hello_works(core: Core) -> None:
+    FakeRuntime.most.append(1)
+    assert "no runtime more" in error_of(*converse(core, hello()))
+    assert FakeRuntime.ended == [100]
+    FakeRuntime.most.clear()
+    _, chosen = converse(core, hello(), choose())
+    assert chosen is not None
+    assert chosen["worker"] == 1
+
+
+def test_one_reservation_that_cannot_be_freed_keeps_no_other_booked(
+    core: Core, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = [choose(key=key) for key in ("a", "stuck", "b")]
+    converse(core, hello(), *told, end=True)
+    freed = [call[1] for call in FakeRouter.calls if call[0] == "free"]
+    assert freed == ["1/decode/a", "1/decode/stuck", "1/decode/b"]
+    error = capsys.readouterr().err
+    assert "reservation 1/decode/stuck could not be freed: RuntimeError: the scheduler is busy" in error
+
+
+def test_what_is_reserved_of_a_pool_goes_with_it(core: Core, capsys: pytest.CaptureFixture[str]) -> None:
+    """The routing test forgets its pool while a request is booked, and hangs up."""
+    forget = {"op": "forget", "i": 3, "pool": "decode"}
+    _, _, forgotten, _, again = converse(core, hello(), choose(), forget, hello(), choose(), end=True)
+    assert forgotten == {"i": 3}
+    assert error_of(again) == "", "the same key of the new pool is free"
+    assert [call[1] for call in FakeRouter.calls if call[0] == "free"] == ["1/decode/a"]
+    assert capsys.readouterr().err == ""
+
+
+class FakeService:
+    """Dynamo 1.5.1's service with room for some workers."""
+
+    room: ClassVar[int] = 1
+    there: ClassVar[list[int]] = []
+
+    def __init__(self, indexer_threads: int) -> None:
+        self.there.clear()
+
+    async def upsert_worker(self, record: dict[str, Any]) -> dict[str, Any]:
+        if len(self.there) >= self.room:
+            raise RuntimeError("no room")
+        self.there.append(record["worker_id"])
+        return {"lifecycle": "schedulable"}
+
+    async def delete_worker(self, number: int) -> None:
+        if number not in self.there:
+            raise RuntimeError(f"worker {number} not found")
+        self.there.remove(number)
+
+    def shutdown(self) -> None:
+        """Nothing runs."""
+
+
+def test_the_selection_service_keeps_no_worker_of_a_pool_that_failed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dynamo = types.ModuleType("dynamo._core")
+    dynamo.__dict__["SelectionService"] = FakeService
+    for name, module in {"dynamo": types.ModuleType("dynamo"), "dynamo._core": dynamo}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setitem(sys.modules, "msgspec", types.ModuleType("msgspec"))
+    monkeypatch.setitem(sys.modules, "selection_core", types.ModuleType("put back at the end"))
+    core = selector_service.load_core("selection_core", tmp_path / "s", None)
+
+    async def whole() -> dict[str, Any] | None:
+        answer = await Selections(core).answer(1, hello())
+        assert not list(tmp_path.iterdir()), "sockets of events are gone"
+        core.close()
+        return answer
+
+    assert "no room" in error_of(asyncio.run(whole()))
+    assert FakeService.there == []
+    assert capsys.readouterr().err == ""
 
 
 def test_evicted_blocks_are_published_as_removed(core: Core) -> None:

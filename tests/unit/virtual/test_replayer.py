@@ -50,6 +50,22 @@ def test_a_crash_costs_one_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert list(one.run(JOB).columns["user"]) == [0, 1, 2]
 
 
+def test_a_process_that_ends_between_two_jobs_costs_one_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody reads the next job then: BrokenPipeError is what `anarchy plan | head` ends with, in silence."""
+    end = "    os.path.exists('ended') or (open('ended', 'w').close(), os._exit(7))\n"
+    monkeypatch.setattr(f"{__name__}.ANSWER", ANSWER + end)
+    monkeypatch.chdir(tmp_path)
+    with replayer(tmp_path, monkeypatch, "import os") as one:
+        assert list(one.run(JOB).columns["user"]) == [0, 1, 2]
+        assert one._process is not None
+        one._process.wait(60.0)
+        with pytest.raises(ReplayError, match="exit status 7"):
+            one.run(JOB)
+        assert list(one.run(JOB).columns["user"]) == [0, 1, 2]
+
+
 def test_a_refusal_is_told_and_the_process_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refuse = 'print(json.dumps({"error": "ValueError: no"}), flush=True); continue'
     with replayer(tmp_path, monkeypatch, refuse) as one:
