@@ -51,10 +51,11 @@ def check_experiment(study: Study, experiment: Experiment, file: Path) -> None:
             _known(workload, study.workloads, file, f"{key}.workloads")
         for problem in tier.misfits(study.workloads):
             raise UserError(f"key '{key}.{problem.key}': {problem.what}", where=file, remedy=problem.remedy)
-        for name, one in experiment.sets(tier_name).items():
+        # As they are written: whoever only reads the study draws no sample.
+        for name, one in (tier.routing or experiment.routing).items():
             for workload in one.workloads:
                 place = f"{key}.routing" if tier.routing else "routing"
-                _known(workload, tier.workload_names, file, f"{place}.{name}.workloads")
+                _known(workload, tier.nameable, file, f"{place}.{name}.workloads")
         policies = [policy for one in sets[tier_name].values() for policy in one]
         _check_design(study, experiment, tier_name, policies, file)
         _check_reference_range(study, experiment, tier_name, file)
