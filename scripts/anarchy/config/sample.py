@@ -19,6 +19,11 @@ LEVELS: Final = 16
 """Of max_num_batched_tokens, at most: each is a deployment."""
 
 
+def point_name(number: int, workload: str) -> str:
+    """What a workload is called under a point of a sample, from 0; nothing is drawn for it."""
+    return f"p{number:02d}-{workload}"
+
+
 @dataclass(frozen=True)
 class Setting:
     """One point of a sample."""
@@ -32,7 +37,7 @@ class Setting:
 
     def name(self, workload: str) -> str:
         """What a workload is called under it."""
-        return f"p{self.number:02d}-{workload}"
+        return point_name(self.number, workload)
 
     def vary(self, workload: Workload, templates: int) -> Workload:
         """A workload of unique prompts, with the answers and the reuse of this point."""
@@ -94,7 +99,7 @@ class Sample(Strict):
 
 @cache
 def _drawn(sample: Sample) -> tuple[Setting, ...]:
-    from scipy.stats import qmc  # slow to load, and every call of Snakemake reads the configuration
+    from scipy.stats import qmc  # a second to load: for who measures a sample, not for who reads of one
 
     unit = qmc.Sobol(d=3, rng=sample.seed).random(sample.points)
     low, high = (math.log(end) for end in sample.output_tokens)

@@ -133,6 +133,11 @@ class Tier(Strict, ABC):
         """Every workload that it measures."""
         return self.workloads
 
+    @property
+    def nameable(self) -> tuple[str, ...]:
+        """Workloads that a set of policies may name, of those that it measures."""
+        return self.workload_names
+
     def blocks(self, known: Mapping[str, Workload]) -> tuple[Workload, ...]:
         """These workloads, in their order; ``known``: those of the study, by name."""
         return tuple(known[name] for name in self.workloads)

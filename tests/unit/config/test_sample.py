@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -77,6 +79,30 @@ def test_the_shipped_sample_is_the_one_that_was_measured(tier: ReadingsTier) -> 
         (one.output_tokens, one.shared_blocks, one.max_num_batched_tokens) for one in tier.sample.settings
     ]
     assert told[:4] == [(62, 7, 8192), (103, 2, 4096), (174, 5, 16384), (36, 0, 2048)]
+
+
+LOADED = """
+import sys
+from anarchy.plan.workbench import open_run
+open_run({{"tier": {tier!r}, "experiments": [{experiment!r}], "results": {results!r}}})
+print("scipy.stats" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(("tier", "experiment", "drawn"), [("quick", "split", False), ("why", "map", True)])
+def test_only_a_run_that_measures_a_sample_draws_one(
+    tmp_path: Path, tier: str, experiment: str, drawn: bool
+) -> None:
+    """The sequence takes a second to load, and every call of `anarchy` and of Snakemake reads the study."""
+    code = LOADED.format(tier=tier, experiment=experiment, results=str(tmp_path))
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert told.stdout.split() == [str(drawn)]
+
+
+def test_names_of_points_are_known_before_they_are_drawn(tier: ReadingsTier) -> None:
+    assert tier.sample is not None
+    names = [one.name(base) for one in tier.sample.settings for base in tier.workloads]
+    assert list(tier.workload_names) == names
 
 
 # --- what becomes of it ---
@@ -188,6 +214,12 @@ def test_a_map_that_does_not_add_up_is_refused(
 ) -> None:
     edit(config, MAP, lambda document: change(document["tiers"]["why"]))
     refused(config, MAP, *words[:2])
+
+
+def test_a_set_of_a_sample_that_names_an_unknown_workload_is_refused(config: Path) -> None:
+    """It is measured on the points of what the tier varies; a name that is none of it would be ignored."""
+    edit(config, MAP, lambda one: one["routing"]["static"].update(workloads=["papers"]))
+    refused(config, MAP, "routing.static.workloads", "there is no 'papers'")
 
 
 def test_a_set_that_names_another_workload_is_refused(config: Path) -> None:

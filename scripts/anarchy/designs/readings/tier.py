@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from anarchy.config.policies import Policy
 from anarchy.config.routing import RoutingSet
-from anarchy.config.sample import Sample, by_limit
+from anarchy.config.sample import Sample, by_limit, point_name
 from anarchy.config.tiers import GridTier, Problem
 from anarchy.config.values import MOST_ENTRIES, Name, Strict, Users, each_once
 from anarchy.config.workloads import Workload
@@ -49,7 +49,14 @@ class ReadingsTier(GridTier):
         """Every workload that it measures: under each setting, where a sample draws them."""
         if self.sample is None:
             return self.workloads
-        return tuple(one.name(name) for one in self.sample.settings for name in self.workloads)
+        return tuple(
+            point_name(number, name) for number in range(self.sample.points) for name in self.workloads
+        )
+
+    @property
+    def nameable(self) -> tuple[str, ...]:
+        """Of a sample those that it varies: its sets are measured on their points, whatever they name."""
+        return super().nameable if self.sample is None else self.workloads
 
     def blocks(self, known: Mapping[str, Workload]) -> tuple[Workload, ...]:
         """These workloads, in their order."""
