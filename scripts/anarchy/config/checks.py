@@ -50,16 +50,11 @@ def check_experiment(study: Study, experiment: Experiment, file: Path) -> None:
         _check_systems(experiment, tier, file, key)
         for workload in tier.workloads:
             _known(workload, study.workloads, file, f"{key}.workloads")
-<<<<<<< HEAD
-        for problem in tier.misfits(study.workloads, experiment.sets(tier_name)):
-            raise _refused(problem, key, file)
-        for name, one in experiment.sets(tier_name).items():
-=======
-        for problem in tier.misfits(study.workloads):
-            raise UserError(f"key '{key}.{problem.key}': {problem.what}", where=file, remedy=problem.remedy)
         # As they are written: whoever only reads the study draws no sample.
-        for name, one in (tier.routing or experiment.routing).items():
->>>>>>> e205378c06b2bc9dba6a6c70b911e2a0b2d39448
+        written = tier.routing or experiment.routing
+        for problem in tier.misfits(study.workloads, written):
+            raise _refused(problem, key, file)
+        for name, one in written.items():
             for workload in one.workloads:
                 place = f"{key}.routing" if tier.routing else "routing"
                 _known(workload, tier.nameable, file, f"{place}.{name}.workloads")
@@ -67,7 +62,7 @@ def check_experiment(study: Study, experiment: Experiment, file: Path) -> None:
         _check_design(study, experiment, tier_name, policies, file)
         _check_reference_range(study, experiment, tier_name, file)
         for name, policy_set in sets[tier_name].items():
-            times = (tier.routing or experiment.routing)[name].dilation_times
+            times = written[name].dilation_times
             _check_reservations(study, experiment, tier_name, policy_set, times, file)
         _check_size(experiment, tier_name, sets[tier_name], file)
 
