@@ -6,7 +6,6 @@ import math
 from typing import Final
 
 import numpy as np
-from scipy import stats
 
 from anarchy.stats.deciding import student_width
 from anarchy.stats.intervals import FloatArray
@@ -21,6 +20,8 @@ def by_chance(cv: float, launches: int, ratio: float, seed: int, draws: int = DR
     Each side is the mean over `launches` of a log-normal quantity whose coefficient of variation is `cv`.
     The bound is Clopper and Pearson's, one-sided, 95 %. Errors: ValueError on a ratio that is not above 1.
     """
+    from scipy import stats  # a second to load, and every call of Snakemake loads this
+
     if ratio <= 1.0:
         raise ValueError(f"a ratio of {ratio:g} is no gain: want more than 1")
     rng = np.random.default_rng(seed)

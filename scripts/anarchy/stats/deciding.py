@@ -10,7 +10,6 @@ from math import exp, log, sqrt
 from typing import Final
 
 from scipy.special import stdtrit
-from scipy.stats import f as fisher
 
 from .variance import Variance, cv_of, sd_interval
 
@@ -72,6 +71,7 @@ def cv_bounds(cv: float) -> Bounds:
 
 def ratio_bounds(ratio: float) -> Bounds:
     """F interval of a ratio of two variances over n levels each, as `variance.variance_ratio` gives it."""
+    from scipy.stats import f as fisher  # a second to load, and every call of Snakemake loads this
 
     def bounds(n: int) -> tuple[float, float]:
         wide = float(fisher.ppf(0.975, n - 1, n - 1))

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy import stats
 
 from anarchy.stats.intervals import FloatArray
 
@@ -46,6 +45,8 @@ def at_no_noise(
     freedom together. The interval is Student's. Errors: ValueError on fewer than three dilations, shapes that
     differ, a dilation or an error that is not above 0, or `df` under 1.
     """
+    from scipy import stats  # a second to load, and every call of Snakemake loads this
+
     x, y, error = (np.asarray(row, dtype=np.float64) for row in (dilations, values, errors))
     if not x.shape == y.shape == error.shape or np.unique(x).size < LEAST:
         raise ValueError(f"want {LEAST} dilations or more, and a value and an error for each")
@@ -73,6 +74,8 @@ def pooled_errors(
     dilation: two degrees of freedom each would tell no weights. Errors: ValueError on less than two launches,
     or ends that are not above 0 and ascending.
     """
+    from scipy import stats
+
     rows = list(zip(lows, highs, launches, strict=True))
     if any(n < 2 or not 0.0 < lo < hi for lo, hi, n in rows):
         raise ValueError("want two launches or more, and intervals above 0 that have a width")

@@ -13,7 +13,6 @@ from math import isfinite, nan, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
 
 from .intervals import FloatArray
 
@@ -113,6 +112,8 @@ def in_step_from(found: Dispersion, users: int | None) -> float:
     (below it where they are spread evenly). Exceeded by CHANCE. And it is worth a word: COMPANY.
     `users` is C of a closed loop; None where requests come by themselves, so that all bins are new.
     """
+    from scipy.stats import chi2  # a second to load, and every call of Snakemake loads this
+
     if found.n_bins < 2 or found.n_events < 1:
         return nan
     bins = float(found.n_bins)

@@ -12,8 +12,6 @@ from math import exp, expm1, isfinite, log, nan, sqrt
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ncfdtr
-from scipy.stats import chi2
-from scipy.stats import f as fisher
 
 from .intervals import FloatArray
 
@@ -61,11 +59,15 @@ def cv_of(sd_log: float) -> float:
 
 def sd_upper_bound(variance: Variance, level: float = LEVEL) -> float:
     """One-sided upper bound of a standard deviation: `s sqrt(df / chi2_{1 - level}(df))`."""
+    from scipy.stats import chi2  # a second to load, and every call of Snakemake loads this
+
     return sqrt(variance.value * variance.df / chi2.ppf(1.0 - level, variance.df))
 
 
 def sd_interval(variance: Variance, level: float = LEVEL) -> tuple[float, float]:
     """Two-sided interval of a standard deviation of normal values (chi-squared)."""
+    from scipy.stats import chi2
+
     tails = chi2.ppf([(1.0 + level) / 2.0, (1.0 - level) / 2.0], variance.df)
     lo, hi = np.sqrt(variance.value * variance.df / tails)
     return float(lo), float(hi)
@@ -77,6 +79,8 @@ def variance_ratio(over: Variance, under: Variance, level: float = LEVEL) -> Rat
     Exact for independent sides; where both sides hold the same levels and these move together the interval
     is too wide, never too narrow. NaN where the denominator is 0.
     """
+    from scipy.stats import f as fisher
+
     if under.value <= 0.0:
         return Ratio(nan, nan, nan)
     ratio = over.value / under.value
@@ -93,6 +97,8 @@ def level_effect(between: Variance, noise: Variance | None, level: float = LEVEL
     bound is that of the sum's root, because sigma_b cannot exceed it: it holds whatever the noise is and
     however it differs from level to level, at the price of being loose where noise is all there is.
     """
+    from scipy.stats import f as fisher
+
     f = p_value = nan
     sd = sqrt(between.value)
     if noise is not None and noise.value > 0.0:

@@ -76,6 +76,17 @@ def rules(results: Path, tier: str) -> Rules:
     return dict(rules)
 
 
+def test_a_call_of_snakemake_loads_statistics_only_to_draw_a_sample(results: Path, tier: str) -> None:
+    """They take a second, and each job of a run is a call. Tier why has a sample."""
+    asked = PARSED.replace("print(json.dumps(told))", "print('scipy.stats' in sys.modules)")
+    done = subprocess.run(
+        [sys.executable, "-c", asked, str(results), tier],
+        cwd=PROJECT, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(tier == "why")
+
+
 def written(paths: Iterable[Path]) -> set[str]:
     return {str(path) for path in paths}
 
