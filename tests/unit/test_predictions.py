@@ -28,9 +28,10 @@ PREDICTED: Final = {
     "quick/cache": "## What prefill workers keep in their caches (G2)",
     "quick/sharing": "## Shared prefixes and the split (G3)",
     "games/open-loop": "## The split of workers in an open loop (G4)",
+    "games-live/split-live": "## Splits on the live stack (V2)",
 }
 """Tier and experiment of a recorded run -> the heading of its predictions."""
-BY_EXPERIMENT: Final = ("quick", "why", "games")
+BY_EXPERIMENT: Final = ("quick", "why", "games", "games-live")
 """Folders of the sample that hold experiments which were predicted and run apart."""
 UNRECORDED: Final = {
     "live": "measured before there were predictions",

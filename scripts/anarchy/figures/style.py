@@ -144,6 +144,8 @@ class Rounded(ConstrainedLayoutEngine):
 
     def execute(self, fig: Figure) -> None:
         """Lay the axes of a figure out; their positions are multiples of 1e-9 of its size."""
+        if not fig.axes:  # Matplotlib warns of a figure with nothing to lay out, such as one of no claim
+            return
         super().execute(fig)
         for axes in fig.axes:
             kept = axes.get_in_layout()  # setting a position takes axes out of the layout

@@ -44,3 +44,8 @@ def test_axes_stay_in_the_layout_of_the_next_file() -> None:
     figure = two_panels()
     style.render(figure, "svg", CELLS)
     assert all(axes.get_in_layout() for axes in figure.axes)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_figure_with_nothing_to_lay_out_is_written_without_a_warning() -> None:
+    assert style.render(style.new_figure(style.SINGLE, 1.0), "svg", CELLS)
