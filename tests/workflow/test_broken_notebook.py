@@ -15,7 +15,7 @@ from tests.helpers.places import PROJECT
 from tests.helpers.warm import run_python
 from tests.workflow.commands import snakemake_words
 
-PARTS = ("Snakefile", "data", "envs", "notebooks", "profiles", "scripts", "workflow")
+PARTS = ("Snakefile", "data", "docs", "envs", "notebooks", "profiles", "scripts", "workflow")
 CHOICES = ("tier=smoke", "experiments=equilibrium", "models=nemotron-4-340b")
 
 
