@@ -19,10 +19,10 @@ gives the same bytes. Names of hosts and users are replaced; in a sealed file th
 """
 VERIFY_HELP: Final = """\
 Check an archive: every file against its SHA-256, what is missing and what was added. --redraw also makes
-every estimate, verdict, table and figure again from the raw traces in it and compares: numbers to the bit,
-figures within a thousandth of a point; what one side has alone is a difference. Exit status 0: as it was
-made; 1: not; 2: no archive, or one that is refused. An archive whose checksums were rewritten as well is told apart
-only by its own SHA-256: compare with the published one.
+every estimate, verdict, table and figure again from the raw traces in it and compares: numbers to the
+bit, figures within a thousandth of a point; what one side has alone is a difference. Exit status 0: as it
+was made; 1: not; 2: no archive, or one that is refused. An archive whose checksums were rewritten as well
+is told apart only by its own SHA-256: compare with the published one.
 """
 
 

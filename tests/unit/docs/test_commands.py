@@ -41,7 +41,6 @@ RUN: Final[Mapping[str, str]] = {
 RUN_NIGHTLY: Final[Mapping[str, str]] = {
     "make redraw": "report",
     "make plan TIER=full": "one after the other",
-    "make plan TIER=games-live": "one after the other",
     "snakemake -n": "sweep",
 }
 """Run by `make test-nightly`: minutes of work."""
