@@ -92,12 +92,14 @@ def _make(words: Sequence[str], whole: bool) -> str:
     if unknown:
         return f"make does not know {', '.join(unknown)}"
     if CHOOSING & set(named) and choices.get("ENGINE") != EXAMPLE_ENGINE:
-        _plan(tuple((name.lower(), value) for name, value in choices.items()))
+        # A number is one, as `snakemake --config` reads it.
+        read = {name.lower(): int(word) if word.isdigit() else word for name, word in choices.items()}
+        _plan(tuple(read.items()))
     return ""
 
 
 @cache
-def _plan(choices: tuple[tuple[str, str], ...]) -> None:
+def _plan(choices: tuple[tuple[str, str | int], ...]) -> None:
     """Raises UserError where a run of these choices cannot be planned."""
     open_run(dict(choices))
 
