@@ -22,7 +22,8 @@ from anarchy.telemetry.leaks import Leak, aliased, leaks_in
 from anarchy.trace.packed import packed_names
 from anarchy.trace.reader import read_cell
 
-CODE, RESULTS = "code/", "results/"
+CODE: Final = "code/"
+RESULTS: Final = "results/"
 """Where the project and the run lie in an archive."""
 LEFT_OUT: Final = frozenset({"logs", "benchmarks", "serve"})
 """Folders of results with what processes printed, which names nodes, or with times of this machine."""
