@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anarchy import tables
-from anarchy.designs.registry import design_of
 from anarchy.gates.registry import gates
+from anarchy.report.titles import named
 from anarchy.tables import MISSING, System, is_missing, number, spaced
 
 
@@ -25,7 +25,7 @@ def attempts(systems: Sequence[System]) -> list[dict[str, Any]]:
             passed = "valid, not counted" if uncounted else "valid"
             rows.append(
                 {
-                    "system": f"{design_of(system.design).id}, {system.title}",
+                    "system": named(system),
                     "valid": valid,
                     "smooth": valid
                     and not uncounted
@@ -74,7 +74,6 @@ def deployments(systems: Sequence[System]) -> list[dict[str, Any]]:
     """Measured against predicted wall time of every deployment, and its routing self-test."""
     rows = []
     for system in systems:
-        experiment = design_of(system.design).id
         for found in system.info.get("deployments") or []:
             routing = found.get("routing_set") or found.get("policy") or system.info.get("policy")
             test = found.get("routing_test") or {}
@@ -82,7 +81,7 @@ def deployments(systems: Sequence[System]) -> list[dict[str, Any]]:
             p_value = "" if is_missing(test.get("p_value")) else f", p = {number(test['p_value'])}"
             rows.append(
                 {
-                    "title": f"{experiment}, {system.title}, {routing}, launch {found['trial']}",
+                    "title": f"{named(system)}, {routing}, launch {found['trial']}",
                     "start": found.get("start_s"),
                     "cells": found.get("cells_s"),
                     "stop": found.get("stop_s"),

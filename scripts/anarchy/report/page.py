@@ -39,6 +39,7 @@ from anarchy.report.summary import (
     marching,
     overview,
 )
+from anarchy.report.titles import title_of
 from anarchy.tables import MISSING, System, number
 
 TEMPLATE: Final = Path(__file__).with_name("page.html.j2")
@@ -124,7 +125,7 @@ def _experiment(
         _one_budget(systems, sections)
     return {
         "id": name,
-        "title": f"{design.id}, {design.title}" + ("" if name == design.notebook else f" ({name})"),
+        "title": title_of(design, name),
         "question": design.question or f"{design.title[:1].upper()}{design.title[1:]}.",
         "answer": answer(systems),
         "label": engine_label(systems),

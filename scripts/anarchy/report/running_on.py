@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from anarchy.designs.registry import design_of
+from anarchy.report.titles import named
 from anarchy.tables import System, is_missing, number, share
 
 UNITS: Final = {
@@ -29,7 +29,7 @@ def hosts(systems: Sequence[System]) -> dict[str, Any] | None:
         client = system.attempts["client_cpu_share"].dropna()
         if len(busy):
             told = (share(busy.median()), share(busy.max()), share(client.max()) if len(client) else "")
-            rows.append([_title(system), str(len(busy)), *told])
+            rows.append([named(system), str(len(busy)), *told])
     head = ["system", "cells", "host busy, median", "host busy, most", "client, most of one core"]
     return {"head": head, "rows": rows, "numeric": [False, *[True] * 4]} if rows else None
 
@@ -46,7 +46,7 @@ def gpus(systems: Sequence[System]) -> dict[str, Any] | None:
         held = on["held_back_share"]
         rows.append(
             [
-                f"{_title(system)}, {found['routing_set']}, launch {found['trial']}",
+                f"{named(system)}, {found['routing_set']}, launch {found['trial']}",
                 str(on["gpus"]),
                 *("" if of is None else " / ".join(number(value) for value in of) for of in ends),
                 "" if is_missing(held) else share(held),
@@ -64,7 +64,7 @@ def processes(systems: Sequence[System]) -> dict[str, Any] | None:
             on = found["running_on"]
             if not is_missing(on["unanswered_share"]):
                 slow = on["answer_p99_s"]
-                title = f"{_title(system)}, {found['routing_set']}, launch {found['trial']}"
+                title = f"{named(system)}, {found['routing_set']}, launch {found['trial']}"
                 words = "" if is_missing(slow) else number(1000.0 * slow)
                 rows.append([title, words, share(on["unanswered_share"])])
     head = ["deployment", "answer P99, ms", "not answered"]
@@ -74,7 +74,3 @@ def processes(systems: Sequence[System]) -> dict[str, Any] | None:
 def _deployments(system: System) -> list[Mapping[str, Any]]:
     """Deployments of a system whose telemetry was recorded."""
     return [found for found in system.info.get("deployments") or [] if found.get("running_on")]
-
-
-def _title(system: System) -> str:
-    return f"{design_of(system.design).id}, {system.title}"

@@ -25,6 +25,7 @@ from anarchy.ground.layout import Layout
 from anarchy.ground.words import interval, span
 from anarchy.report.findings import findings
 from anarchy.report.pictures import Picture, embedded
+from anarchy.report.titles import title_of
 from anarchy.tables import System
 
 FOREST: Final = "forest"
@@ -205,7 +206,7 @@ def terminal_summary(systems: Sequence[System], report: Path | None = None) -> s
         if design is LADDER:
             lines += _ladder_lines(mine)
         else:
-            lines += ["", f"{design.id}, {design.title}" + ("" if name == design.notebook else f" ({name})")]
+            lines += ["", title_of(design, name)]
             for found in (found for system in mine for found in findings(system)):
                 lines += [f"  {found.of}:", *(f"    {part}" for part in found.parts)]
     valid = pd.concat([system.rows["valid"].astype(bool) for system in systems])

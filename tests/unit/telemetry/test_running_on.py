@@ -86,7 +86,9 @@ def test_the_report_tells_hosts_gpus_and_processes(tmp_path: Path) -> None:
     told = running_on(tmp_path, [(BEGIN, BEGIN + 10)])
     attempts = pd.DataFrame({"host_cpu_share": [0.25, 0.5, 0.75], "client_cpu_share": [0.1, 0.2, 0.3]})
     info = {"deployments": [deployment(running_on=told), deployment()]}
-    system: Any = SimpleNamespace(design="ladder", title="M, 1P/2D", attempts=attempts, info=info)
+    system: Any = SimpleNamespace(
+        design="ladder", experiment="equilibrium", title="M, 1P/2D", attempts=attempts, info=info
+    )
     hosts, gpus, processes = (part([system]) for part in (shown.hosts, shown.gpus, shown.processes))
     assert hosts is not None
     assert gpus is not None
