@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from anarchy.estimate.game import cell_game, requests_of
+from anarchy.estimate.game import requests_of
 from anarchy.games.requests import FloatArray
 from anarchy.games.routing import Windows, curve_rows
 from anarchy.stats.blocks import block_length, launch_sums
@@ -31,10 +31,9 @@ class FitRows:
     latency: FloatArray
 
 
-def fit_rows(trace: CellTrace) -> FitRows:
-    """The rows of a cell; raises UserError where its trace does not tell what windows take."""
-    requests, seen = requests_of(trace), cell_game(trace).windows
-    rows = curve_rows(requests, seen)
+def fit_rows(trace: CellTrace, seen: Windows) -> FitRows:
+    """The rows of a cell and its windows; raises UserError where its trace does not tell what they take."""
+    rows = curve_rows(requests_of(trace), seen)
     shape = seen.row.shape
     return FitRows(rows.x.reshape(shape).astype(np.float64), rows.latency.reshape(shape))
 
@@ -53,16 +52,19 @@ def frozen_draws(
     if not cells:
         raise ValueError("no window to fit a line to")
     drawn = np.zeros((MOMENTS, replicates))
-    whole = np.zeros((MOMENTS, 1))
     for number, cell in enumerate(cells):
-        moments = _moments(cell)
         length = block_length(cell.latency.sum(axis=1))
-        drawn += launch_sums(moments, length, replicates, (seed, stream, number))
-        whole += moments.sum(axis=1, keepdims=True)
+        drawn += launch_sums(_moments(cell), length, replicates, (seed, stream, number))
     requests, load = float(at.row.size), float((at.load + 1).sum())
-    alpha, beta = _line(np.hstack([whole, drawn]))
-    frozen = alpha * requests + beta * load
-    return np.asarray(frozen[1:] / frozen[0])
+    alpha, beta = line_through(cells)
+    drawn_alpha, drawn_beta = _line(drawn)
+    return np.asarray((drawn_alpha * requests + drawn_beta * load) / (alpha * requests + beta * load))
+
+
+def line_through(cells: Sequence[FitRows]) -> tuple[float, float]:
+    """Alpha and beta of the line that `fit_affine` fits to these cells without overlap, by its moments."""
+    alpha, beta = _line(np.sum([_moments(cell).sum(axis=1) for cell in cells], axis=0)[:, None])
+    return float(alpha[0]), float(beta[0])
 
 
 def with_fit_noise(ratio: Resampled, frozen: FloatArray, *, seed: int = 0) -> Resampled:

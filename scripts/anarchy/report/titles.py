@@ -17,7 +17,7 @@ def title_of(design: Design, experiment: str) -> str:
 
     The design's own experiment has the words of the design, any other those of its file.
     """
-    other = None if experiment == design.notebook else _known(experiment)
+    other = _other(design, experiment)
     if other is None:
         return f"{design.id}, {design.title}"
     return f"{other.id}, {other.title[:1].lower()}{other.title[1:]}"
@@ -25,11 +25,17 @@ def title_of(design: Design, experiment: str) -> str:
 
 def named(system: System) -> str:
     """A system with the id of its experiment."""
-    return f"{title_of(design_of(system.design), system.experiment).partition(',')[0]}, {system.title}"
+    design = design_of(system.design)
+    return f"{(_other(design, system.experiment) or design).id}, {system.title}"
+
+
+def _other(design: Design, experiment: str) -> Experiment | None:
+    """The experiment where it is not the design's own one, and this project knows it."""
+    return None if experiment == design.notebook else _read(experiment)
 
 
 @cache
-def _known(experiment: str) -> Experiment | None:
+def _read(experiment: str) -> Experiment | None:
     """An experiment by its file; None where a run from elsewhere names one that this project lacks."""
     file = CONFIG / "experiments" / f"{experiment}.yaml"
     return load_block(file, Experiment) if file.is_file() else None

@@ -234,7 +234,7 @@ def test_chance_alone_makes_no_price() -> None:
     """Five splits that are alike: each launch's best one is ahead by its own noise, which is no price."""
     rng = np.random.default_rng(20261130)
     values = 100.0 * (1.0 + 0.04 * rng.standard_normal((60, 5, 5)))
-    here, anarchy = [], []
+    here, anarchy, held = [], [], []
     for launches in values:
         found = play(
             [
@@ -245,9 +245,11 @@ def test_chance_alone_makes_no_price() -> None:
         ).price_row("0", "")
         here.append(found["price_here"])
         anarchy.append(found["price_of_anarchy"])
+        held.append(found["price_here_lo"] <= 1.0 <= found["price_here_hi"])
     spread = 0.04 * np.sqrt(2.0 / 300.0)
     assert abs(np.mean(here) - 1.0) < 4.0 * spread
     assert abs(np.mean(anarchy) - 1.0) < 4.0 * spread
+    assert np.mean(held) > 0.85, "of a nominal 95 %; chosen and valued by the same launches 64 % held it"
 
 
 def test_a_price_that_a_launch_lacks_is_not_told_and_the_reason_is() -> None:

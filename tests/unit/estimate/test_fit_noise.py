@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from anarchy.estimate.fit_noise import FitRows, frozen_draws, with_fit_noise
-from anarchy.games.latency import fit_affine, summarise_cell
+from anarchy.estimate.fit_noise import FitRows, frozen_draws, line_through, with_fit_noise
+from anarchy.games.latency import AffineLatency, fit_affine, summarise_cell
 from anarchy.games.requests import FloatArray
 from anarchy.games.routing import Windows
 from anarchy.stats.intervals import Resampled
@@ -26,10 +26,27 @@ def deep(load: int = 96, windows: int = 50) -> Windows:
     return Windows(whole, np.zeros(windows), whole, np.full(shape, 0.3), np.full(shape, load))
 
 
+def fitted(reference: list[FitRows]) -> AffineLatency:
+    """The line that the estimator fits."""
+    return fit_affine(
+        [summarise_cell(rows.load.ravel().astype(np.int64), rows.latency.ravel()) for rows in reference]
+    )
+
+
 def frozen(reference: list[FitRows], at: Windows) -> float:
-    """The frozen optimum under the line that the estimator fits."""
-    cells = [summarise_cell(rows.load.ravel().astype(np.int64), rows.latency.ravel()) for rows in reference]
-    return float(fit_affine(cells)(at.load + 1).sum())
+    """The frozen optimum under that line."""
+    return float(fitted(reference)(at.load + 1).sum())
+
+
+def assert_same_line(reference: list[FitRows]) -> None:
+    line = fitted(reference)
+    assert line_through(reference) == pytest.approx((line.alpha, line.beta), rel=1e-6, abs=1e-12)
+
+
+def test_the_line_is_that_of_the_estimator() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        assert_same_line([cell(rng, 8, windows=int(rng.integers(5, 90))), cell(rng, 32)])
 
 
 def test_replicates_are_spread_as_worlds_are() -> None:
@@ -59,8 +76,8 @@ def test_a_line_has_no_negative_coefficient(falls: bool) -> None:
     """As the fit itself: where latency falls with load the line is flat, where it is steep it starts at 0."""
     x = np.tile(np.arange(1.0, 41.0)[:, None], (1, M))
     reference = [FitRows(x, (0.1 - 0.001 * x) if falls else np.maximum(0.01 * (x - 20.0), 0.0))]
-    draws = frozen_draws(reference, deep(), replicates=50)
-    assert (draws >= 0.0).all()
+    assert_same_line(reference)
+    assert (frozen_draws(reference, deep(), replicates=50) >= 0.0).all()
     level = frozen(reference, deep()) / deep().row.size
     assert level == pytest.approx(0.0795 if falls else 97 * 70.7 / 22140.0, rel=1e-3)
 

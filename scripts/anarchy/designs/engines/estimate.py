@@ -180,7 +180,7 @@ def _poa_hat(
     for part in priced:
         launch, seen = part.game.launch, part.game.windows
         cells = [
-            fit_rows(other.parts[launch].trace)
+            fit_rows(other.parts[launch].trace, other.parts[launch].game.windows)
             for other in conditions
             if launch in other.parts and in_reference(other.concurrency, method.n_workers, method.c_ref)
         ]
