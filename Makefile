@@ -30,7 +30,7 @@ export PYTHON
 # What a cluster's modules or a notebook server set is for other Pythons (scripts/anarchy/ground/surroundings.py).
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE JUPYTER_PATH JUPYTER_CONFIG_DIR JUPYTER_DATA_DIR IPYTHONDIR
 
-.PHONY: help setup reproduce redraw archive plan doctor test test-unit test-live test-notebooks test-workflow test-slurm test-faults test-containers test-stack090 test-stacks test-vllm test-long test-nightly test-setup test-browser fuzz \
+.PHONY: help setup reproduce redraw archive plan doctor test test-unit test-live test-notebooks test-workflow test-slurm test-faults test-containers test-stack090 test-stacks test-vllm test-long test-lab test-nightly test-setup test-browser fuzz \
 	lab-up lab-down lab-status lab-reproduce smoke-b200 \
 	lint format docs bench bench-estimator bench-coverage bench-client bench-virtual profiles schemas clean distclean
 
@@ -109,9 +109,12 @@ test-containers: test-setup  ## stand-ins of Apptainer and Pyxis on the lab, 5 m
 	@slurm/lab/install-packages
 	@$(PYTEST) -m slurm tests/slurm/test_container.py
 
-test-long: test-setup  ## policies, knee and controller in real deployments, a bare pip install, every figure of a full run: for a nightly run (root)
+test-long: test-stacks  ## policies, knee and controller in real deployments, a bare pip install, every figure of a full run: for a nightly run
+	@$(PYTEST) -m nightly tests/packaging tests/workflow tests/notebooks tests/unit/designs tests/unit/docs tests/live
+
+test-lab: test-setup  ## every topology, knee, policies and virtual cells as jobs on the lab: for a nightly run (root)
 	@slurm/lab/install-packages
-	@$(PYTEST) -m nightly tests/packaging tests/workflow tests/notebooks tests/unit/designs tests/unit/docs tests/live tests/slurm/test_lab.py tests/slurm/test_deployment.py tests/slurm/test_policies.py \
+	@$(PYTEST) -m nightly tests/slurm/test_lab.py tests/slurm/test_deployment.py tests/slurm/test_policies.py \
 		tests/slurm/test_knee_on_the_lab.py tests/slurm/test_virtual_jobs.py
 
 test-nightly: test-setup  ## what `make test` leaves out, under 2 hours, written down in docs/nightly.md (root)

@@ -23,7 +23,8 @@ PARTS = {
     "test-faults": "every fault on the lab",
     "test-containers": "stand-ins of Apptainer and Pyxis on the lab",
     "test-vllm": "the real engine, vLLM on the CPU",
-    "test-long": "policies, knee, controller, deployed; a bare pip install; figures of a full run",
+    "test-lab": "every topology, knee, policies and virtual cells as jobs on the lab",
+    "test-long": "policies, knee and controller on one machine; a bare pip install; figures of a full run",
     "fuzz": "hostile files by the ten thousand",
 }
 PAGE = PROJECT / "docs" / "nightly.md"
