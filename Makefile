@@ -29,6 +29,8 @@ WITHOUT_DEPLOYMENTS := tests/workflow tests/notebooks tests/packaging tests/fuzz
 export PYTHON
 # What a cluster's modules or a notebook server set is for other Pythons (scripts/anarchy/ground/surroundings.py).
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE JUPYTER_PATH JUPYTER_CONFIG_DIR JUPYTER_DATA_DIR IPYTHONDIR
+# Many images of containers set it; every process would then compile each module that it imports, half of its start.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup reproduce redraw archive plan doctor test test-unit test-live test-notebooks test-workflow test-slurm test-faults test-containers test-stack090 test-stacks test-vllm test-long test-lab test-nightly test-setup test-browser fuzz \
 	lab-up lab-down lab-status lab-reproduce smoke-b200 \

@@ -18,10 +18,14 @@ PYTHON_VARIABLES = frozenset(
     {
         *("PYTHONPATH", "PYTHONHOME", "PYTHONPLATLIBDIR", "PYTHONEXECUTABLE", "PYTHONUSERBASE"),
         *("PYTHONSTARTUP", "PYTHONOPTIMIZE", "PYTHONINSPECT", "PYTHONBREAKPOINT", "PYTHONWARNINGS"),
-        *("PYTHONSAFEPATH", "MPLBACKEND", "MATPLOTLIBRC"),
+        *("PYTHONSAFEPATH", "PYTHONDONTWRITEBYTECODE", "MPLBACKEND", "MATPLOTLIBRC"),
     }
 )
-"""Variables that bring modules and code into a Python, change what its code means, or how figures look."""
+"""Variables that bring modules and code into a Python, change what its code means or how figures look.
+
+And PYTHONDONTWRITEBYTECODE, which many images of containers set: every process of a run would compile each
+module that it imports, which is half of its start.
+"""
 PYTHON_PREFIXES = ("JUPYTER_", "IPYTHON", "JPY_")
 SLURM_PREFIXES = (
     *("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SALLOC_", "SQUEUE_", "SCONTROL_", "SCANCEL_"),

@@ -33,6 +33,7 @@ FOREIGN_PYTHON = {
     "PYTHONHOME": "/x",
     "PYTHONSTARTUP": "/x/s.py",
     "PYTHONOPTIMIZE": "2",
+    "PYTHONDONTWRITEBYTECODE": "1",
     "JUPYTER_PATH": "/x",
     "JUPYTER_CONFIG_DIR": "/x",
     "JUPYTER_DATA_DIR": "/x",
