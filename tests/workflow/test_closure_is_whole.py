@@ -76,6 +76,7 @@ def followed(package: Package, step: str) -> set[str]:
     return set(package.closure(roots_of(kind, design)).parts)
 
 
+@pytest.mark.nightly  # two minutes of CPU time
 @pytest.mark.parametrize("step", STEPS)
 def test_every_definition_that_runs_is_followed(used: dict[str, Any], package: Package, step: str) -> None:
     parts = followed(package, step)
@@ -85,6 +86,7 @@ def test_every_definition_that_runs_is_followed(used: dict[str, Any], package: P
     assert {name for name in ran - parts if name.partition(":")[0] not in whole} == set()
 
 
+@pytest.mark.nightly  # two minutes of CPU time
 @pytest.mark.parametrize("step", STEPS)
 def test_every_file_that_is_read_counts(used: dict[str, Any], step: str) -> None:
     read = {file for file in used[step]["read"] if not PLANNED.match(file)}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from anarchy.ground.bounded import MAX_DEPTH, MAX_DIGITS, load_json, parse_json
 from anarchy.ground.bounded_yaml import load_yaml
 from anarchy.ground.errors import UserError
+from anarchy.ground.layout import CONFIG, PROJECT
 
 
 def message(read: Any, path: Path) -> str:
@@ -41,7 +44,7 @@ def doubling(levels: int, entry: str) -> str:
         ("a: 0x" + "f" * 5000, "key 'a': a whole number of"),
         ("a: !!timestamp 2001-99-99", "key 'a': has the tag"),
         ('a: "\\e[31m"', "key 'a': text with the control character"),
-        ('a: "\\ud800"', "key 'a': text with the control character"),
+        ('a: "\\ud800"', "invalid Unicode character escape"),
         ('a: "\\UFFFFFFFF"', "is not YAML"),
         ("a: 1\n---\nb: 2", "line 2: expected a single document"),
         ("a:\n\tb: 1", "line 2: "),
@@ -143,3 +146,19 @@ def test_what_is_no_file(tmp_path: Path, read: Any) -> None:
     assert "too long" in message(read, tmp_path / ("x" * 300))
     (tmp_path / "file").touch()
     assert "Not a directory" in message(read, tmp_path / "file" / "below")
+
+
+@pytest.mark.parametrize("libyaml", [True, False])
+def test_a_study_is_read_alike_with_and_without_libyaml(libyaml: bool) -> None:
+    code = (
+        f"import yaml; yaml.__with_libyaml__ = {libyaml}\n"
+        "from anarchy.ground import bounded_yaml\n"
+        "from anarchy.ground.layout import CONFIG\n"
+        "print(bounded_yaml._SafeLoader.__name__)\n"
+        "print([bounded_yaml.load_yaml(file) for file in sorted(CONFIG.rglob('*.yaml'))])"
+    )
+    env = {**os.environ, "PYTHONPATH": str(PROJECT / "scripts")}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    loader, told = done.stdout.splitlines()
+    assert loader == ("CSafeLoader" if libyaml else "SafeLoader")
+    assert told == str([load_yaml(file) for file in sorted(CONFIG.rglob("*.yaml"))])
