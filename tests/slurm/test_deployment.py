@@ -12,10 +12,10 @@ from typing import Any
 import psutil
 import pytest
 
-from anarchy.gates.registry import machine_gates
 from anarchy.telemetry.alias import Anonymiser
 from anarchy.telemetry.leaks import find_leaks
 from lab import Lab
+from tests.helpers.gated import told_of_the_machine
 from tests.helpers.places import PROJECT
 
 TOKEN = "hunter2-of-this-test"
@@ -86,7 +86,8 @@ def results(tmp_path: Path, lab: Lab) -> Path:
     return tmp_path / "results"
 
 
-@pytest.mark.nightly  # 277 s
+@pytest.mark.nightly  # 277 s on a quiet machine
+@pytest.mark.timeout(1800)
 def test_every_topology_over_its_nodes(results: Path, lab: Lab, env: dict[str, str]) -> None:
     secret = {"HF_TOKEN": TOKEN, "NGC_API_KEY": TOKEN}
     foreign = results.parent / "foreign"
@@ -97,7 +98,7 @@ def test_every_topology_over_its_nodes(results: Path, lab: Lab, env: dict[str, s
         run = subprocess.Popen(snakemake(results), cwd=PROJECT, env=around, stdout=log, stderr=log)
     most = dict.fromkeys(("node01", "node02", "node03"), 0)
     try:
-        ends = time.monotonic() + 500
+        ends = time.monotonic() + 1500
         while run.poll() is None and time.monotonic() < ends:
             for name, pid in node_pids(lab).items():
                 most[name] = max(most[name], mockers(psutil.Process(pid)))
@@ -117,9 +118,7 @@ def test_every_topology_over_its_nodes(results: Path, lab: Lab, env: dict[str, s
             assert [(w["node"], len(w["gpus"])) for w in manifest["workers"]] == SYSTEMS[system]
             seats = [(w["node"], gpu) for w in manifest["workers"] for gpu in w["gpus"]]
             assert len(set(seats)) == len(seats), "no two workers share a GPU"
-    # A busy host invalidates cells, and says so; nothing else may.
-    found = [reason for cells in measured.values() for cell in cells for reason in cell["gates"]["reasons"]]
-    assert set(found) <= machine_gates()
+        assert all(told_of_the_machine(manifest["gates"]["reasons"]) for manifest in cells), system
     # Nothing is left, and no host or user is named in what will be published.
     assert lab.query("squeue", "-h").strip() == ""
     assert all(mockers(psutil.Process(pid)) == 0 for pid in node_pids(lab).values())

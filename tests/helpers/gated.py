@@ -1,0 +1,15 @@
+"""What a deployment on one small and busy machine may say against its cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from anarchy.gates.registry import machine_gates
+
+
+def told_of_the_machine(reasons: Iterable[str]) -> bool:
+    """Whether gates found no fault but a busy machine, and what drifts because it is busy."""
+    found = set(reasons)
+    return found <= machine_gates() or (
+        bool(found & machine_gates()) and found <= machine_gates() | {"not_steady"}
+    )
