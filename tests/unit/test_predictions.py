@@ -22,6 +22,8 @@ PREDICTED: Final = {
     "why/users": "## Users who think, and prompts with tails",
     "why/map": "## What the paper must have run",
     "why/adaptive": "## E3 beside what is there today",
+    "why-seed-1/step": "## Users in step, and readings of PoA-hat",
+    "why-seed-1/map": "## What the paper must have run",
     "gpu/protocol": "## The 20-minute protocol on simulated engines",
     "quick/adaptive": "## The whole of tier quick again",
     "quick/split": "## The split of workers as a game (G1)",
@@ -31,7 +33,7 @@ PREDICTED: Final = {
     "games-live/split-live": "## Splits on the live stack (V2)",
 }
 """Tier and experiment of a recorded run -> the heading of its predictions."""
-BY_EXPERIMENT: Final = ("quick", "why", "games", "games-live")
+BY_EXPERIMENT: Final = ("quick", "why", "why-seed-1", "games", "games-live")
 """Folders of the sample that hold experiments which were predicted and run apart."""
 UNRECORDED: Final = {
     "live": "measured before there were predictions",
