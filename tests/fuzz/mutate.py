@@ -19,6 +19,8 @@ from tests.fuzz.hostile import BYTES, ENCODINGS, RAW, SCRAPS, VALUES, aliases, n
 
 Place = tuple[Any, ...]
 """Keys and indices that lead to a value."""
+MOST_PLACES = 200_000
+"""In what is repeated: two changes that each repeat a thousand times made a file of 4 GB."""
 PARTS = 10_000
 """Places in a file are drawn as parts of its length, so that they mean the same when it shrinks."""
 
@@ -65,7 +67,8 @@ def _change(document: Any, place: Place, how: int, payload: int) -> Any:
     elif how == 3 and isinstance(parent, dict):  # under another name
         parent[f"{place[-1]}{SCRAPS[payload % len(SCRAPS)][:40]}"] = parent.pop(place[-1])
     elif how == 4 and isinstance(parent, list):  # many times
-        parent.extend([parent[place[-1]]] * (payload % 2000))
+        entry = parent[place[-1]]
+        parent.extend([entry] * min(payload % 2000, MOST_PLACES // len(places(entry))))
     elif how == 5 and isinstance(_at(document, place), dict):  # something that nobody knows
         _at(document, place)[f"unknown{payload}"] = value
     elif how == 6:  # another number

@@ -53,7 +53,7 @@ class Experiment(Strict):
         if not isinstance(given, Mapping) or not isinstance(given.get("tiers"), Mapping):
             return given
         kinds, design = tier_kinds(), given.get("design")
-        if design is not None and design not in kinds:
+        if design is not None and not (isinstance(design, str) and design in kinds):
             raise refusal(
                 f"key 'design': there is no design {design!r}", f"known designs: {', '.join(kinds)}"
             )

@@ -29,7 +29,7 @@ def union(key: str, kinds: Mapping[str, type[BaseModel]], default: str = "") -> 
 
     def known(value: Any) -> Any:
         kind = value.get(key, default) if isinstance(value, Mapping) else None
-        if kind is not None and kind not in kinds:
+        if kind is not None and not (isinstance(kind, str) and kind in kinds):
             what = f"key {key!r}: there is no {kind!r}" if kind else f"key {key!r} is missing"
             raise refusal(what, f"known: {', '.join(kinds)}")
         return value

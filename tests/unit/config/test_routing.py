@@ -149,6 +149,7 @@ def test_a_kv_policy_without_a_sensible_pair(
         (LEAST, {"tau": 0.5}, ("'tau' belongs to kv", "take tau out")),
         (LEAST, {"batch_s": 0.1}, ("'batch_s' belongs to batched_optimal",)),
         (LEAST, {"kind": "least-loaded"}, ("key 'kind'", "least_loaded")),
+        (LEAST, {"kind": ["least_loaded"]}, ("key 'kind'", "least_loaded")),
         (STATIC, {"controller": {}}, ("'controller' belongs to adaptive",)),
         (STATIC, {"way": "elsewhere"}, ("'way'", "'builtin' or 'pinned'")),
         (ADAPTIVE, {"omega": 1.0}, ("'omega' belongs to kv",)),
@@ -302,6 +303,7 @@ def tier(document: dict[str, Any], name: str = "live") -> dict[str, Any]:
     [
         (E1, lambda d: d.update(routing=["static", "static-2"]), ("there is no 'static-2'",)),
         (E1, lambda d: d.update(design="laddr"), ("there is no design 'laddr'", "ladder")),
+        (E1, lambda d: d.update(design=[]), ("there is no design []", "ladder")),
         (E1, lambda d: d.pop("design"), ("key 'design' is missing", "ladder")),
         (
             E1,
