@@ -208,7 +208,7 @@ def _dynamo(line: Line, reading: Reading, tally: _Tally) -> _Told | None:
     record = line.part(line.data, "event") if "event" in line.data else line.data
     if record.get("schema") != SCHEMA:
         raise line.fault(f"has schema {record.get('schema')!r}, not {SCHEMA}")
-    kind = record.get("event_type")
+    kind = line.text(record, "event_type")
     if kind != "request_end":
         if kind not in NO_REQUESTS:
             raise line.fault(f"has event_type {kind!r}, which Dynamo does not write")

@@ -143,6 +143,7 @@ def test_a_line_that_cannot_be_is_named(tmp_path: Path, line: dict[str, Any], wh
         (dynamo(replay=replay(trace_block_size=0)), "trace_block_size is 0", "docs/traces.md"),
         (dynamo(replay=replay(trace_block_size=None)), "has no trace_block_size", "docs/traces.md"),
         ({"event": {**dynamo()["event"], "event_type": "x"}}, "event_type 'x'", "docs/traces.md"),
+        ({"event": {**dynamo()["event"], "event_type": {}}}, "event_type is {}, not", "docs/traces.md"),
         ({"event": {**dynamo()["event"], "schema": "y"}}, "schema 'y'", "docs/traces.md"),
         ({"event": {**dynamo()["event"], "request": 3}}, "has no object 'request'", "docs/traces.md"),
         ({"event": 3}, "has no object 'event'", "docs/traces.md"),
