@@ -115,8 +115,8 @@ def test_a_request_says_whether_shared_blocks_count_once() -> None:
 
 def test_a_dynamo_that_ignores_what_it_is_told_is_found_out() -> None:
     """1.6.1 takes the override without a word and routes by its own defaults: tau 0, omega 1."""
-    subprocess.run(["envs/build", "selector-next"], cwd=PROJECT, check=True)
-    with serving(ENVS / "selector-next" / "bin" / "python") as (_, path):
+    subprocess.run(["envs/build", "dynamo-1.6.1"], cwd=PROJECT, check=True)
+    with serving(ENVS / "dynamo-1.6.1" / "bin" / "python") as (_, path):
         refused = prove_pinned(path, [kv(0.7, 0.3)], workers=2, block_size=16, seed=11)
         assert not refused.ok
         assert refused.routing_test()["ok"] is False

@@ -18,13 +18,14 @@ from anarchy.engines import virtual
 from anarchy.engines.profiles import load_profile, write_npz
 from anarchy.engines.spec import default_dynamo_python
 from anarchy.ground.errors import UserError
+from anarchy.ground.layout import DYNAMO_1_6_1
 from anarchy.load.phases import PhasePlan
 from anarchy.load.workload import Workload, WorkloadSpec
 from anarchy.trace.reader import read_cell, sealed_cells
 from anarchy.virtual.arrivals import Arrivals, arrivals_of, poisson_times, write_arrivals
 from anarchy.virtual.cell import VirtualCell, simulate
 from anarchy.virtual.open_loop import OpenCell, replay_open
-from anarchy.virtual.proof import prove
+from anarchy.virtual.proof import Asked, prove
 from anarchy.virtual.replayer import Job, Replayer, ReplayError
 from tests.helpers.places import PROFILE, PROJECT
 
@@ -78,11 +79,17 @@ def ttft(found: pd.DataFrame) -> float:
     return float((found["t_first_token"] - found["t_intended"]).mean())
 
 
+def asked(name: str, tau: float, omega: float, lag_s: float = 0.0) -> Asked:
+    router = virtual.router((tau, omega))
+    return Asked(name=name, router=router, tau=tau, omega=omega, kv_event_lag_s=lag_s)
+
+
 def test_every_pair_and_round_robin_take_effect(replayer: Replayer, timing: Path) -> None:
     pairs = [(tau, omega) for tau in (0.0, 0.3, 0.7, 1.0) for omega in (0.0, 1.0)]
-    policies = [(f"t{tau}-w{omega}", virtual.router((tau, omega)), tau, omega) for tau, omega in pairs]
+    policies = [asked(f"t{tau}-w{omega}", tau, omega) for tau, omega in pairs]
+    turns = Asked(name="turns", router=None, tau=None, omega=None)
     engines = tuple(virtual.worker(role, timing, LIMITS, 163_840, 1) for role in ("prefill", "decode"))
-    tests = prove(replayer, [*policies, ("turns", None, None, None)], (engines[0], engines[1]), (2, 4))
+    tests = prove(replayer, [*policies, turns], (engines[0], engines[1]), (2, 4))
     assert {name: test["ok"] for name, test in tests.items()} == dict.fromkeys(tests, True)
     choices = {name: [check["choice"] for check in test["checks"]] for name, test in tests.items()}
     assert choices["t0.0-w0.0"] == choices["t0.0-w1.0"] == ["decode", "prefill"]
@@ -98,9 +105,49 @@ def test_a_router_that_ignores_its_settings_would_be_noticed(replayer: Replayer,
         def run(self, job: Job) -> Any:
             return replayer.run(Job(**{**job.__dict__, "router": virtual.router((0.0, 1.0))}))
 
-    policies = [("soft", virtual.router((0.7, 1.0)), 0.7, 1.0)]
-    tests = prove(Deaf(), policies, (engines[0], engines[1]), (1, 2))  # type: ignore[arg-type]
+    tests = prove(Deaf(), [asked("soft", 0.7, 1.0)], (engines[0], engines[1]), (1, 2))  # type: ignore[arg-type]
     assert tests["soft"]["ok"] is False
+
+
+@pytest.fixture(scope="module")
+def newer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replayer]:
+    """The library of stack 1.6.1, which can hold KV events back."""
+    subprocess.run(["envs/build", "dynamo-1.6.1"], cwd=PROJECT, check=True)
+    with Replayer(DYNAMO_1_6_1 / "bin" / "python", tmp_path_factory.mktemp("logs") / "replay.log") as one:
+        yield one
+
+
+@pytest.mark.parametrize("lag_s", [0.1, 30.0])
+def test_late_kv_events_take_effect(newer: Replayer, timing: Path, lag_s: float) -> None:
+    engines = tuple(virtual.worker(role, timing, LIMITS, 163_840, 1) for role in ("prefill", "decode"))
+    policies = [asked("late", 0.0, 1.0, lag_s), asked("blind", 0.0, 0.0), asked("soft", 0.7, 1.0)]
+    tests = prove(newer, policies, (engines[0], engines[1]), (3, 3))
+    assert {name: test["ok"] for name, test in tests.items()} == dict.fromkeys(tests, True)
+    late = tests["late"]["checks"][-1]
+    assert late["choice"] == "late events"
+    early, afterwards = late["drawn"]
+    assert early < 0.6 * late["of"] < 0.8 * late["of"] <= afterwards
+
+
+def test_events_that_are_not_late_would_be_noticed(newer: Replayer, timing: Path) -> None:
+    engines = tuple(virtual.worker(role, timing, LIMITS, 163_840, 1) for role in ("prefill", "decode"))
+
+    class InTime:
+        folder = newer.folder
+
+        def run(self, job: Job) -> Any:
+            return newer.run(Job(**{**job.__dict__, "kv_event_lag_s": 0.0}))
+
+    tests = prove(InTime(), [asked("late", 0.0, 1.0, 3.0)], (engines[0], engines[1]), (2, 2))  # type: ignore[arg-type]
+    assert [check["ok"] for check in tests["late"]["checks"]] == [True, True, False]
+
+
+def test_both_libraries_agree_where_no_event_is_late(
+    newer: Replayer, replayer: Replayer, timing: Path
+) -> None:
+    mine, theirs = (rows(one, timing, users=64, spec=WorkloadSpec(templates=5)) for one in (replayer, newer))
+    assert ttft(theirs) == pytest.approx(ttft(mine), rel=0.1)
+    assert len(theirs) == pytest.approx(len(mine), rel=0.05)
 
 
 def test_limits_hold_requests_up(replayer: Replayer, timing: Path) -> None:

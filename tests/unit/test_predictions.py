@@ -30,6 +30,7 @@ PREDICTED: Final = {
     "quick/cache": "## What prefill workers keep in their caches (G2)",
     "quick/sharing": "## Shared prefixes and the split (G3)",
     "games/open-loop": "## The split of workers in an open loop (G4)",
+    "games/late-events": "## Late KV events (G5)",
     "games-live/split-live": "## Splits on the live stack (V2)",
 }
 """Tier and experiment of a recorded run -> the heading of its predictions."""

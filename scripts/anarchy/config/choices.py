@@ -94,7 +94,8 @@ class Choices(Strict):
     `vllm` is real and needs the site file, for the weights and what they run on."""
     stack: StackChoice = AS_PLANNED
     """`tier`: what each tier names, the engine's usual one without that; or one version of Dynamo for
-    everything: `0.9.0`, the paper's (engine `mocker`, built-in policies, one machine), or `1.5.1`."""
+    everything: `0.9.0`, the paper's (engine `mocker`, built-in policies, one machine), `1.6.1` (engine
+    `virtual`, one machine), or `1.5.1`."""
     experiments: NameList = ("equilibrium",)
     """Names of experiments, or `all`: each that has this tier."""
     models: NameList = ()

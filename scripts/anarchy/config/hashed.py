@@ -51,6 +51,7 @@ LATER: Final[dict[type, dict[str, tuple[str, object]]]] = {
         "controller": ("controller", None),
         "batch_s": ("batch_s", None),
         "decode_active_request_weight": ("decode_active_request_weight", 0.0),
+        "kv_event_lag_s": ("kv_event_lag_s", 0.0),
         "assume_kv_reuse": ("assume_kv_reuse", None),
         "affinity_threshold": ("affinity_threshold", None),
         "max_ttft_penalty_s": ("max_ttft_penalty_s", None),

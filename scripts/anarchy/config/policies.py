@@ -139,6 +139,19 @@ class KvPolicy(CostPolicy):
     """KV blocks that each active request adds to a decode worker's cost, beside those that it holds; Dynamo's
     word for it. With prompts of one length it changes no choice of a router that counts each in full."""
 
+    kv_event_lag_s: NonNegative = 0.0
+    """How late the router hears what a worker's cache stored and removed, model s. Engine virtual with stack
+    1.6.1 only; live, it is what the event plane takes."""
+
+    @model_validator(mode="after")
+    def _lag_is_built_in(self) -> KvPolicy:
+        if self.kv_event_lag_s and self.way == "pinned":
+            raise refusal(
+                "kv_event_lag_s with way: pinned: the events of a live stack come when they come",
+                "set way: builtin, or leave it out",
+            )
+        return self
+
     @model_validator(mode="after")
     def _weight_is_built_in(self) -> KvPolicy:
         if self.decode_active_request_weight and self.way == "pinned":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from anarchy.ground.errors import UserError
@@ -57,6 +57,10 @@ class Dynamo:
     """What our own policies let choose: the file in `serving` that speaks with this version's router."""
     reuse_per_request: bool = True
     """Whether a request's override may say whether shared blocks count once; else a router is made so."""
+    late_kv_events: bool = False
+    """Whether a replay can hold back what its router hears of the workers' caches."""
+    serves: bool = True
+    """Whether it is installed whole; else its compiled part alone, which replays."""
     several_nodes: bool = True
     """Whether it may run on several machines, in containers and with etcd."""
     label: str = ""
@@ -90,6 +94,16 @@ class Dynamo:
                 f"stack {self.version} has no decode_active_request_weight",
                 where=f"{where}, key 'decode_active_request_weight'",
                 remedy=f"a stack that has it: {able} (key 'stack'); or leave the policy out",
+            )
+
+    def check_late_events(self, lag_s: float, *, where: str) -> None:
+        """Raise UserError where this version cannot hold KV events back as asked."""
+        if lag_s and not self.late_kv_events:
+            able = ", ".join(one.version for one in STACKS.values() if one.late_kv_events)
+            raise UserError(
+                f"stack {self.version} cannot hold KV events back",
+                where=f"{where}, key 'kv_event_lag_s'",
+                remedy=f"a stack that can, in virtual time: {able} (key 'stack'); or leave the policy out",
             )
 
     def check_pinned_reuse(self, policy: bool | None, routers: bool | None, *, where: str) -> None:
@@ -184,7 +198,17 @@ DYNAMO_0_9_0: Final = Dynamo(
     builds="envs/build dynamo-0.9.0",
 )
 
-STACKS: Final[Mapping[str, Dynamo]] = {one.version: one for one in (DYNAMO_1_5_1, DYNAMO_0_9_0)}
+DYNAMO_1_6_1: Final = replace(
+    DYNAMO_1_5_1,
+    version="1.6.1",
+    late_kv_events=True,
+    serves=False,
+    several_nodes=False,
+    label=" by Dynamo 1.6.1",
+    builds="envs/build dynamo-1.6.1",
+)
+
+STACKS: Final[Mapping[str, Dynamo]] = {one.version: one for one in (DYNAMO_1_5_1, DYNAMO_0_9_0, DYNAMO_1_6_1)}
 """Every description by its version, the usual one first."""
 USUAL: Final = DYNAMO_1_5_1.version
 
@@ -200,4 +224,6 @@ def dynamo_of(version: str) -> Dynamo:
 
 def described(versions: Mapping[str, str | None]) -> Dynamo | None:
     """The description of what a cell was measured with; None for a version that has none here."""
-    return STACKS.get(versions.get("ai-dynamo") or "")
+    whole = versions.get("ai-dynamo")
+    found = STACKS.get(whole or versions.get("ai-dynamo-runtime") or "")
+    return found if found is not None and found.serves == bool(whole) else None

@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from anarchy.engines.engine import Engine, PinnedStack, Ran
 from anarchy.engines.spec import BLOCK_SIZE, Role, default_dynamo_python, slots
-from anarchy.ground.layout import DYNAMO_LOCK, ENVS
+from anarchy.ground.layout import DYNAMO_1_6_1, DYNAMO_1_6_1_LOCK, DYNAMO_LOCK, ENVS
 
 NAME: Final = "virtual"
 LIBRARY: Final = "ai-dynamo-runtime"
 LABEL: Final = "simulated in virtual time"
+SHORT_TRANSFERS: Final = "short transfers left out"
 
 
 def label(_: str | None) -> str:
@@ -98,7 +99,15 @@ ENGINE: Final = Engine(
             (LIBRARY,),
             default_dynamo_python,
             ENVS / "dynamo",
-            behaviour="short transfers left out",
+            behaviour=SHORT_TRANSFERS,
+        ),
+        PinnedStack(
+            DYNAMO_1_6_1_LOCK,
+            (LIBRARY,),
+            lambda: DYNAMO_1_6_1 / "bin" / "python",
+            DYNAMO_1_6_1,
+            dynamo="1.6.1",
+            behaviour=SHORT_TRANSFERS,
         ),
     ),
     start_s=1.0,

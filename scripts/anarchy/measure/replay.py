@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from anarchy.config import KvPolicy, Policy
 from anarchy.engines import virtual
+from anarchy.engines.dynamo import dynamo_of
 from anarchy.engines.profiles import Profile, write_npz
 from anarchy.engines.registry import engine_of
 from anarchy.gates.verdict import evaluate
@@ -34,7 +36,7 @@ from anarchy.trace.state import set_aside
 from anarchy.trace.writer import seal
 from anarchy.virtual.cell import Outcome, VirtualCell, simulate
 from anarchy.virtual.open_cell import simulate_open
-from anarchy.virtual.proof import prove
+from anarchy.virtual.proof import Asked, prove
 from anarchy.virtual.replayer import Replayer, ReplayError
 
 TIMING = "timing.npz"
@@ -54,14 +56,15 @@ def replay_all(
     all others are sealed then.
     """
     unpack(folder)
-    stack = engine_of(plan.engine).stacks[0]
+    stack = engine_of(plan.engine).stack_for("", plan.stack.dynamo)
+    assert stack is not None, "the plan names one that its engine has"
     python = stack.python()
     began = time.monotonic()
     logs = folder / "logs"
     make_folder(logs)
     with disk_errors(logs):
         write_npz(profile, logs / TIMING)
-    versions = {**serving_versions(python), **machine_versions()}
+    versions = {**serving_versions(python, needed=(virtual.LIBRARY,)), **machine_versions()}
     with Replayer(python, logs / "replay.log") as replayer:
         step_s = float(profile.decode_itl_s.min())
         session = _Replay(plan, folder, logs / TIMING, step_s, replayer, versions, start)
@@ -86,6 +89,19 @@ def replay_all(
             remedy="run again: the others are kept; a cell that fails again is refused by the library",
         )
     pack(folder, plan)
+
+
+def event_lag_s(policy: Policy) -> float:
+    """How late the router hears of the workers' caches under a policy, model s."""
+    return policy.kv_event_lag_s if isinstance(policy, KvPolicy) else 0.0
+
+
+def asked_of(policy: Policy) -> Asked:
+    """A policy as its proof takes it."""
+    tau, omega = policy.pair or (None, None)
+    router = virtual.router(policy.pair)
+    lag_s = event_lag_s(policy)
+    return Asked(name=policy.name, router=router, tau=tau, omega=omega, kv_event_lag_s=lag_s)
 
 
 def check_table(plan: DeploymentPlan, profile: Profile) -> None:
@@ -156,7 +172,7 @@ class _Replay:
 
     def prove(self) -> dict[str, dict[str, Any]]:
         """The routing test of each policy; raises UserError for one that takes no effect."""
-        policies = [(p.name, virtual.router(p.pair), *(p.pair or (None, None))) for p in self.plan.policies]
+        policies = [asked_of(policy) for policy in self.plan.policies]
         try:
             tests = prove(self.replayer, policies, self.engines(1), self.pools)
         except ReplayError as error:
@@ -171,7 +187,8 @@ class _Replay:
                 f"routing does not take effect (override_inert) under {', '.join(bad)}: "
                 f"{tests[bad[0]]['checks']}",
                 where=self.plan.title,
-                remedy="the library ignores a setting of the router: use the version of envs/dynamo.lock",
+                remedy="the library ignores a setting of the router; build the version that is pinned: "
+                f"{dynamo_of(self.plan.stack.dynamo).builds}",
             )
         return tests
 
@@ -207,6 +224,7 @@ class _Replay:
             pools=self.pools,
             engines=self.engines(most, cell.workload.input_tokens),
             router=virtual.router(cell.policy.pair),
+            kv_event_lag_s=event_lag_s(cell.policy),
             labels={"policy": cell.policy.name, "tau": tau, "omega": omega},
         )
         if every_s:

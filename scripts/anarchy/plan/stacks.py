@@ -48,9 +48,9 @@ def stack_of(
     dynamo.check_reuse(one.assume_kv_reuse, where=where)
     for policy in policies:
         if isinstance(policy, KvPolicy):
-            dynamo.check_active_requests(
-                policy.decode_active_request_weight, where=f"{where}, policy {policy.name}"
-            )
+            of = f"{where}, policy {policy.name}"
+            dynamo.check_active_requests(policy.decode_active_request_weight, where=of)
+            dynamo.check_late_events(policy.kv_event_lag_s, where=of)
     if (one.limits or tier.limits).kv_link_gb_s != Limits().kv_link_gb_s and not dynamo.mock_transfers:
         raise UserError(
             f"stack {dynamo.version} would ignore the limit kv_link_gb_s: it models no KV transfer",

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from anarchy.engines.registry import engine_packages
@@ -65,9 +65,13 @@ def told_versions(output: str) -> dict[str, str | None]:
 
 
 def serving_versions(
-    dynamo_python: Path, start: Start | None = None, *, timeout_s: float = 60.0
+    dynamo_python: Path,
+    start: Start | None = None,
+    *,
+    timeout_s: float = 60.0,
+    needed: Sequence[str] = NEEDED,
 ) -> dict[str, str | None]:
-    """Versions in the serving environment; None for a package that it lacks.
+    """Versions in the serving environment; None for a package that it lacks and that is not `needed`.
 
     With `start` the Python is one inside an image, which may take its time to be unpacked. Raises `UserError`
     when the environment is missing or half built.
@@ -100,7 +104,7 @@ def serving_versions(
             where=where,
             remedy=remedy,
         )
-    missing = [name for name in NEEDED if found.get(name) is None]
+    missing = [name for name in needed if found.get(name) is None]
     if missing:
         raise UserError(f"the serving environment lacks {', '.join(missing)}", where=where, remedy=remedy)
     return found

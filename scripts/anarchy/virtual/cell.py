@@ -30,7 +30,8 @@ class VirtualCell:
 
     `residence_s`: a guess of how long a request takes, from which the length of the first try is made.
     `pools`: numbers of prefill and decode workers. `engines`: arguments of both pools' workers. `router`:
-    those of the KV router; None is round robin. `labels`: policy, tau and omega of its rows.
+    those of the KV router; None is round robin. `kv_event_lag_s`: how late it hears of the workers' caches.
+    `labels`: policy, tau and omega of its rows.
     """
 
     workload: Workload
@@ -43,6 +44,7 @@ class VirtualCell:
     engines: tuple[Mapping[str, Any], Mapping[str, Any]]
     router: Mapping[str, Any] | None
     labels: Mapping[str, Any]
+    kv_event_lag_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def simulate(cell: VirtualCell, replayer: Replayer) -> Outcome:
                 prefill=cell.engines[0],
                 decode=cell.engines[1],
                 router=cell.router,
+                kv_event_lag_s=cell.kv_event_lag_s,
                 prefill_workers=cell.pools[0],
                 decode_workers=cell.pools[1],
                 until_s=until,

@@ -52,6 +52,7 @@ def simulate_open(cell: VirtualCell, rate_rps: float, replayer: Replayer) -> Out
             pools=cell.pools,
             engines=cell.engines,
             router=cell.router,
+            kv_event_lag_s=cell.kv_event_lag_s,
             labels=cell.labels,
         ),
         replayer,

@@ -23,7 +23,8 @@ class OpenCell:
 
     `trace`: the file of the arrivals (`arrivals.write_arrivals`), which cells under one load may share.
     Requests that come in `[measure_from_s, measure_until_s)` are of phase measure, those before of warm-up,
-    those after of cool-down. `pools`, `engines`, `router`, `labels`: as of `cell.VirtualCell`.
+    those after of cool-down. `pools`, `engines`, `router`, `kv_event_lag_s`, `labels`: as of
+    `cell.VirtualCell`.
     """
 
     trace: Path
@@ -35,6 +36,7 @@ class OpenCell:
     engines: tuple[Mapping[str, Any], Mapping[str, Any]]
     router: Mapping[str, Any] | None
     labels: Mapping[str, Any]
+    kv_event_lag_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ def replay_open(cell: OpenCell, replayer: Replayer) -> OpenOutcome:
             prefill=cell.engines[0],
             decode=cell.engines[1],
             router=cell.router,
+            kv_event_lag_s=cell.kv_event_lag_s,
             prefill_workers=cell.pools[0],
             decode_workers=cell.pools[1],
             until_s=float(arrivals.at_s[-1]) - first_s + cell.deadline_s,

@@ -3,13 +3,15 @@
 The prediction is that of the live self-test (`serving.selftest`): a softmax over the workers' scaled costs.
 Requests are held on all decode workers but one while others pass one by one, so that tau alone decides where.
 With several prefill workers and tau 0 one prompt is sent again and again: with omega above 0 all go where
-its blocks lie, with omega 0 any worker is as good.
+its blocks lie, with omega 0 any worker is as good. Late KV events: before they come a prompt that was just
+served goes anywhere, afterwards to where its blocks lie.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -33,38 +35,58 @@ LONG_TOKENS: Final = 1024
 HELD_TOKENS: Final = 12_000
 """Output tokens of the held request: it outlasts those that pass."""
 UNTIL_S: Final = 3600.0
+SHORTEST_LAG_S: Final = 0.05
+"""A shorter lag of KV events is not tested: it passes while a request is served."""
+APART_S: Final = 0.0973
+"""Between prompts of the test of late events: no two are under way at once, but for chance."""
+KNOWN: Final = 0.8
+"""Share of prompts that must be found once their events have come: chance finds at most a half."""
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A policy to prove: arguments of its router (None is round robin), tau and omega, lateness of events."""
+
+    name: str
+    router: Mapping[str, Any] | None
+    tau: float | None
+    omega: float | None
+    kv_event_lag_s: float = 0.0
 
 
 def prove(
     replayer: Replayer,
-    policies: Sequence[tuple[str, Mapping[str, Any] | None, float | None, float | None]],
+    policies: Sequence[Asked],
     engines: tuple[Mapping[str, Any], Mapping[str, Any]],
     pools: tuple[int, int],
 ) -> dict[str, dict[str, Any]]:
     """The routing test of each policy by its name, as manifests hold it.
 
-    A policy is its name, arguments of its router (None is round robin), tau and omega. Raises as
-    `Replayer.run`. With one decode and one prefill worker there is nothing to choose, and the test says so.
+    Raises as `Replayer.run`. With one decode and one prefill worker there is nothing to choose, and the test
+    says so.
     """
     if max(pools) < 2:
-        return {name: {"reason": "one worker in each pool: nothing to choose"} for name, *_ in policies}
+        return {one.name: {"reason": "one worker in each pool: nothing to choose"} for one in policies}
     tests = _Tests(replayer, engines, pools)
     found: dict[str, Row] = {}
-    for name, router, tau, omega in policies:
-        if router is None:
-            checks = [tests.turns(name)]
+    for one in policies:
+        if one.router is None:
+            checks = [tests.turns(one.name)]
         else:
-            asked = [tests.decode] if pools[1] > 1 else []
-            asked += [tests.prefill] if pools[0] > 1 and router["router_temperature"] == 0 else []
-            checks = [confirmed(partial(check, name, router)) for check in asked]
+            cache_decides = pools[0] > 1 and one.tau == 0
+            asked = [partial(tests.decode, one.name, one.router)] if pools[1] > 1 else []
+            asked += [partial(tests.prefill, one.name, one.router)] if cache_decides else []
+            if cache_decides and one.omega and one.kv_event_lag_s >= SHORTEST_LAG_S:
+                asked.append(partial(tests.late, one.name, one.router, one.kv_event_lag_s))
+            checks = [confirmed(check) for check in asked]
         if not checks:
-            found[name] = {"reason": "one decode worker, and tau above 0: nothing to tell apart"}
+            found[one.name] = {"reason": "one decode worker, and tau above 0: nothing to tell apart"}
             continue
-        found[name] = {
+        found[one.name] = {
             "ok": all(check["ok"] for check in checks),
             "p_value": min(check["p_value"] for check in checks),
-            "omega": _omega_words(pools, tau, omega),
+            "omega": _omega_words(pools, one.tau, one.omega),
             "checks": checks,
         }
     return found
@@ -139,6 +161,35 @@ class _Tests:
             "ok": p_value >= ALPHA,
         }
 
+    def late(self, policy: str, router: Mapping[str, Any], lag_s: float) -> Row:
+        """Whether KV events are late: each prompt comes again at half the lag, and at twice the lag."""
+        blocks = PROMPT_TOKENS // BLOCK_SIZE
+        rows = [
+            self._row(user, when, 2, range(user * blocks, (user + 1) * blocks))
+            for user in range(REPEATED)
+            for when in (
+                {"timestamp": user * APART_S * 1e3},
+                {"delay": lag_s / 2 * 1e3},
+                {"delay": 2 * lag_s * 1e3},
+            )
+        ]
+        columns = self._replay(rows, router, lag_s)
+        knew = columns["reused_input_tokens"] > 0
+        early, after = (int(np.count_nonzero(knew & (columns["turn_index"] == turn))) for turn in (1, 2))
+        chance = 1.0 / self.pools[0]
+        # As many early hits as chance gives, or fewer; were events in time, each would be one.
+        p_value = float(bdtrc(early - 1, REPEATED, chance)) if early else 1.0
+        return {
+            "policy": policy,
+            "choice": "late events",
+            "predicted": [chance, 1.0],
+            "drawn": [early, after],
+            "of": REPEATED,
+            "p_value": p_value,
+            "p_value_contrast": float(early == REPEATED),
+            "ok": p_value >= ALPHA and after >= KNOWN * REPEATED,
+        }
+
     def turns(self, policy: str) -> Row:
         """Whether each worker has its turn, whatever is held."""
         loads, drawn = self._held(None)
@@ -172,10 +223,12 @@ class _Tests:
 
     @staticmethod
     def _row(user: int, when: Mapping[str, float], output_tokens: int, ids: Sequence[int]) -> Row:
-        shape = {"input_length": PROMPT_TOKENS, "output_length": output_tokens, "hash_ids": ids}
+        shape = {"input_length": PROMPT_TOKENS, "output_length": output_tokens, "hash_ids": list(ids)}
         return {"session_id": str(user), **when, **shape}
 
-    def _replay(self, rows: Sequence[Row], router: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    def _replay(
+        self, rows: Sequence[Row], router: Mapping[str, Any] | None, kv_event_lag_s: float = 0.0
+    ) -> Mapping[str, Any]:
         trace: Path = self.replayer.folder / "proof.jsonl"
         with disk_errors(trace):
             trace.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -186,6 +239,7 @@ class _Tests:
             router=router,
             prefill_workers=self.pools[0],
             decode_workers=self.pools[1],
-            until_s=UNTIL_S,
+            until_s=UNTIL_S + 4 * kv_event_lag_s,
+            kv_event_lag_s=kv_event_lag_s,
         )
         return self.replayer.run(job).columns

@@ -52,11 +52,11 @@ def replay(core: Any, job: dict[str, Any]) -> dict[str, Any]:
     """Run one job, write the columns of its requests into `job["columns"]` (NPZ), and say what it took."""
     import numpy as np
 
-    began = time.perf_counter()
+    began, lag_ms = time.perf_counter(), job["kv_event_lag_ms"]
     result = core.run_mocker_trace_replay(
         [job["trace"]],
-        prefill_engine_args=core.MockEngineArgs(**job["prefill"]),
-        decode_engine_args=core.MockEngineArgs(**job["decode"]),
+        prefill_engine_args=engine_arguments(core, job["prefill"]),
+        decode_engine_args=engine_arguments(core, job["decode"]),
         router_config=core.KvRouterConfig(**job["router"]) if job["router"] is not None else None,
         router_mode="round_robin" if job["router"] is None else "kv_router",
         num_prefill_workers=job["prefill_workers"],
@@ -65,6 +65,7 @@ def replay(core: Any, job: dict[str, Any]) -> dict[str, Any]:
         max_sim_time_ms=job["until_ms"],
         capture_per_request=True,
         capture_planner_details=False,
+        **({"kv_event_lag_ms": lag_ms} if lag_ms else {}),
     )
     rows = result.per_request
     replayed = time.perf_counter()
@@ -77,6 +78,16 @@ def replay(core: Any, job: dict[str, Any]) -> dict[str, Any]:
     with open(job["columns"], "wb") as file:
         np.savez(file, **columns)
     return {"requests": len(rows), "replay_s": replayed - began, "columns_s": time.perf_counter() - replayed}
+
+
+def engine_arguments(core: Any, told: dict[str, Any]) -> Any:
+    """Arguments of a worker as the library takes them; from 1.6 on they are a mapping with other words."""
+    if hasattr(core, "MockEngineArgs"):
+        return core.MockEngineArgs(**told)
+    engine = dict(told)
+    timing = {"path": engine.pop("planner_profile_data")}
+    engine["timing_model"] = {"type": "external", "provider": "dynamo_profile", "config": timing}
+    return {"engine": engine, "num_gpu_blocks_is_explicit": True}
 
 
 if __name__ == "__main__":

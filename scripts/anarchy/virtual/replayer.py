@@ -27,7 +27,8 @@ ANSWER_S: Final = 600.0
 LACKING: Final = 3
 """Exit status of a library without the function."""
 SETUP: Final = (
-    "run `make setup`, or name an environment with ai-dynamo-runtime 1.5.1 in ANARCHY_DYNAMO_PYTHON"
+    "run `make setup`, or name an environment with ai-dynamo-runtime 1.5.1 in ANARCHY_DYNAMO_PYTHON; "
+    "for stack 1.6.1 `envs/build dynamo-1.6.1`"
 )
 
 
@@ -42,6 +43,7 @@ class Job:
     `prefill` and `decode` are arguments of the library's engine, `router` those of its KV router; None is
     round robin. `until_s` ends it, model seconds after the first request: those under way then are not told.
     `trace_block_size`: tokens that a number of a block stands for in the trace; None is the engine's block.
+    `kv_event_lag_s`: how late the router hears of the workers' caches, model seconds.
     """
 
     trace: Path
@@ -52,6 +54,7 @@ class Job:
     decode_workers: int
     until_s: float
     trace_block_size: int | None = None
+    kv_event_lag_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ class Replayer:
             "decode_workers": job.decode_workers,
             "until_ms": job.until_s * 1e3,
             "trace_block_size": job.trace_block_size,
+            "kv_event_lag_ms": job.kv_event_lag_s * 1e3,
         }
         answer = self._ask(json.dumps(document))
         if "error" in answer:

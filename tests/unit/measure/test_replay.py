@@ -54,9 +54,9 @@ class Process(Library):
 @pytest.fixture
 def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Workbench, UnboundDeployment, Path]:
     monkeypatch.setattr(replay, "Replayer", Process)
-    monkeypatch.setattr(replay, "serving_versions", lambda _: {"ai-dynamo-runtime": "1.5.1"})
+    monkeypatch.setattr(replay, "serving_versions", lambda _, needed: dict.fromkeys(needed, "1.5.1"))
     monkeypatch.setattr(
-        replay, "prove", lambda _, policies, *__: {name: {"ok": True} for name, *_ in policies}
+        replay, "prove", lambda _, policies, *__: {policy.name: {"ok": True} for policy in policies}
     )
     monkeypatch.setattr(sweep, "check_serving", lambda *_: None)
     monkeypatch.setattr(Process, "fails_at", None)
@@ -122,7 +122,7 @@ def test_a_policy_without_effect_measures_nothing(
     monkeypatch.setattr(replay, "prove", lambda *_: failed)
     with pytest.raises(UserError, match="override_inert") as caught:
         sweep.sweep(bench, deployment)
-    assert "envs/dynamo.lock" in caught.value.remedy
+    assert "build the version that is pinned: make setup" in caught.value.remedy
     assert sealed_cells(folder) == []
 
 

@@ -255,6 +255,40 @@ def test_a_weight_of_active_requests_is_refused_where_it_would_do_nothing(
     assert remedy in str(caught.value.remedy)
 
 
+LATE = {"static": RoutingSet(policies=("static", "events-1s-late"))}
+
+
+def test_late_kv_events_are_other_cells_and_have_their_stack(changed: Callable[..., None]) -> None:
+    changed(E1, LATE, engine="virtual", stack="1.6.1")
+    (one,) = plans()
+    assert (one.engine, one.stack.dynamo) == ("virtual", "1.6.1")
+    assert "ai-dynamo-runtime 1.6.1" in one.stack.version
+    in_time = KvPolicy(name="static", title="another title", tau=0.0, omega=1.0)
+    late = in_time.model_copy(update={"kv_event_lag_s": 1.0})
+    assert hashed(late) == {**hashed(in_time), "kv_event_lag_s": 1.0}
+    assert "kv_event_lag_s" not in hashed(in_time)
+
+
+@pytest.mark.parametrize(
+    ("choices", "what", "remedy"),
+    [
+        ({"stack": "1.5.1"}, "stack 1.5.1 cannot hold KV events back", "in virtual time: 1.6.1"),
+        (
+            {"stack": "1.6.1", "engine": "mocker"},
+            "engine mocker cannot be served with stack 1.6.1",
+            "virtual",
+        ),
+    ],
+)
+def test_late_kv_events_are_refused_where_none_would_be_late(
+    changed: Callable[..., None], choices: dict[str, Any], what: str, remedy: str
+) -> None:
+    changed(E1, LATE, engine="virtual")
+    with pytest.raises(UserError, match=what) as caught:
+        plans(**choices)
+    assert remedy in str(caught.value.remedy)
+
+
 # --- limits and workloads of a set ---
 
 

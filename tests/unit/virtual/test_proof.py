@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 
-from anarchy.virtual.proof import confirmed
+from anarchy.engines.virtual import router
+from anarchy.virtual.proof import Asked, confirmed, prove
+from anarchy.virtual.replay import COLUMNS
+from anarchy.virtual.replayer import Job, Replayed
+
+WORKERS = 3
+SERVED_MS = 20.0
 
 
 @pytest.mark.parametrize(
@@ -16,3 +27,64 @@ def test_a_failure_must_repeat(answers: list[bool], ok: bool, asked: int) -> Non
     left = list(answers)
     assert confirmed(lambda: {"ok": left.pop(0)})["ok"] is ok
     assert len(answers) - len(left) == asked
+
+
+class Caches:
+    """Prefill workers that keep every prompt, and a router that hears of it late by a rule of its own."""
+
+    def __init__(self, folder: Path, really_late_s: float | None = None, *, deaf: bool = False) -> None:
+        self.folder, self.really_late_s, self.deaf = folder, really_late_s, deaf
+        self.rng = np.random.default_rng(5)
+
+    def run(self, job: Job) -> Replayed:
+        late_s = job.kv_event_lag_s if self.really_late_s is None else self.really_late_s
+        rows: list[dict[str, Any]] = []
+        now: dict[str, float] = {}
+        kept: dict[int, dict[int, float]] = {}
+        for line in job.trace.read_text().splitlines():
+            said = json.loads(line)
+            user = said["session_id"]
+            at = said.get("timestamp", now.get(user, 0.0) + said.get("delay", 0.0))
+            now[user] = at + SERVED_MS
+            has = kept.setdefault(said["hash_ids"][0], {})
+            heard = [worker for worker, since in has.items() if since + late_s * 1e3 <= at and not self.deaf]
+            worker = heard[0] if heard else int(self.rng.integers(WORKERS))
+            rows.append(
+                {
+                    "user": int(user),
+                    "turn_index": sum(row["user"] == int(user) for row in rows),
+                    "arrival_time_ms": at,
+                    "terminal_time_ms": now[user],
+                    "reused_input_tokens": said["input_length"] if worker in has else 0,
+                    "prefill_worker_idx": worker,
+                }
+            )
+            has.setdefault(worker, now[user])
+        kinds = {**COLUMNS, "user": int}
+        columns = {name: np.array([row.get(name, 0) for row in rows], kind) for name, kind in kinds.items()}
+        return Replayed(columns, 0.1, 0.0)
+
+
+def checks(library: Caches, lag_s: float) -> dict[str, bool]:
+    late = Asked(name="late", router=router((0.0, 1.0)), tau=0.0, omega=1.0, kv_event_lag_s=lag_s)
+    found = prove(library, [late], ({}, {}), (WORKERS, 1))["late"]  # type: ignore[arg-type]
+    return {check["choice"]: check["ok"] for check in found["checks"]}
+
+
+@pytest.mark.parametrize("lag_s", [0.05, 1.0, 100.0])
+def test_late_events_pass_where_they_are_late(tmp_path: Path, lag_s: float) -> None:
+    assert checks(Caches(tmp_path), lag_s) == {"prefill": True, "late events": True}
+
+
+def test_a_lag_that_is_shorter_than_a_request_is_not_tested(tmp_path: Path) -> None:
+    assert checks(Caches(tmp_path), 0.01) == {"prefill": True}
+
+
+@pytest.mark.parametrize("really_late_s", [0.0, 5.0], ids=["in time", "later than asked"])
+def test_events_that_come_at_another_time_fail(tmp_path: Path, really_late_s: float) -> None:
+    library = Caches(tmp_path, really_late_s)
+    assert checks(library, 1.0)["late events"] is False
+
+
+def test_a_router_that_never_hears_fails(tmp_path: Path) -> None:
+    assert checks(Caches(tmp_path, deaf=True), 1.0)["late events"] is False

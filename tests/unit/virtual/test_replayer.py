@@ -100,3 +100,16 @@ def test_a_python_that_is_not_there(tmp_path: Path) -> None:
         pytest.raises(UserError, match="serving environment is missing"),
     ):
         one.run(JOB)
+
+
+def test_a_newer_library_is_told_the_same_in_other_words() -> None:
+    told = {"worker_type": "decode", "max_num_seqs": 8, "planner_profile_data": "/t.npz"}
+
+    class Older:
+        MockEngineArgs = dict
+
+    assert replay.engine_arguments(Older, told) == told
+    newer = replay.engine_arguments(object(), told)
+    timing = {"type": "external", "provider": "dynamo_profile", "config": {"path": "/t.npz"}}
+    assert newer["engine"] == {"worker_type": "decode", "max_num_seqs": 8, "timing_model": timing}
+    assert newer["num_gpu_blocks_is_explicit"] is True
