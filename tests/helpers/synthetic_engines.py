@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from anarchy.config import KNEE_WORKLOAD
-from anarchy.designs.engines.agreement import Comparison, agreement
-from anarchy.designs.engines.columns import COMPARED, DIFFERENCES, SIDES
+from anarchy.designs.engines.agreement import COMPARED, Comparison, agreement
+from anarchy.designs.engines.columns import DIFFERENCES, SIDES
 from anarchy.designs.engines.tier import Tolerances
 from anarchy.ground.layout import Layout
 from tests.helpers.synthetic_estimates import (

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from anarchy.config.values import PositiveSeconds, Strict
+
+RATES: Final = ("within_ttft", "within_itl", "goodput")
+"""Names of the rates of requests that keep the TTFT objective, the ITL objective, and both."""
 
 
 class Objectives(Strict):

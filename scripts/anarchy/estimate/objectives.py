@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 
+from anarchy.config.objectives import RATES
 from anarchy.estimate.performance import THROUGHPUT_BINS, inter_token_latency
 from anarchy.games.requests import FloatArray
 from anarchy.trace.reader import CellTrace
 
-PLAYERS: Final = ("within_ttft", "within_itl", "goodput")
-"""What `rates_within` counts, in its order."""
-
 
 def rates_within(trace: CellTrace, ttft_s: float, itl_s: float) -> FloatArray:
-    """Requests a second that kept the TTFT objective, the ITL objective, and both, by when they were sent.
+    """Requests a second that kept the TTFT objective, the ITL objective, and both (`RATES`), by when sent.
 
     Shape: (3, THROUGHPUT_BINS), spans of the measure phase from its first to its last sending; (3, 0) where
     fewer than two requests were sent. A request that failed keeps none; one of a single token has no time
@@ -27,7 +23,7 @@ def rates_within(trace: CellTrace, ttft_s: float, itl_s: float) -> FloatArray:
     sent = trace.column("t_sent")[trace.measured]
     span = float(np.ptp(sent)) if sent.size > 1 else 0.0
     if span <= 0.0:
-        return np.empty((len(PLAYERS), 0))
+        return np.empty((len(RATES), 0))
     rows = trace.equals("status", "ok") if trace.manifest.unbounded else trace.measured
     itl = inter_token_latency(trace)[rows]
     first_token, last_token = trace.column("t_first_token")[rows], trace.column("t_last_token")[rows]

@@ -12,9 +12,10 @@ from matplotlib.container import ErrorbarContainer
 
 from anarchy.config import Experiment, Policy
 from anarchy.config.files import load_study
+from anarchy.config.objectives import RATES
 from anarchy.designs.engines import comparison
-from anarchy.designs.engines.agreement import Tolerance
-from anarchy.designs.engines.columns import COMPARED, DIFFERENCES, RATES, SIDES
+from anarchy.designs.engines.agreement import COMPARED, Tolerance
+from anarchy.designs.engines.columns import DIFFERENCES, SIDES
 from anarchy.designs.engines.document import Agreement
 from anarchy.designs.engines.estimate import estimate
 from anarchy.designs.engines.tier import EnginesTier, Tolerances

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Any, Final
 
+COMPARED: Final = ("ttft_p50", "ttft_p99", "itl_mean", "throughput_rps", "poa_hat", "window_range")
+"""What is held against its tolerance, and `RATES` besides where the tier has objectives."""
 ROUNDING: Final = 1e-9
 """A number that lies on the edge of its tolerance is inside, whatever rounding makes of it."""
 

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from anarchy.config.objectives import RATES
+from anarchy.designs.engines.agreement import COMPARED
 from anarchy.estimate.columns import ATTEMPTS, JUDGED, STEP, SYSTEM, USERS, WORKLOAD
 from anarchy.estimate.frames import bounded, counts, flags, numbers, table, texts
-from anarchy.estimate.objectives import PLAYERS
-
-COMPARED: Final = ("ttft_p50", "ttft_p99", "itl_mean", "throughput_rps", "poa_hat", "window_range")
-"""What is held against its tolerance ..."""
-RATES: Final = PLAYERS
-"""... and what besides, where the tier has objectives."""
 
 _EFFORT: Final = (
     *counts(n_launches="launches that count"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from anarchy.designs.engines.columns import COMPARED, RATES
+from anarchy.config.objectives import RATES
+from anarchy.designs.engines.agreement import COMPARED
 from anarchy.designs.metrics import DIFFERENCE, SYSTEM, Metric, Source, named
 from anarchy.estimate.columns import QUANTITIES
 

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from anarchy.config.objectives import RATES
 from anarchy.designs.engines.agreement import Comparison, agreement
-from anarchy.designs.engines.columns import DIFFERENCES, RATES, SIDES
+from anarchy.designs.engines.columns import DIFFERENCES, SIDES
 from anarchy.designs.engines.tier import EnginesTier
 from anarchy.engines.devices import engine_label
 from anarchy.engines.registry import engines

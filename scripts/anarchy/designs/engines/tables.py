@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import pandas as pd
 
-from anarchy.designs.engines.columns import COMPARED, RATES
+from anarchy.config.objectives import RATES
+from anarchy.designs.engines.agreement import COMPARED
 from anarchy.designs.tables import Maker
 from anarchy.ground.words import (
     MISSING,

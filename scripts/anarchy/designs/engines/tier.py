@@ -7,12 +7,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from anarchy.config.objectives import Objectives
+from anarchy.config.objectives import RATES, Objectives
 from anarchy.config.policies import Policy
 from anarchy.config.tiers import GridTier, Problem
 from anarchy.config.values import NonNegative, Strict
-from anarchy.designs.engines.agreement import Tolerance
-from anarchy.designs.engines.columns import COMPARED, RATES
+from anarchy.designs.engines.agreement import COMPARED, Tolerance
 
 Share = Annotated[float, Field(strict=True, gt=0, le=1)]
 

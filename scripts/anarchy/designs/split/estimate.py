@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from anarchy.config import Topology, Workload
-from anarchy.config.objectives import Objectives
+from anarchy.config.objectives import RATES, Objectives
 from anarchy.designs.split.columns import GAME, MOVING, PRICES, SPLITS
 from anarchy.designs.split.play import Measured, Played, play
 from anarchy.designs.split.tier import SplitTier
@@ -17,7 +17,7 @@ from anarchy.estimate.conditions import Method
 from anarchy.estimate.deployments import MeasuredCell
 from anarchy.estimate.frames import frame
 from anarchy.estimate.grouping import Found, grouped
-from anarchy.estimate.objectives import PLAYERS, backlog, rates_within
+from anarchy.estimate.objectives import backlog, rates_within
 from anarchy.estimate.performance import QUANTILE_REPLICATES, bounded, performance_draws
 from anarchy.games.requests import FloatArray
 from anarchy.games.split import prices_of_fixed
@@ -164,7 +164,7 @@ def _rate_row(split: Split, place: Place, method: Method, stream: int) -> Row:
     """The rates of both pools and of society at one place, each with its interval."""
     row: Row = {}
     launches = list(split.rates.get(place, {}).values())
-    for number, name in enumerate(PLAYERS if launches else ()):
+    for number, name in enumerate(RATES if launches else ()):
         drawn = bootstrap_mean(
             [rates[number] for rates in launches],
             replicates=QUANTILE_REPLICATES,

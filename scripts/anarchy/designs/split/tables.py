@@ -7,13 +7,13 @@ from typing import Any, Final
 
 import pandas as pd
 
+from anarchy.config.objectives import RATES
 from anarchy.designs.tables import Maker
 from anarchy.ground.words import MISSING, counted, intervals, is_missing, milliseconds, share, whole
 from anarchy.tables import System
 
 _LABELS: Final = ["experiment", "model", "model_title", "topology", "topology_title"]
 _LATENCIES: Final = ("ttft_p50", "ttft_p99", "itl_mean", "throughput_rps", "backlog_rps")
-_RATES: Final = ("within_ttft", "within_itl", "goodput")
 UNBOUNDED: Final = "unbounded"
 
 
@@ -21,7 +21,7 @@ def cell_table(system: System) -> pd.DataFrame:
     """One row a workload and C of this split: latencies in ms, and rates within the objectives."""
     rows = system.rows
     table = rows[["workload", "concurrency"]].copy()
-    for name in (*_LATENCIES, *_RATES):
+    for name in (*_LATENCIES, *RATES):
         milliseconds(table, rows, name)
     columns = ["n_requests", "n_launches", "interval_kind", "valid", "reasons", "engine", "dilation"]
     table[columns] = rows[columns]
