@@ -47,6 +47,15 @@ def performance_draws(traces: Sequence[CellTrace], seed: int = 0, stream: int = 
     }
 
 
+def typical_latencies(traces: Sequence[CellTrace]) -> tuple[float, float]:
+    """Median TTFT and mean ITL (s) alone, as `performance_draws` has them, without a bootstrap."""
+    ttft, itl = np.concatenate(_ttft(traces)), np.concatenate(_itl(traces))
+    return (
+        float(np.quantile(ttft, 0.5)) if ttft.size else float("nan"),
+        float(itl.mean()) if itl.size else float("nan"),
+    )
+
+
 def bounded(name: str, resampled: Resampled) -> Row:
     """A value and the two ends of its interval, under one name."""
     interval = resampled.interval()

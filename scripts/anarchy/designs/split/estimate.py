@@ -18,7 +18,12 @@ from anarchy.estimate.deployments import MeasuredCell
 from anarchy.estimate.frames import frame
 from anarchy.estimate.grouping import Found, grouped
 from anarchy.estimate.objectives import backlog, rates_within
-from anarchy.estimate.performance import QUANTILE_REPLICATES, bounded, performance_draws
+from anarchy.estimate.performance import (
+    QUANTILE_REPLICATES,
+    bounded,
+    performance_draws,
+    typical_latencies,
+)
 from anarchy.games.requests import FloatArray
 from anarchy.games.split import prices_of_fixed
 from anarchy.stats.bootstrap import bootstrap_mean
@@ -232,8 +237,7 @@ def _nearest(splits: Sequence[Split], place: Place, slo: Objectives) -> str:
     found = []
     for split in splits:
         if traces := split.traces.get(place):
-            draws = performance_draws(traces)
-            ttft, itl = draws["ttft_p50"].value, draws["itl_mean"].value
+            ttft, itl = typical_latencies(traces)
             words = f"{split.topology.title}: median TTFT {1e3 * ttft:.0f} ms, mean ITL {1e3 * itl:.1f} ms"
             found.append((max(ttft / slo.ttft_s, itl / slo.itl_s), words))
     return min(found, default=(0.0, ""))[1]
