@@ -29,12 +29,14 @@ PREDICTED: Final = {
     "quick/split": "## The split of workers as a game (G1)",
     "quick/cache": "## What prefill workers keep in their caches (G2)",
     "quick/sharing": "## Shared prefixes and the split (G3)",
+    "repeats/split": "## The split of workers as a game (G1)",
+    "repeats/cache": "## What prefill workers keep in their caches (G2)",
     "games/open-loop": "## The split of workers in an open loop (G4)",
     "games/late-events": "## Late KV events (G5)",
     "games-live/split-live": "## Splits on the live stack (V2)",
 }
 """Tier and experiment of a recorded run -> the heading of its predictions."""
-BY_EXPERIMENT: Final = ("quick", "why", "why-seed-1", "games", "games-live")
+BY_EXPERIMENT: Final = ("quick", "why", "why-seed-1", "games", "games-live", "repeats")
 """Folders of the sample that hold experiments which were predicted and run apart."""
 UNRECORDED: Final = {
     "live": "measured before there were predictions",
