@@ -23,8 +23,8 @@ from anarchy.engines.profiles import Profile, write_npz
 from anarchy.engines.registry import engine_of
 from anarchy.engines.spec import BLOCK_SIZE
 from anarchy.ground.errors import UserError
-from anarchy.serving.versions import serving_versions
 from anarchy.virtual.arrivals import Arrivals, check_memory
+from anarchy.virtual.library import library_versions
 from anarchy.virtual.replayer import ReplayError
 
 FEWEST: Final = 100
@@ -88,6 +88,7 @@ def advise(request: Request, watch: Watch) -> Advice:
     check_table(request.load, request.profile)
     check_memory(request.load.arrivals, BLOCK_SIZE)
     python = engine_of(virtual.NAME).stacks[0].python()
+    versions = library_versions(python)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="anarchy-advise-") as scratch:
         folder = Path(scratch)
@@ -109,7 +110,7 @@ def advise(request: Request, watch: Watch) -> Advice:
                     remedy="run it again; if it stays, take a part of the trace with --first",
                 ) from error
         cost = Cost(finder.done, predicted, time.monotonic() - began, finder.replay_s)
-    return Advice(request, answer, cost, link, serving_versions(python))
+    return Advice(request, answer, cost, link, versions)
 
 
 def check_enough(load: TraceLoad) -> None:

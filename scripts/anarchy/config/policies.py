@@ -144,11 +144,16 @@ class KvPolicy(CostPolicy):
     1.6.1 only; live, it is what the event plane takes."""
 
     @model_validator(mode="after")
-    def _lag_is_built_in(self) -> KvPolicy:
+    def _lag_acts(self) -> KvPolicy:
         if self.kv_event_lag_s and self.way == "pinned":
             raise refusal(
                 "kv_event_lag_s with way: pinned: the events of a live stack come when they come",
                 "set way: builtin, or leave it out",
+            )
+        if self.kv_event_lag_s and not self.omega:
+            raise refusal(
+                "kv_event_lag_s with omega: 0: a router that looks for no cache hears of none",
+                "give omega a number above 0, or leave it out",
             )
         return self
 

@@ -19,7 +19,7 @@ class Dynamo:
     """What one version of Dynamo is told, and what it tells, where versions differ."""
 
     version: str
-    """Of the package ai-dynamo; the word of `stack`."""
+    """Of the package ai-dynamo, or of ai-dynamo-runtime where that alone is here; the word of `stack`."""
     event_plane: EventPlane
     """How routers and workers hear of each other: a ZMQ broker, or a NATS server; either one is our own."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -89,7 +89,8 @@ class Dynamo:
     def check_active_requests(self, weight: float, *, where: str) -> None:
         """Raise UserError where this version cannot weigh active requests as asked."""
         if weight and self.active_request_flag is None:
-            able = ", ".join(one.version for one in STACKS.values() if one.active_request_flag is not None)
+            served = [one for one in STACKS.values() if one.serves and one.active_request_flag is not None]
+            able = ", ".join(one.version for one in served)
             raise UserError(
                 f"stack {self.version} has no decode_active_request_weight",
                 where=f"{where}, key 'decode_active_request_weight'",
@@ -223,7 +224,10 @@ def dynamo_of(version: str) -> Dynamo:
 
 
 def described(versions: Mapping[str, str | None]) -> Dynamo | None:
-    """The description of what a cell was measured with; None for a version that has none here."""
+    """The description of what a cell was measured with; None for a version that has none here.
+
+    A version of which the library alone is here is known by the library.
+    """
     whole = versions.get("ai-dynamo")
     found = STACKS.get(whole or versions.get("ai-dynamo-runtime") or "")
     return found if found is not None and found.serves == bool(whole) else None

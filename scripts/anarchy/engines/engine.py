@@ -36,7 +36,7 @@ class PinnedStack:
     python: Callable[[], Path]
     """Its Python, as the environment of this process says."""
     environment: Path
-    """The folder that `make setup` builds from the lock."""
+    """The folder that `envs/build` makes from the lock."""
     device: str = ""
     """The one kind of device that it computes on; empty where that does not matter."""
     dynamo: str = USUAL

@@ -41,7 +41,7 @@ def routes(kind: str, way: str) -> bool:
 def worker(
     role: Role, table: Path, limits: Mapping[str, Any], kv_bytes_per_token: int, users: int
 ) -> dict[str, Any]:
-    """Arguments of one pool's workers, as the library's `MockEngineArgs` takes them."""
+    """Arguments of one pool's workers, in the words of 1.5.1 (`virtual.replay` knows those of others)."""
     running = limits["decode_max_num_seqs"] if role == "decode" else None
     return {
         "worker_type": role,

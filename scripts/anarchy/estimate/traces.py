@@ -297,8 +297,11 @@ def _check_one_system(system: Sequence[Cell]) -> None:
                 raise _mixed(cell, first, f"key {name!r} is {_plain(here)} here and {_plain(there)} in")
         stacks = [described(one.manifest.versions) for one in (cell, first)]
         if stacks[0] is not stacks[1]:
-            words = [one.manifest.versions.get("ai-dynamo") or "unknown" for one in (cell, first)]
-            raise _mixed(cell, first, f"Dynamo is {words[0]} here and {words[1]} in")
+            here, there = (
+                one.manifest.versions.get("ai-dynamo") or (stack.version if stack else "unknown")
+                for one, stack in zip((cell, first), stacks, strict=True)
+            )
+            raise _mixed(cell, first, f"Dynamo is {here} here and {there} in")
     seen: dict[tuple[str, int, int], Cell] = {}
     for cell in system:
         key = (cell.manifest.policy, cell.manifest.concurrency, cell.manifest.launch)

@@ -27,7 +27,7 @@ from anarchy.measure.manifest import manifest_of
 from anarchy.measure.progress import SweepProgress
 from anarchy.measure.requests import phases_of, stagger_s, workload_of
 from anarchy.plan.launches import Cell, DeploymentPlan
-from anarchy.serving.versions import machine_versions, serving_versions
+from anarchy.serving.versions import machine_versions
 from anarchy.trace.packed import is_packed, packed_names, remove_folders, remove_pack, write_pack
 from anarchy.trace.reader import CellTrace, read_cell
 from anarchy.trace.schema import GateResult, Manifest, WorkerEntry
@@ -35,6 +35,7 @@ from anarchy.trace.starts import StackStart, note_start, utc
 from anarchy.trace.state import set_aside
 from anarchy.trace.writer import seal
 from anarchy.virtual.cell import Outcome, VirtualCell, simulate
+from anarchy.virtual.library import library_versions
 from anarchy.virtual.open_cell import simulate_open
 from anarchy.virtual.proof import Asked, prove
 from anarchy.virtual.replayer import Replayer, ReplayError
@@ -64,7 +65,7 @@ def replay_all(
     make_folder(logs)
     with disk_errors(logs):
         write_npz(profile, logs / TIMING)
-    versions = {**serving_versions(python, needed=(virtual.LIBRARY,)), **machine_versions()}
+    versions = {**library_versions(python, plan.stack.dynamo), **machine_versions()}
     with Replayer(python, logs / "replay.log") as replayer:
         step_s = float(profile.decode_itl_s.min())
         session = _Replay(plan, folder, logs / TIMING, step_s, replayer, versions, start)
@@ -179,7 +180,8 @@ class _Replay:
             raise UserError(
                 f"the routing test could not be replayed: {error}",
                 where=self.plan.title,
-                remedy="see logs/replay.log of the deployment; `make setup` builds the library again",
+                remedy="see logs/replay.log of the deployment; this builds the library again: "
+                f"{dynamo_of(self.plan.stack.dynamo).builds}",
             ) from None
         bad = [name for name, test in tests.items() if test.get("ok") is False]
         if bad:

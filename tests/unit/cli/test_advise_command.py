@@ -58,7 +58,7 @@ def trace(tmp_path: Path) -> Path:
 def pools(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("anarchy.advise.replays.Replayer", Pools)
     versions = {"ai-dynamo-runtime": "9.9.9"}
-    monkeypatch.setattr("anarchy.advise.advising.serving_versions", lambda _: versions)
+    monkeypatch.setattr("anarchy.advise.advising.library_versions", lambda _: versions)
 
 
 def advise(trace: Path, *options: object, slo: Sequence[str] = SLO) -> int:

@@ -54,7 +54,7 @@ class Process(Library):
 @pytest.fixture
 def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Workbench, UnboundDeployment, Path]:
     monkeypatch.setattr(replay, "Replayer", Process)
-    monkeypatch.setattr(replay, "serving_versions", lambda _, needed: dict.fromkeys(needed, "1.5.1"))
+    monkeypatch.setattr(replay, "library_versions", lambda *_: {"ai-dynamo-runtime": "1.5.1"})
     monkeypatch.setattr(
         replay, "prove", lambda _, policies, *__: {policy.name: {"ok": True} for policy in policies}
     )

@@ -14,7 +14,6 @@ from anarchy.virtual.proof import Asked, confirmed, prove
 from anarchy.virtual.replay import COLUMNS
 from anarchy.virtual.replayer import Job, Replayed
 
-WORKERS = 3
 SERVED_MS = 20.0
 
 
@@ -32,8 +31,11 @@ def test_a_failure_must_repeat(answers: list[bool], ok: bool, asked: int) -> Non
 class Caches:
     """Prefill workers that keep every prompt, and a router that hears of it late by a rule of its own."""
 
-    def __init__(self, folder: Path, really_late_s: float | None = None, *, deaf: bool = False) -> None:
-        self.folder, self.really_late_s, self.deaf = folder, really_late_s, deaf
+    def __init__(
+        self, folder: Path, workers: int, really_late_s: float | None = None, *, deaf: bool = False
+    ) -> None:
+        self.folder, self.workers = folder, workers
+        self.really_late_s, self.deaf = really_late_s, deaf
         self.rng = np.random.default_rng(5)
 
     def run(self, job: Job) -> Replayed:
@@ -48,7 +50,7 @@ class Caches:
             now[user] = at + SERVED_MS
             has = kept.setdefault(said["hash_ids"][0], {})
             heard = [worker for worker, since in has.items() if since + late_s * 1e3 <= at and not self.deaf]
-            worker = heard[0] if heard else int(self.rng.integers(WORKERS))
+            worker = heard[0] if heard else int(self.rng.integers(self.workers))
             rows.append(
                 {
                     "user": int(user),
@@ -61,30 +63,36 @@ class Caches:
             )
             has.setdefault(worker, now[user])
         kinds = {**COLUMNS, "user": int}
-        columns = {name: np.array([row.get(name, 0) for row in rows], kind) for name, kind in kinds.items()}
+        columns: dict[str, Any] = {
+            name: np.array([row.get(name, 0) for row in rows], kind) for name, kind in kinds.items()
+        }
         return Replayed(columns, 0.1, 0.0)
 
 
 def checks(library: Caches, lag_s: float) -> dict[str, bool]:
     late = Asked(name="late", router=router((0.0, 1.0)), tau=0.0, omega=1.0, kv_event_lag_s=lag_s)
-    found = prove(library, [late], ({}, {}), (WORKERS, 1))["late"]  # type: ignore[arg-type]
+    found = prove(library, [late], ({}, {}), (library.workers, 1))["late"]  # type: ignore[arg-type]
     return {check["choice"]: check["ok"] for check in found["checks"]}
 
 
-@pytest.mark.parametrize("lag_s", [0.05, 1.0, 100.0])
-def test_late_events_pass_where_they_are_late(tmp_path: Path, lag_s: float) -> None:
-    assert checks(Caches(tmp_path), lag_s) == {"prefill": True, "late events": True}
+@pytest.fixture(params=[2, 3, 5])
+def workers(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@pytest.mark.parametrize("lag_s", [0.1, 1.0, 100.0])
+def test_late_events_pass_where_they_are_late(tmp_path: Path, workers: int, lag_s: float) -> None:
+    assert checks(Caches(tmp_path, workers), lag_s) == {"prefill": True, "late events": True}
 
 
 def test_a_lag_that_is_shorter_than_a_request_is_not_tested(tmp_path: Path) -> None:
-    assert checks(Caches(tmp_path), 0.01) == {"prefill": True}
+    assert checks(Caches(tmp_path, 3), 0.05) == {"prefill": True}
 
 
 @pytest.mark.parametrize("really_late_s", [0.0, 5.0], ids=["in time", "later than asked"])
-def test_events_that_come_at_another_time_fail(tmp_path: Path, really_late_s: float) -> None:
-    library = Caches(tmp_path, really_late_s)
-    assert checks(library, 1.0)["late events"] is False
+def test_events_that_come_at_another_time_fail(tmp_path: Path, workers: int, really_late_s: float) -> None:
+    assert checks(Caches(tmp_path, workers, really_late_s), 1.0)["late events"] is False
 
 
-def test_a_router_that_never_hears_fails(tmp_path: Path) -> None:
-    assert checks(Caches(tmp_path, deaf=True), 1.0)["late events"] is False
+def test_a_router_that_never_hears_fails(tmp_path: Path, workers: int) -> None:
+    assert checks(Caches(tmp_path, workers, deaf=True), 1.0)["late events"] is False
