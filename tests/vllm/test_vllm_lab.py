@@ -75,6 +75,7 @@ def test_a_ladder_over_two_nodes(lab: Lab, env: dict[str, str], site: Path, tmp_
     cells = [read_cell(path) for path in sorted((folder / "cells").iterdir())]
     grid = load_study(CONFIG).experiments["equilibrium"].tiers["smoke"].grid
     assert [cell.manifest.concurrency for cell in cells] == list(grid)
+    used: set[int] = set()
     for cell in cells:
         manifest = cell.manifest
         assert (manifest.engine, manifest.device, manifest.dilation) == ("vllm", "CPU", 1.0)
@@ -92,10 +93,12 @@ def test_a_ladder_over_two_nodes(lab: Lab, env: dict[str, str], site: Path, tmp_
         ended = [cell.equals("status", word) for word in ("timeout", "cancelled")]
         assert (ok | ended[0] | ended[1]).all()
         assert set(cell.column("prefill_worker")[ok]) == {0}
-        assert set(cell.column("decode_worker")[ok]) == {0, 1}
+        used |= set(cell.column("decode_worker")[ok].tolist())
         trace = pq.read_table(folder / "cells" / manifest.cell / "trace.parquet")
         assert trace.filter(pc.equal(trace["status"], "ok"))["cached_tokens"].null_count == 0
 
+    # A cell on a starved host may end few requests, and those on one worker.
+    assert used == {0, 1}
     assert kv_moved(folder) >= sum(int(cell.equals("status", "ok").sum()) for cell in cells) / 2
     fingerprint = json.loads((folder / "fingerprint.json").read_text())
     assert str(tmp_path) not in json.dumps(fingerprint)
