@@ -54,7 +54,7 @@ def command(verb: str, experiment: str, results: Path, *more: str) -> list[str]:
     return [*words, *(word for key, value in choices.items() for word in (f"--{key}", value))]
 
 
-def call(*words: Any, seconds: float = 300.0) -> subprocess.CompletedProcess[str]:
+def call(*words: Any, seconds: float = 1500.0) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*words), cwd=PROJECT, capture_output=True, text=True, timeout=seconds)
 
 
