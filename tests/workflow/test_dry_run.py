@@ -26,7 +26,7 @@ def jobs(told: str) -> Counter[str]:
         ("smoke", 17, 13),
         ("live", 8, 6),
         ("quick", 119, 28),
-        ("games", 15, 5),
+        ("games", 20, 6),
         pytest.param("live-repeats", 33, 7, marks=pytest.mark.nightly),
         pytest.param("repeats", 370, 22, marks=pytest.mark.nightly),
         pytest.param("full", 54, 12, marks=pytest.mark.nightly),
