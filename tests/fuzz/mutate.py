@@ -19,8 +19,8 @@ from tests.fuzz.hostile import BYTES, ENCODINGS, RAW, SCRAPS, VALUES, aliases, n
 
 Place = tuple[Any, ...]
 """Keys and indices that lead to a value."""
-MOST_PLACES = 200_000
-"""In what is repeated: two changes that each repeat a thousand times made a file of 4 GB."""
+MOST_CHARACTERS = 4_000_000
+"""In what is repeated: long texts, or two changes that each repeat a thousand times, made files of 4 GB."""
 PARTS = 10_000
 """Places in a file are drawn as parts of its length, so that they mean the same when it shrinks."""
 
@@ -37,6 +37,16 @@ def places(document: Any, here: Place = ()) -> list[Place]:
     )
     for key, entry in entries:
         found += places(entry, (*here, key))
+    return found
+
+
+def _characters(document: Any) -> int:
+    """About as many as it takes to write a document down, ten for each place in it."""
+    left, found = [document], 0
+    while left:
+        one = left.pop()
+        found += 10 + (len(one) if isinstance(one, str) else 0)
+        left += [*one, *one.values()] if isinstance(one, dict) else one if isinstance(one, list) else []
     return found
 
 
@@ -68,7 +78,7 @@ def _change(document: Any, place: Place, how: int, payload: int) -> Any:
         parent[f"{place[-1]}{SCRAPS[payload % len(SCRAPS)][:40]}"] = parent.pop(place[-1])
     elif how == 4 and isinstance(parent, list):  # many times
         entry = parent[place[-1]]
-        parent.extend([entry] * min(payload % 2000, MOST_PLACES // len(places(entry))))
+        parent.extend([entry] * min(payload % 2000, MOST_CHARACTERS // _characters(entry)))
     elif how == 5 and isinstance(_at(document, place), dict):  # something that nobody knows
         _at(document, place)[f"unknown{payload}"] = value
     elif how == 6:  # another number
