@@ -92,16 +92,16 @@ def replay_all(
     pack(folder, plan)
 
 
-def event_lag_s(policy: Policy) -> float:
+def _event_lag_s(policy: Policy) -> float:
     """How late the router hears of the workers' caches under a policy, model s."""
     return policy.kv_event_lag_s if isinstance(policy, KvPolicy) else 0.0
 
 
-def asked_of(policy: Policy) -> Asked:
+def _asked_of(policy: Policy) -> Asked:
     """A policy as its proof takes it."""
     tau, omega = policy.pair or (None, None)
     router = virtual.router(policy.pair)
-    lag_s = event_lag_s(policy)
+    lag_s = _event_lag_s(policy)
     return Asked(name=policy.name, router=router, tau=tau, omega=omega, kv_event_lag_s=lag_s)
 
 
@@ -173,7 +173,7 @@ class _Replay:
 
     def prove(self) -> dict[str, dict[str, Any]]:
         """The routing test of each policy; raises UserError for one that takes no effect."""
-        policies = [asked_of(policy) for policy in self.plan.policies]
+        policies = [_asked_of(policy) for policy in self.plan.policies]
         try:
             tests = prove(self.replayer, policies, self.engines(1), self.pools)
         except ReplayError as error:
@@ -226,7 +226,7 @@ class _Replay:
             pools=self.pools,
             engines=self.engines(most, cell.workload.input_tokens),
             router=virtual.router(cell.policy.pair),
-            kv_event_lag_s=event_lag_s(cell.policy),
+            kv_event_lag_s=_event_lag_s(cell.policy),
             labels={"policy": cell.policy.name, "tau": tau, "omega": omega},
         )
         if every_s:
