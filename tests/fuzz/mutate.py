@@ -20,7 +20,7 @@ from tests.fuzz.hostile import BYTES, ENCODINGS, RAW, SCRAPS, VALUES, aliases, n
 Place = tuple[Any, ...]
 """Keys and indices that lead to a value."""
 MOST_CHARACTERS = 4_000_000
-"""In what is repeated: long texts, or two changes that each repeat a thousand times, made files of 4 GB."""
+"""In a document that grows by repeating: two changes that each repeat a thousand times made files of 4 GB."""
 PARTS = 10_000
 """Places in a file are drawn as parts of its length, so that they mean the same when it shrinks."""
 
@@ -40,14 +40,18 @@ def places(document: Any, here: Place = ()) -> list[Place]:
     return found
 
 
-def _characters(document: Any) -> int:
+def characters(document: Any) -> int:
     """About as many as it takes to write a document down, ten for each place in it."""
     left, found = [document], 0
     while left:
         one = left.pop()
-        found += 10 + (len(one) if isinstance(one, str) else 0)
+        found += 10 + (_WRITTEN.get(one, len(one)) if isinstance(one, str) else 0)
         left += [*one, *one.values()] if isinstance(one, dict) else one if isinstance(one, list) else []
     return found
+
+
+_WRITTEN = {RAW.format(number): len(scrap) for number, scrap in enumerate(SCRAPS)}
+"""How long what stands for a scrap becomes."""
 
 
 def _at(document: Any, place: Place) -> Any:
@@ -64,7 +68,7 @@ def _put(document: Any, place: Place, value: Any) -> Any:
     return document
 
 
-def _change(document: Any, place: Place, how: int, payload: int) -> Any:
+def change(document: Any, place: Place, how: int, payload: int) -> Any:
     """One change of a document's structure."""
     value = copy.deepcopy(VALUES[payload % len(VALUES)])
     parent = _at(document, place[:-1]) if place else None
@@ -78,7 +82,9 @@ def _change(document: Any, place: Place, how: int, payload: int) -> Any:
         parent[f"{place[-1]}{SCRAPS[payload % len(SCRAPS)][:40]}"] = parent.pop(place[-1])
     elif how == 4 and isinstance(parent, list):  # many times
         entry = parent[place[-1]]
-        parent.extend([entry] * min(payload % 2000, MOST_CHARACTERS // _characters(entry)))
+        room = (MOST_CHARACTERS - characters(document)) // characters(entry)
+        # Copies of their own: what changes one of them later would otherwise change, and repeat, them all.
+        parent.extend(copy.deepcopy(entry) for _ in range(min(payload % 2000, room)))
     elif how == 5 and isinstance(_at(document, place), dict):  # something that nobody knows
         _at(document, place)[f"unknown{payload}"] = value
     elif how == 6:  # another number
@@ -110,7 +116,7 @@ def documents(draw: st.DrawFn, seed: Any, write: Callable[[Any], str]) -> bytes:
     document = copy.deepcopy(seed)
     for part, how, payload in draw(changes):
         there = places(document)
-        document = _change(document, there[part * len(there) // (PARTS + 1)], how, payload)
+        document = change(document, there[part * len(there) // (PARTS + 1)], how, payload)
     text = write(document)
     for number, scrap in enumerate(SCRAPS):
         for quote in ('"', "'", ""):

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.fuzz.hostile import RAW
+from tests.fuzz.mutate import MOST_CHARACTERS, change, characters
 from tests.fuzz.outcomes import TIMES, attempt, counts
 from tests.fuzz.targets import Target, all_targets
 
@@ -40,6 +42,16 @@ def test_any_file_gives_numbers_or_one_message(target: Target) -> None:
 
 def test_two_thousand_inputs_are_tried() -> None:
     assert sum(target.examples for target in TARGETS) >= 2_000
+
+
+def test_a_document_that_repeats_stays_small_and_its_copies_are_their_own() -> None:
+    document: Any = {"a": [{"b": [RAW.format(0)]}]}
+    document = change(document, ("a", 0), 4, 10)
+    document = change(document, ("a", 0, "b", 0), 4, 10)
+    assert [len(entry["b"]) for entry in document["a"]] == [11] + [1] * 10
+    for place in (("a", 0), ("a", 1), ("a", 0, "b", 0)):
+        document = change(document, place, 4, 1999)
+        assert characters(document) <= MOST_CHARACTERS
 
 
 def test_the_watch_and_the_count_see_what_breaks(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
