@@ -108,7 +108,7 @@ structure, by their bytes, or were never good; each is read in a folder of its o
 - **traceback**: anything else that came out; the smallest such input is kept in `tests/fuzz/failed`,
 - **hang**: two minutes of CPU time for one input.
 
-`make test` tries about 3,000 inputs, the same ones each time; `make fuzz`, for a nightly run, tries
+`make test` tries about 4,000 inputs, the same ones each time; `make fuzz`, for a nightly run, tries
 others each time and writes this page. `tests/fuzz/targets.py` names each kind of file and its reader.
 What is refused rests on bounds of bytes, depth, digits and counts, with their reasons in
 `scripts/anarchy/ground/bounded.py`, `bounded_yaml.py` and `config_values.py`. Output of `sinfo` counts as

@@ -46,11 +46,14 @@ class Setting:
         omega = self.omega if self.prefill > 1 else DEFAULT_PAIR[1]
         return replace(self, tau=tau, omega=omega)
 
-    def changes(self, now: Setting | None) -> int:
-        """How many of split, tau and omega differ from what runs now, or from Dynamo's default pair."""
+    def changes(self, now: Setting | None) -> tuple[int, int]:
+        """How much differs from what runs now, or from Dynamo's default pair.
+
+        First how many of split, tau and omega do, then how many workers change their pool.
+        """
         tau, omega = now.pair if now is not None else DEFAULT_PAIR
-        moved = now is not None and self.split != now.split
-        return int(moved) + int(self.tau != tau) + int(self.omega != omega)
+        moved = abs(self.prefill - now.prefill) if now is not None else 0
+        return int(moved > 0) + int(self.tau != tau) + int(self.omega != omega), moved
 
     def __str__(self) -> str:
         return f"{self.prefill}P/{self.decode}D, tau {self.tau:g}, omega {self.omega:g}"

@@ -290,7 +290,7 @@ DETECTION: Final = table(
         detector_delay_s="fired_s less ttft_crossed_s: what the average and confirming polls took",
         saturated_s="first switch to saturated from crossed_s on",
     ),
-    counts(false_alarms="switches up before crossed_s"),
+    counts(false_alarms="switches up before crossed_s; missing where no knee is known"),
     numbers(
         "s",
         recovered_s="start of the first later stage with C at or below the knee; else the last stage's end",

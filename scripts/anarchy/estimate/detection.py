@@ -133,6 +133,8 @@ def log_row(log: LogRecords, trace: CellTrace, knee: int | None) -> Row:
         "polls_skipped": sum(int(poll["skipped"]) for poll in polls),
     }
     row |= _switches(log, crossed, offset, period)
+    if knee is None:  # nobody knows which switches came before the load crossed it
+        row["false_alarms"] = NAN
     shown = [
         poll["window"][1] + offset
         for poll in polls

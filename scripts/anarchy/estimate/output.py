@@ -128,14 +128,15 @@ def records(
         shared = _of_ladder(group, estimate, settings)
         for C in sorted({cell.manifest.concurrency for cell in group.cells}):
             mine = [cell for cell in group.cells if cell.manifest.concurrency == C]
+            counting = [cell for cell in mine if cell.game is not None and cell.counts]
             row = {**_nothing(), **shared, **rows.get(C, {}), **group.steps.get(C, {})}
             reasons = _reasons(group, C, estimate)
             row |= {
                 "cell": mine[0].manifest.cell,
                 "concurrency": C,
                 "reasons": reasons,
-                "valid": row["n_launches"] > 0 and all(c.gates.valid for c in mine if c.game is not None),
-                "counted": row["n_launches"] > 0 and any(c.counts for c in mine if c.game is not None),
+                "valid": row["n_launches"] > 0 and bool(counting) and all(c.gates.valid for c in counting),
+                "counted": row["n_launches"] > 0 and bool(counting),
                 "sealed": all(cell.manifest.seal is not None for cell in mine),
                 "unended": int(sum(c.gates.measures.get("unended_requests") or 0 for c in mine)),
                 "notes": [

@@ -35,6 +35,7 @@ from anarchy.trace.starts import StackStart, note_start, utc
 from anarchy.trace.state import set_aside
 from anarchy.trace.writer import seal
 from anarchy.virtual.cell import Outcome, VirtualCell, simulate
+from anarchy.virtual.errors import CellError
 from anarchy.virtual.library import library_versions
 from anarchy.virtual.open_cell import simulate_open
 from anarchy.virtual.proof import Asked, prove
@@ -76,9 +77,9 @@ def replay_all(
             progress.start_cell(cell.name, cell.cost.wall_s)
             try:
                 verdict = session.measure(cell, tests[cell.policy.name])
-            except ReplayError as error:
+            except (ReplayError, CellError) as error:
                 failed[cell.name] = str(error)
-                verdict = f"NOT REPLAYED: {error}"
+                verdict = f"NOT REPLAYED: {error}".partition("\n")[0]
             progress.end_cell(verdict, lasting="NOT" in verdict)
             start.cells_s = time.monotonic() - began - start.start_s
         note_start(folder, start)

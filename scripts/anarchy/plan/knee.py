@@ -103,9 +103,11 @@ def settled(found: Estimated, sealed: Iterable[int]) -> int | None:
 
 def sealed_knees(layout: Layout, model: str, topology: str, served: Mapping[str, str]) -> list[int]:
     """Knees that sealed loads of a system are multiples of: of deployments with a sealed cell, same stack."""
+    from anarchy.trace.reader import sealed_cells  # loads pyarrow, and every call of Snakemake loads this
+
     found = []
     for path in sorted(layout.root.glob(f"raw/*/{model}/{topology}/*/*/{PLAN_FILE}")):
-        if not any(path.parent.glob("cells/*/manifest.json")):
+        if not sealed_cells(path.parent):
             continue
         knee = read_plan(path).get("knee") or {}
         origin = knee.get("origin") or {}

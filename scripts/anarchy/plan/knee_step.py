@@ -57,12 +57,14 @@ def check_sealed_loads(bench: Workbench) -> None:
 
     Raises UserError for a deployment with sealed cells and without a `plan.json`.
     """
+    from anarchy.trace.reader import sealed_cells
+
     old = [
         bench.folder(one)
         for one in bench.deployments
         if bench.knee_source(one) == "measured"
         and not (bench.folder(one) / PLAN_FILE).exists()
-        and any(bench.folder(one).glob("cells/*/manifest.json"))
+        and sealed_cells(bench.folder(one))
     ]
     if not old:
         return

@@ -124,14 +124,20 @@ def fit_p_value(observed: Sequence[int], probabilities: Sequence[float]) -> floa
 
     Workers with an expected count under 5 are pooled and tested with the binomial upper tail, so that a
     worker with no chance at all must have no count at all; the others by chi-squared among themselves; the
-    smaller of the two p-values is doubled (Bonferroni).
+    smaller of the two p-values is doubled (Bonferroni). Where all expect so few, they are put together, by
+    their chances alone, until each group expects 5.
     """
     counts = np.asarray(observed, dtype=np.float64)
     chance = np.asarray(probabilities, dtype=np.float64)
     total = float(counts.sum())
     rare = chance * total < MIN_EXPECTED
     p_values = []
-    if rare.any() and not rare.all():
+    if rare.all():
+        if counts[chance == 0.0].any():
+            return 0.0
+        counts, chance = _grouped(counts, chance, total)
+        rare = np.zeros(counts.size, dtype=np.bool_)
+    if rare.any():
         # The chance of the pool may exceed 1 by rounding.
         pool = min(1.0, float(chance[rare].sum()))
         least = int(counts[rare].sum())
@@ -143,6 +149,20 @@ def fit_p_value(observed: Sequence[int], probabilities: Sequence[float]) -> floa
         odd = float(((counts[common] - expected) ** 2 / expected).sum())
         p_values.append(float(chdtrc(common.sum() - 1, odd)))
     return min(1.0, len(p_values) * min(p_values)) if p_values else 1.0
+
+
+def _grouped(counts: Array, chance: Array, total: float) -> tuple[Array, Array]:
+    """Counts and chances of groups that expect `MIN_EXPECTED` each: the likeliest workers first."""
+    groups: list[tuple[float, float]] = []
+    seen = held = 0.0
+    for place in np.argsort(-chance, kind="stable"):
+        seen, held = seen + float(counts[place]), held + float(chance[place])
+        if held * total >= MIN_EXPECTED:
+            groups.append((seen, held))
+            seen = held = 0.0
+    if groups:  # what is left joins the last
+        groups[-1] = (groups[-1][0] + seen, groups[-1][1] + held)
+    return np.array([one[0] for one in groups]), np.array([one[1] for one in groups])
 
 
 def contrast_tau(tau: float) -> float:

@@ -139,7 +139,8 @@ class _Steps(NamedTuple):
 def _occupancy(steps: _Steps, early: _Steps, span: tuple[float, float], C: int, latency: float) -> Occupancy:
     first, last = span
     stretch = latency * max(1.0, STRETCH_REQUESTS / C)
-    count = max(1, int((last - first) / stretch)) if stretch > 0 else 1
+    # A loop that keeps to C has fewer stretches than requests; one time that is far off would have billions.
+    count = max(1, min(int((last - first) / stretch), steps.times.size)) if stretch > 0 else 1
     edges = np.linspace(first, last, count + 1)
     means = np.diff(steps.area_to(edges)) / np.diff(edges) / C
     inner = means[1:-1] if count >= MIN_STRETCHES else means

@@ -22,7 +22,14 @@ from anarchy.ground.bounded import load_json
 from anarchy.ground.errors import UserError
 from anarchy.ground.files import sha256_of
 from anarchy.ground.layout import MANIFEST_FILE, TRACE_FILE
-from anarchy.trace.packed import CELLS, is_packed, manifest_document, packed_names, packed_table
+from anarchy.trace.packed import (
+    CELLS,
+    PACK_FILE,
+    is_packed,
+    manifest_document,
+    packed_names,
+    packed_table,
+)
 from anarchy.trace.schema import (
     ADDED_COLUMNS,
     OVERLAP_COLUMNS,
@@ -177,7 +184,9 @@ def read_trace(folder: Path) -> CellTrace:
 
 
 def _read_table(path: Path, manifest: Manifest, schema: pa.Schema, remedy: str) -> pa.Table:
-    if path.is_file():
+    # Beside a pack there may be what a killed unpacking left; the seal says which of the two it is of.
+    from_pack = manifest.seal is not None and manifest.seal.file == PACK_FILE
+    if path.is_file() and not from_pack:
         if manifest.seal is not None:
             _check_seal(path, manifest.seal.sha256, remedy)
         table = _typed(_parquet(path, remedy), schema, path)

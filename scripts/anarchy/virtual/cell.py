@@ -10,9 +10,9 @@ from typing import Any, Final
 import pyarrow as pa
 
 from anarchy.engines.spec import BLOCK_SIZE
-from anarchy.ground.errors import UserError
 from anarchy.load.phases import PhasePlan
 from anarchy.load.workload import Workload
+from anarchy.virtual.errors import CellError
 from anarchy.virtual.outcome import Phases, Requests, phases, table_of
 from anarchy.virtual.replayer import Job, Replayer
 from anarchy.virtual.sessions import write_sessions
@@ -64,7 +64,7 @@ class Outcome:
 def simulate(cell: VirtualCell, replayer: Replayer) -> Outcome:
     """Replay a cell until its measure phase is whole.
 
-    Raises ReplayError as `Replayer.run`, and UserError where memory cannot hold it or it never gets so far.
+    Raises ReplayError as `Replayer.run`, and CellError where memory cannot hold it or it never gets so far.
     """
     plan = cell.phases
     think_s = cell.workload.spec.think_s
@@ -109,7 +109,7 @@ def simulate(cell: VirtualCell, replayer: Replayer) -> Outcome:
             per_user = min(per_user, requests.fastest_s())
         else:
             until *= LONGER
-    raise UserError(
+    raise CellError(
         f"its {cell.users} users do not get through warm-up and measuring within {until:.0f} model s",
         where="cell",
         remedy="lower C, or raise the limits of the workers: a request that does not fit is never served",

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from anarchy.ground.errors import UserError
 from anarchy.load.phases import PhasePlan
 from anarchy.load.workload import UNIQUE_PROMPT, Workload
 from anarchy.trace.schema import TRACE_SCHEMA
+from anarchy.virtual.errors import CellError
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -58,9 +58,9 @@ class Requests:
         )
 
     def check_served(self) -> None:
-        """Raise UserError where the engine dropped requests."""
+        """Raise CellError where the engine dropped requests."""
         if dropped := int(np.count_nonzero(~self.completed)):
-            raise UserError(
+            raise CellError(
                 f"the engine dropped {dropped} of {len(self.user)} requests: one alone needs more KV "
                 "blocks than a worker holds",
                 where="cell",

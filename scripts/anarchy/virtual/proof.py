@@ -72,7 +72,7 @@ def prove(
     found: dict[str, Row] = {}
     for one in policies:
         if one.router is None:
-            checks = [tests.turns(one.name)]
+            checks = [tests.turns(one.name)] if pools[1] > 1 else []
         else:
             cache_decides = pools[0] > 1 and one.tau == 0
             asked = [partial(tests.decode, one.name, one.router)] if pools[1] > 1 else []
@@ -81,7 +81,8 @@ def prove(
                 asked.append(partial(tests.late, one.name, one.router, one.kv_event_lag_s))
             checks = [confirmed(check) for check in asked]
         if not checks:
-            found[one.name] = {"reason": "one decode worker, and tau above 0: nothing to tell apart"}
+            why = "round robin" if one.router is None else "tau above 0"
+            found[one.name] = {"reason": f"one decode worker, and {why}: nothing to tell apart"}
             continue
         found[one.name] = {
             "ok": all(check["ok"] for check in checks),

@@ -77,6 +77,8 @@ class Replayer:
     python: Path
     log: Path
     _process: subprocess.Popen[str] | None = None
+    _said: int = 0
+    """Bytes in the log when the process began."""
     _folder: tempfile.TemporaryDirectory[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -147,6 +149,7 @@ class Replayer:
             raise UserError("the serving environment is missing", where=self.python, remedy=SETUP)
         make_folder(self.log.parent)
         with disk_errors(self.log), self.log.open("a", encoding="utf-8") as log:
+            self._said = log.tell()
             self._process = subprocess.Popen(
                 [str(self.python), replay.__file__],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
@@ -159,7 +162,10 @@ class Replayer:
         assert self._process is not None
         status = self._process.wait()
         self._end()
-        last = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+        said = self.log.read_bytes()[self._said :].decode(
+            "utf-8", "replace"
+        )  # not what others said before it
+        last = said.strip().splitlines()[-1:]
         words = f": {last[0][:300]}" if last else ""
         if status == LACKING or "ModuleNotFoundError" in words:
             return UserError(

@@ -9,9 +9,9 @@ import math
 from pathlib import Path
 from typing import Final
 
-from anarchy.ground.errors import UserError
 from anarchy.ground.files import disk_errors
 from anarchy.load.workload import UNIQUE_PROMPT, Workload, WorkloadSpec
+from anarchy.virtual.errors import CellError
 
 MOST_TURNS: Final = 1_000_000
 """Of one user: block numbers of prompts of their own leave room for so many."""
@@ -29,7 +29,7 @@ def write_sessions(
 
     A turn's `delay` is what its user thinks after the turn before, ms.
 
-    Raises UserError for more than the library can hold in memory.
+    Raises CellError for more than the library can hold in memory.
     """
     spec = workload.spec
     check_size(users, turns, math.ceil(spec.input_tokens / block_size))
@@ -66,7 +66,7 @@ def check_size(users: int, turns: int, blocks: int) -> None:
     """Refuse a trace that does not fit in memory."""
     needed = users * turns * (BYTES_PER_TURN + BYTES_PER_BLOCK * blocks)
     if turns > MOST_TURNS or needed > MOST_BYTES:
-        raise UserError(
+        raise CellError(
             f"{users} users with {turns} requests of {blocks} KV blocks take about {needed / 2**30:.1f} GiB "
             f"of memory in virtual time; at most {MOST_BYTES / 2**30:.0f} GiB are taken",
             where="cell",

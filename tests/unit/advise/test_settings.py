@@ -53,8 +53,13 @@ def test_pairs_that_do_the_same_are_tried_once() -> None:
 
 def test_changes_count_from_what_runs_now_or_from_dynamos_pair() -> None:
     now = Setting(1, 5, 0.7, 1.0)
-    assert [s.changes(now) for s in (now, Setting(1, 5), Setting(2, 4))] == [0, 1, 2]
-    assert [s.changes(None) for s in (Setting(2, 4), Setting(1, 5, 0.7, 0.0))] == [0, 2]
+    assert [s.changes(now) for s in (now, Setting(1, 5), Setting(2, 4))] == [(0, 0), (1, 0), (2, 1)]
+    assert [s.changes(None) for s in (Setting(2, 4), Setting(1, 5, 0.7, 0.0))] == [(0, 0), (2, 0)]
+
+
+def test_of_two_new_splits_the_one_that_moves_fewer_workers_changes_less() -> None:
+    now = Setting(1, 5)
+    assert min((Setting(4, 2), Setting(3, 3)), key=lambda one: one.changes(now)) == Setting(3, 3)
 
 
 def test_settings_are_typed_as_they_are_shown() -> None:

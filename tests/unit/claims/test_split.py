@@ -98,13 +98,22 @@ def here(value: float, lo: float | None, hi: float | None, **more: Any) -> dict[
         (here(NAN, None, None, unbounded="price_of_anarchy, price_here"), "not reproduced", "C = 192"),
         (here(9.0, None, None), "inconclusive", "no interval"),
         (here(9.0, 8.0, 10.0, n_launches=2), "inconclusive", "within 2 launch"),
-        (here(NAN, None, None), "reproduced", "C = 64, where it is largest"),
+        (here(NAN, None, None), "reproduced", "C = 64, where its interval reaches highest"),
     ],
 )
 def test_the_split_is_the_best_or_it_is_not(changes: dict[str, Any], verdict: str, why: str) -> None:
     found = verdict_on("Q1", game(64), game(192, **changes))
     assert found.verdict == verdict
     assert why in found.parts[0].reason
+
+
+def test_every_concurrency_counts_and_not_the_largest_price_alone() -> None:
+    quiet, noisy = here(1.04, 1.03, 1.049), here(1.02, 0.7, 1.5)
+    assert verdict_on("Q1", game(64, **quiet), game(192, **noisy)).verdict == "inconclusive"
+    sure, wide = here(1.08, 1.06, 1.1), here(1.1, 0.9, 1.35)
+    found = verdict_on("Q1", game(64, **wide), game(192, **sure))
+    assert found.verdict == "not reproduced"
+    assert "lies above 1 at C = 192" in found.parts[0].reason
 
 
 @pytest.mark.parametrize("claim", ["P1", "Q1"])

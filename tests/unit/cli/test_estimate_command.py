@@ -606,6 +606,21 @@ def test_a_drifting_cell_is_shown_and_counts_only_when_told_to(
     assert "counted all the same, in curves, plateau and knee (--ungated): C = 48" in capsys.readouterr().out
 
 
+def test_a_launch_that_drifts_takes_nothing_from_one_that_does_not(
+    ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = closed_loop(48)
+    write_trace(tmp_path / "steady", table, concurrency=48, launch=1)
+    drift = closed_loop(48, seed=2)
+    late = drift["t_sent"] > drift["t_sent"].median()
+    drift.loc[late, "t_first_token"] += 0.2
+    write_trace(tmp_path / "drift", drift, concurrency=48, launch=2)
+    found = estimated(capsys, ladder, tmp_path)
+    here = next(record for record in found if record["concurrency"] == 48)
+    assert (here["n_launches"], here["valid"], here["counted"]) == (1, True, True)
+    assert here["reasons"] == ["launch 2: not_steady"]
+
+
 def test_a_few_unknown_workers_of_a_valid_cell_are_left_out_and_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

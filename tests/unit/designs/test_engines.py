@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from anarchy.designs.engines.agreement import COMPARED, Tolerance
 from anarchy.designs.engines.columns import DIFFERENCES, SIDES
 from anarchy.designs.engines.document import Agreement
 from anarchy.designs.engines.estimate import estimate
+from anarchy.designs.engines.findings import answer
 from anarchy.designs.engines.tier import EnginesTier, Tolerances
 from anarchy.designs.ladder.estimate import estimate as estimate_ladder
 from anarchy.designs.ladder.tier import LadderTier
@@ -341,6 +344,31 @@ def test_tables_name_the_engines_and_what_is_within(system: System) -> None:
     assert words.loc[("unique", "16", "TTFT P99, ms"), "within"] == "yes"
     assert words.loc[("templates", "192", "ITL, ms"), "within"] == "not compared: live: client_bound"
     assert words.loc[("unique", "192", "TTFT P99, ms"), "tolerance, %"] == "25.0"
+
+
+def test_what_is_too_noisy_to_tell_is_neither_within_nor_outside(system: System) -> None:
+    rows = system.frames["differences"].copy()
+    one = (rows["workload"] == "unique") & (rows["quantity"] == "itl_mean") & (rows["concurrency"] == 192)
+    rows["within"] = rows["within"].astype(object)
+    rows.loc[one, "within"] = None
+    noisy = replace(system, frames={**system.frames, "differences": rows})
+    words = make_all(noisy)["differences"].words.set_index(["workload", "C", "quantity"])
+    assert words.loc[("unique", "192", "ITL, ms"), "within"] == "too noisy to tell"
+    panels = dict(zip(COMPARED, draw_all(noisy)["differences"].axes, strict=False))
+    drawn = [one for one in panels["itl_mean"].containers if isinstance(one, ErrorbarContainer)]
+    assert [one.lines[0].get_color() for one in drawn] == [style.BLUE, style.GREY]
+
+
+def test_an_answer_counts_what_is_known_to_be_within() -> None:
+    def told(*within: bool | None) -> str:
+        sides = [
+            {"concurrency": [16, 64], "within": one, "outside": [], "not_compared": []} for one in within
+        ]
+        agreement = [{"below": side, "past": {"concurrency": None}} for side in sides]
+        return answer([SimpleNamespace(info={"agreement": agreement})])  # type: ignore[list-item]
+
+    assert told(True, True) == "All numbers lie within their tolerances in 2 of 2 comparisons."
+    assert told(True, None).endswith("in 1 of 2 comparisons, and in 1 some are too noisy to tell.")
 
 
 def test_findings_say_where_engines_agree(system: System) -> None:

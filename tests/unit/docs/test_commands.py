@@ -31,6 +31,7 @@ RUN: Final[Mapping[str, str]] = {
     "make plan": "one after the other",
     "anarchy estimate TRACES": "PoA-hat",
     "anarchy estimate TRACES --explain CELL": "PoA-hat",
+    f"anarchy estimate {TRACES} --explain unique-c0064": "PoA-hat",
     "anarchy leaks FOLDER [NODE ...]": "",
     "anarchy advise --help": "goodput",
     f"anarchy import dynamo.jsonl --model llama-3.1-70b {IMPORTED}": "",
@@ -53,7 +54,8 @@ NOT_RUN: Final[Mapping[str, tuple[str, ...]]] = {
     "needs root, Slurm or a cluster": (
         "make lab-*", "anarchy doctor --site*", "apptainer *", "enroot *", "anarchy plan --cost --launcher *",
     ),
-    "runs the tests, of which this is one": ("make test*", "make lint"),
+    "runs the tests, of which this is one": ("make test*", "make lint", "make format"),
+    "removes what others may need": ("make clean", "make distclean"),
     "builds an environment": ("envs/build *", "make docs", "make profiles", "pip install*", "make setup"),
     "writes pages of the project, which tests of their own hold": ("make schemas pages", "make pages"),
     "needs results or a server of the reader's own": (

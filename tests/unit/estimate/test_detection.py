@@ -146,6 +146,12 @@ def test_a_load_that_never_crosses_makes_every_alarm_false(tmp_path: Path) -> No
     assert math.isnan(crossing(SPANS, None).crossed_s)
 
 
+def test_without_a_knee_nobody_knows_which_alarms_are_false(tmp_path: Path) -> None:
+    row = log_row(read_log(write_log(tmp_path / "l", [(60.0, Regime.TRANSITION)])), trace(), None)
+    assert math.isnan(row["false_alarms"])
+    assert row["switches"] == 1
+
+
 def test_a_load_that_does_not_come_back_recovers_at_its_end() -> None:
     assert crossing(SPANS[:2], KNEE).recovered_s == 90.0
 

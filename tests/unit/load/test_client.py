@@ -281,7 +281,6 @@ def test_every_failure_has_its_name(bad: Reply, status: str, tokens: int, reused
     bad_requests = sum(r.status != "ok" for r in records)
     assert connections == 4 if reused else connections >= 4 + bad_requests - 4
     if status == "timeout":
-        assert all(r.t_sent <= report.duration_s - 0.0 for r in records)
         assert "deadline" in report.error_samples["timeout"]
 
 

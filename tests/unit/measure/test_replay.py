@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from anarchy.ground.errors import UserError
-from anarchy.ground.layout import cell_directory
+from anarchy.ground.layout import TRACE_FILE, cell_directory
 from anarchy.measure import replay, sweep
 from anarchy.plan.launches import UnboundDeployment
 from anarchy.plan.workbench import Workbench, open_run
 from anarchy.trace.packed import packed_names
 from anarchy.trace.reader import read_cell, sealed_cells
+from anarchy.virtual.cell import simulate
+from anarchy.virtual.errors import CellError
 from anarchy.virtual.replayer import Job, Replayed, ReplayError
 from tests.helpers.replays import Library
 
@@ -98,6 +100,36 @@ def test_a_crash_costs_its_cell_and_the_next_call_replays_that_alone(opened: tup
     assert len(packed_names(folder)) == 6
     for name, started_at in kept.items():
         assert read_cell(cell_directory(folder, name)).manifest.started_at == started_at
+
+
+def test_a_packing_that_was_killed_is_gone_on_with(opened: tuple[Any, ...]) -> None:
+    bench, deployment, folder = opened
+    sweep.sweep(bench, deployment)
+    first = sealed_cells(folder)[0]
+    first.mkdir()
+    (first / TRACE_FILE).write_bytes(b"half of a trace")
+    bench.layout.summary(*deployment.key).unlink()
+    times = {cell.name: read_cell(cell).manifest.started_at for cell in sealed_cells(folder)}
+    sweep.sweep(bench, deployment)
+    assert {cell.name: read_cell(cell).manifest.started_at for cell in sealed_cells(folder)} == times
+    replay.unpack(folder)
+    assert {cell.name: read_cell(cell).manifest.started_at for cell in sealed_cells(folder)} == times
+
+
+def test_a_cell_that_the_engine_cannot_serve_costs_no_other(
+    opened: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, deployment, folder = opened
+
+    def refuses(cell: Any, replayer: Any) -> Any:
+        if cell.users == 64:
+            raise CellError("its 64 users do not get through", where="cell", remedy="lower C")
+        return simulate(cell, replayer)
+
+    monkeypatch.setattr(replay, "simulate", refuses)
+    with pytest.raises(UserError, match=r"1 of 6 cells could not be replayed; .*0064: .*do not get through"):
+        sweep.sweep(bench, deployment)
+    assert len(sealed_cells(folder)) == 5
 
 
 def test_a_cell_of_another_plan_is_replayed_and_the_others_are_kept(opened: tuple[Any, ...]) -> None:

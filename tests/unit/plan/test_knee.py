@@ -32,6 +32,7 @@ from anarchy.plan.resolve import resolve
 from anarchy.plan.workbench import open_run
 from anarchy.stats.knee import C_MIN, MIN_POINTS
 from anarchy.tables.knees import knee_words
+from anarchy.trace.packed import INDEX_FILE
 from tests.helpers.knee_samples import PROVENANCE, recorded_knee
 
 STUDY = load_study(CONFIG)
@@ -121,7 +122,10 @@ def test_sealed_knees_are_those_of_measured_loads_of_the_same_stack(tmp_path: Pa
     seal_plan(layout, "other", 92, engine="vllm")
     seal_plan(layout, "newer", 93, version="ai-dynamo 1.6.1")
     seal_plan(layout, "none", None)
-    assert sealed_knees(layout, "m", "t", SERVED) == [87, 90]
+    seal_plan(layout, "packed", 94, cell=False)
+    packed = layout.deployment("adaptive", "m", "t", "packed", 1)
+    (packed / INDEX_FILE).write_text(json.dumps({"cells": [{"cell": "c"}]}))
+    assert sealed_knees(layout, "m", "t", SERVED) == [87, 94, 90]
     assert sealed_knees(layout, "other", "t", SERVED) == []
 
 

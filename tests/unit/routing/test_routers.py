@@ -337,13 +337,18 @@ def test_a_request_that_is_cancelled_takes_no_slot_of_its_batch(build: Build) ->
 
 def test_closing_gives_up_a_batch_that_is_being_collected(build: Build) -> None:
     router = build(policy("batched_optimal", batch_s=30.0))
+    due: list[asyncio.TimerHandle] = []
 
     async def body() -> None:
         task = asyncio.create_task(router.route("a", PROMPT, 0.0))
         await asyncio.sleep(0)
         task.cancel()
+        assert router._batch is not None
+        assert router._batch._due is not None
+        due.append(router._batch._due)
 
     run(router, body)
+    assert [timer.cancelled() for timer in due] == [True]
 
 
 def test_one_seed_gives_one_series(tmp_path: Path) -> None:

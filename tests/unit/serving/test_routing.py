@@ -61,6 +61,14 @@ def test_fit_p_value_is_exact_for_argmin() -> None:
     assert fit_p_value((1, 399, 0), (0, 1, 0)) == 0.0
 
 
+def test_fit_p_value_is_told_where_every_worker_expects_few() -> None:
+    even = [1.0 / 11.0] * 11
+    assert fit_p_value([32, *[0] * 10], even) < 1e-9
+    assert fit_p_value([3] * 10 + [2], even) > 0.9
+    assert fit_p_value([8, *[3] * 8, 0], [*[1.0 / 9.0] * 9, 0.0]) > 0.01
+    assert fit_p_value([8, *[3] * 8, 1], [*[1.0 / 9.0] * 9, 0.0]) == 0.0
+
+
 @pytest.mark.parametrize("counts", [(180, 215, 3, 2), (200, 197, 0, 3), (100, 300, 0, 0), (260, 128, 9, 3)])
 def test_fit_p_value_is_that_of_the_textbook_tests(counts: tuple[int, ...]) -> None:
     chance = (0.5, 0.492, 0.004, 0.004)

@@ -11,7 +11,7 @@ import pytest
 
 from anarchy.estimate.traces import find_traces
 from anarchy.ground.errors import UserError
-from anarchy.ground.layout import cell_directory
+from anarchy.ground.layout import TRACE_FILE, cell_directory
 from anarchy.trace.packed import INDEX_FILE, PACK_FILE, packed_names, remove_folders, write_pack
 from anarchy.trace.reader import is_sealed, read_cell, read_trace, sealed_cells
 from anarchy.trace.state import CellState, cell_state
@@ -50,6 +50,16 @@ def test_packed_cells_are_read_as_those_in_folders(tmp_path: Path) -> None:
         assert cell_state(directory, "another") is CellState.STALE
     assert [cell.name for cell in sealed_cells(tmp_path)] == sorted(NAMES)
     assert [path.name for path in find_traces([tmp_path])] == sorted(NAMES)
+
+
+def test_what_a_killed_unpacking_left_beside_a_pack_is_not_read(deployment: Path) -> None:
+    directory = cell_directory(deployment, NAMES[0])
+    was = read_cell(directory).table
+    directory.mkdir(parents=True)
+    (directory / TRACE_FILE).write_bytes(b"half of a trace")
+    assert read_cell(directory).table.equals(was)
+    assert read_trace(directory).table.num_rows == was.num_rows
+    assert cell_state(directory, PLAN_HASH) is CellState.DONE
 
 
 def test_the_file_alone_says_which_cell_a_row_is_of(deployment: Path) -> None:

@@ -75,6 +75,12 @@ def checks(library: Caches, lag_s: float) -> dict[str, bool]:
     return {check["choice"]: check["ok"] for check in found["checks"]}
 
 
+def test_round_robin_over_one_decode_worker_has_nothing_to_show(tmp_path: Path) -> None:
+    asked = Asked(name="turns", router=None, tau=None, omega=None)
+    found = prove(Caches(tmp_path, 2), [asked], ({}, {}), (2, 1))  # type: ignore[arg-type]
+    assert found == {"turns": {"reason": "one decode worker, and round robin: nothing to tell apart"}}
+
+
 @pytest.fixture(params=[2, 3, 5])
 def workers(request: pytest.FixtureRequest) -> int:
     return int(request.param)

@@ -94,6 +94,14 @@ def test_a_library_without_the_function_says_what_to_do(
     assert "make setup" in caught.value.remedy
 
 
+def test_what_an_earlier_process_said_means_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = replayer(tmp_path, monkeypatch, "import os; os.kill(os.getpid(), 11)")
+    one.log.parent.mkdir()
+    one.log.write_text("ModuleNotFoundError: No module named 'dynamo'\n")
+    with one, pytest.raises(ReplayError, match=r"ended with signal 11$"):
+        one.run(JOB)
+
+
 def test_a_python_that_is_not_there(tmp_path: Path) -> None:
     with (
         Replayer(tmp_path / "none", tmp_path / "log") as one,

@@ -76,15 +76,19 @@ def best_split(claim: Claim, system: System, workload: str) -> list[Part]:
     games = games.dropna(subset=["price_here"])
     if games.empty:
         return nothing(system, HERE, "in a launch of each C no split serves")
-    row = games.sort_values("price_here", kind="stable").iloc[-1].to_dict()
+    above = games[games["price_here_lo"].astype(float) > limit]
+    # What speaks loudest: the C at which it lies above for sure, else that at which it may lie highest.
+    by = ["n_launches", "price_here_lo"] if len(above) else ["price_here_hi"]
+    row = (above if len(above) else games).sort_values(by, kind="stable").iloc[-1].to_dict()
     value, lo, hi = bounded(row, "price_here")
-    at = f"at C = {whole(row['concurrency'])}, where it is largest; {limit:g} counts as none"
+    at = f"at C = {whole(row['concurrency'])}"
     if lo is None or hi is None:
-        outcome, why = INCONCLUSIVE, f"has no interval, {at}"
+        outcome, why = INCONCLUSIVE, f"has no interval {at}"
     elif lo > limit:
-        outcome, why = NOT_REPRODUCED, f"lies above 1 {at}"
+        outcome, why = NOT_REPRODUCED, f"lies above 1 {at}; up to {limit:g} counts as none"
     else:
-        outcome, why = (REPRODUCED if hi <= limit else INCONCLUSIVE), f"against {limit:g} {at}"
+        highest = f"{at}, where its interval reaches highest"
+        outcome, why = (REPRODUCED if hi <= limit else INCONCLUSIVE), f"against {limit:g} {highest}"
     outcome, why, decides = of_launches(row, outcome, why)
     return [Part(system_title(system), outcome, why, HERE, value, lo, hi, decides=decides)]
 

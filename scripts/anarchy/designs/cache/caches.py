@@ -22,14 +22,20 @@ def shareable_tokens(workload: Workload) -> int:
 
 
 def new_tokens(trace: CellTrace) -> FloatArray:
-    """Prompt tokens that prefill computed, of each request that was measured."""
+    """Prompt tokens that prefill computed, of each request that was measured and of which that is known."""
     found = trace.column("input_tokens") - trace.column("cached_tokens")
-    return np.asarray(found[trace.measured], dtype=np.float64)
+    return np.asarray(found[_known(trace)], dtype=np.float64)
 
 
 def hit_share(trace: CellTrace, shareable: int) -> float:
-    """Tokens found in a cache of those that could be, over the requests that were measured."""
-    return float(trace.column("cached_tokens")[trace.measured].mean() / shareable)
+    """Tokens found in a cache of those that could be, over the same requests; NaN where none is known."""
+    found = trace.column("cached_tokens")[_known(trace)]
+    return float(found.mean() / shareable) if found.size else float("nan")
+
+
+def _known(trace: CellTrace) -> BoolArray:
+    """The requests that were measured and of which the source tells what was found; -1 is unknown."""
+    return np.asarray(trace.measured & (trace.column("cached_tokens") >= 0), dtype=np.bool_)
 
 
 def copies(trace: CellTrace, shareable: int) -> float:

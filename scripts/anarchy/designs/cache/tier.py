@@ -107,6 +107,13 @@ class CacheTier(GridTier):
                     f"{workload.name} has templates, and this tier says how many there are",
                     "name a workload of unique prompts (templates: 0)",
                 )
+            if prompt_blocks(workload) < 2:
+                yield Problem(
+                    f"workloads.{place}",
+                    f"prompts of {workload.name} have one KV block, computed anew each time, so that "
+                    "no cache can hold any of it",
+                    f"name a workload with more than {BLOCK_SIZE} input tokens",
+                )
 
     def problems(self, policies: Sequence[Policy]) -> Iterator[Problem]:
         """A comparison with a policy that is not measured, or with itself."""

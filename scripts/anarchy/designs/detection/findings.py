@@ -23,6 +23,9 @@ def parts(system: System, workload: str) -> list[str]:
 def _detector(source: Any, logs: pd.DataFrame) -> str:
     """How often and how late one kind of detector fired, over launches."""
     name = {"client": "client's TTFT", "prometheus": "frontends' histograms"}[str(source)]
+    logs = logs[logs["knee"].notna()]
+    if logs.empty:
+        return f"the detector on the {name} is not judged, for no knee is known that the load could cross"
     fired = logs[logs["fired"].astype(bool)]
     if len(fired):
         delays = (float(fired["delay_s"].min()), float(fired["delay_s"].max()))
@@ -46,9 +49,12 @@ def answer(systems: Sequence[System]) -> str:
     """How late all detectors fired, over every system, workload and launch."""
     logs = pd.concat([system.frames["detection"] for system in systems])
     logs = logs[logs["valid"].astype(bool)]
-    fired = logs[logs["fired"].astype(bool)]
     if logs.empty:
         return "No detector's log counts."
+    logs = logs[logs["knee"].notna()]
+    if logs.empty:
+        return "No knee is known that the load could cross, so no detector is judged."
+    fired = logs[logs["fired"].astype(bool)]
     alarms = int(logs["false_alarms"].sum())
     told = f"{len(fired)} of {len(logs)} detectors fired"
     if len(fired):

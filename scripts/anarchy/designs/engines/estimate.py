@@ -45,6 +45,8 @@ VIRTUAL: Final = "virtual"
 """Names of the two sets of policies."""
 WRONG: Final = {LIVE: "measured on a virtual clock too", VIRTUAL: "not measured on a virtual clock"}
 """What is wrong with a set whose engine is of the other kind."""
+STREAMS: Final = 1_000_000
+"""More than a system has conditions: apart by so much lie the random numbers of launches."""
 NAN: Final = float("nan")
 
 
@@ -178,7 +180,7 @@ def _poa_hat(
         return {}
     draws = np.zeros(method.replicates)
     whole = 0.0
-    for part in priced:
+    for place, part in enumerate(priced):
         launch, seen = part.game.launch, part.game.windows
         cells = [
             fit_rows(other.parts[launch].trace, other.parts[launch].game.windows)
@@ -186,7 +188,9 @@ def _poa_hat(
             if launch in other.parts and in_reference(other.concurrency, method.n_workers, method.c_ref)
         ]
         frozen = float(model.curves[launch].affine(seen.load + 1).sum())
-        options = {"replicates": method.replicates, "seed": method.seed, "stream": stream}
+        # Launches have noise of their own, so streams of their own, apart from every condition's.
+        own = stream + place * STREAMS
+        options = {"replicates": method.replicates, "seed": method.seed, "stream": own}
         draws += frozen * frozen_draws(cells, seen, **options)
         whole += frozen
     return {"poa_hat": with_fit_noise(done.draws["poa_hat"], draws / whole, seed=method.seed)}

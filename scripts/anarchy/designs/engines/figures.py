@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from anarchy.designs.engines.tables import HEADINGS, engine_of_set
+from anarchy.designs.engines.tables import HEADINGS, NOT_TOLD, engine_of_set
 from anarchy.figures import style
 from anarchy.figures.parts import name_uncounted, with_bars, write_title
 from anarchy.figures.style import BLUE, DOUBLE, GREEN, GREY, SERIES, VERMILLION, styled
@@ -60,11 +60,12 @@ def differences_against_concurrency(system: System, workload: str, width: float 
         _band(axes, good)
         axes.axhline(0, color=GREY, linewidth=0.8, zorder=1)
         axes.axvline(c_ref, color=GREY, linewidth=1.0, linestyle=(0, (1, 2)), label=f"C_ref = {c_ref}")
-        within = good["within"].astype(bool)
-        for shown, colour, marker, label in (
-            (good[within], BLUE, "o", "difference within its tolerance"),
-            (good[~within], VERMILLION, "s", "difference outside it"),
+        for within, colour, marker, label in (
+            (True, BLUE, "o", "difference within its tolerance"),
+            (False, VERMILLION, "s", "difference outside it"),
+            (None, GREY, "D", NOT_TOLD),
         ):
+            shown = good[good["within"].isna() if within is None else good["within"].eq(within)]
             if not shown.empty:
                 at = shown["concurrency"].to_numpy(dtype=float)
                 with_bars(

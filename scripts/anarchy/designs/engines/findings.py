@@ -47,7 +47,8 @@ def _range(found: Mapping[str, Any]) -> str:
     at = f"C = {lowest}" if lowest == highest else f"C = {lowest} to {highest}"
     outside = ", ".join(map(_outside, found["outside"]))
     missing = f", {len(found['not_compared'])} not compared" if found["not_compared"] else ""
-    return f"{at}, {f'outside tolerance: {outside}' if outside else 'all within tolerance'}{missing}"
+    known = "all" if found["within"] else "all that can be told apart"
+    return f"{at}, {f'outside tolerance: {outside}' if outside else f'{known} within tolerance'}{missing}"
 
 
 def _outside(one: Mapping[str, Any]) -> str:
@@ -62,5 +63,7 @@ def answer(systems: Sequence[System]) -> str:
     """In how many comparisons all numbers lie inside their tolerances, over systems, workloads and ranges."""
     ranges = [one[side] for s in systems for one in s.info["agreement"] for side in ("below", "past")]
     compared = [one for one in ranges if one["concurrency"] is not None]
-    inside = sum(not one["outside"] for one in compared)
-    return f"All numbers lie within their tolerances in {inside} of {len(compared)} comparisons."
+    inside = sum(one["within"] is True for one in compared)
+    noisy = sum(one["within"] is None and not one["outside"] for one in compared)
+    told = f"All numbers lie within their tolerances in {inside} of {len(compared)} comparisons"
+    return f"{told}, and in {noisy} some are too noisy to tell." if noisy else f"{told}."

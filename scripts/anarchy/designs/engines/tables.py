@@ -24,6 +24,7 @@ from anarchy.tables import System
 from anarchy.tables.step import COLUMNS as STEP
 from anarchy.tables.step import HEADING, dispersions
 
+NOT_TOLD: Final = "too noisy to tell"
 _RATES: Final = {"within_ttft": "within TTFT", "within_itl": "within ITL", "goodput": "within both"}
 TITLES: Final = {**SHARED_TITLES, "window_range": "load range", **_RATES}
 """What each quantity is called."""
@@ -91,7 +92,7 @@ def difference_words(table: pd.DataFrame) -> pd.DataFrame:
     words["virtual over live less 1, %"] = [_difference(*row) for row in zip(*bounds, strict=True)]
     words["tolerance, %"] = [percents(share) for share in table["tolerance"].astype(float)]
     words["within"] = [
-        f"not compared: {why}" if not valid else "yes" if within else "no"
+        f"not compared: {why}" if not valid else NOT_TOLD if is_missing(within) else "yes" if within else "no"
         for within, valid, why in zip(table["within"], table["valid"], table["reasons"], strict=True)
     ]
     return pd.DataFrame(words)
