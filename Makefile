@@ -71,7 +71,7 @@ test-setup: setup
 test-browser: test-setup  # without a browser the report's tests are skipped, except in CI
 	@command -v chromium google-chrome >/dev/null || envs/apt-install chromium fonts-dejavu-core || [ -z "$${CI:-}" ]
 
-test: test-browser test-stacks lint  ## everything below; Slurm's part only as root
+test: test-browser test-stacks lint  ## lint and all tests but the nightly ones; Slurm's part only as root
 	@[ "$$(id -u)" -ne 0 ] || slurm/lab/install-packages
 	@$(PYTEST) $(DAILY) $(ONE_BY_ONE) $(WITHOUT_DEPLOYMENTS)
 	@$(PYTEST) $(DAILY) tests/live tests/slurm
