@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psutil
 
@@ -25,6 +25,9 @@ ANSWER_TIMEOUT_S = 10.0
 LOG_TAIL_LINES = 12
 MARK = "ANARCHY_SUPERVISOR"
 """Environment variable by which every process of a supervisor is known as its own."""
+
+NO_LOG: Final = Path(os.devnull)
+"""Of the guardian, which writes none."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class ProcessExit:
             if self.returncode < 0
             else f"exited with status {self.returncode}"
         )
-        return f"{self.name} (pid {self.pid}) {how}; log {self.log_path}\n{self.log_tail}"
+        log = "" if self.log_path == NO_LOG else f"; log {self.log_path}"
+        return f"{self.name} (pid {self.pid}) {how}{log}\n{self.log_tail}"
 
 
 class ProcessDiedError(RuntimeError):
@@ -191,7 +195,7 @@ class Supervisor:
                 self._record(name, event["pid"], event["returncode"])
 
     def _record(self, name: str, pid: int, returncode: int) -> None:
-        log_path = self._logs.get(name, Path(os.devnull))
+        log_path = self._logs.get(name, NO_LOG)
         tail = tail_lines(log_path, LOG_TAIL_LINES)
         self._exits.append(ProcessExit(name, pid, returncode, log_path, tail))
 

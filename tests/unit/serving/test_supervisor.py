@@ -148,6 +148,8 @@ def test_a_lost_guardian_is_noticed_and_refuses_more(supervisor: Supervisor, tmp
     pid = start(supervisor, "worker", "import time; time.sleep(600)", tmp_path)
     os.kill(supervisor.guardian_pid, signal.SIGKILL)
     wait_for_exit(supervisor, "guardian")
+    (lost,) = [one for one in supervisor.exits() if one.name == "guardian"]
+    assert str(lost).strip().endswith("killed by SIGKILL"), "names a log that nobody writes"
     assert gone([pid])
     with pytest.raises(ProcessDiedError, match=r"guardian.*SIGKILL"):
         start(supervisor, "another", "pass", tmp_path)
