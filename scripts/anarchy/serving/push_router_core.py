@@ -60,6 +60,8 @@ class Core:
         }
         self._model_folder = str(model_folder)
         self._pools: dict[str, Routed] = {}
+        self._forgotten: list[Routed] = []
+        """Kept: a router that is dropped outside its runtime's threads ends the process (seen: SIGABRT)."""
 
     async def register(self, pool: Pool) -> None:
         """Make workers and router; see `selector_service.Core`, as for all that follows."""
@@ -83,6 +85,7 @@ class Core:
     async def forget(self, pool: Pool) -> None:
         """End the runtimes of its workers, as many as there are."""
         if (found := self._pools.pop(pool.model, None)) is not None:
+            self._forgotten.append(found)
             for runtime in found.runtimes:
                 runtime.shutdown()
 
