@@ -114,6 +114,7 @@ class _Steps(NamedTuple):
 
     @classmethod
     def of(cls, came: FloatArray, left: FloatArray) -> _Steps:
+        """From when each request came and left, s; shapes (n,) both."""
         times = np.concatenate([came, left])
         # At one time ends go first: a user whose request ends there may send the next one there.
         order = np.lexsort((np.repeat([1, 0], came.size), times))

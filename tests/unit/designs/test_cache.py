@@ -213,6 +213,22 @@ def test_wrong_policies_and_workloads_are_refused() -> None:
         "name a workload of unique prompts (templates: 0)",
     )
     assert not list(TIER.misfits({"unique": UNIQUE}, ONE_SET))
+    (short,) = TIER.misfits({"unique": UNIQUE.model_copy(update={"input_tokens": 16})}, ONE_SET)
+    assert (short.key, short.remedy) == ("workloads.0", "name a workload with more than 16 input tokens")
+
+
+def test_requests_of_which_nobody_knows_what_was_found_are_left_out() -> None:
+    trace = requests((0, 0, 0, False), (4, 0, 0, True), (6, 0, 1, True))
+    place = trace.table.schema.get_field_index("cached_tokens")
+    kind = trace.table.schema.field(place)
+
+    def told(*found: int | None) -> CellTrace:
+        table = trace.table.set_column(place, kind.with_nullable(True), pa.array(found, type=kind.type))
+        return CellTrace(trace.directory, trace.manifest, table)
+
+    assert hit_share(told(0, SHAREABLE, None), SHAREABLE) == pytest.approx(1 / 2)
+    assert new_tokens(told(0, SHAREABLE, None)).tolist() == [128, 16]
+    assert math.isnan(hit_share(told(None, None, None), SHAREABLE))
 
 
 def test_several_sets_are_refused_where_they_are_read_and_where_they_are_estimated() -> None:

@@ -368,7 +368,7 @@ def test_an_answer_counts_what_is_known_to_be_within() -> None:
         return answer([SimpleNamespace(info={"agreement": agreement})])  # type: ignore[list-item]
 
     assert told(True, True) == "All numbers lie within their tolerances in 2 of 2 comparisons."
-    assert told(True, None).endswith("in 1 of 2 comparisons, and in 1 some are too noisy to tell.")
+    assert told(True, None, False).endswith("in 1 of 3 comparisons, and in 1 not all of them can be told.")
 
 
 def test_findings_say_where_engines_agree(system: System) -> None:

@@ -13,6 +13,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from anarchy.designs.detection import figures as detection_figures
+from anarchy.designs.detection.findings import answer, parts
 from anarchy.designs.loading import load_systems
 from anarchy.designs.registry import designs
 from anarchy.designs.stages import figures
@@ -125,6 +126,15 @@ def test_delays_false_alarm_and_knee_are_told(systems: dict[str, System], drawn:
     at = [line.get_color() for line in figure.axes[1].lines if x_of(line).tolist() == [75.0, 75.0]]
     assert at.count(style.PURPLE) == 1
     assert systems["saturation"].frames["detection"]["false_alarms"].sum() == 1
+
+
+def test_no_detector_is_judged_where_no_knee_is_known(systems: dict[str, System]) -> None:
+    was = systems["saturation"]
+    logs = was.frames["detection"].assign(knee=None, fired=False, false_alarms=None)
+    unknown = dataclasses.replace(was, frames={**was.frames, "detection": logs})
+    assert answer([unknown]) == "No knee is known that the load could cross, so no detector is judged."
+    assert all("is not judged" in one for one in parts(unknown, "unique"))
+    assert "never fires" not in " ".join(parts(unknown, "unique"))
 
 
 def test_the_histograms_bracket_is_drawn_and_the_clients_p99_has_none(drawn: Drawn) -> None:

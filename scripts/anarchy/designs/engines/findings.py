@@ -64,6 +64,6 @@ def answer(systems: Sequence[System]) -> str:
     ranges = [one[side] for s in systems for one in s.info["agreement"] for side in ("below", "past")]
     compared = [one for one in ranges if one["concurrency"] is not None]
     inside = sum(one["within"] is True for one in compared)
-    noisy = sum(one["within"] is None and not one["outside"] for one in compared)
+    open_ = sum(one["within"] is None for one in compared)
     told = f"All numbers lie within their tolerances in {inside} of {len(compared)} comparisons"
-    return f"{told}, and in {noisy} some are too noisy to tell." if noisy else f"{told}."
+    return f"{told}, and in {open_} not all of them can be told." if open_ else f"{told}."
