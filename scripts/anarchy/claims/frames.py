@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
 from anarchy.claims.deciding import LAUNCHES, at_least_three
 from anarchy.claims.model import INCONCLUSIVE, NOT_TESTABLE, Outcome, Part, System, system_title
 from anarchy.config import KNEE_WORKLOAD
+from anarchy.stats.intervals import Kind
 from anarchy.tables import is_missing, whole
 
 Row = Mapping[Any, Any]
+WITHIN_RUN: Final[Kind] = "within-run"
+"""An interval over windows alone: launches are too few, or one of them holds nearly all windows."""
 
 
 def frame_of(system: System, name: str, workload: str) -> pd.DataFrame | None:
@@ -43,14 +46,19 @@ def past_no_knee(system: System, workload: str, quantity: str) -> list[Part]:
 
 
 def of_launches(row: Row, outcome: Outcome, why: str) -> tuple[Outcome, str, str]:
-    """An outcome, left open where fewer than three launches are behind it: one does not tell their spread.
+    """An outcome, left open where its interval is not over three launches: one does not tell their spread.
 
     Beside it the reason, and what would decide where the launches alone leave it open.
     """
-    if outcome in (INCONCLUSIVE, NOT_TESTABLE) or row["n_launches"] >= LAUNCHES:
+    if outcome in (INCONCLUSIVE, NOT_TESTABLE):
         return outcome, why, ""
-    few = f"{why}, within {whole(row['n_launches'])} launch(es), which say nothing of others"
-    return INCONCLUSIVE, few, at_least_three()[1]
+    few = f"{whole(row['n_launches'])} launch(es)"
+    if row["n_launches"] < LAUNCHES:
+        return INCONCLUSIVE, f"{why}, within {few}, which say nothing of others", at_least_three()[1]
+    if row.get("interval_kind") == WITHIN_RUN:
+        why = f"{why}, within {few} of which one is nearly alone, which say nothing of others"
+        return INCONCLUSIVE, why, "launches of like length would decide, if the interval stays as it is"
+    return outcome, why, ""
 
 
 def bounded(row: Row, name: str) -> list[float | None]:

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 import pandas as pd
 
 from anarchy.config import Policy
+from anarchy.engines.devices import common_label, engine_label
 from anarchy.estimate.columns import POLICY
 from anarchy.estimate.conditions import CostModel, Estimate
 from anarchy.estimate.deployments import MeasuredCell
@@ -48,6 +49,15 @@ def policy_row(cell: MeasuredCell) -> Row:
         cell.reference,
     )
     return dict(zip((column.name for column in POLICY), values, strict=True))
+
+
+def engine_row(cells: Sequence[MeasuredCell]) -> Row:
+    """What labels the rows of a set with its own engine and dilation; nothing where it measured nothing."""
+    manifests = [cell.trace.manifest for cell in cells if cell.trace is not None]
+    if not manifests:
+        return {}
+    labels = [engine_label(one.engine, one.device, one.versions) for one in manifests]
+    return {"engine": common_label(labels), "dilation": manifests[0].dilation}
 
 
 def describe_routing(cells: Sequence[MeasuredCell]) -> Row:

@@ -34,6 +34,7 @@ from anarchy.estimate.grouping import (
     Found,
     describe_model,
     describe_routing,
+    engine_row,
     grouped,
     launch_rows,
     model_notes,
@@ -114,7 +115,9 @@ def estimate_stages(
         label = {**head, **_workload_label(mine[0].workload)}
         facts: Row = {"title": mine[0].workload.title, "curves": {}, "notes": [], "curvature": {}, "rise": {}}
         policies: list[PolicyStages] = []
+        labels: dict[str, Row] = {}
         for routing, of_set in grouped(mine, lambda cell: cell.routing).items():
+            labels[routing] = {**label, **engine_row(of_set)}
             by_policy = grouped(of_set, lambda cell: cell.policy.name)
             conditions = {name: stage_conditions(its) for name, its in by_policy.items()}
             reference = next(name for name, its in by_policy.items() if its[0].reference)
@@ -129,7 +132,8 @@ def estimate_stages(
                     stream += 1
                 policies.append(PolicyStages(its, estimates))
         for one in policies:
-            found, peak = _stage_rows(one, method, label)
+            of_rows = labels[one.head.routing]
+            found, peak = _stage_rows(one, method, of_rows)
             tables["stages"] += found
             facts["curvature"].setdefault(one.head.routing, {})[one.head.policy.name] = peak
             facts["rise"].setdefault(one.head.routing, {})[one.head.policy.name] = _rise(one)
@@ -137,13 +141,13 @@ def estimate_stages(
                 row
                 for stage, estimate in zip(one.head.stages, one.estimates, strict=True)
                 for row in launch_rows(
-                    {**label, **policy_row(one.head), "condition": stage.name, "repeat": one.head.repeat},
+                    {**of_rows, **policy_row(one.head), "condition": stage.name, "repeat": one.head.repeat},
                     stage.concurrency,
                     estimate,
                 )
             ]
             tables["series"] += [
-                {**label, **policy_row(cell), **row} for cell in one.cells for row in series_rows(cell)
+                {**of_rows, **policy_row(cell), **row} for cell in one.cells for row in series_rows(cell)
             ]
         tables["ratios"] += [{**label, **row} for row in ratio_rows(policies)]
         workloads[workload] = facts

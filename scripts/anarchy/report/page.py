@@ -219,8 +219,16 @@ def _simulated(systems: Sequence[System]) -> dict[str, Any]:
         "any": bool(told),
         "live": any(is_live(label) for label in told),
         "virtual": any(is_virtual(label) for label in told),
-        "dilations": list(dict.fromkeys((system.title, system.info["dilation"]) for system in live)),
+        "dilations": list(
+            dict.fromkeys((system.title, factor) for system in live for factor in _slower(system))
+        ),
     }
+
+
+def _slower(system: System) -> list[float]:
+    """How many times slower than the wall clock the live engines of a system ran, ascending."""
+    live = system.rows["engine"].map(lambda label: any(map(is_live, labels_in(str(label)))))
+    return sorted({float(factor) for factor in system.rows.loc[live, "dilation"].dropna()})
 
 
 def write(layout: Layout, html: str) -> Path:

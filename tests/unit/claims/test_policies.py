@@ -278,6 +278,7 @@ def ladder_of(staged: dict[str, Any], poa_hat: float, C: int, half: float = 0.02
             "concurrency": [C],
             "valid": [True],
             "n_launches": [3],
+            "interval_kind": ["across-launches"],
             "poa_hat": [poa_hat],
             "poa_hat_lo": [poa_hat * (1 - half)],
             "poa_hat_hi": [poa_hat * (1 + half)],
@@ -334,6 +335,21 @@ def test_one_launch_says_nothing_of_drift(documents: Documents) -> None:
     verdict = verdicts("C13", staged, ladder)["builtin"]
     assert verdict.verdict == "inconclusive"
     assert "within 1 launch(es)" in verdict.parts[0].reason
+
+
+@pytest.mark.parametrize("of_e1", [True, False])
+def test_a_launch_that_is_nearly_alone_says_nothing_of_drift(documents: Documents, *, of_e1: bool) -> None:
+    staged = documents["adaptive 1p2d"]
+    ladder = ladder_of(staged, past(staged)["poa_hat"] / 3, int(past(staged)["concurrency"]))
+    if of_e1:
+        ladder["frames"]["cells"]["interval_kind"] = "within-run"
+    else:
+        staged = changed(staged, "stages", {"reference": True}, interval_kind="within-run")
+    verdict = verdicts("C13", staged, ladder)["builtin"]
+    assert verdict.verdict == "inconclusive"
+    assert verdict.launches_to_decide is None
+    assert "of which one is nearly alone" in verdict.parts[0].reason
+    assert "launches of like length would decide" in verdict.decides
 
 
 def test_experiments_that_share_no_saturated_point_tell_no_drift(documents: Documents) -> None:

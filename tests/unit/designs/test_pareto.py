@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ import pytest
 from anarchy.config import Load
 from anarchy.designs.pareto.columns import PAIRS, SPREAD
 from anarchy.designs.pareto.estimate import estimate, pareto_front
+from anarchy.designs.pareto.quiet import quiet_table
 from anarchy.designs.pareto.tier import ParetoTier
 from anarchy.estimate.deployments import MeasuredCell
 from anarchy.estimate.grouping import Found
+from anarchy.tables import System
 from tests.helpers.condition_samples import HEAD, METHOD, constant, measured, pair, rng_of, trace_of
 from tests.helpers.frames import row
 
@@ -125,6 +128,31 @@ def test_launches_give_the_noise_where_there_are_several() -> None:
     row = of(found, "at")
     assert (row["noise"], row["n_launches"], row["df_noise"]) == ("pair-by-launch", 2, 15)
     assert row["effect"]
+
+
+def test_sets_at_several_dilations_are_labelled_each_and_carried_on_to_a_quiet_host() -> None:
+    """One system has one head, and its sets may have been measured at different dilations and versions."""
+    cells = []
+    for dilation, version in ((2.0, "1.5.1"), (4.0, "1.5.1"), (8.0, "0.9.0")):
+        for launch in (1, 2, 3):
+            table = constant(C_OF["at"], seed=10 * launch + int(dilation), n=240)
+            facts = {"dilation": dilation, "engine": "mocker", "versions": {"ai-dynamo": version}}
+            trace = trace_of(table, "kv-t0-w1", launch=launch, concurrency=C_OF["at"], load="at", **facts)
+            facts = {"routing": f"d{dilation:g}", "launch": launch, "concurrency": C_OF["at"]}
+            cells.append(measured(trace, pair(0.0, 1.0), reference=True, load="at", **facts))
+    head = {**HEAD, "engine": "simulated", "dilation": 2.0}
+    tables = estimate(cells, TIER.model_copy(update={"loads": LOADS[1:]}), METHOD, head).tables
+    for name in ("pairs", "launches"):
+        assert tables[name].groupby("routing_set")["dilation"].unique().explode().to_dict() == {
+            "d2": 2.0,
+            "d4": 4.0,
+            "d8": 8.0,
+        }
+    engines = tables["pairs"].set_index("routing_set")["engine"]
+    assert engines["d2"] == engines["d4"] != engines["d8"]
+    pairs = tables["pairs"].assign(engine="one")
+    (row,) = quiet_table([System(HEAD, {"pairs": pairs}, "pareto", "pairs", Path())]).to_dict("records")
+    assert row["dilations"] == "2, 4, 8"
 
 
 def test_without_noise_the_bound_stands_alone() -> None:

@@ -24,6 +24,7 @@ from anarchy.games.latency import AffineLatency, FitQuality, FullLatency
 from anarchy.ground.errors import UserError
 from anarchy.stats.intervals import Resampled
 from anarchy.trace.importers import Facts
+from anarchy.trace.reader import CellTrace
 from anarchy.trace.schema import GateResult
 from tests.helpers.condition_samples import (
     ADAPTIVE,
@@ -103,6 +104,22 @@ def test_rows_hold_every_column_and_the_decomposition() -> None:
     for name, wanted in (("launches", columns.LAUNCHES.names), ("series", columns.SERIES.names)):
         assert list(found.tables[name].columns) == list(wanted)
         assert len(found.tables[name])
+
+
+def slowed(dilation: float, routing: str) -> MeasuredCell:
+    """A staged cell of a set of this name, measured at this dilation."""
+    trace = staged_cell(GRID).trace
+    assert trace is not None
+    manifest = trace.manifest.model_copy(update={"dilation": dilation})
+    trace = CellTrace(trace.directory, manifest, trace.table)
+    return measured(trace, stages=stages_of(GRID), concurrency=max(GRID), routing=routing)
+
+
+def test_every_set_is_labelled_with_its_own_dilation() -> None:
+    tables = estimated(slowed(2.0, "a"), slowed(6.0, "b")).tables
+    for name in ("stages", "launches", "series"):
+        told = tables[name].groupby("routing_set")["dilation"].unique().explode()
+        assert told.to_dict() == {"a": 2.0, "b": 6.0}, name
 
 
 def test_the_factors_shares_of_a_rise_sum_to_one() -> None:

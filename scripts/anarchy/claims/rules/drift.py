@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import pandas as pd
 
-from anarchy.claims.deciding import LAUNCHES, Needed, at_least_three, needed
+from anarchy.claims.deciding import LAUNCHES, Needed, needed
 from anarchy.claims.engines import measured_by
-from anarchy.claims.frames import Row, frame_of
+from anarchy.claims.frames import WITHIN_RUN, Row, frame_of, of_launches
 from anarchy.claims.model import (
     INCONCLUSIVE,
     NOT_TESTABLE,
@@ -104,9 +104,9 @@ def _part(claim: Claim, title: str, cells: pd.DataFrame, points: pd.DataFrame) -
     needs: Needed = (None, "")
     if outcome == INCONCLUSIVE:
         needs = needed(_bounds(point, cell, launches), claim, launches)
-    elif launches < LAUNCHES:
-        outcome, needs = INCONCLUSIVE, at_least_three()
-        why += f", within {launches} launch(es), which say nothing of others"
+    for row in sorted((point, cell), key=lambda row: row["n_launches"]):
+        outcome, why, decides = of_launches(row, outcome, why)
+        needs = (LAUNCHES if launches < LAUNCHES else None, decides) if decides else needs
     return Part(
         title,
         outcome,
@@ -137,7 +137,8 @@ def drift_of(first: Row, second: Row, share: float = 1.0) -> tuple[float, float 
 
 def _bounds(point: Row, cell: Row, now: int) -> Bounds | None:
     """Intervals of the drift by the number of launches of both; None where theirs are not over launches."""
-    if now < LAUNCHES or drift_of(point, cell)[1] is None:
+    within = WITHIN_RUN in (point["interval_kind"], cell["interval_kind"])
+    if now < LAUNCHES or within or drift_of(point, cell)[1] is None:
         return None
 
     def bounds(n: int) -> tuple[float, float]:

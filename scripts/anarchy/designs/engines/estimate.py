@@ -16,7 +16,6 @@ from anarchy.config.objectives import RATES
 from anarchy.designs.engines.agreement import Comparison, agreement
 from anarchy.designs.engines.columns import DIFFERENCES, SIDES
 from anarchy.designs.engines.tier import EnginesTier
-from anarchy.engines.devices import engine_label
 from anarchy.engines.registry import engines
 from anarchy.estimate.conditions import (
     Condition,
@@ -30,7 +29,7 @@ from anarchy.estimate.conditions import (
 from anarchy.estimate.deployments import MeasuredCell
 from anarchy.estimate.fit_noise import fit_rows, frozen_draws, with_fit_noise
 from anarchy.estimate.frames import frame
-from anarchy.estimate.grouping import Found, describe_model, grouped, model_notes
+from anarchy.estimate.grouping import Found, describe_model, engine_row, grouped, model_notes
 from anarchy.estimate.objectives import rates_within
 from anarchy.estimate.performance import QUANTILE_REPLICATES, bounded
 from anarchy.games.latency import in_reference
@@ -135,7 +134,7 @@ def _of_set(
     facts["notes"] += model_notes(routing, model)
     name = _engine(cells, routing)
     wrong = WRONG[routing] if name and engines()[name].replayed != (routing == VIRTUAL) else ""
-    label = _label(cells)
+    label = engine_row(cells)
     found = {}
     for C, condition in conditions.items():
         number = next(stream)
@@ -203,15 +202,6 @@ def _condition(cells: Sequence[MeasuredCell]) -> Condition:
         {cell.launch: Part(cell.trace) for cell in cells if cell.valid and cell.trace is not None},
         {cell.launch: cell.reason for cell in cells if not cell.valid},
     )
-
-
-def _label(cells: Sequence[MeasuredCell]) -> Row:
-    """What labels the rows of a set's own engine; nothing where it measured nothing."""
-    manifest = next((cell.trace.manifest for cell in cells if cell.trace is not None), None)
-    if manifest is None:
-        return {}
-    label = engine_label(manifest.engine, manifest.device, manifest.versions)
-    return {"engine": label, "dilation": manifest.dilation}
 
 
 def _window_range(condition: Condition, method: Method, stream: int) -> Resampled:

@@ -23,6 +23,7 @@ from anarchy.estimate.grouping import (
     Found,
     describe_model,
     describe_routing,
+    engine_row,
     grouped,
     launch_rows,
     model_notes,
@@ -72,6 +73,7 @@ def estimate(cells: Sequence[MeasuredCell], tier: ParetoTier, method: Method, he
         label = {**head, "workload": workload, "workload_title": mine[0].workload.title}
         facts: Row = {"title": mine[0].workload.title, "curves": {}, "notes": [], "rise": {}}
         for routing, of_set in grouped(mine, lambda cell: cell.routing).items():
+            of_rows = {**label, **engine_row(of_set)}
             groups = grouped(of_set, lambda cell: (cell.load, cell.policy.name, cell.repeat))
             conditions = {key: load_condition(its) for key, its in groups.items()}
             model = cost_model([one for key, one in conditions.items() if groups[key][0].reference], method)
@@ -85,11 +87,11 @@ def estimate(cells: Sequence[MeasuredCell], tier: ParetoTier, method: Method, he
                 pairs.append(Pair(groups[key], estimate_condition(condition, model, method, stream)))
                 stream += 1
             for row, pair in zip(_pair_rows(pairs, times), pairs, strict=True):
-                tables["pairs"].append({**label, **row})
+                tables["pairs"].append({**of_rows, **row})
                 named = {**policy_row(pair.head), "condition": pair.head.load, "repeat": pair.head.repeat}
-                tables["launches"] += launch_rows({**label, **named}, pair.head.concurrency, pair.estimate)
+                tables["launches"] += launch_rows({**of_rows, **named}, pair.head.concurrency, pair.estimate)
             facts["rise"][routing] = _rises(pairs)
-            tables["spread"] += [{**label, **row} for row in spread_rows(pairs, times)]
+            tables["spread"] += [{**of_rows, **row} for row in spread_rows(pairs, times)]
         workloads[workload] = facts
     return Found(
         {
