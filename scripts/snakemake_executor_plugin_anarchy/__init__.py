@@ -27,6 +27,7 @@ from snakemake_executor_plugin_slurm.job_status_query import (
     query_job_status_sacct,
     query_job_status_squeue,
 )
+from snakemake_interface_common.exceptions import WorkflowError
 
 common_settings = slurm.common_settings
 LOOKS_KEPT = 3
@@ -42,10 +43,10 @@ class Executor(slurm.Executor):  # type: ignore[misc]
     """The Slurm executor; a failed job is told in one line, `anarchy.cluster.executor.ended`."""
 
     def __init__(self, workflow: Any, logger: Any) -> None:
-        from anarchy.cluster.executor import Waits
+        from anarchy.cluster.executor import Earlier, Waits
 
         # First: the base class starts the thread that looks after jobs.
-        self._waits = Waits()
+        self._waits, self._earlier = Waits(), Earlier()
         self._running: dict[str, Any] = {}
         super().__init__(workflow, logger)
 
@@ -91,32 +92,38 @@ class Executor(slurm.Executor):  # type: ignore[misc]
         accounting = is_query_tool_available("sacct")
         age = get_min_job_age()
         pause = self.workflow.executor_settings.init_seconds_before_status_checks
-        if command == "squeue" and accounting and (age is None or age < LOOKS_KEPT * pause):
+        if command == "squeue" and accounting and (age is None or 0 < age < LOOKS_KEPT * pause):
             return "sacct"
         return command if command == "squeue" or accounting else "squeue"
 
     def _settled(self, job: Any, now: float, *, requeue: bool) -> bool:
         """Report a job that ended or that is waited for no longer, and say whether it was one."""
-        from anarchy.cluster.executor import FAIL_STATES
+        from anarchy.cluster.executor import FAIL_STATES, REQUEUED
 
         number = job.external_jobid
         reason = self._waits.verdict(number, now)
         state = (self._waits.states or {}).get(number, "")
         if reason is not None:
-            if all(Path(str(file)).exists() for file in job.job.output):
+            if all(self._earlier.written(Path(str(file))) for file in job.job.output):
                 self.report_job_success(job)
             else:
+                self._give_up(job)
                 self.report_job_error(job, msg=f"SLURM-job '{number}': {reason}. ")
             return True
         if state == "COMPLETED":
             self.report_job_success(job)
             self._remove_log(job)
             return True
-        if state in FAIL_STATES and not (state == "NODE_FAIL" and requeue):
+        if state in FAIL_STATES and not (requeue and state in REQUEUED):
             logs = [str(log) for log in _logs(job)]
             self.report_job_error(job, msg=f"SLURM-job '{number}' ended as {state}. ", aux_logs=logs)
             return True
         return False
+
+    def _give_up(self, job: Any) -> None:
+        """Cancel a job that is not waited for any more: it may run still."""
+        with contextlib.suppress(WorkflowError, OSError):  # Slurm may not know it, or not answer
+            super().cancel_jobs([job])
 
     def _remove_log(self, job: Any) -> None:
         if self.workflow.executor_settings.keep_successful_logs:
@@ -124,6 +131,11 @@ class Executor(slurm.Executor):  # type: ignore[misc]
         for log in _logs(job):
             with contextlib.suppress(OSError):  # a log that stays does no harm
                 log.unlink(missing_ok=True)
+
+    def run_job_pre(self, job: Any) -> None:
+        """Remember what earlier jobs left where this one writes, before it is submitted."""
+        self._earlier.note(*(Path(str(file)) for file in (*job.output, *job.log)))
+        super().run_job_pre(job)
 
     def report_job_submission(self, job_info: Any, *rest: Any, **named: Any) -> None:
         """Know it as running: during a look the base class's own list is empty."""
@@ -142,7 +154,8 @@ class Executor(slurm.Executor):  # type: ignore[misc]
         self._running.pop(job_info.external_jobid, None)
         number = job_info.external_jobid
         state = (self._waits.states or {}).get(number, "gone")
-        ended.append(line_of(title_of(job_info), number, state, log_of(job_info)))
+        log = log_of(job_info)
+        ended.append(line_of(title_of(job_info), number, state, log, began=self._earlier.written(log)))
         super().report_job_error(job_info, msg=msg, **named)
 
     def cancel_jobs(self, active_jobs: Sequence[Any]) -> None:

@@ -15,7 +15,7 @@ from anarchy.gates.client_bound import MAX_CLIENT_CPU, MAX_DELAY_FLOOR_S, MAX_HO
 from anarchy.gates.controller_blind import MAX_BLIND_SHARE
 from anarchy.gates.errors import MAX_ERROR_SHARE
 from anarchy.gates.gate import measured_parts
-from anarchy.gates.not_steady import DRIFT_MIN_REQUESTS, MAX_DRIFT
+from anarchy.gates.not_steady import DRIFT_MIN_REQUESTS, MAX_DRIFT, not_steady
 from anarchy.gates.registry import gates, machine_gates
 from anarchy.gates.verdict import evaluate
 from anarchy.gates.warm_cache import MAX_WARM_SHARE
@@ -208,6 +208,25 @@ def test_not_steady_is_asked_of_cells_with_enough_requests(tmp_path: Path, count
     result = judged(tmp_path, slower([record(n) for n in range(count)], range(count // 2, count), 5.0))
     assert ("not_steady" in result.reasons) is asked
     assert (result.measures["drift"] is not None) is asked
+
+
+@pytest.mark.parametrize(
+    ("untold", "names", "drift"),
+    [
+        (range(50, 51), ("t_first_token",), pytest.approx(1.1 / 0.1, rel=0.02)),
+        (range(200), ("t_first_token",), pytest.approx(1.4 / 0.4)),
+        (range(200), ("t_first_token", "t_last_token"), None),
+    ],
+    ids=["one", "no TTFT", "nothing"],
+)
+def test_not_steady_judges_what_is_told(
+    tmp_path: Path, untold: range, names: tuple[str, ...], drift: float | None
+) -> None:
+    """Without any TTFT the latency to the last token drifts as well."""
+    rows = change(slower(records(), range(100, 190), 1.0), untold, **dict.fromkeys(names))
+    bad, measures = not_steady(CellTrace(tmp_path, manifest(), read_rows(write_rows(tmp_path, rows))))
+    assert measures["drift"] == drift
+    assert bad is (drift is not None)
 
 
 @pytest.mark.parametrize("proof", [False, np.False_])

@@ -6,6 +6,7 @@ executor plugin `snakemake_executor_plugin_anarchy` uses both.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,10 +28,13 @@ ended: list[str] = []
 FAIL_STATES = frozenset(
     {
         *("BOOT_FAIL", "CANCELLED", "DEADLINE", "ERROR", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
-        *("REVOKED", "TIMEOUT"),
+        *("PREEMPTED", "REVOKED", "TIMEOUT"),
     }
 )
 """Slurm's states of a job that ended and did not do its work."""
+REQUEUED = frozenset({"NODE_FAIL", "PREEMPTED"})
+"""Those of them after which Slurm starts the job again, where it may."""
+BEFORE = "before its sweep began"
 
 
 def states_of(answer: Mapping[str, str] | None) -> dict[str, str] | None:
@@ -65,6 +69,32 @@ class Waits:
         return "Slurm does not tell of this job" if waited > SILENT_AFTER_S else None
 
 
+class Earlier:
+    """What lay where a job writes before it was submitted: an earlier job's, not to be taken for its own."""
+
+    def __init__(self) -> None:
+        self._marks: dict[Path, tuple[int, int] | None] = {}
+
+    def note(self, *files: Path) -> None:
+        """Remember these files as they are now."""
+        self._marks |= {file: _mark(file) for file in files}
+
+    def written(self, file: Path) -> bool:
+        """Whether a file is there that was written since it was noted."""
+        mark = _mark(file)
+        return mark is not None and mark != self._marks.get(file)
+
+
+def _mark(file: Path) -> tuple[int, int] | None:
+    """What changes when a file is written; never compared with a clock, of which each machine has its own."""
+    try:
+        with file.open("rb") as opened:  # a network file system looks anew at what is opened
+            status = os.fstat(opened.fileno())
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
 def title_of(job: Any) -> str:
     """What every message calls the deployment of a job: all its wildcards but the experiment."""
     return "/".join([*job.job.wildcards][1:])
@@ -75,9 +105,9 @@ def log_of(job: Any) -> Path:
     return Path(str(job.job.log[0]))
 
 
-def line_of(title: str, job: str, state: str, log: Path) -> str:
-    """What happened to a deployment, in one line."""
-    word = last_word(log)
+def line_of(title: str, job: str, state: str, log: Path, *, began: bool) -> str:
+    """What happened to a deployment, in one line; ``began``: whether the log is of this job's sweep."""
+    word = last_word(log) if began else BEFORE
     return f"{title}: job {job} {state}, {word}" + ("" if "; log " in word else f"; log {log}")
 
 
@@ -86,9 +116,9 @@ def last_word(log: Path) -> str:
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return "before its sweep began"
+        return BEFORE
     if not lines:
-        return "before its sweep began"
+        return BEFORE
     _, failed, why = lines[-1].partition(FAILED)
     if failed:
         return why

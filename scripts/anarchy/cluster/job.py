@@ -32,7 +32,7 @@ def job_resources(site: Site, plan: Launch, predicted: Prediction) -> dict[str, 
     `mpi: srun` makes the executor run the rule's shell on the first node, outside any step: inside a step a
     nested `srun` would quietly stay on one node. `tasks_per_gpu: 0` keeps it from asking for a task a GPU.
     Of a `mem_mb` of 0 the Slurm executor says nothing to sbatch; our executor plugin then says `--mem=0`.
-    A deployment on a virtual clock takes one CPU and no GPU.
+    A deployment on a virtual clock takes no GPU, and one CPU where memory does not come with CPUs.
     """
     if engine_of(plan.engine).replayed:
         return _of_replay(site, plan, predicted)
@@ -67,16 +67,20 @@ def job_resources(site: Site, plan: Launch, predicted: Prediction) -> dict[str, 
 
 
 def _of_replay(site: Site, plan: Launch, predicted: Prediction) -> dict[str, Any]:
-    """Resources of a deployment on a virtual clock: a CPU of its own partition, or of the one with GPUs."""
+    """Resources of a deployment on a virtual clock, on a partition of its own or the one with GPUs.
+
+    One CPU; where memory comes with CPUs, as many as hold REPLAY_MB.
+    """
+    by_cpu = site.memory_mb_per_cpu
     resources: dict[str, Any] = {
         "nodes": 1,
         "tasks": 1,
-        "cpus_per_task": 1,
+        "cpus_per_task": math.ceil(REPLAY_MB / by_cpu) if by_cpu else 1,
         "runtime": minutes(site, plan, predicted),
         "slurm_partition": site.cpu_partition or site.partition,
     }
-    if site.memory_mb_per_cpu:
-        resources["mem_mb_per_cpu"] = site.memory_mb_per_cpu
+    if by_cpu:
+        resources["mem_mb_per_cpu"] = by_cpu
     else:
         resources["mem_mb"] = REPLAY_MB
     if site.account:

@@ -22,20 +22,30 @@ def not_steady(trace: CellTrace) -> Verdict:
     In a staged cell the drift is that of the stage that drifted most, and no fault. Nor is it one where
     requests come however many are in flight: a queue that grows is what overload does.
     """
-    ttft = ttft_of(trace)
-    known = [_drift(ttft[rows & trace.measured]) for rows in measured_parts(trace).values()]
+    latency = _latency(trace)
+    known = [_drift(latency[rows & trace.measured]) for rows in measured_parts(trace).values()]
     drift = max((each for each in known if each is not None), default=None)
     may_drift = bool(trace.manifest.stages) or trace.manifest.unbounded
     bad = drift is not None and drift > MAX_DRIFT and not may_drift
     return bad, {"drift": drift}
 
 
-def _drift(ttft: npt.NDArray[np.float64]) -> float | None:
-    """Mean of one half over that of the other, the larger over the smaller; None where there are too few."""
-    if len(ttft) < DRIFT_MIN_REQUESTS:
+def _latency(trace: CellTrace) -> npt.NDArray[np.float64]:
+    """TTFT of every row, model s, shape (rows,); latency to the last token where no measured TTFT is told."""
+    ttft = ttft_of(trace)
+    if np.isfinite(ttft[trace.measured]).any():
+        return ttft
+    latency: npt.NDArray[np.float64] = trace.column("t_last_token") - trace.column("t_intended")
+    return latency
+
+
+def _drift(latency: npt.NDArray[np.float64]) -> float | None:
+    """Mean of one half over that of the other, the larger over the smaller; None where too few are told."""
+    told = latency[np.isfinite(latency)]
+    if len(told) < DRIFT_MIN_REQUESTS:
         return None
-    half = len(ttft) // 2
-    first, second = float(np.mean(ttft[:half])), float(np.mean(ttft[half:]))
+    half = len(told) // 2
+    first, second = float(np.mean(told[:half])), float(np.mean(told[half:]))
     return max(first, second) / max(min(first, second), 1e-9)
 
 

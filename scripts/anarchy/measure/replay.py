@@ -7,7 +7,7 @@ are sealed they become one Parquet file.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from anarchy.engines.registry import engine_of
 from anarchy.gates.verdict import evaluate
 from anarchy.ground.errors import UserError
 from anarchy.ground.files import disk_errors, make_folder
-from anarchy.ground.layout import MANIFEST_FILE, cell_directory
+from anarchy.ground.layout import MANIFEST_FILE, TRACE_FILE, cell_directory
 from anarchy.load.workload import WorkloadSpec
 from anarchy.measure.attempts import attempts_at, deserves_another, seed_of
 from anarchy.measure.manifest import manifest_of
@@ -28,7 +28,7 @@ from anarchy.measure.progress import SweepProgress
 from anarchy.measure.requests import phases_of, stagger_s, workload_of
 from anarchy.plan.launches import Cell, DeploymentPlan
 from anarchy.serving.versions import machine_versions
-from anarchy.trace.packed import is_packed, packed_names, remove_folders, remove_pack, write_pack
+from anarchy.trace.packed import packed_names, remove_folders, remove_pack, write_pack
 from anarchy.trace.reader import CellTrace, read_cell
 from anarchy.trace.schema import GateResult, Manifest, WorkerEntry
 from anarchy.trace.starts import StackStart, note_start, utc
@@ -67,7 +67,7 @@ def replay_all(
     with disk_errors(logs):
         write_npz(profile, logs / TIMING)
     versions = {**library_versions(python, plan.stack.dynamo), **machine_versions()}
-    with Replayer(python, logs / "replay.log") as replayer:
+    with Replayer(python, logs / "replay.log", folder) as replayer:
         step_s = float(profile.decode_itl_s.min())
         session = _Replay(plan, folder, logs / TIMING, step_s, replayer, versions, start)
         tests = session.prove()
@@ -90,7 +90,7 @@ def replay_all(
             where=logs / "replay.log",
             remedy="run again: the others are kept; a cell that fails again is refused by the library",
         )
-    pack(folder, plan)
+    pack(folder, plan, progress.say)
 
 
 def _event_lag_s(policy: Policy) -> float:
@@ -124,11 +124,16 @@ def check_table(plan: DeploymentPlan, profile: Profile) -> None:
             )
 
 
-def pack(folder: Path, plan: DeploymentPlan) -> None:
-    """Put all cells of a deployment into one file, and remove their folders."""
-    traces = (read_cell(cell_directory(folder, cell.name)) for cell in plan.measurable)
-    write_pack(folder, [(trace.manifest, trace.table) for trace in traces])
-    remove_folders(folder, [cell.name for cell in plan.measurable])
+def pack(folder: Path, plan: DeploymentPlan, say: Callable[[str], None]) -> None:
+    """Put all cells of a deployment into one file, where they are not, and remove their folders."""
+    names = [cell.name for cell in plan.measurable]
+    if not set(names) <= set(packed_names(folder)):
+        unpack(folder)
+        traces = (read_cell(cell_directory(folder, name)) for name in names)
+        if not write_pack(folder, [(trace.manifest, trace.table) for trace in traces]):
+            say(f"{len(names)} cells stay folders: one file of them would have an index too long to be read")
+            return
+    remove_folders(folder, names)
 
 
 def unpack(folder: Path) -> None:
@@ -136,7 +141,8 @@ def unpack(folder: Path) -> None:
     names = packed_names(folder)
     for name in names:
         directory = cell_directory(folder, name)
-        if not (directory / MANIFEST_FILE).exists() and is_packed(directory):
+        if not all((directory / file).exists() for file in (MANIFEST_FILE, TRACE_FILE)):
+            (directory / MANIFEST_FILE).unlink(missing_ok=True)  # of a folder whose removal was cut off
             trace = read_cell(directory)
             make_folder(directory)
             seal(directory, trace.table, trace.manifest.model_copy(update={"seal": None}))

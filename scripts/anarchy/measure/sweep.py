@@ -18,7 +18,7 @@ from typing import Any
 from anarchy.cluster.allocation import Allocation, allocate
 from anarchy.cluster.engine_needs import check_serving, served_model
 from anarchy.cluster.local import this_machine
-from anarchy.config import AdaptivePolicy
+from anarchy.config import AdaptivePolicy, Policy
 from anarchy.control.detector import PARAMETERS
 from anarchy.engines.devices import device_seen
 from anarchy.engines.dynamo import USUAL
@@ -32,7 +32,7 @@ from anarchy.ground.files import disk_errors, make_folder, write_json
 from anarchy.ground.layout import cell_directory
 from anarchy.measure.progress import SweepProgress
 from anarchy.measure.recording import recorded
-from anarchy.measure.replay import check_table, replay_all
+from anarchy.measure.replay import check_table, pack, replay_all
 from anarchy.measure.session import Session
 from anarchy.plan.knee import PLAN_FILE, plan_document, read_plan
 from anarchy.plan.launches import Cell, DeploymentPlan, UnboundDeployment, derive_seed
@@ -75,9 +75,18 @@ def sweep(
         if open_cells:
             _check_before_start(bench, plan, folder, open_cells)
             _measure(bench, plan, folder, open_cells, log)
+        elif engine_of(plan.engine).replayed:
+            _pack_left(plan, folder, log)
         summary = bench.layout.summary(*plan.key)
         write_json(summary, _summarise(plan, folder))
         return summary
+
+
+def _pack_left(plan: DeploymentPlan, folder: Path, log: Path | None) -> None:
+    """Pack cells that a kill left sealed and not packed."""
+    cells = len(plan.measurable)
+    with SweepProgress(plan.title, cells, cells, 0.0, 0.0, log) as progress:
+        pack(folder, plan, progress.say)
 
 
 def _as_expected(plan: DeploymentPlan, expected: str | None) -> DeploymentPlan:
@@ -123,15 +132,14 @@ def _check_before_start(bench: Workbench, plan: DeploymentPlan, folder: Path, ce
         check_table(plan, bench.profiles[plan.model.profile])
         return
     served_by(plan.engine).settings(_served_model(bench, plan), None)
-    # One connection a user and frontend; only an adaptive policy goes to several.
-    preflight.check_open_files(
-        max(
-            cell.concurrency * (len(PARAMETERS) if isinstance(cell.policy, AdaptivePolicy) else 1)
-            for cell in cells
-        )
-    )
+    preflight.check_open_files(max(cell.concurrency * _frontends(cell.policy) for cell in cells))
     requests = sum(cell.cost.requests for cell in cells)
     preflight.check_disk(folder, requests * RUNNING_BYTES_PER_REQUEST + 50_000_000)
+
+
+def _frontends(policy: Policy) -> int:
+    """To how many frontends a user's requests may go, each over a connection of its own."""
+    return len(PARAMETERS) if isinstance(policy, AdaptivePolicy) and policy.way == "builtin" else 1
 
 
 def _measure(
@@ -233,12 +241,13 @@ def _elsewhere_s(bench: Workbench, plan: DeploymentPlan) -> float:
 
 
 def _left_s(bench: Workbench, other: UnboundDeployment) -> float:
-    """Predicted wall seconds of a deployment's open cells; of all of it without its knee."""
+    """Predicted wall seconds of a deployment's open cells; of all where its knee or cells cannot be read."""
     try:
         cells = bench.bound(other).measurable
-    except UserError:
+        open_cells = [cell for cell in cells if is_open(bench.folder(other), cell)]
+    except (UserError, OSError):  # another sweep may be writing there
         return bench.predicted(other).wall_s
-    return other.start_s + sum(cell.cost.wall_s for cell in cells if is_open(bench.folder(other), cell))
+    return other.start_s + sum(cell.cost.wall_s for cell in open_cells)
 
 
 def _knee_words(bench: Workbench, plan: DeploymentPlan) -> str:
@@ -299,7 +308,7 @@ def _summarise(plan: DeploymentPlan, folder: Path) -> dict[str, Any]:
         **unmeasured,
         **({} if machines is None else {"running_on": machines}),
         "predicted_s": plan.wall_s,
-        "sittings": read_starts(folder, plan.plan_hash),
+        "sittings": read_starts(folder, plan.plan_hash, {of.launched_at for of in manifests}),
         "routing_test": routing_tests(manifests),
         "cells": {
             manifest.cell: {"valid": manifest.gates.valid, "reasons": manifest.gates.reasons}

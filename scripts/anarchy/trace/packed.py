@@ -17,9 +17,10 @@ from typing import Any, Final, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from anarchy.ground.bounded import load_json
+from anarchy.ground.bounded import MAX_JSON_BYTES, load_json
 from anarchy.ground.errors import UserError
 from anarchy.ground.files import disk_errors, sha256_of, sync, write_json
+from anarchy.ground.layout import MANIFEST_FILE
 from anarchy.trace.schema import SCHEMA_VERSION, TRACE_SCHEMA, Manifest, Seal
 
 PACK_FILE: Final = "cells.parquet"
@@ -65,9 +66,10 @@ def packed_table(cell_directory: Path) -> pa.Table:
         return file.read_row_group(group, columns=TRACE_SCHEMA.names)
 
 
-def write_pack(deployment: Path, cells: Sequence[tuple[Manifest, pa.Table]]) -> None:
-    """Write a deployment's pack: requests, checksum, index, in that order.
+def write_pack(deployment: Path, cells: Sequence[tuple[Manifest, pa.Table]]) -> bool:
+    """Write a deployment's pack: requests, checksum, index, in that order; say whether it was written.
 
+    It is not where its index would be longer than what is read of one (`MAX_JSON_BYTES`).
     A column `cell` beside those of the format names the cell of each row, for whoever reads the file alone.
     Raises UserError where there is one already: raw data are never rewritten.
     """
@@ -86,8 +88,9 @@ def write_pack(deployment: Path, cells: Sequence[tuple[Manifest, pa.Table]]) -> 
         sync(scratch)
         digest = sha256_of(scratch)
         os.replace(scratch, path)
+        checked = index.with_name(f".{INDEX_FILE}")
         write_json(
-            index,
+            checked,
             {
                 "schema_version": SCHEMA_VERSION,
                 "file": PACK_FILE,
@@ -95,6 +98,12 @@ def write_pack(deployment: Path, cells: Sequence[tuple[Manifest, pa.Table]]) -> 
                 "cells": [_sealed(manifest, table, digest) for manifest, table in cells],
             },
         )
+        if checked.stat().st_size > MAX_JSON_BYTES:
+            checked.unlink()
+            path.unlink()
+            return False
+        os.replace(checked, index)
+    return True
 
 
 def _sealed(manifest: Manifest, table: pa.Table, digest: str) -> dict[str, Any]:
@@ -111,10 +120,15 @@ def remove_pack(deployment: Path) -> None:
 
 
 def remove_folders(deployment: Path, names: Sequence[str]) -> None:
-    """Remove the folders of cells that are in the pack."""
+    """Remove the folders of cells that are in the pack; raises UserError where that is not whole."""
+    folders = [folder for name in names if (folder := deployment / CELLS / name).is_dir()]
+    if folders:
+        packed_table(folders[0])  # else they are the only copy
     with disk_errors(deployment):
-        for name in names:
-            shutil.rmtree(deployment / CELLS / name, ignore_errors=True)
+        for folder in folders:
+            # A manifest beside no trace would pass for a cell.
+            (folder / MANIFEST_FILE).unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Index(NamedTuple):

@@ -6,7 +6,7 @@ import contextlib
 import datetime
 import json
 import statistics
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -51,9 +51,16 @@ def note_start(folder: Path, start: StackStart) -> None:
         file.write(json.dumps({**asdict(start), "wall_s": start.wall_s}) + "\n")
 
 
-def read_starts(folder: Path, plan_hash: str) -> list[dict[str, Any]]:
-    """Every start of a deployment under this plan, in order; a line that was cut off is left out."""
-    starts = (one for one in _lines(folder / SITTINGS_FILE) if one.get("plan_hash") == plan_hash)
+def read_starts(folder: Path, plan_hash: str, kept: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Every start of a deployment under this plan, in order; a line that was cut off is left out.
+
+    `kept`: when further starts were launched, those of cells that a change of the plan did not concern.
+    """
+    starts = (
+        one
+        for one in _lines(folder / SITTINGS_FILE)
+        if one.get("plan_hash") == plan_hash or one["launched_at"] in kept
+    )
     return list({start["launched_at"]: start for start in starts}.values())
 
 

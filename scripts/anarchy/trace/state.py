@@ -36,10 +36,10 @@ def cell_state(cell_directory: Path, plan_hash: str) -> CellState:
 
     Never raises for whatever the folder holds: what cannot be read is BROKEN.
     """
-    if not is_sealed(cell_directory):
-        holds_something = cell_directory.is_dir() and any(cell_directory.iterdir())
-        return CellState.PARTIAL if holds_something else CellState.ABSENT
     try:
+        if not is_sealed(cell_directory):
+            holds_something = cell_directory.is_dir() and any(cell_directory.iterdir())
+            return CellState.PARTIAL if holds_something else CellState.ABSENT
         manifest = read_manifest(cell_directory)
         if manifest.seal is not None and manifest.plan_hash != plan_hash:
             return CellState.STALE

@@ -24,6 +24,8 @@ from anarchy.virtual import replay
 
 ANSWER_S: Final = 600.0
 """A replay that takes longer hangs: the longest of the study takes seconds."""
+PREFIX: Final = "anarchy-replay-"
+"""Of its scratch folder: begins as those that a sweep clears away."""
 LACKING: Final = 3
 """Exit status of a library without the function."""
 SETUP: Final = (
@@ -76,13 +78,15 @@ class Replayer:
 
     python: Path
     log: Path
+    scratch: Path | None = None
+    """Where its folder is made; None is the machine's own place for such."""
     _process: subprocess.Popen[str] | None = None
     _said: int = 0
     """Bytes in the log when the process began."""
     _folder: tempfile.TemporaryDirectory[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="anarchy-replay-")
+        self._folder = tempfile.TemporaryDirectory(prefix=PREFIX, dir=self.scratch)
 
     @property
     def folder(self) -> Path:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import snakemake_executor_plugin_slurm as slurm
+from snakemake_interface_common.exceptions import WorkflowError
 
 import snakemake_executor_plugin_anarchy as plugin
 from anarchy.cluster import executor
@@ -36,6 +37,7 @@ class Bench:
         self.commands: list[str] = []
         self.folder = folder
         self.reported: dict[str, str] = {}
+        self.cancelled: list[str] = []
         settings = SimpleNamespace(
             init_seconds_before_status_checks=40,
             requeue=False,
@@ -43,11 +45,14 @@ class Bench:
             status_command="squeue",
         )
         own = object.__new__(plugin.Executor)
-        own._waits, own._running, own.run_uuid = executor.Waits(), {}, "run"
+        own._waits, own._earlier = executor.Waits(), executor.Earlier()
+        own._running, own.run_uuid = {}, "run"
         own.workflow = SimpleNamespace(executor_settings=settings)
         own.logger = logging.getLogger(__name__)
         self.executor, self.settings = own, settings
         monkeypatch.setattr(plugin.Executor, "status_rate_limiter", Limiter(), raising=False)
+        monkeypatch.setattr(slurm.Executor, "run_job_pre", lambda *_: None)
+        monkeypatch.setattr(slurm.Executor, "cancel_jobs", lambda _, jobs: self._cancel(jobs))
         monkeypatch.setattr(slurm.Executor, "report_job_success", self._success)
         monkeypatch.setattr(slurm.Executor, "report_job_error", self._error)
         monkeypatch.setattr(plugin, "query_job_status", self._query)
@@ -64,6 +69,10 @@ class Bench:
 
     def _error(self, job: Any, msg: str | None = None, **_: object) -> None:
         self.reported[job.external_jobid] = str(msg)
+
+    def _cancel(self, jobs: Any) -> None:
+        self.cancelled += [job.external_jobid for job in jobs]
+        raise WorkflowError("Invalid job id specified")
 
     def job(self, number: str = "7") -> Any:
         wildcards = {"experiment": "e", "model": "m", "topology": "1p2d"}
@@ -115,26 +124,54 @@ def test_a_look_without_an_answer_drops_no_job(bench: Bench) -> None:
     bench.now = SILENT_AFTER_S + 1
     assert bench.look(job) == []
     assert "does not tell of this job" in bench.reported["7"]
+    assert bench.cancelled == ["7"], "it may run still"
 
 
+@pytest.mark.parametrize("earlier", [False, True])
 @pytest.mark.parametrize("written", [False, True])
-def test_a_job_that_slurm_forgot_is_judged_by_its_output(bench: Bench, written: bool) -> None:
+def test_a_job_that_slurm_forgot_is_judged_by_its_own_output(
+    bench: Bench, *, earlier: bool, written: bool
+) -> None:
     job = bench.job()
+    output = job.job.output[0]
+    if earlier:
+        output.write_text('{"of": "an earlier plan"}')
+    bench.executor.run_job_pre(job.job)
     assert bench.look(job) == ["7"], "a new job takes seconds to show up"
     if written:
-        job.job.output[0].write_text("{}")
+        output.write_text("{}")
     bench.now = FORGOTTEN_AFTER_S + 1
     assert bench.look(job) == []
     assert (bench.reported["7"] == "success") is written
     assert written or "does not know this job any more" in bench.reported["7"]
+    assert bench.cancelled == ([] if written else ["7"])
 
 
-def test_a_requeued_job_of_a_failed_node_is_waited_for(bench: Bench) -> None:
-    bench.answer = {"7": "NODE_FAIL"}
+def test_the_log_of_an_earlier_job_is_not_quoted(bench: Bench) -> None:
+    for number, own in (("1", ""), ("2", "[10:00:00] FAILED: a worker died\n")):
+        job = bench.job(number)
+        (log,) = job.job.log
+        log.write_text("[09:00:00] FAILED: the knee changed\n")
+        bench.executor.run_job_pre(job.job)
+        if own:
+            log.write_text(own)
+        bench.answer = {number: "FAILED"}
+        bench.look(job)
+    first, second = executor.ended
+    assert "job 1 FAILED, before its sweep began; log" in first
+    assert "job 2 FAILED, a worker died; log" in second
+
+
+@pytest.mark.parametrize("state", ["NODE_FAIL", "PREEMPTED"])
+def test_a_job_that_slurm_took_off_its_nodes_is_waited_for_where_it_starts_again(
+    bench: Bench, state: str
+) -> None:
+    bench.answer = {"7": state}
     bench.settings.requeue = True
     assert bench.look(bench.job()) == ["7"]
     bench.settings.requeue = False
     assert bench.look(bench.job()) == []
+    assert state in bench.reported["7"]
 
 
 def test_accounting_is_asked_where_the_controller_forgets_too_soon(
@@ -146,7 +183,10 @@ def test_accounting_is_asked_where_the_controller_forgets_too_soon(
     bench.look(bench.job())
     monkeypatch.setattr(plugin, "is_query_tool_available", lambda _: False)
     bench.look(bench.job())
-    assert bench.commands == ["squeue", "sacct", "squeue"]
+    monkeypatch.setattr(plugin, "is_query_tool_available", lambda _: True)
+    monkeypatch.setattr(plugin, "get_min_job_age", lambda: 0)  # it forgets none
+    bench.look(bench.job())
+    assert bench.commands == ["squeue", "sacct", "squeue", "squeue"]
 
 
 def test_no_account_is_guessed(bench: Bench) -> None:

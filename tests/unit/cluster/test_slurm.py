@@ -355,3 +355,12 @@ def test_a_deployment_in_virtual_time_asks_for_one_cpu_and_no_gpu() -> None:
     assert "constraint" not in own, "it is about the nodes with GPUs"
     told = plan_table.jobs(plan_table.expected(replace(bench, site=SITE)), SITE)
     assert told.startswith(f"on partition {SITE.partition}: 20 jobs of one CPU; time limits")
+
+
+@pytest.mark.parametrize(("by_cpu", "cpus"), [(1000, 4), (2000, 2), (3968, 2), (8000, 1)])
+def test_a_replay_takes_the_cpus_that_its_memory_comes_with(by_cpu: int, cpus: int) -> None:
+    bench = open_run({"experiments": "equilibrium"})
+    plan = bench.deployments[0]
+    asked = job_resources(SITE.model_copy(update={"memory_mb_per_cpu": by_cpu}), plan, bench.predicted(plan))
+    assert (asked["cpus_per_task"], asked["mem_mb_per_cpu"]) == (cpus, by_cpu)
+    assert "mem_mb" not in asked

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from anarchy.ground.errors import UserError
-from anarchy.ground.layout import TRACE_FILE, cell_directory
+from anarchy.ground.layout import MANIFEST_FILE, TRACE_FILE, cell_directory
 from anarchy.measure import replay, sweep
 from anarchy.plan.launches import UnboundDeployment
 from anarchy.plan.workbench import Workbench, open_run
+from anarchy.trace import packed
 from anarchy.trace.packed import packed_names
 from anarchy.trace.reader import read_cell, sealed_cells
+from anarchy.trace.writer import seal
 from anarchy.virtual.cell import simulate
 from anarchy.virtual.errors import CellError
 from anarchy.virtual.replayer import Job, Replayed, ReplayError
@@ -33,8 +35,10 @@ class Process(Library):
     started: int = 0
     alone: bool = False
     """Whether the first decode worker takes every request."""
+    scratch: Path
 
-    def __init__(self, python: Path, log: Path) -> None:
+    def __init__(self, python: Path, log: Path, scratch: Path) -> None:
+        type(self).scratch = scratch
         super().__init__(log.parent)
 
     def __enter__(self) -> Process:
@@ -75,6 +79,7 @@ def test_all_cells_of_a_deployment_become_one_file(opened: tuple[Any, ...]) -> N
     plan = bench.bound(deployment)
     assert sorted(packed_names(folder)) == sorted(cell.name for cell in plan.cells)
     assert list((folder / "cells").iterdir()) == []
+    assert Process.scratch == folder, "where a sweep clears away what a kill left"
     for cell in plan.cells:
         trace = read_cell(cell_directory(folder, cell.name))
         assert trace.manifest.plan_hash == cell.plan_hash
@@ -114,6 +119,54 @@ def test_a_packing_that_was_killed_is_gone_on_with(opened: tuple[Any, ...]) -> N
     assert {cell.name: read_cell(cell).manifest.started_at for cell in sealed_cells(folder)} == times
     replay.unpack(folder)
     assert {cell.name: read_cell(cell).manifest.started_at for cell in sealed_cells(folder)} == times
+
+
+def in_a_folder(cell: Path) -> None:
+    """Give a packed cell its folder again, as one that is to be removed."""
+    trace = read_cell(cell)
+    cell.mkdir()
+    seal(cell, trace.table, trace.manifest.model_copy(update={"seal": None}))
+
+
+def test_a_manifest_that_a_killed_removal_left_costs_no_cell(opened: tuple[Any, ...]) -> None:
+    bench, deployment, folder = opened
+    sweep.sweep(bench, deployment)
+    tables = {cell: read_cell(cell).table for cell in sealed_cells(folder)}
+    first, second, *_ = tables
+    in_a_folder(first)
+    (first / TRACE_FILE).unlink()
+    in_a_folder(second)
+    (second / MANIFEST_FILE).unlink()
+    replay.unpack(folder)
+    assert packed_names(folder) == ()
+    assert all(read_cell(cell).table.equals(table) for cell, table in tables.items())
+
+
+@pytest.mark.parametrize("packed_before", [False, True])
+def test_sealed_cells_are_packed_where_none_is_open(opened: tuple[Any, ...], *, packed_before: bool) -> None:
+    bench, deployment, folder = opened
+    sweep.sweep(bench, deployment)
+    started, names = Process.started, packed_names(folder)
+    if packed_before:
+        in_a_folder(sealed_cells(folder)[0])
+    else:
+        replay.unpack(folder)
+    sweep.sweep(bench, deployment)
+    assert sorted(packed_names(folder)) == sorted(names)
+    assert list((folder / "cells").iterdir()) == []
+    assert Process.started == started
+
+
+def test_cells_too_many_for_one_file_stay_folders(
+    opened: tuple[Any, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, deployment, folder = opened
+    monkeypatch.setattr(packed, "MAX_JSON_BYTES", 1000)
+    log = tmp_path / "sweep.log"
+    sweep.sweep(bench, deployment, log=log)
+    assert packed_names(folder) == ()
+    assert len([read_cell(cell) for cell in sealed_cells(folder)]) == 6
+    assert "6 cells stay folders" in log.read_text()
 
 
 def test_a_cell_that_the_engine_cannot_serve_costs_no_other(

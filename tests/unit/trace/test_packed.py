@@ -11,7 +11,8 @@ import pytest
 
 from anarchy.estimate.traces import find_traces
 from anarchy.ground.errors import UserError
-from anarchy.ground.layout import TRACE_FILE, cell_directory
+from anarchy.ground.layout import MANIFEST_FILE, TRACE_FILE, cell_directory
+from anarchy.trace import packed
 from anarchy.trace.packed import INDEX_FILE, PACK_FILE, packed_names, remove_folders, write_pack
 from anarchy.trace.reader import is_sealed, read_cell, read_trace, sealed_cells
 from anarchy.trace.state import CellState, cell_state
@@ -104,3 +105,39 @@ def test_rows_without_an_index_are_no_pack(deployment: Path) -> None:
 def test_a_pack_is_never_written_over(deployment: Path) -> None:
     with pytest.raises(UserError, match="packed already"):
         write_pack(deployment, [])
+
+
+def test_a_pack_whose_index_could_not_be_read_again_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = cell_directory(tmp_path, NAMES[0])
+    sealed(directory, cell=NAMES[0])
+    trace = read_cell(directory)
+    monkeypatch.setattr(packed, "MAX_JSON_BYTES", 1000)
+    assert write_pack(tmp_path, [(trace.manifest, trace.table)]) is False
+    assert [path.name for path in tmp_path.iterdir()] == ["cells"]
+    assert read_cell(directory).table.equals(trace.table)
+
+
+def test_of_a_folder_the_manifest_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = cell_directory(tmp_path, NAMES[0])
+    sealed(directory, cell=NAMES[0])
+    trace = read_cell(directory)
+    assert write_pack(tmp_path, [(trace.manifest, trace.table)])
+    seen: list[Path] = []
+    monkeypatch.setattr("shutil.rmtree", lambda folder, **_: seen.extend(folder.iterdir()))
+    remove_folders(tmp_path, NAMES[:1])
+    names = [path.name for path in seen]
+    assert TRACE_FILE in names
+    assert MANIFEST_FILE not in names
+
+
+def test_a_folder_is_kept_beside_a_pack_that_is_not_whole(deployment: Path) -> None:
+    directory = cell_directory(deployment, NAMES[0])
+    sealed(directory, cell=NAMES[0])
+    path = deployment / PACK_FILE
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(UserError, match="does not match its seal"):
+        remove_folders(deployment, NAMES)
+    assert (directory / MANIFEST_FILE).exists()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from anarchy.ground.layout import MANIFEST_FILE, REQUESTS_FILE, TRACE_FILE
+from anarchy.trace.packed import INDEX_FILE
 from anarchy.trace.reader import read_cell
 from anarchy.trace.schema import GateResult
 from anarchy.trace.state import CellState, cell_state, set_aside
@@ -89,6 +90,12 @@ def test_broken_by_a_manifest_that_is_not_one(cell: Path) -> None:
 def test_broken_by_a_manifest_without_a_seal(cell: Path) -> None:
     sealed(cell)
     edit(cell, seal=None, plan_hash="other")
+    assert cell_state(cell, PLAN_HASH) is CellState.BROKEN
+
+
+def test_broken_by_an_index_that_is_not_one(cell: Path) -> None:
+    cell.mkdir(parents=True)
+    (cell.parent.parent / INDEX_FILE).write_text("{")
     assert cell_state(cell, PLAN_HASH) is CellState.BROKEN
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from anarchy.ground.errors import UserError
+from anarchy.serving.stack import SCRATCH_PREFIX
 from anarchy.virtual import replay
 from anarchy.virtual.replayer import Job, Replayer, ReplayError
 
@@ -39,6 +40,12 @@ def test_one_process_answers_job_after_job(tmp_path: Path, monkeypatch: pytest.M
     assert [list(each.columns["user"]) for each in told] == [[0, 1, 2]] * 3
     assert (told[0].replay_s, told[0].own_s) == (0.5, 0.1)
     assert not folder.exists()
+
+
+def test_what_a_kill_would_leave_lies_where_a_sweep_clears_it_away(tmp_path: Path) -> None:
+    with Replayer(Path(sys.executable), tmp_path / "log", tmp_path):
+        assert len(list(tmp_path.glob(f"{SCRATCH_PREFIX}*"))) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_crash_costs_one_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
