@@ -225,9 +225,11 @@ def _listed(found: dict[str, Any]) -> dict[str, Any]:
 def _stages(experiment: str) -> list[dict[str, Any]]:
     plan = PHASES if experiment == "adaptive" else STEPS
     top = max(range(len(plan)), key=lambda index: plan[index][1])
+    span = SETTLE + SECONDS
     return [
         {"name": name, "concurrency": round(times * KNEE), "knee_times": times,
-         "direction": "up" if index <= top else "down", "settle_s": SETTLE, "seconds": SECONDS}
+         "direction": "up" if index <= top else "down", "settle_s": SETTLE, "seconds": SECONDS,
+         "start_s": index * span, "settled_s": index * span + SETTLE, "end_s": (index + 1) * span}
         for index, (name, times) in enumerate(plan)
     ]  # fmt: skip
 

@@ -64,7 +64,8 @@ def judge_readings(claims: Claims, systems: Sequence[System]) -> list[Read]:
     ladders = [one for system in mine for one in system["ladders"]]
     sets = list(dict.fromkeys(one["routing_set"] for one in ladders))
     for of, policy, tau in dict.fromkeys((one["routing_set"], one["policy"], one["tau"]) for one in ladders):
-        for reading in READINGS:
+        taken = {one["reading"] for one in ladders}
+        for reading in (one for one in READINGS if one in taken):
             read = [_as_ladder(system, of, policy, reading) for system in mine]
             for verdict in judge(asked, [*read, *witnesses]):
                 parts = tuple(part for part in verdict.parts if not part.aside)

@@ -6,7 +6,7 @@ with the latency curves of each launch's reference policy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Final
@@ -182,7 +182,7 @@ def estimate_condition(condition: Condition, model: CostModel, method: Method, s
     row |= asdict(spread(pool_costs(list(costs.values()))))
     row |= _means(parts) | _launch_spread(launches)
     row |= step_row([part.stream for part in parts], [model.step(part) for part in parts])
-    row |= {"valid": bool(parts), "reasons": _reasons(condition, model)}
+    row |= {"valid": bool(parts), "reasons": reasons_of(condition.parts, condition.absent, model.without)}
     return Estimate(row, draws, launches)
 
 
@@ -258,15 +258,19 @@ def _launch_spread(launches: Sequence[Row]) -> Row:
     return {"poa_hat_cv": cv.value, "poa_hat_cv_lo": cv.lo, "poa_hat_cv_hi": cv.hi}
 
 
-def _reasons(condition: Condition, model: CostModel) -> str:
-    """Why launches are missing from the numbers, each reason once and with its launches."""
+def reasons_of(counting: Collection[int], absent: Mapping[int, str], without: Mapping[int, str]) -> str:
+    """Why launches are missing from the numbers, each reason once and with its launches.
+
+    `counting`: launches with a trace that counts. `absent`: by launch, why it has none. `without`: by launch,
+    why it has no latency curves.
+    """
     why: dict[str, list[int]] = {}
-    for launch, reason in condition.absent.items():
+    for launch, reason in absent.items():
         why.setdefault(reason, []).append(launch)
-    for launch in condition.parts:
-        if launch in model.without:
-            why.setdefault(f"no cost model: {model.without[launch]}", []).append(launch)
-    everyone = condition.launches
+    for launch in counting:
+        if launch in without:
+            why.setdefault(f"no cost model: {without[launch]}", []).append(launch)
+    everyone = sorted({*counting, *absent})
     return ", ".join(
         reason if sorted(which) == everyone else f"{reason} (launch {' and '.join(map(str, which))})"
         for reason, which in why.items()

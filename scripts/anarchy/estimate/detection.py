@@ -18,7 +18,7 @@ from anarchy.control.detector import Regime
 from anarchy.estimate import columns
 from anarchy.estimate.deployments import MeasuredCell
 from anarchy.estimate.frames import frame
-from anarchy.estimate.grouping import policy_row
+from anarchy.estimate.grouping import engine_row, policy_row
 from anarchy.estimate.series import stage_at
 from anarchy.trace.control_log import LOG_FILE, LogRecords, clock_offset, read_log
 from anarchy.trace.reader import CellTrace, companion
@@ -57,6 +57,7 @@ def detection_tables(
     for cell in cells:
         label = {
             **head,
+            **engine_row([cell]),
             "workload": cell.workload.name,
             "workload_title": cell.workload.title,
             **policy_row(cell),

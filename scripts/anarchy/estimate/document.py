@@ -313,7 +313,7 @@ class ConditionsWorkload(Document):
 
 
 class StageFacts(Document):
-    """A stage as it was planned."""
+    """A stage as it was planned, and when it came, model s from a cell's start (medians of the cells)."""
 
     name: str
     concurrency: int
@@ -321,6 +321,10 @@ class StageFacts(Document):
     direction: Literal["up", "down"]
     settle_s: float
     seconds: float
+    start_s: float
+    settled_s: float
+    """From then on its requests are measured; later than planned where users that left took long to end."""
+    end_s: float
 
 
 class Bend(Document):

@@ -19,7 +19,7 @@ Row = dict[str, Any]
 BIN_S: Final = 1.0
 """Width of a bin, model s ..."""
 BINS_OF_A_STAGE: Final = 4
-"""... and at least so many of them in the shortest stage."""
+"""... and at least so many in the shortest stage as planned, so that all launches have the same bins."""
 LOOKS: Final = 8
 """So often a bin looks at the loads."""
 
@@ -28,7 +28,7 @@ def series_rows(cell: MeasuredCell) -> list[Row]:
     """Rows of series.parquet of one cell; none where it does not count (stages.parquet says why)."""
     if cell.trace is None or not cell.valid:
         return []
-    width = min([BIN_S, *((s.end_s - s.start_s) / BINS_OF_A_STAGE for s in cell.trace.manifest.stages)])
+    width = min([BIN_S, *((s.settle_s + s.seconds) / BINS_OF_A_STAGE for s in cell.stages)])
     return [{"launch": cell.launch, "cell": cell.name, **row} for row in trace_series(cell.trace, width)]
 
 

@@ -119,8 +119,14 @@ def _factor_levels(cells: Sequence[MeasuredCell], factor: str) -> list[Any]:
     """Levels of a factor: policies in their order, values of tau or omega rising."""
     if factor == "pair":
         return list(dict.fromkeys(cell.policy.name for cell in cells))
-    found = dict.fromkeys(getattr(cell.policy, factor) for cell in cells)
+    found = {_value(cell, factor) for cell in cells}
     return sorted(value for value in found if value is not None)
+
+
+def _value(cell: MeasuredCell, factor: str) -> float | None:
+    """Tau or omega of a cell's policy; None where it has none."""
+    tau, omega = cell.policy.pair or (None, None)
+    return {"tau": tau, "omega": omega}[factor]
 
 
 def levels_of(pairs: Sequence[Measured], factor: str, quantity: str) -> Levels:
@@ -137,7 +143,7 @@ def levels_of(pairs: Sequence[Measured], factor: str, quantity: str) -> Levels:
         members = [
             logs[cell.policy.name]
             for cell in whole
-            if (cell.policy.name if factor == "pair" else getattr(cell.policy, factor)) == level
+            if (cell.policy.name if factor == "pair" else _value(cell, factor)) == level
         ]
         rows.append(np.mean(members, axis=0))
         share.append(1.0 / len(members))

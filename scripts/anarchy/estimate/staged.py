@@ -162,7 +162,7 @@ def estimate_stages(
             "curves": frame(tables["curves"], columns.CURVES),
         },
         {
-            "stages": _describe_stages(cells[0], planned, method.knee),
+            "stages": _describe_stages(cells, planned, method.knee),
             "routing": describe_routing(cells),
             "workloads": workloads,
             "controllers": {
@@ -180,8 +180,11 @@ def _curve_rows(workload: str, routing: str, model: CostModel) -> list[Row]:
     return [{"workload": workload, "routing_set": routing, **point} for point in model.points]
 
 
-def _describe_stages(cell: MeasuredCell, planned: Sequence[StagePlan], knee: int | None) -> list[Row]:
-    ways = branches([stage.concurrency for stage in cell.stages])
+def _describe_stages(
+    cells: Sequence[MeasuredCell], planned: Sequence[StagePlan], knee: int | None
+) -> list[Row]:
+    stages = cells[0].stages
+    ways = branches([stage.concurrency for stage in stages])
     return [
         {
             "name": stage.name,
@@ -190,9 +193,24 @@ def _describe_stages(cell: MeasuredCell, planned: Sequence[StagePlan], knee: int
             "direction": way,
             "settle_s": stage.settle_s,
             "seconds": stage.seconds,
+            **dict(zip(("start_s", "settled_s", "end_s"), times, strict=True)),
         }
-        for stage, plan, way in zip(cell.stages, planned, ways, strict=True)
+        for stage, plan, way, times in zip(stages, planned, ways, _times(cells), strict=True)
     ]
+
+
+def _times(cells: Sequence[MeasuredCell]) -> list[list[float]]:
+    """When each stage began, had settled and ended, s: medians of the cells; as planned without any."""
+    stages = cells[0].stages
+    lasted = np.cumsum([part for stage in stages for part in (stage.settle_s, stage.seconds)])
+    planned = np.concatenate([[0.0], lasted])
+    found = [
+        [(span.start_s, span.settled_s, span.end_s) for span in cell.trace.manifest.stages]
+        for cell in cells
+        if cell.trace is not None and len(cell.trace.manifest.stages) == len(stages)
+    ]
+    as_planned = [planned[2 * index : 2 * index + 3].tolist() for index in range(len(stages))]
+    return np.median(found, axis=0).tolist() if found else as_planned
 
 
 def _rise(one: PolicyStages) -> Row | None:

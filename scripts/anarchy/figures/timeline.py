@@ -18,7 +18,7 @@ from anarchy.tables import is_missing, whole
 
 @dataclass(frozen=True)
 class Span:
-    """One stage of a staged cell as planned, model s from the cell's start."""
+    """One stage of a staged cell as it came, model s from the cell's start."""
 
     name: str
     concurrency: int
@@ -30,13 +30,11 @@ class Span:
 
 def spans(system: Info) -> list[Span]:
     """The stages of a system in the order of time."""
-    found, start = [], 0.0
-    for stage in system["stages"]:
-        settled = start + stage["settle_s"]
-        end = settled + stage["seconds"]
-        found.append(Span(stage["name"], stage["concurrency"], start, settled, end))
-        start = end
-    return found
+    times = ("start_s", "settled_s", "end_s")
+    return [
+        Span(stage["name"], stage["concurrency"], *(stage[time] for time in times))
+        for stage in system["stages"]
+    ]
 
 
 def mark_stages(axes: Axes, system: Info) -> None:

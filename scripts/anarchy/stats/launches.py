@@ -19,6 +19,7 @@ IntArray = NDArray[np.int64]
 
 MIN_LAUNCHES = 3
 MIN_EFFECTIVE = 2.0  # effective number of launches below which one of them is nearly alone
+_ROUNDING = 1e-12  # what sums of many numbers may be off, as a share
 # What is kept of the spread inside launches where launches are resampled: a launch's mean carries its own
 # noise already, so all of it would count twice; none would leave a few values to take percentiles of.
 _WITHIN = 1.0 / 3.0
@@ -106,7 +107,8 @@ def spread_as_student(value: float, draws: FloatArray, times: IntArray, sizes: I
     The first is scaled to Student's width, the rest keeps `_WITHIN`. The factors depend on the sizes alone
     and the split is linear, so products of ratios from one call stay what they were, and what cells share of
     their launches still cancels in their quotient. A value or a draw that is not positive is treated on its
-    own scale. Shapes: draws (B,), times (B, L), sizes (L,). Source: ours.
+    own scale, and where none is negative the result is not either.
+    Shapes: draws (B,), times (B, L), sizes (L,). Source: ours.
     """
     if not np.isfinite(draws).all():
         return draws
@@ -115,7 +117,11 @@ def spread_as_student(value: float, draws: FloatArray, times: IntArray, sizes: I
     counts = times - 1.0
     between = counts @ np.linalg.lstsq(counts, away, rcond=None)[0]
     moved = _student_width(sizes) * between + _WITHIN * (away - between)
-    return np.asarray(value * np.exp(moved) if positive else value + moved, dtype=np.float64)
+    if positive:
+        return np.asarray(value * np.exp(moved), dtype=np.float64)
+    negative = min(value, float(draws.min())) < -_ROUNDING * float(np.abs(draws).max())
+    least = -np.inf if negative else 0.0
+    return np.asarray(np.maximum(value + moved, least), dtype=np.float64)
 
 
 def _student_width(sizes: IntArray) -> float:

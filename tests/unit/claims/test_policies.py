@@ -288,6 +288,7 @@ def ladder_of(staged: dict[str, Any], poa_hat: float, C: int, half: float = 0.02
     return {
         **head,
         "experiment": "equilibrium",
+        "design": "ladder",
         "tier": "t",
         "dilation": 1.0,
         "workloads": {},
@@ -387,6 +388,14 @@ def test_e1_and_e4_share_a_point_as_well(documents: Documents) -> None:
     assert "load saturated against E1's cell" in verdict.parts[0].reason
 
 
+def test_a_table_of_cells_of_another_design_is_not_e1s(documents: Documents) -> None:
+    staged = documents["adaptive 1p2d"]
+    other = {**ladder_of(staged, 2.0, int(past(staged)["concurrency"])), "design": "readings"}
+    (verdict,) = verdicts("C13", staged, other).values()
+    assert verdict.verdict == "not testable here"
+    assert "E1 did not measure this system" in verdict.reason
+
+
 def test_a_workload_that_e1_did_not_measure_is_told(documents: Documents) -> None:
     staged = documents["adaptive 1p2d"]
     ladder = ladder_of(staged, 2.0, 7)
@@ -481,7 +490,7 @@ def test_a_workload_without_a_knee_is_open_and_not_untestable(documents: Documen
 def test_every_claim_has_a_verdict_when_all_experiments_ran(documents: Documents) -> None:
     """E1 and E4 in virtual time, E3 live."""
     virtual = [{**one, "engine": VIRTUAL} for name, one in documents.items() if name.startswith("pareto")]
-    ladders = [{**one, "engine": VIRTUAL} for one in all_systems()]
+    ladders = [{**one, "engine": VIRTUAL, "design": "ladder"} for one in all_systems()]
     for ladder in ladders:
         ladder["frames"] = ladder_of(documents["adaptive 1p2d"], 2.0, 384)["frames"]
     live = [one for name, one in documents.items() if name.startswith("adaptive")]

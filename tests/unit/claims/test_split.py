@@ -84,6 +84,15 @@ def test_gains_cross_at_one_place_or_they_do_not(changes: dict[str, Any], verdic
     assert "1p5d at C = 64" in found.parts[0].reason
 
 
+def test_what_speaks_against_one_place_rests_on_its_own_launches() -> None:
+    few, apart = game(64, n_launches=2), game(192, crossings=2)
+    assert verdict_on("P1", few, apart).verdict == "not reproduced"
+    assert verdict_on("P1", game(64), {**apart, "n_launches": 2}).verdict == "inconclusive"
+    served = {**here(NAN, None, None), "unbounded": "price_here"}
+    one = verdict_on("Q1", game(64, **served), game(192, **served, n_launches=2))
+    assert one.verdict == "not reproduced", "five launches speak against it at C = 64"
+
+
 def here(value: float, lo: float | None, hi: float | None, **more: Any) -> dict[str, Any]:
     return {"price_here": value, "price_here_lo": lo, "price_here_hi": hi, **more}
 

@@ -144,6 +144,7 @@ def test_nothing_planned_is_not_known() -> None:
         (1.3, (0.14, 0.5), None),  # some of it is inside: noise alone may do that
         (0.7, (-0.5, -0.16), False),
         (0.7, (-0.5, -0.10), None),
+        (0.1, (-1.0, math.inf), None),  # live may be 0
         (1.3, None, False),  # nobody knows the noise: the point decides
     ],
 )

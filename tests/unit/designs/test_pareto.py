@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from anarchy.designs.pareto.quiet import quiet_table
 from anarchy.designs.pareto.tier import ParetoTier
 from anarchy.estimate.deployments import MeasuredCell
 from anarchy.estimate.grouping import Found
+from anarchy.routing.baselines.least_loaded import LeastLoaded
 from anarchy.tables import System
 from tests.helpers.condition_samples import HEAD, METHOD, constant, measured, pair, rng_of, trace_of
 from tests.helpers.frames import row
@@ -153,6 +155,15 @@ def test_sets_at_several_dilations_are_labelled_each_and_carried_on_to_a_quiet_h
     pairs = tables["pairs"].assign(engine="one")
     (row,) = quiet_table([System(HEAD, {"pairs": pairs}, "pareto", "pairs", Path())]).to_dict("records")
     assert row["dilations"] == "2, 4, 8"
+
+
+def test_a_policy_without_a_pair_has_a_row_and_is_no_level_of_tau() -> None:
+    cells = sweep(repeats=1)
+    baseline = LeastLoaded(name="least-loaded", title="least loaded", way="pinned")
+    cells += [replace(one, policy=baseline) for one in cells if one.policy.name == "kv-t0.3-w0"]
+    found = estimated(cells)
+    assert "least-loaded" in set(found.tables["pairs"]["policy"])
+    assert (of(found, "at", "pair")["n_levels"], of(found, "at", "tau")["n_levels"]) == (17, 4)
 
 
 def test_without_noise_the_bound_stands_alone() -> None:

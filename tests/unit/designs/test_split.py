@@ -252,6 +252,14 @@ def test_chance_alone_makes_no_price() -> None:
     assert np.mean(held) > 0.85, "of a nominal 95 %; chosen and valued by the same launches 64 % held it"
 
 
+@pytest.mark.parametrize("lacking", [0, 2])
+def test_a_launch_that_serves_nothing_leaves_a_price_untold_whichever_it_is(lacking: int) -> None:
+    served = {k: np.full(3, 0.0 if k == lacking else 5.0) for k in range(3)}
+    row = play([Measured("a", served, ""), Measured("b", served, "")], tie=0.01).price_row("b", "")
+    assert "price_here" not in row
+    assert "price_here" in row["reasons"]
+
+
 def test_a_price_that_a_launch_lacks_is_not_told_and_the_reason_is() -> None:
     splits = [
         Measured("a", {0: np.array([5.0, 5.0, 5.0]), 1: np.array([5.0, 5.0, 0.0])}, ""),

@@ -55,6 +55,15 @@ def test_without_a_log_it_is_not_known(system: System) -> None:
     assert set(by_stage(silent, "adaptive", "static")) == {UNKNOWN}
 
 
+def test_a_policy_with_the_references_pair_and_other_settings_is_another(system: System) -> None:
+    """As `static-active-requests`, which weighs active requests besides."""
+    stages = system.rows.copy()
+    stages.loc[stages["policy"] == "static", "reference"] = False
+    ratios = system.frames["ratios"]
+    mine = ratios[(ratios["policy"] == "adaptive") & (ratios["against"] == "static")]
+    assert set(compared(mine, stages)) == {DIFFER}
+
+
 @pytest.mark.parametrize("against", ["random", "static"])
 def test_another_kind_or_router_is_another_policy(system: System, against: str) -> None:
     """`random` routes otherwise than (0, 1), and `static` of the built-in router is not pinned."""

@@ -352,6 +352,7 @@ def test_spread_gives_the_bound_and_the_noise(policies: dict[str, System]) -> No
         "0.600 %",
         "1.04 %",
     )
+    assert set(pareto_tables.spread_words(made.raw.assign(cv_bound=1e12))["at most (95 %)"]) == {"no bound"}
     unknown = pareto_tables.spread_words(made.raw.assign(noise=""))
     assert set(unknown["CV of the noise"]) == {"not known"}
 

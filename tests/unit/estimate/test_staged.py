@@ -242,6 +242,35 @@ def test_a_stage_in_which_nothing_was_measured_is_told() -> None:
     assert rows["reasons"].tolist() == ["", "nothing was measured in this stage"]
 
 
+def late(cell: MeasuredCell, seconds: float) -> MeasuredCell:
+    """The same cell, whose last stage began to measure so much later and ended so much later."""
+    assert cell.trace is not None
+    *before, last = cell.trace.manifest.stages
+    late = replace(last, settled_s=last.settled_s + seconds, end_s=last.end_s + seconds)
+    manifest = cell.trace.manifest.model_copy(update={"stages": (*before, late)})
+    return replace(cell, trace=CellTrace(cell.trace.directory, manifest, cell.trace.table))
+
+
+def test_launches_share_the_bins_of_a_series_though_their_stages_took_unlike_long() -> None:
+    stages = tuple(replace(stage, settle_s=0.5, seconds=2.0) for stage in stages_of(GRID))
+    cells = [replace(late(staged_cell(GRID, launch=n), 0.1 * n), stages=stages) for n in (1, 2, 3)]
+    series = estimated(*cells).tables["series"]
+    assert set(series["seconds"]) == {2.5 / 4}
+    assert series.groupby("t")["launch"].nunique().iloc[:10].eq(3).all()
+
+
+def test_stages_are_told_as_they_came() -> None:
+    cells = [late(staged_cell(GRID, launch=n), 0.1 * n) for n in (1, 2, 3)]
+    last = [cell.trace.manifest.stages[-1] for cell in cells if cell.trace is not None]
+    told = estimated(*cells).facts["stages"][-1]
+    assert told["end_s"] == np.median([span.end_s for span in last])
+    assert told["settled_s"] == np.median([span.settled_s for span in last])
+    unmeasured = measured(None, stages=stages_of(GRID), concurrency=max(GRID))
+    times = [[one[name] for name in ("start_s", "settled_s", "end_s")] for one in
+             estimated(unmeasured).facts["stages"]]  # fmt: skip
+    assert times == [[11.0 * n, 11.0 * n + 1.0, 11.0 * (n + 1)] for n in range(len(GRID))]
+
+
 def test_a_series_counts_every_request_once() -> None:
     table, spans = staged((16, 32))
     rows = pd.DataFrame(trace_series(trace_of(table.assign(regime="transition"), stages=spans)))

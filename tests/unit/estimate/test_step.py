@@ -150,6 +150,9 @@ def test_a_whole_ladder_in_step_is_estimated_and_told() -> None:
     found = estimate(cells, tier, METHOD, HEAD | {"model_title": "", "topology_title": "", "engine": ""})
     table = found.tables["cells"].set_index("concurrency")
     assert table["poa_hat"].isna().all()
+    assert not table["valid"].any()
+    assert table["reasons"].str.startswith("no cost model: ").all()
+    assert (table[["ttft_p50", "throughput_rps"]] > 0).all(axis=None)
     assert table["in_step"].tolist() == [False, True, True]
     assert table.loc[32, "step_s"] == pytest.approx(0.022)
     assert found.tables["arrivals"]["concurrency"].unique().tolist() == [32]

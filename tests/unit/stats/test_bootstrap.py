@@ -112,6 +112,14 @@ def test_values_that_are_not_positive_are_spread_on_their_own_scale() -> None:
     np.testing.assert_allclose(moved.draws, up.draws - 10.0)
 
 
+def test_what_cannot_be_negative_has_no_negative_end() -> None:
+    """Requests within an objective: one launch had none."""
+    rates = [np.full(50, level) for level in (0.0, 0.1, 1.5)]
+    found = bootstrap_mean(rates, replicates=500)
+    assert found.draws.min() == 0.0
+    assert found.draws.max() > 1.5
+
+
 def test_what_cells_share_of_their_launches_cancels_in_their_quotient() -> None:
     levels = (1.0, 1.1, 1.3)
     ones = [np.ones(80)] * 3

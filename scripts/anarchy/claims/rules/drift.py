@@ -26,6 +26,7 @@ from anarchy.claims.model import (
     ends_of,
     system_title,
 )
+from anarchy.designs.ladder.design import DESIGN as LADDER
 from anarchy.stats.deciding import Bounds, student_width
 from anarchy.tables import is_missing, whole
 
@@ -48,7 +49,7 @@ def beside(system: System, systems: Sequence[System]) -> System:
 def experiment_drift(claim: Claim, system: System, workload: str) -> list[Part]:
     """The difference between E1's cell and the static default of E3 or E4 at the same C past the knee."""
     title, engine = system_title(system), measured_by(system, WAY)
-    ladders = [other for other in system.get("beside", ()) if "cells" in (other.get("frames") or {})]
+    ladders = [other for other in system.get("beside", ()) if other.get("design") == LADDER.name]
     if not ladders:
         return [Part(title, NOT_TESTABLE, "E1 did not measure this system, so no point is shared", QUANTITY)]
     point = _points(system, workload)

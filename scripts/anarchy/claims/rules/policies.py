@@ -189,7 +189,9 @@ def _spread_part(claim: Claim, system: System, row: Row, quantity: str) -> Part:
     outcome, why = against_range(claim, told[1], told[2])
     reason = f"{row['stage']}, C = {whole(row['concurrency'])}, {launches} launches: {why}"
     if told[0] is None:
-        reason = f"{launches} launch{'es' if launches != 1 else ''}, and a CV over launches needs three"
+        few = f"{launches} launch{'es' if launches != 1 else ''}"
+        why = f": {row['reasons']}" if row["reasons"] else ""
+        reason = f"{few}, and a CV over launches needs three with a PoA-hat{why}"
     count, needs = None, ""
     if outcome == INCONCLUSIVE:
         known = told[0] is not None and launches >= LAUNCHES

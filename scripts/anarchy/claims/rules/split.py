@@ -54,9 +54,10 @@ def gains_cross(claim: Claim, system: System, workload: str) -> list[Part]:
     elif not unsure.empty:
         most = f"a valley of {claim.tolerance:.0%} between two places is not ruled out"
         outcome, why = INCONCLUSIVE, f"{why}; {most} at C = {_users(unsure)}"
-    outcome, why, decides = of_launches(
-        games.sort_values("n_launches", kind="stable").iloc[0].to_dict(), outcome, why
-    )
+    # One C speaks against it; all have to speak for it.
+    fewest = (games if several.empty else several).sort_values("n_launches", kind="stable")
+    behind = fewest.iloc[0 if several.empty else -1].to_dict()
+    outcome, why, decides = of_launches(behind, outcome, why)
     value = float(games["crossings"].max())
     return [Part(system_title(system), outcome, why, CROSSING, value, decides=decides)]
 
@@ -69,7 +70,7 @@ def best_split(claim: Claim, system: System, workload: str) -> list[Part]:
     limit = 1.0 + claim.tolerance
     unbounded = games[games["unbounded"].fillna("").str.split(", ").map(lambda names: "price_here" in names)]
     if not unbounded.empty:
-        row = unbounded.iloc[-1].to_dict()
+        row = unbounded.sort_values("n_launches", kind="stable").iloc[-1].to_dict()
         why = f"serves nothing within both objectives at C = {_users(unbounded)}, where another split does"
         outcome, why, decides = of_launches(row, NOT_REPRODUCED, why)
         return [Part(system_title(system), outcome, why, HERE, decides=decides)]

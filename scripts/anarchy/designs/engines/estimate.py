@@ -5,6 +5,7 @@ Both latency curves are those of each engine and launch, fitted to its own cells
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import count
@@ -246,10 +247,17 @@ def _differences(
             one = Comparison(quantity, C, live, virtual, tier.tolerances.of(quantity), absent)
             drawn = _drawn(one, both, method)
             if drawn is not None:
-                one = replace(one, interval=(drawn.lo - 1.0, drawn.hi - 1.0))
+                one = replace(one, interval=_as_difference(drawn, both[LIVE], quantity))
             compared.append(one)
             rows.append(_difference_row(one, both, "" if drawn is None else drawn.kind))
     return rows, compared
+
+
+def _as_difference(ratio: Interval, live: Side | None, quantity: str) -> tuple[float, float]:
+    """The interval of virtual over live less 1; where a replicate of live is 0 it rules nothing out."""
+    if live is not None and bool((live.draws[quantity].draws == 0.0).any()):
+        return -1.0, math.inf
+    return ratio.lo - 1.0, ratio.hi - 1.0
 
 
 def _drawn(one: Comparison, both: Mapping[str, Side | None], method: Method) -> Interval | None:

@@ -11,7 +11,7 @@ from anarchy.designs.ladder.arrivals import arrival_rows
 from anarchy.designs.ladder.columns import ARRIVALS, CELLS
 from anarchy.designs.ladder.tier import LadderTier
 from anarchy.estimate.columns import LADDER_CURVES
-from anarchy.estimate.conditions import Method
+from anarchy.estimate.conditions import Method, reasons_of
 from anarchy.estimate.deployments import MeasuredCell
 from anarchy.estimate.frames import frame
 from anarchy.estimate.game import cell_game
@@ -80,10 +80,16 @@ def _of_workload(cells: Sequence[MeasuredCell], method: Method) -> tuple[list[Ro
     )
     found = estimate_ladder(ladder)
     streams = {C: {t.manifest.launch: stream_of(t) for t in traces} for C, traces in valid.items()}
+    planned = grouped(cells, lambda cell: cell.concurrency)
     for stream, row in enumerate(found.rows):
-        counted = [t for t in valid[row["concurrency"]] if t.manifest.launch in found.curves]
-        row.update(performance(counted, method.seed, stream))
+        traces = valid[row["concurrency"]]
+        counted = [t for t in traces if t.manifest.launch in found.curves]
+        # Without any curve there is no PoA-hat, and what users felt is known all the same.
+        row.update(performance(counted or traces, method.seed, stream))
         row.update(step_of(streams, row["concurrency"]))
+        absent = {cell.launch: cell.reason for cell in planned[row["concurrency"]] if not cell.valid}
+        counting = [trace.manifest.launch for trace in traces]
+        row["reasons"] = reasons_of(counting, absent, found.without_curves)
     grown = ladder_growth(plateau_cells(found.rows), valid, ladder.c_ref, ladder.seed)
     facts = {**summarise(found, ladder.c_ref), "growth": grown}
     return [*found.rows, *_uncounted(cells, valid)], curve_points(ladder), facts

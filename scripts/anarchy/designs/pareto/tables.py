@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from anarchy.designs.pareto.findings import BOUNDS
 from anarchy.designs.tables import Maker
 from anarchy.ground.words import (
     MISSING,
@@ -105,7 +106,9 @@ def spread_words(table: pd.DataFrame) -> pd.DataFrame:
         MISSING if is_missing(p) else "< 0.001" if p < 0.001 else f"{p:.3f}" for p in table["p_value"]
     ]
     words["CV without noise"] = list(map(percent, table["cv_effect"]))
-    words["at most (95 %)"] = list(map(percent, table["cv_bound"]))
+    words["at most (95 %)"] = [
+        "no bound" if bound > BOUNDS else percent(bound) for bound in table["cv_bound"]
+    ]
     words["variance over that below the knee"] = [
         interval(*row) for row in zip(*_bounds(table, "variance_ratio"), strict=True)
     ]

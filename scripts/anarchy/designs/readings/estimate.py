@@ -15,7 +15,7 @@ from anarchy.estimate.conditions import Method
 from anarchy.estimate.deployments import MeasuredCell
 from anarchy.estimate.frames import frame
 from anarchy.estimate.game import CellGame, cell_game
-from anarchy.estimate.grouping import Found, describe_routing, grouped, policy_row
+from anarchy.estimate.grouping import Found, describe_routing, engine_row, grouped, policy_row
 from anarchy.estimate.ladder import (
     Ladder,
     LadderEstimate,
@@ -70,7 +70,8 @@ def estimate(cells: Sequence[MeasuredCell], tier: ReadingsTier, method: Method, 
     ).items():
         mine = _measured(group)
         title = mine.head.workload.title
-        label = {**head, "workload": workload, "workload_title": title, **policy_row(mine.head)}
+        label = {**head, **engine_row(group), "workload": workload, "workload_title": title}
+        label |= policy_row(mine.head)
         of_cells = _cell_rows(mine, method)
         tables["cells"] += [{**label, **row} for row in of_cells]
         told = workloads.setdefault(workload, {"title": title, "notes": []})

@@ -145,7 +145,7 @@ class Played:
         for name, values in self._prices(here, unshared).items():
             if np.isinf(values).any():
                 unbounded.append(name)
-            elif min(values) > 0.0:
+            elif all(value > 0.0 for value in values):
                 row |= _ends(name, values)
             else:
                 untold.append(name)

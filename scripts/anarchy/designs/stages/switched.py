@@ -20,7 +20,8 @@ def compared(ratios: pd.DataFrame, stages: pd.DataFrame) -> pd.Series[str]:
 
     `stages`: stages.parquet of the same workloads. One policy stands on both sides where the policy under
     test is adaptive, has routed every request so far in the regime `below`, and that regime sets what the
-    other side of the same router keeps. A switch in an earlier stage counts: its queues are still there.
+    other side, the reference of the same router, keeps. A switch in an earlier stage
+    counts: its queues are still there.
     """
     left_below = _left_below(stages)
     policies = {
@@ -30,7 +31,8 @@ def compared(ratios: pd.DataFrame, stages: pd.DataFrame) -> pd.Series[str]:
     words = []
     for row in ratios.to_dict("records"):
         other = policies[row["workload"], row["against_set"], row["against"]]
-        as_below = other["kind"] == "kv" and (other["tau"], other["omega"]) == tuple(BELOW)
+        # The reference keeps the router's other settings; another policy with its pair may not.
+        as_below = other["reference"] and (other["tau"], other["omega"]) == tuple(BELOW)
         mine = (row["workload"], row["routing_set"], row["policy"])
         if policies[mine]["kind"] == "adaptive" and as_below and row["way"] == row["against_way"]:
             words.append(left_below[*mine, row["stage_index"]])
