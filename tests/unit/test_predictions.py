@@ -36,7 +36,7 @@ PREDICTED: Final = {
     "games-live/split-live": "## Splits on the live stack (V2)",
 }
 """Tier and experiment of a recorded run -> the heading of its predictions."""
-BY_EXPERIMENT: Final = ("quick", "why", "why-seed-1", "games", "games-live", "repeats", "hook")
+BY_EXPERIMENT: Final = ("quick", "why", "why-seed-1", "games", "games-live", "repeats", "hook", "gpu")
 """Folders of the sample that hold experiments which were predicted and run apart."""
 UNRECORDED: Final = {
     "live": "measured before there were predictions",
