@@ -12,8 +12,10 @@ SMOKE := results/smoke-b200
 # One deployment and one cell; with WHY=1 the 20-minute protocol, two deployments.
 SMOKE_TIER := $(if $(WHY),gpu,one-cell)
 SMOKE_RUNS := $(addprefix $(SMOKE)/$(SMOKE_TIER)/raw/,$(if $(WHY),$(foreach set,free limited,protocol/llama-3.1-70b/1p2d/$(set)/1),equilibrium/llama-3.1-70b/1p2d/static/1))
-# Every KEY=value of the command line, as `snakemake --config` takes it: which keys there are, `anarchy` knows.
-CHOICES = $(shell printf '%s\n' $(filter-out PYTHON=%,$(MAKEOVERRIDES)) | sed -n 's/^[A-Z]*=/\L&/p')
+# Every KEY=value of the command line, as `snakemake --config` takes it: which keys there are, `anarchy` knows. Of the
+# environment TIER alone counts, as it does in FOLDER and `clean`.
+SAID = $(if $(filter environment%,$(origin TIER)),TIER=$(TIER)) $(filter-out PYTHON=%,$(MAKEOVERRIDES))
+CHOICES = $(shell printf '%s\n' $(SAID) | sed -n 's/^[A-Z]*=/\L&/p')
 DRIVER := .envs/driver/bin
 # BLAS threads of small matrices only get in each other's way.
 PYTEST := OMP_NUM_THREADS=1 $(DRIVER)/python -m pytest
@@ -143,7 +145,7 @@ lab-reproduce: setup  ## tier live of E1 through that cluster, 15 minutes; it co
 	$(DRIVER)/python slurm/lab/lab.py up; \
 	$(DRIVER)/anarchy unlock; \
 	$(DRIVER)/snakemake --profile slurm --config site=slurm/lab/site.yaml results=results/lab \
-		$(if $(filter EXPERIMENTS=%,$(MAKEOVERRIDES)),,experiments=equilibrium) $(if $(filter TIER=%,$(MAKEOVERRIDES)),,tier=live) $(CHOICES)
+		$(if $(filter experiments=%,$(CHOICES)),,experiments=equilibrium) $(if $(filter tier=%,$(CHOICES)),,tier=live) $(CHOICES)
 
 smoke-b200: setup  ## first run on a cluster with GPUs: one deployment, one cell, every gate [SITE=slurm/site.yaml]; WHY=1: the 20-minute protocol of docs/why.md
 	@$(DRIVER)/anarchy doctor --site $(SITE) --engine $(ENGINE) --models llama-3.1-70b

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import queue
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -94,15 +93,13 @@ class Written:
 
 @dataclass
 class Bench:
-    """Processes that replay, and what they have done so far."""
+    """Processes that replay."""
 
     machine: Machine
     objectives: Objectives
     folder: Path
     _free: queue.SimpleQueue[Replayer]
     _pool: ThreadPoolExecutor
-    began: float = field(default_factory=time.monotonic)
-    done: int = 0
     _written: int = 0
 
     def write(self, arrivals: Arrivals) -> Written:
@@ -126,7 +123,6 @@ class Bench:
                 return self._one(setting, written, replayer)
             finally:
                 self._free.put(replayer)
-                self.done += 1
                 told()
 
         futures = [self._pool.submit(one, setting, written) for setting, written in wanted]

@@ -6,6 +6,7 @@ Nothing is compressed: raw traces and pictures are already, and another zlib wou
 from __future__ import annotations
 
 import contextlib
+import lzma
 import os
 import stat
 import zipfile
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from anarchy.ground.bounded import open_regular
 from anarchy.ground.errors import UserError
 from anarchy.ground.files import disk_errors, make_folder, replaceable, scratch_of
 
@@ -26,7 +28,16 @@ MOST_ENTRIES: Final = 500_000
 """Of an archive: a run of tier repeats has some thousand files, and this project's code 1,000."""
 MOST_TIMES_LARGER: Final = 100
 """What an archive may unpack to, in times of its own size: bombs reach thousands, text of ours ten."""
-_UNREADABLE: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+_UNREADABLE: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    UnicodeDecodeError,
+    OSError,  # of bz2, and of the disk
+)
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,12 @@ def _info(name: str, mode: int) -> zipfile.ZipInfo:
     return info
 
 
+def zip_beside(folder: Path) -> Path:
+    """The zip beside a folder, with its name, which `.` and `..` do not tell."""
+    named = folder.resolve() if folder.name in ("", "..") else folder
+    return named.with_name(f"{named.name}.zip")
+
+
 class Archive:
     """An archive that is open for reading; `names` are those of its files."""
 
@@ -115,14 +132,17 @@ def open_archive(path: Path) -> Iterator[Archive]:
     with contextlib.ExitStack() as opened:
         # The opening alone: what the caller does with the archive fails by its own name.
         try:
-            archive = Archive(path, opened.enter_context(zipfile.ZipFile(path)))
+            file = opened.enter_context(open_regular(path))
+            archive = Archive(path, opened.enter_context(zipfile.ZipFile(file)))
         except FileNotFoundError:
             raise UserError("does not exist", where=path, remedy="make one: make archive") from None
-        except IsADirectoryError:
-            raise UserError("is a folder", where=path, remedy="name the zip itself") from None
-        except zipfile.BadZipFile as error:
+        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
             raise UserError(
                 f"is no zip, or is cut off: {error}", where=path, remedy="take a whole copy of the archive"
+            ) from None
+        except OSError as error:
+            raise UserError(
+                f"cannot be read: {error.strerror}", where=path, remedy="name a zip that this user may read"
             ) from None
         yield archive
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from anarchy.cli.extras import check_checkout
 from anarchy.cli.traces import MOST_REPLICATES, usable_cores, whole
+from anarchy.ground.errors import UserError
 
 ARCHIVE_HELP: Final = """\
 Put one run into one zip: raw traces, estimates, figures, tables, verdicts, report, the frozen run, and the
@@ -42,8 +43,9 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
         "--redraw", action="store_true", help="make estimates, verdicts and figures again, and compare"
     )
     verifying.add_argument(
-        "--processes", type=whole(1), help="processes side by side (default: one for each usable core)"
-    )
+        "--processes", type=whole(1),
+        help="with --redraw: processes side by side (default: one for each usable core)",
+    )  # fmt: skip
     verifying.add_argument(
         "-B", "--replicates", type=whole(1, MOST_REPLICATES),
         help="with --redraw: bootstrap replicates, if the run was estimated with others than usual",
@@ -55,17 +57,24 @@ def _archive(options: argparse.Namespace) -> int:
     from anarchy.archive.building import build
     from anarchy.archive.contents import code_of, refuse_changes
     from anarchy.archive.software import load_software
-    from anarchy.archive.zipped import write_zip
+    from anarchy.archive.zipped import write_zip, zip_beside
     from anarchy.ground.files import sha256_of
     from anarchy.telemetry.alias import own_names
 
     refuse_changes()
     entries = build(options.folder, code_of(), load_software(), own_names(options.names))
-    target = options.output or options.folder.with_name(f"{options.folder.name}.zip")
+    target = options.output or zip_beside(options.folder)
     write_zip(target, entries)
     print(f"{target}: {len(entries)} files, {target.stat().st_size:,} bytes")
     print(f"SHA-256 {sha256_of(target)}")
     return 0
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """Refuse, before the work, options that would do nothing."""
+    for option, value in (("-B", options.replicates), ("--processes", options.processes)):
+        if value is not None and not options.redraw:
+            raise UserError("needs --redraw", where=f"{option} {value}", remedy="add it, or leave this out")
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -73,6 +82,7 @@ def _verify(options: argparse.Namespace) -> int:
     from anarchy.archive.zipped import open_archive
     from anarchy.ground.files import sha256_of
 
+    _check_options(options)
     with open_archive(options.archive) as archive:
         digests = read_manifest(archive)
         found = list(problems(archive, digests))

@@ -186,8 +186,8 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("first", type=Path, help="folder of one run's tier: results/quick")
     parser.add_argument("second", type=Path, help="the same of the other run")
     parser.add_argument(
-        "--metric", default="poa_hat",
-        help="%(default)s, ttft_p99, load_range, ratio_poa_hat, ...; all: a line for every metric",
+        "--metric",
+        help="poa_hat (default), ttft_p99, load_range, ratio_poa_hat, ...; all: a line for every metric",
     )  # fmt: skip
     parser.add_argument(
         "--verdicts", action="store_true",
@@ -395,14 +395,27 @@ def _compare(options: argparse.Namespace) -> int:
 
     folders = options.first, options.second
     if options.verdicts:
+        _refuse_beside_verdicts(options)
         pairs = agreement.pair_verdicts(*(claims.read(folder / "claims.json") for folder in folders))
         print(agreement.render_verdicts(pairs, *folders), end="")
         return 0
     runs = compare.load_run(options.first), compare.load_run(options.second)
-    found = compare.compare_runs(*runs, options.metric, options.experiment)
-    render = compare.render_summary if options.metric == compare.ALL else compare.render
+    metric = "poa_hat" if options.metric is None else options.metric
+    found = compare.compare_runs(*runs, metric, options.experiment)
+    render = compare.render_summary if metric == compare.ALL else compare.render
     print(render(found, *runs), end="")
     return 0
+
+
+def _refuse_beside_verdicts(options: argparse.Namespace) -> None:
+    """Refuse options that verdicts are compared without."""
+    for option, value in (("--metric", options.metric), ("--experiment", options.experiment)):
+        if value is not None:
+            raise UserError(
+                "chooses among estimates, and --verdicts compares verdicts, all of them",
+                where=f"{option} {value}",
+                remedy="leave one of the two out",
+            )
 
 
 def _leaks(options: argparse.Namespace) -> int:

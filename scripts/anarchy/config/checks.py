@@ -167,17 +167,18 @@ def _check_design(
 ) -> None:
     """Refuse a tier whose design lacks something: a knee, loads that differ, workers to choose from."""
     tier, key = experiment.tiers[tier_name], f"tiers.{tier_name}"
+    names = {policy.name for policy in policies}  # one may stand in several sets
     for problem in tier.problems(policies):
         raise _refused(problem, key, file)
     for system in experiment.systems_of(tier_name):
         index = experiment.systems.index(system)
         topology = study.topologies[system.topology]
-        if len(policies) > 1 and max(topology.prefill, topology.decode) < 2:
+        if len(names) > 1 and max(topology.prefill, topology.decode) < 2:
             raise UserError(
                 f"key 'systems.{index}.topology': {topology.name} has one prefill and one decode worker, so "
-                f"that {len(policies)} policies cannot differ",
+                f"that {len(names)} policies cannot differ",
                 where=file,
-                remedy="take a topology with at least 2 decode workers",
+                remedy="take a topology with two workers in one pool",
             )
 
 

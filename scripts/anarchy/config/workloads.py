@@ -65,6 +65,15 @@ class Workload(Strict):
         return self
 
     @model_validator(mode="after")
+    def _unique_prompts_differ(self) -> Workload:
+        if not self.templates and self.input_tokens < LEAST_OWN:
+            raise refusal(
+                f"prompts of {self.input_tokens} tokens are to be unique and would be alike by chance",
+                f"set input_tokens to at least {LEAST_OWN}, or templates to at least 1",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _a_tail_has_a_head_to_differ_after(self) -> Workload:
         tail, head = self.unique_tail_tokens, self.input_tokens - self.unique_tail_tokens
         if not tail:

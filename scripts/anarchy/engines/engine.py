@@ -73,8 +73,6 @@ class Engine:
 
     name: str
     """Its word in choices, plans and traces."""
-    about: str
-    """What it is, for the help of the command line."""
     simulated: bool
     """Whether it computes nothing, so that it needs no device and its figures are labelled so."""
     served: bool

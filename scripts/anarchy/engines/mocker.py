@@ -79,7 +79,6 @@ def deviations(ran: Sequence[Ran]) -> list[str]:
 
 ENGINE: Final = Engine(
     name=NAME,
-    about="Dynamo's mock engine, simulated",
     simulated=True,
     served=True,
     label=simulated,

@@ -80,7 +80,6 @@ def router(pair: tuple[float, float] | None) -> dict[str, Any] | None:
 
 ENGINE: Final = Engine(
     name=NAME,
-    about="Dynamo's mock engine and router on a virtual clock, simulated; static built-in policies",
     simulated=True,
     served=False,
     label=label,

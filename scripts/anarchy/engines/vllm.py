@@ -107,7 +107,6 @@ def _cpu_python() -> Path:
 
 ENGINE: Final = Engine(
     name=NAME,
-    about="vLLM, real: needs the site file, for the weights and what they run on",
     simulated=False,
     served=True,
     label=label,

@@ -46,12 +46,6 @@ class Layout:
         """Written when the whole ladder of a deployment has been measured."""
         return self.deployment(experiment, model, topology, policy_set, launch) / "deployment.json"
 
-    def sweep_log(
-        self, experiment: str, model: str, topology: str, policy_set: str, launch: int | str
-    ) -> Path:
-        """What the sweep of a deployment said; the processes' own logs lie beside it."""
-        return self.deployment(experiment, model, topology, policy_set, launch) / "logs" / "sweep.log"
-
     def run(self, digest: str) -> Path:
         """A frozen run, written once."""
         return self.root / "runs" / f"{digest}.json"
@@ -88,10 +82,6 @@ class Layout:
     def notebook(self, experiment: str, model: str, topology: str) -> Path:
         """Executed notebook, kept also when it fails."""
         return self.root / "notebooks" / f"{experiment}_{model}_{topology}.ipynb"
-
-    def log(self, name: str) -> Path:
-        """Log of one step of the analysis."""
-        return self.root / "logs" / f"{name}.log"
 
     @property
     def claims(self) -> Path:

@@ -24,6 +24,7 @@ from anarchy.config import (
     Policy,
     RoutingSet,
     Study,
+    SystemName,
 )
 from anarchy.config.checks import KNEE_POINTS
 from anarchy.config.loads import LOWEST_KNEE
@@ -85,6 +86,25 @@ def plan(
             + "; choose what one of the experiments has together",
         )
     return tuple(deployments)
+
+
+def engines_of(study: Study, choices: Choices) -> frozenset[str]:
+    """Every engine that a run is measured with, those that tell its knees among them; errors as `plan`.
+
+    Known before any site file is read, so that one is read only where an engine needs it.
+    """
+    asked = _selected(study, choices)
+    measuring = choices.knees == "measured"
+    hanging = [one for one in asked if measuring and one.tiers[choices.tier].hangs_on_knee]
+    sources = [study.experiments[one.knee_from] for one in hanging if one.knee_from]
+    every_set = choices.model_copy(update={"sets": ()})
+    return frozenset(
+        _engine_name(one, policy_set, chosen)
+        for chosen, experiments in ((choices, asked), (every_set, sources))
+        for one in experiments
+        if choices.tier in one.tiers and _systems(one, choices)
+        for policy_set in _sets(one, chosen).values()
+    )
 
 
 def measuring_knees(
@@ -178,6 +198,22 @@ def _selected(study: Study, choices: Choices) -> list[Experiment]:
     return [known[name] for name in choices.experiments]
 
 
+def _systems(experiment: Experiment, choices: Choices) -> list[SystemName]:
+    """The systems of an experiment that a run names."""
+    return [
+        system
+        for system in experiment.systems_of(choices.tier)
+        if not choices.models or system.model in choices.models
+        if not choices.topologies or system.topology in choices.topologies
+    ]
+
+
+def _sets(experiment: Experiment, choices: Choices) -> dict[str, RoutingSet]:
+    """The sets of policies of an experiment that a run names."""
+    sets = experiment.sets(choices.tier)
+    return {name: one for name, one in sets.items() if not choices.sets or name in choices.sets}
+
+
 def _plan_experiment(
     study: Study,
     experiment: Experiment,
@@ -187,11 +223,7 @@ def _plan_experiment(
     starts: Starts,
 ) -> list[UnboundDeployment]:
     deployments = []
-    for system in experiment.systems_of(choices.tier):
-        if (choices.models and system.model not in choices.models) or (
-            choices.topologies and system.topology not in choices.topologies
-        ):
-            continue
+    for system in _systems(experiment, choices):
         model = study.models[system.model]
         if model.profile not in profiles:
             raise UserError(
@@ -199,9 +231,7 @@ def _plan_experiment(
                 where=f"model {model.name}",
                 remedy=f"known timing tables: {', '.join(sorted(profiles)) or 'none'}; see data/README.md",
             )
-        for routing, policy_set in experiment.sets(choices.tier).items():
-            if choices.sets and routing not in choices.sets:
-                continue
+        for routing, policy_set in _sets(experiment, choices).items():
             policies = policy_set.resolve(study.policies)
             engine = _engine(study, experiment, policy_set, policies, choices)
             dynamo = stack_of(experiment, routing, policy_set, policies, choices, engine)
@@ -244,6 +274,12 @@ def _with_cells(base: UnboundDeployment, study: Study) -> UnboundDeployment:
     return replace(base, cells=tuple(cells))
 
 
+def _engine_name(experiment: Experiment, policy_set: RoutingSet, choices: Choices) -> str:
+    """The engine that measures a set: its own, else the run's, else the tier's."""
+    tier = experiment.tiers[choices.tier]
+    return policy_set.engine or (tier.engine if choices.engine == AS_PLANNED else choices.engine)
+
+
 def _engine(
     study: Study,
     experiment: Experiment,
@@ -253,8 +289,7 @@ def _engine(
 ) -> str:
     """The engine that measures a set; raises UserError where it cannot run what is asked of it."""
     tier = experiment.tiers[choices.tier]
-    chosen = tier.engine if choices.engine == AS_PLANNED else choices.engine
-    engine = engine_of(policy_set.engine or chosen)
+    engine = engine_of(_engine_name(experiment, policy_set, choices))
     cannot = [policy.name for policy in policies if not engine.routes(policy.kind, policy.way)]
     what = f"policy {cannot[0]}" if cannot else ""
     if tier.stage_plans and not engine.stages:

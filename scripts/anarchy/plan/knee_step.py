@@ -26,8 +26,8 @@ from anarchy.plan.workbench import Workbench
 def tell_knee(bench: Workbench, model: str, topology: str) -> str:
     """Write the knee of a system and where it comes from; return what it is, in a sentence.
 
-    Raises UserError where E1 is not estimated, was measured with another engine than loads are for, or may
-    yet tell a knee.
+    E1 may be of another engine than the loads, and its origin says of which. Raises UserError where E1 is not
+    estimated, was measured under another plan than that of this run, or may yet tell a knee.
     """
     ladder = bench.ladder_of(model, topology)
     folder = bench.layout.estimates(ladder, model, topology)

@@ -41,26 +41,17 @@ def resolve(
     Raises UserError for a selection that holds nothing, and for a knee that nothing may stand in for.
     """
     asked = plan(study, choices, profiles, stacks, starts)
-    hanging = [deployment for deployment in asked if deployment.hangs_on_knee]
     before: tuple[UnboundDeployment, ...] = ()
     stand_ins: tuple[RecordedKnee, ...] = ()
     if choices.knees == "measured":
         before = measuring_knees(study, choices, asked, profiles, stacks, starts)
     else:
-        systems = {deployment.key[1:3]: deployment for deployment in hanging}
-        stand_ins = tuple(
-            standing_in(
-                recorded,
-                *system,
-                one.engine,
-                portable(one.stack.version),
-                served(one, profiles[one.model.profile]),
-            )
-            for system, one in systems.items()
-        )
+        hanging = (deployment for deployment in asked if deployment.hangs_on_knee)
+        found = (_standing_in(recorded, one, profiles[one.model.profile]) for one in hanging)
+        stand_ins = tuple(dict.fromkeys(found))
     deployments = (*asked, *before)
     refuse_mixtures(deployments)
-    predictions = _predict_all(study, choices, deployments, stand_ins, recorded, profiles)
+    predictions = _predict_all(study, choices, deployments, recorded, profiles)
     paths = {key: portable(getattr(choices, key)) for key in ("results", "site")}
     return Run(
         choices=choices.model_copy(update=paths),
@@ -77,6 +68,12 @@ def resolve(
     )
 
 
+def _standing_in(recorded: Sequence[RecordedKnee], one: UnboundDeployment, profile: Profile) -> RecordedKnee:
+    """The recorded knee of what a deployment is served with; errors as `standing_in`."""
+    version = portable(one.stack.version)
+    return standing_in(recorded, *one.key[1:3], one.engine, version, served(one, profile))
+
+
 def _versions(deployments: Iterable[UnboundDeployment]) -> dict[str, str]:
     """Of this project, and of what serves: each stack once."""
     stacks = dict.fromkeys(portable(one.stack.version) for one in deployments)
@@ -87,7 +84,6 @@ def _predict_all(
     study: Study,
     choices: Choices,
     deployments: Sequence[UnboundDeployment],
-    stand_ins: Sequence[RecordedKnee],
     recorded: Sequence[RecordedKnee],
     profiles: Mapping[str, Profile],
 ) -> list[Prediction]:
@@ -96,7 +92,7 @@ def _predict_all(
     for one in deployments:
         kind = one.key[:4]
         if kind not in found:
-            found[kind] = _predict(study, choices, one, stand_ins, recorded, profiles[one.model.profile])
+            found[kind] = _predict(study, choices, one, recorded, profiles[one.model.profile])
     return [found[one.key[:4]] for one in deployments]
 
 
@@ -104,7 +100,6 @@ def _predict(
     study: Study,
     choices: Choices,
     one: UnboundDeployment,
-    stand_ins: Sequence[RecordedKnee],
     recorded: Sequence[RecordedKnee],
     profile: Profile,
 ) -> Prediction:
@@ -112,16 +107,15 @@ def _predict(
     if not one.hangs_on_knee:
         wall = wall_s(one, NO_KNEE, profile)
         return Prediction(knee=None, knee_from="", wall_s=wall, at_most_s=wall)
-    system = one.key[1:3]
-    used = next((knee for knee in stand_ins if (knee.model, knee.topology) == system), None)
-    if used is not None:
+    if choices.knees == "recorded":
+        used = _standing_in(recorded, one, profile)
         wall = wall_s(one, Knee(used.value), profile)
         words = f"recorded: {used.run}, engine {used.engine}"
         return Prediction(knee=used.value, knee_from=words, wall_s=wall, at_most_s=wall)
     assert one.experiment.knee_from is not None, "config_checks refuses loads without it"
     grid = study.experiments[one.experiment.knee_from].tiers[choices.tier].grid
     try:
-        entry = standing_in(recorded, *system, one.engine, portable(one.stack.version), served(one, profile))
+        entry = _standing_in(recorded, one, profile)
         knee, words = entry.value, f"the recorded one ({entry.run}, engine {entry.engine}), until E1 tells it"
     except UserError:
         knee = predict.knee(one.topology, study.workloads[KNEE_WORKLOAD], profile)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from anarchy.config import AS_PLANNED, Choices, KneeSource, Study
+from anarchy.config import Choices, KneeSource, Study
 from anarchy.config.files import load_block, load_study, validate
-from anarchy.config.knees import KNEES_FILE, RecordedKnee, load_knees
+from anarchy.config.knees import KNEES_FILE, RecordedKnee, load_knees, standing_in
 from anarchy.config.loads import NO_KNEE, Knee
 from anarchy.config.site import Site, load_site
 from anarchy.engines.dynamo import USUAL
@@ -21,7 +21,7 @@ from anarchy.engines.registry import engine_of
 from anarchy.ground.errors import UserError
 from anarchy.ground.layout import CONFIG, PROFILES, PROJECT, Layout
 from anarchy.plan.binding import bind, served
-from anarchy.plan.deployments import Starts
+from anarchy.plan.deployments import Starts, engines_of
 from anarchy.plan.knee import read_loads, read_origin
 from anarchy.plan.launches import DeploymentPlan, Stack, Stacks, UnboundDeployment
 from anarchy.plan.resolve import resolve
@@ -43,7 +43,7 @@ class Workbench:
     stacks: Stacks
     """What serves, by engine."""
     site: Site | None = None
-    """The cluster's own facts: for launcher slurm, and for engine vllm on one machine too."""
+    """The cluster's own facts: for launcher slurm, and for engines that load weights."""
 
     @cached_property
     def choices(self) -> Choices:
@@ -98,9 +98,14 @@ class Workbench:
         """Where the knee of a deployment's loads comes from; None where they hang on none."""
         return self.choices.knees if deployment.hangs_on_knee else None
 
-    def recorded(self, model: str, topology: str) -> RecordedKnee | None:
-        """The recorded knee of a system that stands in for E1's in this run."""
-        return next((k for k in self.run.knees if (k.model, k.topology) == (model, topology)), None)
+    def recorded(self, deployment: UnboundDeployment) -> RecordedKnee | None:
+        """The recorded knee that stands in for E1's in a deployment of this run; None where none does.
+
+        Raises UserError for a run that was frozen without one for what serves this deployment.
+        """
+        if self.knee_source(deployment) != "recorded":
+            return None
+        return standing_in(self.run.knees, *deployment.key[1:3], **self.served(deployment))
 
     def ladder_of(self, model: str, topology: str) -> str:
         """The experiment that measures the knee which loads of a system hang on."""
@@ -122,23 +127,19 @@ class Workbench:
 
     def knee(self, deployment: UnboundDeployment) -> Knee:
         """The knee of a deployment's loads; raises UserError where E1 has not told it yet."""
-        model, topology = deployment.key[1:3]
-        source = self.knee_source(deployment)
-        if source is None:
+        if not deployment.hangs_on_knee:
             return NO_KNEE
-        if (entry := self.recorded(model, topology)) is not None:
+        if (entry := self.recorded(deployment)) is not None:
             return Knee(entry.value)
-        return read_loads(self.layout, model, topology, self.grid(deployment))
+        return read_loads(self.layout, *deployment.key[1:3], self.grid(deployment))
 
     def knee_origin(self, deployment: UnboundDeployment) -> dict[str, Any]:
         """Where that knee comes from, as plain values; empty where loads hang on none."""
-        model, topology = deployment.key[1:3]
-        source = self.knee_source(deployment)
-        if source is None:
+        if not deployment.hangs_on_knee:
             return {}
-        if (entry := self.recorded(model, topology)) is not None:
+        if (entry := self.recorded(deployment)) is not None:
             return {"source": "recorded", "value": entry.value, **entry.origin.model_dump(mode="json")}
-        return {"source": "measured", **read_origin(self.layout, model, topology)}
+        return {"source": "measured", **read_origin(self.layout, *deployment.key[1:3])}
 
     def bound(self, deployment: UnboundDeployment) -> DeploymentPlan:
         """A deployment with its loads bound to its knee; errors as `knee`."""
@@ -150,7 +151,7 @@ class Workbench:
         return bind(deployment, knee, self.profiles[deployment.model.profile])
 
     def served(self, deployment: UnboundDeployment) -> dict[str, str]:
-        """What a knee must have been measured with to serve a deployment: engine, serving version, speed."""
+        """What serves a deployment, as the origin of a knee tells it: engine, serving version, speed."""
         return {
             "engine": deployment.engine,
             "version": portable(deployment.stack.version),
@@ -210,7 +211,7 @@ def open_run(overrides: Mapping[str, Any] | None = None) -> Workbench:
     defaults = load_run()
     choices = validate({**defaults.model_dump(), **(overrides or {})}, Choices, where="--config")
     check_possible(relative(PROJECT / choices.results))
-    site = _site(choices)
+    site = _site(choices, engines_of(study, choices))
     profiles = _profiles(model.profile for model in study.models.values())
     recorded = load_knees(KNEES_FILE, study.models, study.topologies).knees
     stacks = _stacks(site)
@@ -255,7 +256,7 @@ def open_frozen(path: Path) -> Workbench:
                 "are kept",
             )
     choices = local_choices(run.choices)
-    site = _site(choices)
+    site = _site(choices, {one.engine for one in run.deployments})
     stacks = _stacks(site)
     served_by = (stacks(one.engine, one.dynamo) for one in run.deployments)
     serving = "; ".join(dict.fromkeys(portable(stack.version) for stack in served_by))
@@ -294,10 +295,10 @@ def _starts(study: Study, choices: Choices) -> Starts:
     return of
 
 
-def _site(choices: Choices) -> Site | None:
-    """The site file where the run needs one."""
-    weights = choices.engine != AS_PLANNED and engine_of(choices.engine).loads_weights
-    if choices.launcher == "local" and not weights:
+def _site(choices: Choices, engines: Collection[str]) -> Site | None:
+    """The site file where the run needs one: for jobs, and for an engine that loads weights."""
+    loading = sorted(name for name in engines if engine_of(name).loads_weights)
+    if choices.launcher == "local" and not loading:
         return None
     try:
         return load_site(PROJECT / choices.site, launcher=choices.launcher)
@@ -305,8 +306,7 @@ def _site(choices: Choices) -> Site | None:
         if choices.launcher == "slurm":
             raise
         raise UserError(
-            f"engine {choices.engine} needs a site file on this machine too (keys models, device): "
-            f"{error.what}",
+            f"engine {loading[0]} needs a site file on this machine too (keys models, device): {error.what}",
             where=error.where,
             remedy=error.remedy,
         ) from None

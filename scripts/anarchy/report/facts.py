@@ -57,7 +57,7 @@ def attempts(systems: Sequence[System]) -> list[dict[str, Any]]:
 def reasons(systems: Sequence[System]) -> list[tuple[str, str]]:
     """Every reason that occurs and what it means, in the words of the gate itself, with its threshold."""
     named = {
-        reason.strip()
+        reason.split(" (launch")[0].strip()
         for system in systems
         for column in (system.attempts["reasons"], system.rows["reasons"])
         for reasons in column.dropna()

@@ -47,8 +47,11 @@ _PLACES: Final = frozenset({"results", "site", "launcher"})
 
 
 def _words(choices: Choices) -> list[str]:
-    """The choices of a run as `make` takes them, its tier always among them; where it ran is left out."""
-    told = {"tier": choices.tier} | choices.changed()
+    """The choices of a run as `make` takes them, tier and experiments among them; where it ran is left out.
+
+    A call that names no experiment measures all: so says `run.yaml`, whatever the model's own default is.
+    """
+    told = {"tier": choices.tier, "experiments": ",".join(choices.experiments)} | choices.changed()
     if ALL in choices.experiments:
         told.pop("experiments", None)
     return [f"{key.upper()}={value}" for key, value in told.items() if key not in _PLACES]

@@ -145,16 +145,15 @@ class Workflow:
 
     def knee_lines(self) -> list[str]:
         """Whose knee the loads of each system hang on, a line each."""
-        hanging = {one.key[1:3]: one for one in self.deployments if one.hangs_on_knee}
-        return [
-            f"knee of {'/'.join(system)}: "
-            + (
-                f"C = {entry.value}, recorded: {entry.run}, engine {entry.engine}, {entry.date}"
-                if (entry := self.bench.recorded(*system)) is not None
-                else f"E1 of this run measures it ({one.experiment.knee_from})"
-            )
-            for system, one in hanging.items()
-        ]
+        hanging = (one for one in self.deployments if one.hangs_on_knee)
+        return list(dict.fromkeys(map(self._knee_line, hanging)))
+
+    def _knee_line(self, one: UnboundDeployment) -> str:
+        """Whose knee the loads of a deployment hang on."""
+        whose = f"E1 of this run measures it ({one.experiment.knee_from})"
+        if (entry := self.bench.recorded(one)) is not None:
+            whose = f"C = {entry.value}, recorded: {entry.run}, engine {entry.engine}, {entry.date}"
+        return f"knee of {'/'.join(one.key[1:3])}: {whose}"
 
     def deployment(self, wildcards: Wildcards) -> UnboundDeployment:
         """The deployment that the wildcards name."""
@@ -276,7 +275,7 @@ class Workflow:
         experiment, tier = first.experiment, first.settings
         policies = {policy.name: policy for one in deployments for policy in one.policies}
         workloads = tier.blocks(study.workloads)
-        knee = self.bench.recorded(*system[1:]) if first.hangs_on_knee else None
+        knee = self.bench.recorded(first)
         topologies = {deployment.topology.name: deployment.topology for deployment in deployments}
         blocks = (first.model, *topologies.values(), tier, *policies.values(), *workloads)
         document = {

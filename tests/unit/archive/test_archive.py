@@ -196,6 +196,14 @@ def test_a_whole_archive_passes(archive: Path, capsys: pytest.CaptureFixture[str
     assert "are as they were archived" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("option", [("-B", "100"), ("--processes", "2")])
+def test_what_only_a_redrawing_takes_is_refused_without_one(
+    archive: Path, option: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", str(archive), *option]) == 2
+    assert f"{' '.join(option)}: needs --redraw" in capsys.readouterr().err
+
+
 CLAIMS = "results/claims.md"
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from anarchy.archive.zipped import Entry, open_archive, write_zip
+from anarchy.archive.zipped import Entry, open_archive, write_zip, zip_beside
 from anarchy.ground.errors import UserError
 
 ENTRIES = [Entry("b/run", b"#!/bin/sh\n", executable=True), Entry("a.txt", b"first\n")]
@@ -93,6 +94,45 @@ def test_what_is_no_archive_is_said(tmp_path: Path, content: bytes | None, said:
 def test_a_folder_is_no_archive(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is a folder"), open_archive(tmp_path):
         pass
+
+
+def test_a_pipe_that_nobody_writes_to_is_no_archive(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="is a named pipe"), open_archive(tmp_path / "pipe"):
+        pass
+
+
+def test_what_the_disk_refuses_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="Not a directory"), open_archive(tmp_path / "file" / "a.zip"):
+        pass
+
+
+@pytest.mark.parametrize("places", [1, -1], ids=["beside the content", "everywhere"])
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path, places: int) -> None:
+    path = made(tmp_path, "\xe4")
+    path.write_bytes(path.read_bytes().replace("\xe4".encode(), b"\xff\xff", places))
+    with pytest.raises(UserError, match="take a whole copy"), open_archive(path) as archive:
+        archive.read("\xe4")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2], ids=["lzma", "bzip2"])
+def test_content_that_does_not_unpack_is_refused(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "theirs.zip"
+    with zipfile.ZipFile(path, "w", method) as file:
+        file.writestr("a", 99 * b"content")
+    content, place = path.read_bytes(), 30 + len("a") + 9  # behind the headers of entry and method
+    path.write_bytes(content[:place] + 8 * b"\xff" + content[place + 8 :])
+    with pytest.raises(UserError, match="a cannot be read"), open_archive(path) as archive:
+        archive.read("a")
+
+
+def test_a_zip_lies_beside_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "quick" / "raw").mkdir(parents=True)
+    assert zip_beside(Path("results/quick")) == Path("results/quick.zip")
+    monkeypatch.chdir(tmp_path / "quick" / "raw")
+    assert zip_beside(Path()) == tmp_path / "quick" / "raw.zip"
+    assert zip_beside(Path("..")) == tmp_path / "quick.zip"
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError("of a notebook"), IsADirectoryError("of a notebook")])

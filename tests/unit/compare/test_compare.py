@@ -313,6 +313,14 @@ def test_one_experiment_alone(runs: list[str], capsys: pytest.CaptureFixture[str
     assert "not in both runs: saturation" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", [("--metric", "poa_hat"), ("--experiment", "pareto")])
+def test_verdicts_take_no_part_of_the_estimates(
+    runs: list[str], option: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", *runs, "--verdicts", *option]) == 2
+    assert f"{' '.join(option)}: chooses among estimates" in capsys.readouterr().err
+
+
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     one, other = run(cells=cells({8: (1.0, 0.9, 1.1)})), run(cells=cells({32: (1.0, 0.9, 1.1)}))
     with pytest.raises(UserError, match="no metric with an interval"):

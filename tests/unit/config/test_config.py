@@ -19,12 +19,15 @@ from anarchy.config import (
     Model,
     Study,
     Topology,
+    Workload,
 )
 from anarchy.config.checks import check_fit
 from anarchy.config.files import load_block, load_study, validate
 from anarchy.config.routing import policy_kinds
+from anarchy.config.workloads import LEAST_OWN
 from anarchy.ground.errors import EXIT_USER_ERROR, UserError
 from anarchy.ground.layout import CONFIG
+from anarchy.load.workload import WorkloadSpec
 from tests.helpers.config_samples import edit, refused
 
 EXPERIMENT = "experiments/equilibrium.yaml"
@@ -224,6 +227,20 @@ def test_a_tail_that_shares_nothing_or_is_shared(
     file = f"workloads/{workload}.yaml"
     edit(config, file, lambda document: document.update(unique_tail_tokens=tail))
     assert remedy in refused(config, file, what).remedy
+
+
+@pytest.mark.parametrize("tokens", [1, LEAST_OWN - 1])
+def test_unique_prompts_too_short_to_differ(config: Path, tokens: int) -> None:
+    """The client refuses them too, once the whole stack is up."""
+    with pytest.raises(UserError):
+        WorkloadSpec(input_tokens=tokens)
+    edit(config, "workloads/unique.yaml", lambda document: document.update(input_tokens=tokens))
+    refused(config, "workloads/unique.yaml", f"prompts of {tokens} tokens", f"at least {LEAST_OWN}")
+
+
+def test_the_shortest_unique_prompts(config: Path) -> None:
+    file = edit(config, "workloads/unique.yaml", lambda document: document.update(input_tokens=LEAST_OWN))
+    assert WorkloadSpec(input_tokens=load_block(file, Workload).input_tokens)
 
 
 # --- references and fit ---

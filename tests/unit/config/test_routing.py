@@ -32,6 +32,7 @@ from tests.helpers.config_samples import edit, refused
 STUDY = load_study(CONFIG)
 STATIC, ADAPTIVE, LEAST = (f"policies/{name}.yaml" for name in ("static", "adaptive", "least-loaded"))
 E1, E2, E3, E4 = (f"experiments/{name}.yaml" for name in ("equilibrium", "saturation", "adaptive", "pareto"))
+V1 = "experiments/engines.yaml"
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -502,7 +503,16 @@ def test_policies_cannot_differ_on_one_worker(config: Path) -> None:
     for file in (E1, E3):
         edit(config, file, lambda d: d["systems"][0].update(topology="1p1d"))
     edit(config, E3, lambda d: tier(d, "smoke").pop("systems"))
-    refused(config, E3, "'systems.0.topology'", "1p1d has one prefill and one decode worker", "2 decode")
+    words = "1p1d has one prefill and one decode worker", "two workers in one pool"
+    refused(config, E3, "'systems.0.topology'", *words)
+
+
+def test_one_policy_of_several_sets_may_run_on_one_worker(config: Path) -> None:
+    """V1 measures one policy with two engines."""
+    (config / "topologies" / "1p1d.yaml").write_text("name: 1p1d\ntitle: 1P/1D\nprefill: 1\ndecode: 1\n")
+    edit(config, V1, lambda d: d["systems"][0].update(topology="1p1d"))
+    edit(config, V1, lambda d: tier(d, "smoke").pop("systems"))
+    assert load_study(config)
 
 
 def test_a_reference_of_its_own_makes_up_for_the_static_default(config: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import pytest
 
-from anarchy.config import Study
+from anarchy.config import Limits, RoutingSet, Study
 from anarchy.config.files import load_study, validate
 from anarchy.config.sample import Sample, by_limit
 from anarchy.designs.readings.tier import Read, ReadingsTier
@@ -118,6 +118,16 @@ def test_each_workload_is_measured_under_each_setting_once(study: Study, tier: R
     }
 
 
+def test_a_set_of_a_sample_keeps_its_own_limits_and_workloads(tier: ReadingsTier) -> None:
+    own = RoutingSet(policies=("static",), limits=Limits(num_gpu_blocks=500), workloads=("in-step",))
+    sets = tier.sets({"own": own})
+    assert {one.limits for one in sets.values()} == {
+        Limits(num_gpu_blocks=500, max_num_batched_tokens=limit) for limit in by_limit(sample().settings)
+    }
+    measured = {name for one in sets.values() for name in one.workloads}
+    assert measured == {name for name in tier.workload_names if name.endswith("-in-step")}
+
+
 def test_a_setting_says_the_answers_and_the_reuse_of_a_workload(study: Study, tier: ReadingsTier) -> None:
     assert tier.sample is not None
     blocks = {block.name: block for block in tier.blocks(study.workloads)}
@@ -217,7 +227,7 @@ def test_a_map_that_does_not_add_up_is_refused(
 
 
 def test_a_set_of_a_sample_that_names_an_unknown_workload_is_refused(config: Path) -> None:
-    """It is measured on the points of what the tier varies; a name that is none of it would be ignored."""
+    """It is measured on the points of what it names; of this name there would be none."""
     edit(config, MAP, lambda one: one["routing"]["static"].update(workloads=["papers"]))
     refused(config, MAP, "routing.static.workloads", "there is no 'papers'")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,11 +22,12 @@ from anarchy.engines.spec import DeploymentSpec, RoutingPolicy
 from anarchy.engines.vllm import CPU, VllmSettings
 from anarchy.engines.weights import cache_folder, find_weights
 from anarchy.ground.errors import UserError
-from anarchy.ground.layout import VLLM_CPU_PYTHON
-from anarchy.plan.workbench import open_run
+from anarchy.ground.layout import CONFIG, VLLM_CPU_PYTHON
+from anarchy.plan.workbench import open_frozen, open_run
 from anarchy.serving.placement import Placement, Ports, place
 from anarchy.serving.requirements import check_engine
 from anarchy.telemetry.fingerprint import spec_words
+from tests.helpers.config_samples import edit
 
 LLAMA = "llama-3.1-70b"
 E1_ALONE = {"experiments": ["equilibrium"]}
@@ -264,6 +267,28 @@ def test_a_real_engine_keeps_its_own_time_and_has_its_own_plan(tmp_path: Path) -
 def test_a_real_engine_needs_the_site_file_on_one_machine_too(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="engine vllm needs a site file"):
         open_run({"engine": "vllm", "site": str(tmp_path / "none.yaml")})
+
+
+@pytest.mark.parametrize(
+    "names_it",
+    [
+        lambda one: one["tiers"]["smoke"].update(engine="vllm"),
+        lambda one: one.update(routing={"static": {"policies": ["static"], "engine": "vllm"}}),
+    ],
+    ids=["tier", "set"],
+)
+def test_a_real_engine_that_no_call_names_needs_it_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names_it: Callable[[dict[str, Any]], object]
+) -> None:
+    config = Path(shutil.copytree(CONFIG, tmp_path / "config"))
+    edit(config, "experiments/equilibrium.yaml", names_it)
+    monkeypatch.setattr("anarchy.plan.workbench.CONFIG", config)
+    choices = {"tier": "smoke", "models": LLAMA, "results": str(tmp_path / "results"), **E1_ALONE}
+    with pytest.raises(UserError, match="engine vllm needs a site file"):
+        open_run({**choices, "site": str(tmp_path / "none.yaml")})
+    bench = open_run({**choices, "site": site_file(tmp_path, models={LLAMA: "/w"})})
+    assert bench.site is not None
+    assert open_frozen(bench.freeze()).site == bench.site
 
 
 def test_what_serves_a_real_engine() -> None:

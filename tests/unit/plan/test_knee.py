@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -253,6 +254,29 @@ def test_a_real_engine_takes_no_simulated_knee(tmp_path: Path) -> None:
         open_run({**choices, "knees": "recorded"})
     planned = open_run(choices).run.deployments
     assert [one.experiment for one in planned if one.prerequisite] == ["equilibrium"]
+
+
+E3_AND_E4: dict[str, Any] = {"tier": "quick", "models": (LLAMA,), "topologies": ("1p2d",)}
+"""Of which E3 is measured live and E4 in virtual time."""
+
+
+@pytest.mark.parametrize("experiments", [("pareto", "adaptive"), ("adaptive", "pareto")])
+def test_no_order_lets_one_engine_take_the_knee_of_another(experiments: tuple[str, ...]) -> None:
+    """Live knees alone are recorded."""
+    with pytest.raises(UserError, match="engine mocker, here virtual"):
+        open_run({**E3_AND_E4, "experiments": experiments, "knees": "recorded"})
+
+
+def test_each_engine_of_a_system_is_loaded_by_its_own_knee() -> None:
+    choices = {**E3_AND_E4, "experiments": ("adaptive", "pareto")}
+    bench = open_run(choices)
+    values = {"mocker": 160, "virtual": 165}
+    served = {one.engine: bench.served(one) for one in bench.deployments if one.hangs_on_knee}
+    knees = [recorded_knee(**facts, value=values[engine]) for engine, facts in served.items()]
+    run = resolve(STUDY, Choices(**choices, knees="recorded"), bench.profiles, bench.stacks, knees)
+    assert {(one.engine, one.predicted.knee) for one in run.deployments} == {*values.items()}
+    loaded_by = dataclasses.replace(bench, run=run)
+    assert {(one.engine, loaded_by.knee(one).value) for one in loaded_by.deployments} == {*values.items()}
 
 
 def test_a_tier_at_which_e1_tells_no_knee_is_refused() -> None:

@@ -186,3 +186,10 @@ def test_a_report_tells_the_choices_as_make_takes_them(tmp_path: Path) -> None:
     assert set(told["command"].split()) == {
         *("make", "reproduce", "TIER=live", "MODELS=llama-3.1-70b", "KNEES=recorded", "SEED=2")
     }
+
+
+@pytest.mark.parametrize("experiments", ["equilibrium", "saturation,pareto"])
+def test_a_report_tells_the_experiments_of_its_run(tmp_path: Path, experiments: str) -> None:
+    """`make reproduce` without them measures every one."""
+    command = run_info(chosen(tmp_path, experiments=experiments), [])["command"]
+    assert set(command.split()) == {"make", "reproduce", "TIER=smoke", f"EXPERIMENTS={experiments}"}

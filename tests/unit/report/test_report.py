@@ -16,7 +16,7 @@ from anarchy import report
 from anarchy.designs.loading import load_systems
 from anarchy.designs.registry import designs
 from anarchy.ground.layout import NARROW, Layout
-from anarchy.report.facts import attempts, idle_gpu_hours
+from anarchy.report.facts import attempts, idle_gpu_hours, reasons
 from anarchy.report.findings import answer, find
 from anarchy.report.page import _once, _one_budget, remarks
 from anarchy.report.pictures import _path, data_uri, pictures
@@ -288,10 +288,27 @@ def test_ratios_are_said_with_intervals_and_the_way(systems: dict[str, System]) 
     assert "1 of 40 cells not counted" in words
 
 
+def test_a_reason_is_explained_whichever_launches_it_is_of(systems: dict[str, System]) -> None:
+    system = systems["pareto"]
+    rows = system.rows.assign(reasons="not_steady (launch 1 and 3)")
+    found = dict(reasons([dataclasses.replace(system, frames={**system.frames, "pairs": rows})]))
+    assert found["not_steady"]
+    assert not [name for name in found if "launch" in name]
+
+
 def test_no_effect_is_said_as_a_bounded_one(systems: dict[str, System]) -> None:
     words = str(find(systems["pareto"], "unique"))
     assert "noise 0.600 %, at most 1.04 % (95 %): no difference seen" in words
     assert "they differ, variance 44.0 [17.6, 75.7] times that of below" in words
+
+
+def test_a_bound_that_bounds_nothing_and_sets_of_one_way_are_said(systems: dict[str, System]) -> None:
+    """Two pairs bound their spread by billions of per cent; several sets may be routed in one way."""
+    pareto = systems["pareto"]
+    spread = pareto.frames["spread"].assign(cv_bound=1e10, way="builtin")
+    words = str(find(dataclasses.replace(pareto, frames={**pareto.frames, "spread": spread}), "unique"))
+    assert "builtin (pinned-grid), below (C = 48): CV" in words
+    assert "without a bound (95 %)" in words
 
 
 def test_how_much_of_the_rise_is_routing_is_said(systems: dict[str, System]) -> None:

@@ -146,16 +146,16 @@ def test_rules_make_what_the_layout_says(rules: Rules, run: Workflow) -> None:
     assert made == {name: written(paths) for name, paths in outputs(run).items()}
 
 
-def test_logs_lie_where_the_layout_says(rules: Rules, run: Workflow, layout: Layout) -> None:
-    stem = "_".join(SYSTEM)
+def test_logs_lie_beside_what_they_tell_of(rules: Rules, run: Workflow, layout: Layout) -> None:
+    stem, logs = "_".join(SYSTEM), layout.root / "logs"
     expected = {
-        "knee": [layout.log(f"knee_{MODEL}_{TOPOLOGY}")],
-        "sweep": [layout.sweep_log(*LAUNCH)],
-        "claims": [layout.log("claims")],
-        "report": [layout.log("report")],
-        **{f"estimate_{design.name}": [layout.log(f"estimate_{stem}")] for design in run.designs},
+        "knee": [logs / f"knee_{MODEL}_{TOPOLOGY}.log"],
+        "sweep": [layout.deployment(*LAUNCH) / "logs" / "sweep.log"],
+        "claims": [logs / "claims.log"],
+        "report": [logs / "report.log"],
+        **{f"estimate_{design.name}": [logs / f"estimate_{stem}.log"] for design in run.designs},
         **{
-            f"notebook_{design.name}": [layout.notebook(*SYSTEM), layout.log(f"notebook_{stem}")]
+            f"notebook_{design.name}": [layout.notebook(*SYSTEM), logs / f"notebook_{stem}.log"]
             for design in run.designs
         },
     }

@@ -55,7 +55,7 @@ class ReadingsTier(GridTier):
 
     @property
     def nameable(self) -> tuple[str, ...]:
-        """Of a sample those that it varies: its sets are measured on their points, whatever they name."""
+        """Of a sample those that it varies: a set that names some is measured on their points."""
         return super().nameable if self.sample is None else self.workloads
 
     def blocks(self, known: Mapping[str, Workload]) -> tuple[Workload, ...]:
@@ -68,15 +68,22 @@ class ReadingsTier(GridTier):
         )
 
     def sets(self, usual: Mapping[str, RoutingSet]) -> dict[str, RoutingSet]:
-        """Its sets of policies; of a sample one a limit."""
+        """Its sets of policies; of a sample one a limit, and the rest as the set has it."""
         sets = super().sets(usual)
         if self.sample is None:
             return sets
         return {
             f"{name}-b{limit}": one.model_copy(
                 update={
-                    "limits": self.limits.model_copy(update={"max_num_batched_tokens": limit}),
-                    "workloads": tuple(point.name(w) for point in points for w in self.workloads),
+                    "limits": (one.limits or self.limits).model_copy(
+                        update={"max_num_batched_tokens": limit}
+                    ),
+                    "workloads": tuple(
+                        point.name(workload)
+                        for point in points
+                        for workload in self.workloads
+                        if not one.workloads or workload in one.workloads
+                    ),
                 }
             )
             for name, one in sets.items()
