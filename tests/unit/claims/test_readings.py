@@ -43,6 +43,12 @@ def test_every_claim_on_a_ladder_is_asked_under_every_reading(found: list[Read])
     assert len(found) == len(CLAIMS) * 2 * 2 * len(READINGS)
 
 
+def test_a_reading_that_the_tier_does_not_take_is_not_asked(system: System) -> None:
+    ladders = [one for one in system.info["ladders"] if one["reading"] != "table"]
+    found = judge_readings(load(), [{**system.document, "ladders": ladders}])
+    assert {one.reading for one in found} == set(READINGS) - {"table"}
+
+
 def test_fitted_as_e1_would_have_judged_it(found: list[Read], system: System) -> None:
     (facts,) = (
         one["found"]

@@ -117,6 +117,19 @@ def test_every_cell_and_every_comparison_has_its_row(alike: Found) -> None:
     assert alike.facts["policy"] == "static"
 
 
+def test_a_live_rate_that_may_be_zero_rules_nothing_out() -> None:
+    """One live launch of three serves nothing in time: virtual over live has no upper end."""
+    cells = [one for one in sweep(launches=3) if (one.routing, one.launch) != ("live", 3)]
+    cells += [cell("live", C, 3, slower=1000.0) for C in GRID]
+    slo = {"ttft_s": 2.0, "itl_s": 9.0}
+    plan = {"concurrency": GRID, **PLAN, "launches": 3, "slo": slo}
+    row = of(estimated(cells, EnginesTier.model_validate(plan)), "within_ttft", GRID[0])
+    assert row["live"] > 0.0
+    assert row["within"] is None
+    assert row["reasons"] == "too noisy: the live number may be 0"
+    assert np.isnan([row["difference_lo"], row["difference_hi"]]).all(), "nothing that a figure could draw"
+
+
 def test_objectives_add_rates_with_a_tolerance_of_their_own() -> None:
     """All requests keep the first objectives, none the second: then a few a second count as none."""
     for ttft_s, kept in ((9.0, True), (1e-9, False)):

@@ -18,7 +18,7 @@ from anarchy.designs.registry import designs
 from anarchy.ground.layout import NARROW, Layout
 from anarchy.report.facts import attempts, idle_gpu_hours, reasons
 from anarchy.report.findings import answer, find
-from anarchy.report.page import _once, _one_budget, remarks
+from anarchy.report.page import _once, _one_budget, _simulated, remarks
 from anarchy.report.pictures import _path, data_uri, pictures
 from anarchy.report.summary import by_experiment
 from anarchy.tables import System
@@ -194,6 +194,14 @@ def test_of_attempts_in_virtual_time_those_that_tell_something_are_listed(
     rows["attempt"] = [1, 1, 2, 1]
     virtual = dataclasses.replace(live, frames={**live.frames, "attempts": rows})
     assert [one["smooth"] for one in attempts([virtual])] == [True, False, False, False]
+
+
+def test_sets_at_several_dilations_are_all_told(systems: dict[str, System]) -> None:
+    live = systems["pareto"]
+    rows = live.rows.copy()
+    rows["dilation"] = rows["routing_set"].map({"builtin-grid": 2.0, "pinned-grid": 8.0})
+    found = _simulated([dataclasses.replace(live, frames={**live.frames, "pairs": rows})])
+    assert found["dilations"] == [(live.title, 2.0), (live.title, 8.0)]
 
 
 def test_a_long_table_that_systems_share_stands_once() -> None:

@@ -81,6 +81,8 @@ class Comparison:
             return self.reason
         assert self.interval is not None
         low, high = self.interval
+        if high == inf:
+            return "too noisy: the live number may be 0"
         return f"too noisy: the difference is between {low:+.0%} and {high:+.0%}"
 
     @property

@@ -286,5 +286,6 @@ def _difference_row(one: Comparison, both: Mapping[str, Side | None], interval_k
     }
     if one.interval is None:
         return row
-    low, high = one.interval
+    # An end that is not finite is no number to draw; the reason says what it means.
+    low, high = one.interval if math.isfinite(one.interval[1]) else (NAN, NAN)
     return {**row, "difference_lo": low, "difference_hi": high, "interval_kind": interval_kind}
