@@ -5,6 +5,10 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 TIER ?= quick
+# Else `clean` would remove what every tier measured.
+ifeq ($(strip $(TIER)),)
+override TIER := quick
+endif
 SITE ?= slurm/site.yaml
 FOLDER ?= results/$(TIER)
 ENGINE ?= vllm
@@ -14,7 +18,7 @@ SMOKE_TIER := $(if $(WHY),gpu,one-cell)
 SMOKE_RUNS := $(addprefix $(SMOKE)/$(SMOKE_TIER)/raw/,$(if $(WHY),$(foreach set,free limited,protocol/llama-3.1-70b/1p2d/$(set)/1),equilibrium/llama-3.1-70b/1p2d/static/1))
 # Every KEY=value of the command line, as `snakemake --config` takes it: which keys there are, `anarchy` knows. Of the
 # environment TIER alone counts, as it does in FOLDER and `clean`.
-SAID = $(if $(filter environment%,$(origin TIER)),TIER=$(TIER)) $(filter-out PYTHON=%,$(MAKEOVERRIDES))
+SAID = $(if $(filter environment%,$(origin TIER)),TIER=$(TIER)) $(filter-out TIER= PYTHON=%,$(MAKEOVERRIDES))
 CHOICES = $(shell printf '%s\n' $(SAID) | sed -n 's/^[A-Z]*=/\L&/p')
 DRIVER := .envs/driver/bin
 # BLAS threads of small matrices only get in each other's way.

@@ -29,6 +29,8 @@ def choices(words: Sequence[str], said: Mapping[str, str]) -> list[str]:
     ("words", "said", "told"),
     [
         (["reproduce"], {}, []),
+        (["reproduce"], {"TIER": ""}, []),
+        (["reproduce", "TIER="], {}, []),
         (["reproduce"], {"TIER": "live"}, ["tier=live"]),
         (["reproduce", "TIER=full"], {"TIER": "live"}, ["tier=full"]),
         (["reproduce", "MODELS=a,b"], {"TIER": "live"}, ["tier=live", "models=a,b"]),
@@ -39,6 +41,19 @@ def test_a_tier_of_the_environment_is_the_one_that_is_measured(
 ) -> None:
     """It is the one that `make clean` removes."""
     assert choices(words, said) == told
+
+
+@pytest.mark.parametrize("words", [["clean", "TIER="], ["clean"]])
+def test_an_empty_tier_removes_no_other(words: Sequence[str]) -> None:
+    done = subprocess.run(
+        ["make", "-n", *words],
+        cwd=PROJECT,
+        env={**os.environ, "TIER": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["rm", "-rf", "results/quick"]
 
 
 def test_the_lab_has_a_tier_of_its_own_where_none_is_said() -> None:

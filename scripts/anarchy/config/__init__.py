@@ -18,7 +18,7 @@ from anarchy.config.policies import (
 )
 from anarchy.config.routing import AnyPolicy, Grid, Routing, RoutingSet, reference_of
 from anarchy.config.study import BLOCKS, Study
-from anarchy.config.systems import Cluster, Model, SystemName, Topology
+from anarchy.config.systems import Cluster, MeasuredSystem, Model, SystemName, Topology
 from anarchy.config.tiers import AnyTier, Condition, Tier, Timing
 from anarchy.config.values import Name, Strict
 from anarchy.config.workloads import KNEE_WORKLOAD, Workload
@@ -46,6 +46,7 @@ __all__ = [
     "Level",
     "Limits",
     "Load",
+    "MeasuredSystem",
     "Model",
     "Name",
     "Policy",

@@ -62,8 +62,7 @@ def check_experiment(study: Study, experiment: Experiment, file: Path) -> None:
         _check_design(study, experiment, tier_name, policies, file)
         _check_reference_range(study, experiment, tier_name, file)
         for name, policy_set in sets[tier_name].items():
-            times = written[name].dilation_times
-            _check_reservations(study, experiment, tier_name, policy_set, times, file)
+            _check_reservations(study, experiment, tier_name, written[name], policy_set, file)
         _check_size(experiment, tier_name, sets[tier_name], file)
 
 
@@ -171,7 +170,7 @@ def _check_design(
     for problem in tier.problems(policies):
         raise _refused(problem, key, file)
     for system in experiment.systems_of(tier_name):
-        index = experiment.systems.index(system)
+        index = [(s.model, s.topology) for s in experiment.systems].index((system.model, system.topology))
         topology = study.topologies[system.topology]
         if len(names) > 1 and max(topology.prefill, topology.decode) < 2:
             raise UserError(
@@ -259,8 +258,8 @@ def _check_reservations(
     study: Study,
     experiment: Experiment,
     tier_name: str,
+    routing_set: RoutingSet,
     policies: Sequence[Policy],
-    dilation_times: float,
     file: Path,
 ) -> None:
     """Refuse a deadline that lets a pinned request outlive its reservation: it would be load on no worker.
@@ -273,14 +272,16 @@ def _check_reservations(
     if not reserving:
         return
     deadline_s = experiment.tiers[tier_name].timing.deadline_s
-    slowest = max(
-        (study.models[system.model] for system in experiment.systems_of(tier_name)),
-        key=lambda model: model.dilation,
+    dilation, slowest = max(
+        (
+            study.models[system.model].dilation * (system.dilation_times or routing_set.dilation_times),
+            system.model,
+        )
+        for system in experiment.systems_of(tier_name)
     )
-    dilation = slowest.dilation * dilation_times
     if deadline_s * dilation >= RESERVATION_S:
         raise UserError(
-            f"key 'tiers.{tier_name}.timing.deadline_s': {deadline_s:g} s at {slowest.name}'s dilation of "
+            f"key 'tiers.{tier_name}.timing.deadline_s': {deadline_s:g} s at {slowest}'s dilation of "
             f"{dilation:g} are {deadline_s * dilation:g} s of wall time, but Dynamo's "
             f"selector forgets what {reserving[0].name} has reserved after {RESERVATION_S:g} s",
             where=file,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from anarchy.config.routing import Routing, RoutingSet
-from anarchy.config.systems import SystemName, Systems
+from anarchy.config.systems import MeasuredSystem, Systems
 from anarchy.config.tiers import AnyTier, tier_kinds
 from anarchy.config.values import MOST_ENTRIES, Launches, Name, Seed, Strict, Users, refusal
 
@@ -37,10 +37,19 @@ class Experiment(Strict):
     """How often a cell is measured when a gate that speaks of the machine, not of the result, fails."""
     tiers: dict[Name, AnyTier] = Field(min_length=1, max_length=MOST_ENTRIES)
 
-    def systems_of(self, tier: str) -> tuple[SystemName, ...]:
-        """The systems of a tier."""
-        only = [(system.model, system.topology) for system in self.tiers[tier].systems]
-        return tuple(s for s in self.systems if not only or (s.model, s.topology) in only)
+    def systems_of(self, tier: str) -> tuple[MeasuredSystem, ...]:
+        """The systems of a tier, as it measures them, in the order of the experiment."""
+        own = {(system.model, system.topology): system for system in self.tiers[tier].systems}
+        return tuple(
+            own.get((s.model, s.topology), s) for s in self.systems if not own or (s.model, s.topology) in own
+        )
+
+    def dilation_times(self, tier: str, routing: str, model: str, topology: str) -> float:
+        """How many times its model's own dilation a system is served at: its own word, or that of the set."""
+        for system in self.systems_of(tier):
+            if (system.model, system.topology) == (model, topology) and system.dilation_times is not None:
+                return system.dilation_times
+        return self.sets(tier)[routing].dilation_times
 
     def sets(self, tier: str) -> dict[str, RoutingSet]:
         """The sets of policies of a tier."""

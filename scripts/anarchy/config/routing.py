@@ -13,7 +13,7 @@ from anarchy.config.choices import EngineName, StackName
 from anarchy.config.kinds import union
 from anarchy.config.limits import Limits
 from anarchy.config.policies import AdaptivePolicy, KvPolicy, Policy, Way
-from anarchy.config.values import MOST_ENTRIES, Name, Names, NonNegative, Strict, each_once
+from anarchy.config.values import MOST_ENTRIES, DilationTimes, Name, Names, NonNegative, Strict, each_once
 from anarchy.ground.plugins import parts
 
 
@@ -86,8 +86,9 @@ class RoutingSet(Strict):
     """Pairs of (tau, omega) beside them."""
     engine: EngineName | None = None
     """What measures this set, whatever the run and the tier name: for sets that compare engines."""
-    dilation_times: Annotated[float, Field(strict=True, ge=1, le=50)] = 1.0
-    """How many times the model's own dilation, where the engine can slow time: host noise weighs less."""
+    dilation_times: DilationTimes = 1.0
+    """How many times the model's own dilation, where the engine can slow time: host noise weighs less. What a
+    system says for itself comes before it."""
     stack: StackName | None = None
     """The version of Dynamo that serves this set, whatever the run and the tier name."""
     assume_kv_reuse: bool | None = None

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from anarchy.config.values import MOST_ENTRIES, Name, PositiveInt, Strict, Workers, each_once
+from anarchy.config.values import MOST_ENTRIES, DilationTimes, Name, PositiveInt, Strict, Workers, each_once
 
 
 class Cluster(Strict):
@@ -48,10 +48,17 @@ class SystemName(Strict):
     topology: Name
 
 
-def _each_once(systems: tuple[SystemName, ...]) -> tuple[SystemName, ...]:
+class MeasuredSystem(SystemName):
+    """A system as an experiment measures it."""
+
+    dilation_times: DilationTimes | None = None
+    """Of this system, whatever its sets of policies say: a system that loads the host more may be slower."""
+
+
+def _each_once(systems: tuple[MeasuredSystem, ...]) -> tuple[MeasuredSystem, ...]:
     each_once(tuple(f"{system.model} on {system.topology}" for system in systems))
     return systems
 
 
-Systems = Annotated[tuple[SystemName, ...], Field(max_length=MOST_ENTRIES), AfterValidator(_each_once)]
+Systems = Annotated[tuple[MeasuredSystem, ...], Field(max_length=MOST_ENTRIES), AfterValidator(_each_once)]
 """A list of systems, each once."""

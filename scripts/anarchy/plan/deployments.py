@@ -20,11 +20,11 @@ from anarchy.config import (
     Experiment,
     KvPolicy,
     Limits,
+    MeasuredSystem,
     Model,
     Policy,
     RoutingSet,
     Study,
-    SystemName,
 )
 from anarchy.config.checks import KNEE_POINTS
 from anarchy.config.loads import LOWEST_KNEE
@@ -198,7 +198,7 @@ def _selected(study: Study, choices: Choices) -> list[Experiment]:
     return [known[name] for name in choices.experiments]
 
 
-def _systems(experiment: Experiment, choices: Choices) -> list[SystemName]:
+def _systems(experiment: Experiment, choices: Choices) -> list[MeasuredSystem]:
     """The systems of an experiment that a run names."""
     return [
         system
@@ -241,7 +241,11 @@ def _plan_experiment(
                 experiment=experiment,
                 tier=choices.tier,
                 engine=engine,
-                model=as_served(model, engine, policy_set.dilation_times),
+                model=as_served(
+                    model,
+                    engine,
+                    experiment.dilation_times(choices.tier, routing, system.model, system.topology),
+                ),
                 topology=study.topologies[system.topology],
                 routing=routing,
                 policies=policies,

@@ -167,12 +167,14 @@ class Run(Strict):
         experiment = self.study.experiments[planned.experiment]
         tier = experiment.tiers[self.choices.tier]
         loads = tier.named_loads
-        policy_set = experiment.sets(self.choices.tier)[planned.routing]
+        dilation_times = experiment.dilation_times(
+            self.choices.tier, planned.routing, planned.model, planned.topology
+        )
         return UnboundDeployment(
             experiment=experiment,
             tier=self.choices.tier,
             engine=planned.engine,
-            model=as_served(self.study.models[planned.model], planned.engine, policy_set.dilation_times),
+            model=as_served(self.study.models[planned.model], planned.engine, dilation_times),
             topology=self.study.topologies[planned.topology],
             routing=planned.routing,
             policies=tuple(self.policies[name] for name in planned.policies),

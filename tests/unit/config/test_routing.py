@@ -481,6 +481,17 @@ def test_a_slower_set_outlives_its_reservation_sooner(config: Path) -> None:
     )
 
 
+def test_a_slower_system_outlives_its_reservation_sooner(config: Path) -> None:
+    edit(config, E3, _deadline(60.0))
+    edit(config, E3, lambda d: d["systems"][2].update(dilation_times=2.0))
+    refused(
+        config,
+        E3,
+        "'tiers.full.timing.deadline_s'",
+        "60 s at llama-3.1-70b's dilation of 6 are 360 s of wall time",
+    )
+
+
 @pytest.mark.parametrize("policies", [("static", "adaptive"), ("round-robin", "batched-optimal")])
 def test_what_reserves_nothing_may_wait_longer(config: Path, policies: tuple[str, ...]) -> None:
     """Dynamo's own router, and baselines that count for themselves."""

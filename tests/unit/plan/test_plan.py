@@ -504,6 +504,24 @@ def test_a_set_may_be_slower_where_its_engine_can_slow_time() -> None:
     assert dilations == {"live": 2.0 * STUDY.models[NEMOTRON].dilation, "virtual": 1.0}
 
 
+@pytest.mark.parametrize("place", [("systems",), ("tiers", "quick", "systems")])
+def test_a_system_may_be_slower_than_its_set_says(place: tuple[str, ...]) -> None:
+    """Its own word counts, of the experiment or of a tier."""
+    systems = [
+        {"model": NEMOTRON, "topology": "1p2d", "dilation_times": 1.5},
+        {"model": LLAMA, "topology": "1p2d"},
+    ]
+    slower = altered(("experiments", "engines", *place), systems)
+    deployments = planned(slower, tier="quick", experiments=["engines"])
+    dilations = {one.key[1:4]: one.model.dilation for one in deployments}
+    assert dilations == {
+        (NEMOTRON, "1p2d", "live"): 1.5 * STUDY.models[NEMOTRON].dilation,
+        (LLAMA, "1p2d", "live"): 2.0 * STUDY.models[LLAMA].dilation,
+        (NEMOTRON, "1p2d", "virtual"): 1.0,
+        (LLAMA, "1p2d", "virtual"): 1.0,
+    }
+
+
 def test_a_prompt_longer_than_a_batch_is_a_batch_of_one() -> None:
     assert predict.prefill_capacity(PROFILES["llama-3.1-70b-tp4"], 10_000) == pytest.approx(1 / 0.104)
 
