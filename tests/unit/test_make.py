@@ -16,13 +16,17 @@ from anarchy.ground.files import sha256_of
 from tests.helpers.places import PROJECT
 
 
+def dry(words: Sequence[str], said: Mapping[str, str]) -> str:
+    """What `make` would run, whatever called these tests."""
+    env = {name: word for name, word in os.environ.items() if not name.startswith(("MAKE", "TIER"))}
+    return subprocess.run(
+        ["make", "-n", *words], cwd=PROJECT, env={**env, **said}, capture_output=True, text=True, check=True
+    ).stdout
+
+
 def choices(words: Sequence[str], said: Mapping[str, str]) -> list[str]:
     """What `make` would tell Snakemake."""
-    env = {name: word for name, word in os.environ.items() if not name.startswith(("MAKE", "TIER"))}
-    done = subprocess.run(
-        ["make", "-n", *words], cwd=PROJECT, env={**env, **said}, capture_output=True, text=True, check=True
-    )
-    return done.stdout.partition("bin/snakemake")[2].partition("--config")[2].replace("\\\n", "").split()
+    return dry(words, said).partition("bin/snakemake")[2].partition("--config")[2].replace("\\\n", "").split()
 
 
 @pytest.mark.parametrize(
@@ -45,15 +49,7 @@ def test_a_tier_of_the_environment_is_the_one_that_is_measured(
 
 @pytest.mark.parametrize("words", [["clean", "TIER="], ["clean"]])
 def test_an_empty_tier_removes_no_other(words: Sequence[str]) -> None:
-    done = subprocess.run(
-        ["make", "-n", *words],
-        cwd=PROJECT,
-        env={**os.environ, "TIER": ""},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split() == ["rm", "-rf", "results/quick"]
+    assert dry(words, {"TIER": ""}).split() == ["rm", "-rf", "results/quick"]
 
 
 def test_the_lab_has_a_tier_of_its_own_where_none_is_said() -> None:
