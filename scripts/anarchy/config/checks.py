@@ -274,7 +274,7 @@ def _check_reservations(
     deadline_s = experiment.tiers[tier_name].timing.deadline_s
     dilation, slowest = max(
         (
-            study.models[system.model].dilation * (system.dilation_times or routing_set.dilation_times),
+            study.models[system.model].dilation * system.times(routing_set.dilation_times),
             system.model,
         )
         for system in experiment.systems_of(tier_name)

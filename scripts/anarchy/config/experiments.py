@@ -44,13 +44,6 @@ class Experiment(Strict):
             own.get((s.model, s.topology), s) for s in self.systems if not own or (s.model, s.topology) in own
         )
 
-    def dilation_times(self, tier: str, routing: str, model: str, topology: str) -> float:
-        """How many times its model's own dilation a system is served at: its own word, or that of the set."""
-        for system in self.systems_of(tier):
-            if (system.model, system.topology) == (model, topology) and system.dilation_times is not None:
-                return system.dilation_times
-        return self.sets(tier)[routing].dilation_times
-
     def sets(self, tier: str) -> dict[str, RoutingSet]:
         """The sets of policies of a tier."""
         return self.tiers[tier].sets(self.routing)

@@ -54,6 +54,10 @@ class MeasuredSystem(SystemName):
     dilation_times: DilationTimes | None = None
     """Of this system, whatever its sets of policies say: a system that loads the host more may be slower."""
 
+    def times(self, of_set: float) -> float:
+        """How many times its model's own dilation it runs at, where its set of policies says ``of_set``."""
+        return of_set if self.dilation_times is None else self.dilation_times
+
 
 def _each_once(systems: tuple[MeasuredSystem, ...]) -> tuple[MeasuredSystem, ...]:
     each_once(tuple(f"{system.model} on {system.topology}" for system in systems))

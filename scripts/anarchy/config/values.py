@@ -76,9 +76,9 @@ Tokens = Annotated[int, Field(strict=True, ge=1, le=MOST_TOKENS)]
 Seed = Annotated[int, Field(strict=True, ge=0, le=LARGEST_SEED)]
 
 Positive = Annotated[float, Field(strict=True, gt=0, le=LARGEST, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(strict=True, ge=0, le=LARGEST, allow_inf_nan=False)]
 DilationTimes = Annotated[float, Field(strict=True, ge=1, le=50)]
 """How many times a model's own dilation."""
-NonNegative = Annotated[float, Field(strict=True, ge=0, le=LARGEST, allow_inf_nan=False)]
 KneeTimes = Annotated[float, Field(strict=True, gt=0, le=1000)]
 Seconds = Annotated[float, Field(strict=True, ge=0, le=MOST_SECONDS, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(strict=True, gt=0, le=MOST_SECONDS, allow_inf_nan=False)]

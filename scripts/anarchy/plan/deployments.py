@@ -241,11 +241,7 @@ def _plan_experiment(
                 experiment=experiment,
                 tier=choices.tier,
                 engine=engine,
-                model=as_served(
-                    model,
-                    engine,
-                    experiment.dilation_times(choices.tier, routing, system.model, system.topology),
-                ),
+                model=as_served(model, engine, system.times(policy_set.dilation_times)),
                 topology=study.topologies[system.topology],
                 routing=routing,
                 policies=policies,

@@ -167,9 +167,13 @@ class Run(Strict):
         experiment = self.study.experiments[planned.experiment]
         tier = experiment.tiers[self.choices.tier]
         loads = tier.named_loads
-        dilation_times = experiment.dilation_times(
-            self.choices.tier, planned.routing, planned.model, planned.topology
+        policy_set = experiment.sets(self.choices.tier)[planned.routing]
+        system = next(
+            one
+            for one in experiment.systems_of(self.choices.tier)
+            if (one.model, one.topology) == (planned.model, planned.topology)
         )
+        dilation_times = system.times(policy_set.dilation_times)
         return UnboundDeployment(
             experiment=experiment,
             tier=self.choices.tier,

@@ -47,6 +47,17 @@ def test_what_is_read_back_is_what_was_planned(tmp_path: Path, tier: str) -> Non
     assert frozen.path == bench.path
 
 
+def test_a_run_serves_each_system_at_its_own_dilation(tmp_path: Path) -> None:
+    """What a system says comes before what its set says."""
+    bench = chosen(tmp_path, tier="quick", experiments=["adaptive", "engines"])
+    served = {one.key[:4]: one.model.dilation for one in bench.deployments}
+    assert served[("adaptive", LLAMA, "1p2d", "builtin")] == 3.0
+    assert served[("adaptive", LLAMA, "1p5d", "builtin")] == 4.5
+    assert served[("engines", LLAMA, "1p5d", "live")] == 6.0
+    assert served[("engines", "nemotron-4-340b", "1p2d", "live")] == 3.0
+    assert served[("engines", "nemotron-4-340b", "1p2d", "virtual")] == 1.0
+
+
 def test_a_run_is_written_once_and_named_the_latest(tmp_path: Path) -> None:
     first = chosen(tmp_path)
     path = first.freeze()
